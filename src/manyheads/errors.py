@@ -1,0 +1,53 @@
+"""Every error a user can meet, with the exit status the command gives for it.
+
+    ManyheadsError                 1  the run failed
+    ├── UsageError                 2  bad arguments, or an output that already exists
+    │   ├── ConfigError            2  the run file: unknown key, wrong type (message starts with file:line)
+    │   ├── DataError              2  a data file: message starts with file:line
+    │   ├── EncoderError           2  an encoder that cannot be found or used (lists the places tried)
+    │   └── BundleError            2  a model folder that is missing, damaged or of another format
+    ├── RowError                   1  one input row that cannot be used; its neighbours are answered
+    └── DivergedError              3  a guard stopped the training
+
+A message says what is wrong, where, what was seen, and what to do.
+"""
+
+from typing import ClassVar
+
+
+class ManyheadsError(Exception):
+    """Base of every error that is meant for the user's eyes."""
+
+    exit_status: ClassVar[int] = 1
+
+
+class UsageError(ManyheadsError):
+    """Something the user gave cannot be used; nothing was started."""
+
+    exit_status = 2
+
+
+class ConfigError(UsageError):
+    """A run file that does not follow the schema."""
+
+
+class DataError(UsageError):
+    """A data file that cannot be read or trained on."""
+
+
+class EncoderError(UsageError):
+    """An encoder that cannot be found, or has no place here."""
+
+
+class BundleError(UsageError):
+    """A model folder that is missing, damaged or made by another format version."""
+
+
+class RowError(ManyheadsError):
+    """One row that cannot be read; whoever iterates rows adds the place."""
+
+
+class DivergedError(ManyheadsError):
+    """Training produced numbers that are not finite."""
+
+    exit_status = 3

@@ -1,0 +1,209 @@
+"""Answering: sources are sorted by length into token-budget packs, each pack is one encoder pass for all its heads.
+
+`Predictor` is used by evaluation, the command and the Python API alike, so what is scored is what is served.
+Sequences that are read by the same tasks share packs: all tasks of a text are answered by one pass, and a question with
+its passage, which only question answering reads, by another. Memory does not grow with the number of rows: rows are
+answered in chunks.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from manyheads.errors import RowError, UsageError
+from manyheads.tasks.base import Answer, Array, Ask, Item, Row, Task
+from manyheads.text.pack import Encoding, Source
+
+if TYPE_CHECKING:
+    import torch
+
+    from manyheads.model import MultiTaskModel
+    from manyheads.text.tokenizer import Tokenizer
+
+CHUNK_ROWS = 2048
+"""Rows answered together: enough to sort by length, few enough to hold."""
+CHUNK_CHARACTERS = 2_000_000
+"""A chunk ends early when its texts reach this; one 50,000-token text is about a tenth of it."""
+
+
+class Backend(Protocol):
+    """Whatever runs the encoder and the heads."""
+
+    def run(self, encodings: Sequence[Encoding], names: Sequence[str]) -> dict[str, dict[str, Array]]:
+        """Outputs of the named heads on all the sequences, in one encoder pass."""
+        ...
+
+
+class TorchBackend:
+    """The model itself, without gradients and dropout."""
+
+    def __init__(self, model: MultiTaskModel, device: torch.device) -> None:
+        """Moves the model to the device and leaves it in evaluation mode."""
+        self.model = model.to(device).eval()
+        self.device = device
+
+    def run(self, encodings: Sequence[Encoding], names: Sequence[str]) -> dict[str, dict[str, Array]]:
+        """One pass over one pack."""
+        import torch
+
+        from manyheads.text.pack import Pack
+
+        with torch.inference_mode():
+            pack = Pack.of(encodings).to(self.device)
+            outputs = self.model(pack, dict.fromkeys(names, (0, len(encodings))))
+            return {
+                name: {key: value.float().cpu().numpy() for key, value in output.items()}
+                for name, output in outputs.items()
+            }
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Answers of the tasks that were asked, and how many windows the longest of their sources needed."""
+
+    answers: Mapping[str, Answer]
+    windows: int
+
+
+class Predictor:
+    """Answers asks and rows with a backend."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        tasks: Mapping[str, Task[Any]],
+        tokenizer: Tokenizer,
+        *,
+        max_length: int,
+        batch_tokens: int = 4096,
+    ) -> None:
+        """`max_length` tokens a window, `batch_tokens` real tokens a pack."""
+        self.backend = backend
+        self.tasks = tasks
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self.batch_tokens = max(batch_tokens, max_length)
+
+    def chosen(self, names: Sequence[str] | None) -> list[str]:
+        """The tasks asked for, all of them by default. Raises UsageError for one the model does not have."""
+        if names is None:
+            return list(self.tasks)
+        for name in names:
+            if name not in self.tasks:
+                raise UsageError(f"the model has no task '{name}'; its tasks are {', '.join(self.tasks)}")
+        return list(dict.fromkeys(names))
+
+    def predict(self, rows: Iterable[Row | RowError], names: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+        """An output row for each input row, in order. A row that cannot be read gets an `error` in its place."""
+        chosen = self.chosen(names)
+        for chunk in _chunks(rows):
+            asked = [self._asked(row, chosen) for row in chunk]
+            good = [asks for asks in asked if not isinstance(asks, RowError)]
+            answered = iter(self.answer(good))
+            for row, asks in zip(chunk, asked, strict=True):
+                head = {"id": row["id"]} if isinstance(row, Mapping) and "id" in row else {}
+                if isinstance(asks, RowError):
+                    yield {**head, "error": {"type": "invalid_row", "message": str(asks)}}
+                    continue
+                result = next(answered)
+                keys: dict[str, Any] = {}
+                for name, answer in result.answers.items():
+                    keys |= self.tasks[name].answer_keys(answer)
+                yield {**head, "windows": result.windows, "tasks": keys}
+
+    def answer(self, asks: Sequence[Mapping[str, Ask]]) -> list[Answered]:
+        """Answers to each ask, `{task: what it reads}`, in order. Equal sources are encoded once."""
+        readers: dict[Source, set[str]] = defaultdict(set)
+        for ask in asks:
+            for name, wanted in ask.items():
+                readers[wanted.source].add(name)
+        sources = list(readers)
+        encodings = dict(zip(sources, self.tokenizer.encode(sources, self.max_length), strict=True))
+        outputs = self._run(readers, encodings)
+        answers: list[dict[str, Answer]] = [{} for _ in asks]
+        for name, task in self.tasks.items():
+            places = [i for i, ask in enumerate(asks) if name in ask]
+            items = [
+                Item(ask.source, ask.words, encodings[ask.source], outputs[ask.source, name])
+                for ask in (asks[i][name] for i in places)
+            ]
+            for i, answer in zip(places, task.decode(items), strict=True):
+                answers[i][name] = answer
+        return [
+            Answered(
+                {name: answer[name] for name in ask},
+                max((len(encodings[wanted.source]) for wanted in ask.values()), default=1),
+            )
+            for ask, answer in zip(asks, answers, strict=True)
+        ]
+
+    def _asked(self, row: Row | RowError, names: Sequence[str]) -> dict[str, Ask] | RowError:
+        if isinstance(row, RowError):
+            return row
+        if not isinstance(row, Mapping):
+            return RowError(f"a row must be an object with 'text', seen {row!r:.80}")
+        try:
+            asks = {name: self.tasks[name].ask(row) for name in names}
+        except RowError as error:
+            return error
+        return {name: ask for name, ask in asks.items() if ask is not None}
+
+    def _run(
+        self, readers: Mapping[Source, set[str]], encodings: Mapping[Source, Sequence[Encoding]]
+    ) -> dict[tuple[Source, str], list[dict[str, Array]]]:
+        """Outputs of every (source, task), per window in order."""
+        groups: dict[tuple[str, ...], list[tuple[Source, Encoding]]] = defaultdict(list)
+        for source, names in readers.items():
+            key = tuple(name for name in self.tasks if name in names)
+            groups[key].extend((source, window) for window in encodings[source])
+        outputs: dict[tuple[Source, str], list[dict[str, Array]]] = {
+            (source, name): [{} for _ in encodings[source]] for source, names in readers.items() for name in names
+        }
+        for key, windows in groups.items():
+            windows.sort(key=lambda pair: len(pair[1]), reverse=True)
+            for pack in packs_of(windows, self.batch_tokens):
+                result = self.backend.run([window for _, window in pack], key)
+                bounds = np.cumsum([0, *(len(window) for _, window in pack)])
+                for name in key:
+                    levels = self.tasks[name].outputs
+                    for s, (source, window) in enumerate(pack):
+                        cuts = {"token": slice(bounds[s], bounds[s + 1]), "sequence": slice(s, s + 1), "constant": slice(None)}
+                        outputs[source, name][window.window] = {
+                            output: values[cuts[levels[output]]] for output, values in result[name].items()
+                        }
+        return outputs
+
+
+def packs_of(windows: Sequence[tuple[Source, Encoding]], budget: int) -> Iterator[Sequence[tuple[Source, Encoding]]]:
+    """Consecutive windows, at most `budget` tokens together (one window always fits)."""
+    start, tokens = 0, 0
+    for i, (_, window) in enumerate(windows):
+        if i > start and tokens + len(window) > budget:
+            yield windows[start:i]
+            start, tokens = i, 0
+        tokens += len(window)
+    if start < len(windows):
+        yield windows[start:]
+
+
+def _chunks(rows: Iterable[Row | RowError]) -> Iterator[list[Row | RowError]]:
+    """Chunks of bounded rows and characters."""
+    iterator = iter(rows)
+    while first := list(islice(iterator, 1)):
+        chunk, characters = first, _size(first[0])
+        while len(chunk) < CHUNK_ROWS and characters < CHUNK_CHARACTERS and (more := list(islice(iterator, 1))):
+            chunk.extend(more)
+            characters += _size(more[0])
+        yield chunk
+
+
+def _size(row: Row | RowError) -> int:
+    if not isinstance(row, Mapping):
+        return 0
+    return sum(len(value) for value in row.values() if isinstance(value, str))

@@ -1,0 +1,220 @@
+"""The task: settings and behaviour of one head, without weights. One file in this folder = one task type.
+
+A task type is complete when it answers every method below; training, evaluation, the command line, and the model
+folder follow from these and know no task type by name. Decoding is numpy only, so that an exported model needs no
+torch to answer; torch is imported inside `build_head` and `loss`.
+
+The path of a row:  read(row) -> Example -> sources(example) -> [Source] -> (tokenizer) -> [[Encoding]]
+Training:           targets(examples, encodings) -> arrays;  loss(output, targets) -> Loss
+Answering:          decode([Item]) -> [Answer];  score([[Answer]], [Example]) -> {metric: value}
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+
+import numpy as np
+
+from manyheads.errors import RowError
+from manyheads.text.pack import Encoding, Source
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import torch
+    from torch import nn
+
+    Array = npt.NDArray[Any]
+    Output = Mapping[str, torch.Tensor]
+
+Row = Mapping[str, Any]
+"""A row as a reader gives it: the JSON keys of the data formats."""
+
+Answer = Any
+"""What a head says of one source, as JSON: a list of spans, a label with scores, a vector."""
+
+Level = Literal["token", "sequence", "constant"]
+"""Leading axis of a head's output: the pack's tokens T, its sequences S, or neither (CRF transitions)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One source with everything a task needs to answer it."""
+
+    source: Source
+    words: tuple[tuple[int, int], ...] | None
+    """Offsets of given words (CoNLL rows); None when the text came as a string."""
+    encodings: Sequence[Encoding]
+    outputs: Sequence[Mapping[str, Array]]
+    """Per window, each output cut to that window: L rows for token outputs, one row for sequence outputs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A source, and the words it came with if it came in words."""
+
+    source: Source
+    words: tuple[tuple[int, int], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """The mean loss over a task's own units (words, texts, pairs, questions) and how many there were."""
+
+    mean: torch.Tensor
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What one pass over the training data told: labels with counts, and whatever else fixes a head's shape."""
+
+    labels: Mapping[str, int] = field(default_factory=dict)
+    flags: frozenset[str] = frozenset()
+    """Properties of the data that change the task, such as `multi-label`, `unanswerable`, `pairs`."""
+
+    def __add__(self, other: Facts) -> Facts:
+        """Counts added, flags united."""
+        return Facts(Counter(self.labels) + Counter(other.labels), self.flags | other.flags)
+
+
+ExampleT = TypeVar("ExampleT")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(ABC, Generic[ExampleT]):
+    """Settings and behaviour of one head."""
+
+    name: str
+    weight: float = 1.0
+    """Factor on the task's normalised loss."""
+
+    kind: ClassVar[str]
+    """The `type` of the run file."""
+    main_metric: ClassVar[str]
+    """What the task adds to the combined score unless it says otherwise in `headline`."""
+    outputs: ClassVar[Mapping[str, Level]]
+    """Each output of the head, with its leading axis."""
+
+    # -- data ---------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def read(self, row: Row) -> ExampleT:
+        """A labelled row. Raises RowError saying what is wrong with it."""
+
+    @abstractmethod
+    def row_of_target(self, row: Row, target: Any) -> Row:
+        """The task's own row from a shared row and its entry under `targets`. Raises RowError."""
+
+    @abstractmethod
+    def facts(self, example: ExampleT) -> Facts:
+        """What this example tells of labels and flags; the counts of all examples are added up."""
+
+    @abstractmethod
+    def fitted(self, facts: Facts) -> Task[ExampleT]:
+        """The same task with labels and flags settled from its training data. Raises DataError if it cannot be."""
+
+    @abstractmethod
+    def check(self, example: ExampleT) -> None:
+        """Raise RowError when a fitted task cannot be scored on the example (a label never seen in training)."""
+
+    def cluster(self, example: ExampleT) -> str:
+        """What the example belongs to (document, article); examples of one cluster are not independent."""
+        return ""
+
+    # -- encoding -----------------------------------------------------------------------------------------------
+    @abstractmethod
+    def asks(self, example: ExampleT) -> Sequence[Ask]:
+        """What the encoder must read for a labelled example: one source, or two or three for pairs."""
+
+    @abstractmethod
+    def ask(self, row: Row) -> Ask | None:
+        """What to read for an unlabelled row; None when the row has nothing for this task (no question).
+
+        Raises RowError when the row has something that cannot be read.
+        """
+
+    # -- training -----------------------------------------------------------------------------------------------
+    @abstractmethod
+    def build_head(self, width: int) -> nn.Module:
+        """The head on an encoder of this width: `head(hidden_TD, segments) -> Output`."""
+
+    @abstractmethod
+    def targets(
+        self, examples: Sequence[ExampleT], encodings: Sequence[Sequence[Sequence[Encoding]]]
+    ) -> dict[str, Array]:
+        """Arrays that `loss` needs. `encodings[i][j]` are the windows of `asks(examples[i])[j]`, laid in that order."""
+
+    @abstractmethod
+    def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
+        """The mean loss over the units of these sequences, divided by the loss of an uninformed head."""
+
+    # -- answering ----------------------------------------------------------------------------------------------
+    @abstractmethod
+    def decode(self, items: Sequence[Item]) -> list[Answer]:
+        """One answer for each item, from its windows. Offsets are code points of the source's text."""
+
+    def answer_keys(self, answer: Answer) -> dict[str, Any]:
+        """The entries an answer adds to an output row: its own, and others beside it (`no_answer_score`)."""
+        return {self.name: answer}
+
+    @abstractmethod
+    def score(self, answers: Sequence[Sequence[Answer]], examples: Sequence[ExampleT]) -> dict[str, float]:
+        """Metrics as fractions. `answers[i][j]` answers `asks(examples[i])[j]`."""
+
+    def calibrated(self, answers: Sequence[Sequence[Answer]], examples: Sequence[ExampleT]) -> Task[ExampleT]:
+        """The task with whatever is tuned on validation data (a no-answer threshold) settled."""
+        return self
+
+    def headline(self, metrics: Mapping[str, float]) -> float:
+        """The one figure of the task that enters the combined score."""
+        return metrics[self.main_metric]
+
+    # -- the model folder ---------------------------------------------------------------------------------------
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Settings as JSON, enough for the class to be built again by `**settings`; `type` is not among them."""
+
+
+def text_of(row: Row) -> str:
+    """The text of a row: `text`, or its `tokens` joined by spaces. Raises RowError when there is none."""
+    if "text" not in row and "tokens" in row:
+        return joined(row["tokens"])[0]
+    text = row.get("text")
+    if text is None:
+        raise RowError(f"has no 'text'; its keys are {', '.join(map(str, row)) or 'none'}")
+    if not isinstance(text, str):
+        raise RowError(f"'text' must be a string, seen {type(text).__name__}")
+    return text
+
+
+def joined(tokens: Any) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """Words joined by one space, and the offsets of each. Raises RowError for an empty or blank word."""
+    if not isinstance(tokens, Sequence) or isinstance(tokens, str) or not tokens:
+        raise RowError(f"'tokens' must be a list of at least one word, seen {tokens!r}")
+    offsets, start = [], 0
+    for token in tokens:
+        if not isinstance(token, str) or not token.strip():
+            raise RowError(f"'tokens' holds {token!r}, which is not a word")
+        offsets.append((start, start + len(token)))
+        start += len(token) + 1
+    return " ".join(tokens), tuple(offsets)
+
+
+def window_owners(windows: Sequence[Sequence[Encoding]]) -> tuple[Array, Array]:
+    """For sources of one or more windows: `owner_S` (which source) and `share_S` (its tokens over the source's)."""
+    counts = [len(source) for source in windows]
+    owner_S = np.repeat(np.arange(len(counts)), counts)
+    tokens_S = np.array([len(window) for source in windows for window in source], np.float32)
+    totals_B = np.bincount(owner_S, weights=tokens_S, minlength=len(counts))
+    return owner_S.astype(np.int64), (tokens_S / totals_B[owner_S]).astype(np.float32)
+
+
+def merged(values_SX: torch.Tensor, owner_S: torch.Tensor, share_S: torch.Tensor, count: int) -> torch.Tensor:
+    """Weighted mean of each source's windows, `(count, X)`; the values themselves where every source has one window."""
+    if len(owner_S) == count:
+        return values_SX
+    result_BX = values_SX.new_zeros((count, values_SX.shape[1]))
+    return result_BX.index_add(0, owner_S, values_SX * share_S[:, None])

@@ -1,0 +1,291 @@
+"""Vectors for sentences, compared by cosine: semantic similarity and search.
+
+The objective follows from the columns of the training data:
+    text_a, text_b, score      CoSENT ranking loss, or cosine regression
+    text_a, text_b             in-batch negatives (multiple negatives ranking)
+    text_a, text_b, negative   the same with a hard negative each, or a triplet margin
+    text_a, text_b, label      three-way softmax over (u, v, |u - v|), Reimers & Gurevych 2019
+
+A text longer than the encoder is the token-weighted mean of its windows' vectors, normalised afterwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from manyheads.errors import DataError, RowError
+from manyheads.metrics.vectors import cosine, mrr, pearson, recall_at_k, spearman
+from manyheads.tasks.base import Array, Ask, Facts, Item, Level, Loss, Output, Row, Task, merged, text_of, window_owners
+from manyheads.text.pack import Source
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from manyheads.text.pack import Encoding
+
+Form = Literal["scored", "positives", "triplets", "nli"]
+Objective = Literal["cosent", "cosine", "in-batch-negatives", "triplet", "softmax"]
+
+OBJECTIVES: Mapping[str, tuple[Objective, ...]] = {
+    "scored": ("cosent", "cosine"),
+    "positives": ("in-batch-negatives",),
+    "triplets": ("in-batch-negatives", "triplet"),
+    "nli": ("softmax",),
+}
+"""What each form of data can be trained with; the first is the default."""
+
+NLI_LABELS = ("contradiction", "entailment", "neutral")
+NLI_SIMILARITY = {"contradiction": 0.0, "neutral": 0.5, "entailment": 1.0}
+"""How NLI labels rank when embeddings are scored on them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two texts and what is known of them."""
+
+    text_a: str
+    text_b: str
+    form: Form
+    negative: str | None = None
+    score: float | None = None
+    label: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentenceEmbedding(Task[Pair]):
+    """Pooled, optionally projected and normalised vectors."""
+
+    kind: ClassVar[str] = "sentence-embedding"
+    main_metric: ClassVar[str] = "spearman"
+
+    pooling: Literal["mean", "cls"] = "mean"
+    projection: int | None = None
+    """Output width of a linear projection; None keeps the encoder's."""
+    layer_norm: bool = False
+    normalize: bool = True
+    objective: Objective | None = None
+    """None: the default of the data's form."""
+    scale: float = 20.0
+    """Inverse temperature on cosines (CoSENT, in-batch negatives)."""
+    margin: float = 0.5
+    """Triplet margin, in cosine distance."""
+    score_range: tuple[float, float] | None = None
+    """Lowest and highest score, for cosine regression; None: 0 and 1 if no score is above 1, else 0 and 5."""
+    matryoshka: tuple[int, ...] = ()
+    """Widths at which the truncated vector must be good too (Kusupati 2022)."""
+    stride: int = 64
+
+    @property
+    def outputs(self) -> Mapping[str, Level]:  # type: ignore[override]
+        """Vectors before normalisation; the NLI classifier's weights while training from NLI labels."""
+        vectors: dict[str, Level] = {"vector_SD": "sequence"}
+        return vectors | ({"nli_weight": "constant"} if self.objective == "softmax" else {})
+
+    # -- data ---------------------------------------------------------------------------------------------------
+    def read(self, row: Row) -> Pair:
+        """`text_a`, `text_b`, and `score`, `negative`, `label` or nothing more."""
+        texts = {}
+        for key in ("text_a", "text_b"):
+            text = row.get(key)
+            if not isinstance(text, str) or not text.strip():
+                raise RowError(f"'{key}' is empty or missing" if text in (None, "") else f"'{key}' must be a text, seen {text!r}")
+            texts[key] = text
+        if row.get("score") not in (None, ""):
+            return Pair(**texts, form="scored", score=_number(row["score"]))
+        if row.get("label") not in (None, ""):
+            label = str(row["label"]).lower()
+            if label not in NLI_LABELS:
+                raise RowError(f"NLI label {row['label']!r} is none of {', '.join(NLI_LABELS)}")
+            return Pair(**texts, form="nli", label=label)
+        negative = row.get("negative")
+        if negative in (None, ""):
+            if "score" in row or "label" in row:
+                raise RowError("has an empty 'score' or 'label'; fill it in or leave the column out")
+            return Pair(**texts, form="positives")
+        if not isinstance(negative, str):
+            raise RowError(f"'negative' must be a text, seen {negative!r}")
+        return Pair(**texts, form="triplets", negative=negative)
+
+    def row_of_target(self, row: Row, target: Any) -> Row:
+        """`targets: {NAME: {"text_b": ..., "score" | "negative" | "label": ...}}`; the row's text is `text_a`."""
+        if not isinstance(target, Mapping):
+            raise RowError(f"target '{self.name}' must be an object with 'text_b', seen {target!r}")
+        return {"text_a": text_of(row), **target}
+
+    def facts(self, example: Pair) -> Facts:
+        """The form of the data, and NLI labels."""
+        flags = {example.form}
+        if example.score is not None and not 0 <= example.score <= 1:
+            flags.add("score-beyond-1")
+        return Facts(Counter([example.label] if example.label else []), frozenset(flags))
+
+    def fitted(self, facts: Facts) -> SentenceEmbedding:
+        """The objective that fits the form of the training data."""
+        forms = [form for form in OBJECTIVES if form in facts.flags]
+        if forms == ["positives", "triplets"]:
+            forms = ["triplets"]  # a pair without a hard negative still has its in-batch negatives
+        if len(forms) != 1:
+            raise DataError(f"task '{self.name}': training rows mix {' and '.join(forms)} pairs; use one form throughout")
+        fitting = OBJECTIVES[forms[0]]
+        if self.objective is not None and self.objective not in fitting:
+            raise DataError(
+                f"task '{self.name}': objective {self.objective} cannot train on {forms[0]} pairs; use {' or '.join(fitting)}"
+            )
+        scores = self.score_range or ((0.0, 5.0) if "score-beyond-1" in facts.flags else (0.0, 1.0))
+        return replace(self, objective=self.objective or fitting[0], score_range=scores)
+
+    def check(self, example: Pair) -> None:
+        """Any form can be scored."""
+
+    # -- encoding -----------------------------------------------------------------------------------------------
+    def asks(self, example: Pair) -> Sequence[Ask]:
+        """Two texts, or three with a negative."""
+        texts = [example.text_a, example.text_b, *([example.negative] if example.negative is not None else [])]
+        return [Ask(Source(text, stride=self.stride)) for text in texts]
+
+    def ask(self, row: Row) -> Ask | None:
+        """`text`."""
+        return Ask(Source(text_of(row), stride=self.stride))
+
+    # -- training -----------------------------------------------------------------------------------------------
+    def build_head(self, width: int) -> nn.Module:
+        """Pooling, optional projection and LayerNorm; with NLI labels the classifier over (u, v, |u - v|)."""
+        from manyheads.nn.heads import EmbeddingHead
+
+        return EmbeddingHead(
+            width,
+            pooling=self.pooling,
+            projection=self.projection,
+            layer_norm=self.layer_norm,
+            nli_labels=len(NLI_LABELS) if self.objective == "softmax" else 0,
+        )
+
+    def targets(
+        self, examples: Sequence[Pair], encodings: Sequence[Sequence[Sequence[Encoding]]]
+    ) -> dict[str, Array]:
+        """Rows of the merged texts: `a_B`, `b_B`, `negative_N`; `score_B`, `label_B`; `identity_X` equal for equal texts."""
+        windows = [source for asked in encodings for source in asked]
+        owner_S, share_S = window_owners(windows)
+        sizes = np.array([len(asked) for asked in encodings])
+        first_B = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        low, high = self.score_range or (0.0, 1.0)
+        scores = [0.0 if e.score is None else (e.score - low) / (high - low) for e in examples]
+        texts = [ask.source.first for example in examples for ask in self.asks(example)]
+        return {
+            "owner_S": owner_S,
+            "share_S": share_S,
+            "a_B": first_B,
+            "b_B": first_B + 1,
+            "negative_N": (first_B + 2)[sizes == 3],
+            "negative_of_N": np.flatnonzero(sizes == 3),
+            "score_B": np.array(scores, np.float32),
+            "label_B": np.array([NLI_LABELS.index(e.label) if e.label else 0 for e in examples], np.int64),
+            "identity_X": np.array([_identity(text) for text in texts], np.int64),
+        }
+
+    def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
+        """The objective's mean, summed over Matryoshka widths and divided by their number."""
+        vector_XD = merged(output["vector_SD"].float(), targets["owner_S"], targets["share_S"], len(targets["identity_X"]))
+        widths = [*(w for w in self.matryoshka if w < vector_XD.shape[1]), vector_XD.shape[1]]
+        losses = [self._objective(vector_XD[:, :width], output, targets) for width in widths]
+        return Loss(sum(losses[1:], losses[0]) / len(losses), len(targets["a_B"]))
+
+    def _objective(
+        self, vector_XD: torch.Tensor, output: Output, targets: Mapping[str, torch.Tensor]
+    ) -> torch.Tensor:
+        from manyheads.nn import pair_losses
+
+        a_BD, b_BD = vector_XD[targets["a_B"]], vector_XD[targets["b_B"]]
+        negative_ND = vector_XD[targets["negative_N"]]
+        if self.objective == "cosent":
+            return pair_losses.cosent(a_BD, b_BD, targets["score_B"], scale=self.scale)
+        if self.objective == "cosine":
+            return pair_losses.cosine_mse(a_BD, b_BD, targets["score_B"])
+        if self.objective == "softmax":
+            return pair_losses.nli_softmax(a_BD, b_BD, targets["label_B"], output["nli_weight"]) / np.log(len(NLI_LABELS))
+        if self.objective == "triplet":
+            of = targets["negative_of_N"]
+            return pair_losses.triplet(a_BD[of], b_BD[of], negative_ND, margin=self.margin)
+        same = targets["identity_X"]
+        candidates = same[targets["b_B"]] if not len(negative_ND) else _joined(same, targets)
+        duplicate_BC = same[targets["b_B"]][:, None] == candidates[None, :]
+        return pair_losses.in_batch_negatives(
+            a_BD, b_BD, negative_ND if len(negative_ND) else None, scale=self.scale, duplicate_BC=duplicate_BC
+        )
+
+    # -- answering ----------------------------------------------------------------------------------------------
+    def decode(self, items: Sequence[Item]) -> list[np.ndarray]:
+        """One float32 vector each, of length 1 unless `normalize` is off."""
+        if not items:
+            return []
+        owner_S, share_S = window_owners([item.encodings for item in items])
+        vector_SD = np.concatenate([output["vector_SD"] for item in items for output in item.outputs]).astype(np.float32)
+        vector_BD = vector_SD
+        if len(owner_S) != len(items):
+            vector_BD = np.zeros((len(items), vector_SD.shape[1]), np.float32)
+            np.add.at(vector_BD, owner_S, vector_SD * share_S[:, None])
+        if self.normalize:
+            vector_BD = vector_BD / np.maximum(np.linalg.norm(vector_BD, axis=-1, keepdims=True), 1e-12)
+        return list(vector_BD)
+
+    def answer_keys(self, answer: np.ndarray) -> dict[str, Any]:
+        """The vector as a list of numbers."""
+        return {self.name: answer.tolist()}
+
+    def score(self, answers: Sequence[Sequence[np.ndarray]], examples: Sequence[Pair]) -> dict[str, float]:
+        """Spearman and Pearson of cosine against scores (NLI labels ranked); else recall at 1 and reciprocal rank."""
+        a_BD = np.stack([answer[0] for answer in answers])
+        b_BD = np.stack([answer[1] for answer in answers])
+        golds = [NLI_SIMILARITY[e.label] if e.label else e.score for e in examples]
+        if all(gold is not None for gold in golds):
+            similarities = cosine(a_BD, b_BD)
+            return {"spearman": spearman(similarities, golds), "pearson": pearson(similarities, golds)}  # type: ignore[arg-type]
+        extra = [answer[2] for answer in answers if len(answer) == 3]
+        candidates_CD = np.concatenate([b_BD, np.stack(extra)]) if extra else b_BD
+        texts = [e.text_b for e in examples] + [e.negative for e in examples if e.negative is not None]
+        identities = np.array([_identity(text) for text in texts])
+        return {
+            "recall_at_1": recall_at_k(a_BD, candidates_CD, k=1, identities=identities),
+            "mrr": mrr(a_BD, candidates_CD, identities=identities),
+        }
+
+    def headline(self, metrics: Mapping[str, float]) -> float:
+        """Spearman where pairs have scores, reciprocal rank elsewhere."""
+        return metrics["spearman"] if "spearman" in metrics else metrics["mrr"]
+
+    def describe(self) -> dict[str, Any]:
+        """Settings as JSON."""
+        return {
+            "name": self.name, "weight": self.weight, "pooling": self.pooling, "projection": self.projection,
+            "layer_norm": self.layer_norm, "normalize": self.normalize, "objective": self.objective,
+            "scale": self.scale, "margin": self.margin, "matryoshka": list(self.matryoshka), "stride": self.stride,
+            "score_range": list(self.score_range) if self.score_range else None,
+        }  # fmt: skip
+
+
+def _joined(same_X: torch.Tensor, targets: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    import torch
+
+    return torch.cat([same_X[targets["b_B"]], same_X[targets["negative_N"]]])
+
+
+def _identity(text: str) -> int:
+    """A 63-bit number that is the same for the same text, in every process."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") >> 1
+
+
+def _number(value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise RowError(f"'score' must be a number, seen {value!r}") from None
+    if not np.isfinite(number):
+        raise RowError(f"'score' must be a finite number, seen {value!r}")
+    return number

@@ -1,0 +1,219 @@
+"""Labels for a text or a pair of texts: one of several, or any number of them.
+
+Decided here: a text longer than the encoder is read in windows, and its logits are the mean of its windows' logits
+weighted by their tokens, in training and in answering alike. With a linear head that is the same as pooling the
+whole text.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from manyheads.errors import DataError, RowError
+from manyheads.metrics.labels import multi_label_scores, single_label_scores
+from manyheads.tasks.base import Array, Ask, Facts, Item, Loss, Output, Row, Task, merged, text_of, window_owners
+from manyheads.text.pack import Source
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from manyheads.text.pack import Encoding
+
+MULTI_LABEL = "multi-label"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledText:
+    """A text, perhaps a second one, and its labels: exactly one unless the data is multi-label."""
+
+    text: str
+    pair: str | None
+    labels: tuple[str, ...]
+    multi: bool
+    document: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextClassification(Task[LabelledText]):
+    """Classification of texts or pairs, single label (softmax) or multi-label (one sigmoid a label)."""
+
+    kind: ClassVar[str] = "text-classification"
+    main_metric: ClassVar[str] = "macro_f1"
+    outputs = {"logits_SK": "sequence"}
+
+    labels: tuple[str, ...] = ()
+    multi_label: bool = False
+    pooling: Literal["mean", "cls"] = "mean"
+    dropout: float = 0.1
+    hidden: int | None = None
+    """Width of one hidden layer between pooling and labels; None for a linear head."""
+    class_weights: Literal["none", "balanced"] | Mapping[str, float] = "none"
+    """`balanced`: each label weighs total / (labels * its count), as in scikit-learn; a mapping: as given, 1 if absent."""
+    threshold: float = 0.5
+    """Multi-label: a label is given when its probability reaches this."""
+    stride: int = 64
+    label_weights: tuple[float, ...] = field(default=(), repr=False)
+    """Settled from `class_weights` and the training data, in the order of `labels`."""
+
+    # -- data ---------------------------------------------------------------------------------------------------
+    def read(self, row: Row) -> LabelledText:
+        """`text`, optional `text_pair`, and `label` or `labels`."""
+        text = text_of(row)
+        if not text.strip():
+            raise RowError("has an empty 'text'; there is nothing to learn from it")
+        pair = row.get("text_pair")
+        if pair is not None and not isinstance(pair, str):
+            raise RowError(f"'text_pair' must be a string, seen {type(pair).__name__}")
+        document = str(row.get("document") or "")
+        if row.get("labels") is not None:
+            return LabelledText(text, pair, _label_list(row["labels"]), True, document)
+        label = row.get("label")
+        if isinstance(label, bool) or not isinstance(label, str | int) or label == "":
+            raise RowError(f"'label' must be a string, seen {label!r}" if "label" in row else "has no 'label'")
+        return LabelledText(text, pair, (str(label),), False, document)
+
+    def row_of_target(self, row: Row, target: Any) -> Row:
+        """`targets: {NAME: "LABEL"}` or `{NAME: ["LABEL", ...]}`."""
+        shared = {key: row[key] for key in ("text", "tokens", "text_pair") if row.get(key) is not None}
+        document = row.get("document") or row.get("id") or ""
+        return {**shared, "labels" if isinstance(target, list) else "label": target, "document": document}
+
+    def facts(self, example: LabelledText) -> Facts:
+        """Texts of each label, and whether labels come in lists."""
+        return Facts(Counter(example.labels), frozenset([MULTI_LABEL if example.multi else "single-label"]))
+
+    def fitted(self, facts: Facts) -> TextClassification:
+        """Labels of the training data unless listed; weights of the classes."""
+        multi = MULTI_LABEL in facts.flags
+        if multi and "single-label" in facts.flags:
+            raise DataError(f"task '{self.name}': some rows have 'label' and others 'labels'; use one of them throughout")
+        labels = self.labels or tuple(sorted(facts.labels))
+        if len(labels) < (1 if multi else 2):
+            raise DataError(f"task '{self.name}': the training data has only the label {', '.join(labels) or '(none)'}")
+        return replace(self, labels=labels, multi_label=multi, label_weights=self._weights(labels, facts))
+
+    def check(self, example: LabelledText) -> None:
+        """Every label must be known, and come in the form of the training data."""
+        if example.multi != self.multi_label:
+            forms = ("'labels', a list", "'label', one string")
+            want, seen = forms if self.multi_label else forms[::-1]
+            raise RowError(f"has {seen}, but the training data has {want}")
+        for label in example.labels:
+            if label not in self.labels:
+                known = ", ".join(self.labels[:20]) + (" …" if len(self.labels) > 20 else "")
+                raise RowError(f"label {label!r} is not in the training data, which has {known}")
+
+    def cluster(self, example: LabelledText) -> str:
+        """The document, where rows name one."""
+        return example.document
+
+    # -- encoding -----------------------------------------------------------------------------------------------
+    def asks(self, example: LabelledText) -> Sequence[Ask]:
+        """The text, with its second one."""
+        return [Ask(Source(example.text, example.pair, stride=self.stride))]
+
+    def ask(self, row: Row) -> Ask | None:
+        """`text`, and `text_pair` if it is there."""
+        pair = row.get("text_pair")
+        if pair is not None and not isinstance(pair, str):
+            raise RowError(f"'text_pair' must be a string, seen {type(pair).__name__}")
+        return Ask(Source(text_of(row), pair, stride=self.stride))
+
+    # -- training -----------------------------------------------------------------------------------------------
+    def build_head(self, width: int) -> nn.Module:
+        """Pooling, dropout, and a linear or one-hidden-layer classifier."""
+        from manyheads.nn.heads import PooledHead
+
+        return PooledHead(width, len(self.labels), pooling=self.pooling, dropout=self.dropout, hidden=self.hidden)
+
+    def targets(
+        self, examples: Sequence[LabelledText], encodings: Sequence[Sequence[Sequence[Encoding]]]
+    ) -> dict[str, Array]:
+        """`owner_S` text of each window, `share_S` its weight there, `label_BK` 1.0 where a text has a label."""
+        label_BK = np.zeros((len(examples), len(self.labels)), np.float32)
+        index = {label: k for k, label in enumerate(self.labels)}
+        for row, example in enumerate(examples):
+            for label in example.labels:
+                label_BK[row, index[label]] = 1.0
+        owner_S, share_S = window_owners([asked[0] for asked in encodings])
+        return {"owner_S": owner_S, "share_S": share_S, "label_BK": label_BK}
+
+    def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
+        """Mean cross entropy over log(K), or mean binary cross entropy over log(2)."""
+        import torch
+        from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+        label_BK = targets["label_BK"]
+        logits_BK = merged(output["logits_SK"].float(), targets["owner_S"], targets["share_S"], len(label_BK))
+        weight_K = torch.tensor(self.label_weights, device=logits_BK.device) if self.label_weights else None
+        if self.multi_label:
+            loss = binary_cross_entropy_with_logits(logits_BK, label_BK, pos_weight=weight_K) / np.log(2)
+        else:
+            loss = cross_entropy(logits_BK, label_BK.argmax(-1), weight=weight_K) / np.log(len(self.labels))
+        return Loss(loss, len(label_BK))
+
+    # -- answering ----------------------------------------------------------------------------------------------
+    def decode(self, items: Sequence[Item]) -> list[dict[str, Any]]:
+        """`{"label", "score", "scores"}`, or `{"labels", "scores"}`; scores in falling order."""
+        if not items:
+            return []
+        owner_S, share_S = window_owners([item.encodings for item in items])
+        logits_SK = np.concatenate([output["logits_SK"] for item in items for output in item.outputs]).astype(np.float64)
+        logits_BK = np.zeros((len(items), len(self.labels)))
+        np.add.at(logits_BK, owner_S, logits_SK * share_S[:, None])
+        if self.multi_label:
+            scores_BK = 1 / (1 + np.exp(-logits_BK))
+        else:
+            scores_BK = np.exp(logits_BK - logits_BK.max(-1, keepdims=True))
+            scores_BK /= scores_BK.sum(-1, keepdims=True)
+        return [self._answer(row_K) for row_K in scores_BK]
+
+    def score(self, answers: Sequence[Sequence[dict[str, Any]]], examples: Sequence[LabelledText]) -> dict[str, float]:
+        """Accuracy (of the whole set when multi-label), macro, micro and weighted F1."""
+        if self.multi_label:
+            return multi_label_scores([e.labels for e in examples], [a[0]["labels"] for a in answers])
+        return single_label_scores([e.labels[0] for e in examples], [a[0]["label"] for a in answers])
+
+    def describe(self) -> dict[str, Any]:
+        """Settings as JSON."""
+        weights = self.class_weights if isinstance(self.class_weights, str) else dict(self.class_weights)
+        return {
+            "name": self.name, "weight": self.weight, "labels": list(self.labels), "multi_label": self.multi_label,
+            "pooling": self.pooling, "dropout": self.dropout, "hidden": self.hidden, "class_weights": weights,
+            "threshold": self.threshold, "stride": self.stride, "label_weights": list(self.label_weights),
+        }  # fmt: skip
+
+    def _answer(self, score_K: np.ndarray) -> dict[str, Any]:
+        order = np.argsort(-score_K, kind="stable")
+        scores = {self.labels[k]: round(float(score_K[k]), 6) for k in order}
+        if self.multi_label:
+            return {"labels": [self.labels[k] for k in order if score_K[k] >= self.threshold], "scores": scores}
+        best = self.labels[order[0]]
+        return {"label": best, "score": scores[best], "scores": scores}
+
+    def _weights(self, labels: Sequence[str], facts: Facts) -> tuple[float, ...]:
+        if self.class_weights == "none":
+            return ()
+        if self.class_weights == "balanced":
+            total = sum(facts.labels.values())
+            return tuple(total / (len(labels) * max(facts.labels.get(label, 0), 1)) for label in labels)
+        assert not isinstance(self.class_weights, str)
+        unknown = sorted(set(self.class_weights) - set(labels))
+        if unknown:
+            raise DataError(f"task '{self.name}': class_weights names {unknown[0]!r}; labels are {', '.join(labels)}")
+        return tuple(float(self.class_weights.get(label, 1.0)) for label in labels)
+
+
+def _label_list(labels: Any) -> tuple[str, ...]:
+    """A list of labels; in a csv cell they are separated by `|`."""
+    if isinstance(labels, str):
+        labels = [label.strip() for label in labels.split("|") if label.strip()]
+    if not isinstance(labels, Sequence) or not all(isinstance(label, str | int) and label != "" for label in labels):
+        raise RowError(f"'labels' must be a list of strings, seen {labels!r}")
+    return tuple(dict.fromkeys(str(label) for label in labels))

@@ -1,0 +1,128 @@
+"""The pack: all sequences of all tasks of a batch laid end to end, with no padding.
+
+Legend of shapes, used in every tensor name of the library:
+T tokens of a pack · S sequences of a pack · D width of the encoder · K labels · B rows · L length of a padded row.
+A sequence is one window of one source; `bounds` holds S + 1 cumulative lengths: sequence s is `bounds[s]:bounds[s+1]`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import numpy.typing as npt
+    import torch
+
+    Ints = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What the encoder is asked to read: one text, or two. Equal sources share one encoder pass.
+
+    `first` alone, or `first` and `second` in the tokenizer's pair form (for question answering: question, context).
+    """
+
+    first: str
+    second: str | None = None
+    stride: int = 64
+    """Tokens by which neighbouring windows overlap when the source is longer than the encoder's maximum length."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoding:
+    """One window of a source: what one sequence of a pack is made of. All arrays have the window's length L."""
+
+    ids_L: Ints
+    type_L: Ints
+    start_L: Ints
+    """Offset of each token in its own text (code points); 0 for special tokens."""
+    end_L: Ints
+    """End offset, exclusive. Never covers white space at either side; covers trailing combining marks."""
+    part_L: npt.NDArray[np.int8]
+    """-1 for a special token, 0 for a token of `first`, 1 for one of `second`."""
+    window: int
+    """Which window of its source this is, from 0."""
+
+    def __len__(self) -> int:
+        return len(self.ids_L)
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """Where each sequence lies in a (slice of a) pack. `lengths` are Python integers: nothing waits for a device."""
+
+    lengths: tuple[int, ...]
+    bounds_S1: torch.Tensor
+    """S + 1 cumulative lengths, int32, on the device of the hidden states."""
+
+    @property
+    def max_length(self) -> int:
+        """The longest sequence, in tokens."""
+        return max(self.lengths, default=0)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @staticmethod
+    def of(lengths: Sequence[int], device: torch.device | str = "cpu") -> Segments:
+        """Segments of sequences laid end to end in the order given."""
+        import torch
+
+        bounds = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
+        return Segments(tuple(lengths), bounds)
+
+    def slices(self) -> Iterator[slice]:
+        """The token range of each sequence."""
+        start = 0
+        for length in self.lengths:
+            yield slice(start, start + length)
+            start += length
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """Sequences of any tasks, end to end. All tensors are one-dimensional, int64 but for the bounds."""
+
+    ids_T: torch.Tensor
+    position_T: torch.Tensor
+    """Position inside its sequence, from 0; an encoder of the RoBERTa family adds its own offset."""
+    type_T: torch.Tensor
+    segments: Segments
+
+    @staticmethod
+    def of(encodings: Sequence[Encoding]) -> Pack:
+        """Lay encodings end to end, on the CPU. Raises ValueError when there are none."""
+        import torch
+
+        if not encodings:
+            raise ValueError("a pack needs at least one sequence")
+        return Pack(
+            ids_T=torch.from_numpy(np.concatenate([e.ids_L for e in encodings]).astype(np.int64)),
+            position_T=torch.from_numpy(np.concatenate([np.arange(len(e)) for e in encodings]).astype(np.int64)),
+            type_T=torch.from_numpy(np.concatenate([e.type_L for e in encodings]).astype(np.int64)),
+            segments=Segments.of([len(e) for e in encodings]),
+        )
+
+    @property
+    def tokens(self) -> int:
+        """Real tokens: there are no others."""
+        return len(self.ids_T)
+
+    def to(self, device: torch.device) -> Pack:
+        """The same pack on a device."""
+        if self.ids_T.device == device:
+            return self
+        move = {"device": device, "non_blocking": True}
+        return Pack(
+            self.ids_T.to(**move),
+            self.position_T.to(**move),
+            self.type_T.to(**move),
+            Segments(self.segments.lengths, self.segments.bounds_S1.to(**move)),
+        )
