@@ -118,7 +118,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise BundleError(f"{path} cannot be read ({error}); the model folder is damaged") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         seen = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
-        raise BundleError(f"{path} has format {seen!r}, this version reads format {FORMAT}; load it with the version that wrote it")
+        raise BundleError(
+            f"{path} has format {seen!r}, this version reads format {FORMAT}; load it with the version that wrote it"
+        )
     for key, kind in (("encoder", dict), ("tasks", dict), ("files", dict)):
         if not isinstance(manifest.get(key), kind):
             raise BundleError(f"{path} has no '{key}'; the model folder is damaged")
@@ -139,7 +141,9 @@ def verify(folder: Path, manifest: Mapping[str, Any]) -> None:
         if path.is_symlink() or not path.is_file():
             raise BundleError(f"{path} is missing (or a link); copy the whole model folder again")
         if path.stat().st_size != facts.get("bytes") or _sha256(path) != facts.get("sha256"):
-            raise BundleError(f"{path} is not the file that was saved (its sha256 differs); copy the model folder again")
+            raise BundleError(
+                f"{path} is not the file that was saved (its sha256 differs); copy the model folder again"
+            )
 
 
 def load_bundle(folder: Path, device: torch.device | None = None) -> Bundle:

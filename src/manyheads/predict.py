@@ -173,7 +173,11 @@ class Predictor:
                 for name in key:
                     levels = self.tasks[name].outputs
                     for s, (source, window) in enumerate(pack):
-                        cuts = {"token": slice(bounds[s], bounds[s + 1]), "sequence": slice(s, s + 1), "constant": slice(None)}
+                        cuts = {
+                            "token": slice(bounds[s], bounds[s + 1]),
+                            "sequence": slice(s, s + 1),
+                            "constant": slice(None),
+                        }
                         outputs[source, name][window.window] = {
                             output: values[cuts[levels[output]]] for output, values in result[name].items()
                         }

@@ -81,7 +81,9 @@ class QuestionAnswering(Task[Question]):
         if not isinstance(question, str) or not question.strip():
             raise RowError("has no 'question'" if question is None else f"'question' is empty or no text: {question!r}")
         if not isinstance(context, str) or not context.strip():
-            raise RowError("has no 'context'" if context is None else "has an empty 'context'; there is nothing to search")
+            raise RowError(
+                "has no 'context'" if context is None else "has an empty 'context'; there is nothing to search"
+            )
         given = row.get("answers")
         if not isinstance(given, Sequence) or isinstance(given, str):
             raise RowError(f"'answers' must be a list of {{text, start}} (empty: unanswerable), seen {given!r}")
@@ -242,9 +244,7 @@ class QuestionAnswering(Task[Question]):
             return Found((), 1.0)
         return Found(spans, float(1 / (1 + np.exp(np.clip(ranked[0][1] - null, -700, 700)))))
 
-    def _window_spans(
-        self, window: Encoding, start_L: np.ndarray, end_L: np.ndarray
-    ) -> list[tuple[int, int, float]]:
+    def _window_spans(self, window: Encoding, start_L: np.ndarray, end_L: np.ndarray) -> list[tuple[int, int, float]]:
         """The n best (first token, last token, score) of one window."""
         place_N = np.flatnonzero(window.part_L == CONTEXT)
         count = len(place_N)

@@ -95,7 +95,9 @@ class SentenceEmbedding(Task[Pair]):
         for key in ("text_a", "text_b"):
             text = row.get(key)
             if not isinstance(text, str) or not text.strip():
-                raise RowError(f"'{key}' is empty or missing" if text in (None, "") else f"'{key}' must be a text, seen {text!r}")
+                raise RowError(
+                    f"'{key}' is empty or missing" if text in (None, "") else f"'{key}' must be a text, seen {text!r}"
+                )
             texts[key] = text
         if row.get("score") not in (None, ""):
             return Pair(**texts, form="scored", score=_number(row["score"]))
@@ -132,7 +134,9 @@ class SentenceEmbedding(Task[Pair]):
         if forms == ["positives", "triplets"]:
             forms = ["triplets"]  # a pair without a hard negative still has its in-batch negatives
         if len(forms) != 1:
-            raise DataError(f"task '{self.name}': training rows mix {' and '.join(forms)} pairs; use one form throughout")
+            raise DataError(
+                f"task '{self.name}': training rows mix {' and '.join(forms)} pairs; use one form throughout"
+            )
         fitting = OBJECTIVES[forms[0]]
         if self.objective is not None and self.objective not in fitting:
             raise DataError(
@@ -167,9 +171,7 @@ class SentenceEmbedding(Task[Pair]):
             nli_labels=len(NLI_LABELS) if self.objective == "softmax" else 0,
         )
 
-    def targets(
-        self, examples: Sequence[Pair], encodings: Sequence[Sequence[Sequence[Encoding]]]
-    ) -> dict[str, Array]:
+    def targets(self, examples: Sequence[Pair], encodings: Sequence[Sequence[Sequence[Encoding]]]) -> dict[str, Array]:
         """Rows of the merged texts: `a_B`, `b_B`, `negative_N`; `score_B`, `label_B`; `identity_X` equal for equal texts."""
         windows = [source for asked in encodings for source in asked]
         owner_S, share_S = window_owners(windows)
@@ -192,14 +194,14 @@ class SentenceEmbedding(Task[Pair]):
 
     def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
         """The objective's mean, summed over Matryoshka widths and divided by their number."""
-        vector_XD = merged(output["vector_SD"].float(), targets["owner_S"], targets["share_S"], len(targets["identity_X"]))
+        vector_XD = merged(
+            output["vector_SD"].float(), targets["owner_S"], targets["share_S"], len(targets["identity_X"])
+        )
         widths = [*(w for w in self.matryoshka if w < vector_XD.shape[1]), vector_XD.shape[1]]
         losses = [self._objective(vector_XD[:, :width], output, targets) for width in widths]
         return Loss(sum(losses[1:], losses[0]) / len(losses), len(targets["a_B"]))
 
-    def _objective(
-        self, vector_XD: torch.Tensor, output: Output, targets: Mapping[str, torch.Tensor]
-    ) -> torch.Tensor:
+    def _objective(self, vector_XD: torch.Tensor, output: Output, targets: Mapping[str, torch.Tensor]) -> torch.Tensor:
         from manyheads.nn import pair_losses
 
         a_BD, b_BD = vector_XD[targets["a_B"]], vector_XD[targets["b_B"]]
@@ -209,7 +211,9 @@ class SentenceEmbedding(Task[Pair]):
         if self.objective == "cosine":
             return pair_losses.cosine_mse(a_BD, b_BD, targets["score_B"])
         if self.objective == "softmax":
-            return pair_losses.nli_softmax(a_BD, b_BD, targets["label_B"], output["nli_weight"]) / np.log(len(NLI_LABELS))
+            return pair_losses.nli_softmax(a_BD, b_BD, targets["label_B"], output["nli_weight"]) / np.log(
+                len(NLI_LABELS)
+            )
         if self.objective == "triplet":
             of = targets["negative_of_N"]
             return pair_losses.triplet(a_BD[of], b_BD[of], negative_ND, margin=self.margin)
@@ -226,7 +230,9 @@ class SentenceEmbedding(Task[Pair]):
         if not items:
             return []
         owner_S, share_S = window_owners([item.encodings for item in items])
-        vector_SD = np.concatenate([output["vector_SD"] for item in items for output in item.outputs]).astype(np.float32)
+        vector_SD = np.concatenate([output["vector_SD"] for item in items for output in item.outputs]).astype(
+            np.float32
+        )
         vector_BD = vector_SD
         if len(owner_S) != len(items):
             vector_BD = np.zeros((len(items), vector_SD.shape[1]), np.float32)

@@ -92,7 +92,9 @@ class TextClassification(Task[LabelledText]):
         """Labels of the training data unless listed; weights of the classes."""
         multi = MULTI_LABEL in facts.flags
         if multi and "single-label" in facts.flags:
-            raise DataError(f"task '{self.name}': some rows have 'label' and others 'labels'; use one of them throughout")
+            raise DataError(
+                f"task '{self.name}': some rows have 'label' and others 'labels'; use one of them throughout"
+            )
         labels = self.labels or tuple(sorted(facts.labels))
         if len(labels) < (1 if multi else 2):
             raise DataError(f"task '{self.name}': the training data has only the label {', '.join(labels) or '(none)'}")
@@ -164,7 +166,9 @@ class TextClassification(Task[LabelledText]):
         if not items:
             return []
         owner_S, share_S = window_owners([item.encodings for item in items])
-        logits_SK = np.concatenate([output["logits_SK"] for item in items for output in item.outputs]).astype(np.float64)
+        logits_SK = np.concatenate([output["logits_SK"] for item in items for output in item.outputs]).astype(
+            np.float64
+        )
         logits_BK = np.zeros((len(items), len(self.labels)))
         np.add.at(logits_BK, owner_S, logits_SK * share_S[:, None])
         if self.multi_label:

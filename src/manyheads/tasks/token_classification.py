@@ -102,7 +102,9 @@ class TokenClassification(Task[EntityExample]):
         for start, end, label in example.spans:
             if label not in self.labels:
                 seen = example.text[start:end]
-                raise RowError(f"label {label!r} (of {seen!r}) is not in the training data, which has {_list(self.labels)}")
+                raise RowError(
+                    f"label {label!r} (of {seen!r}) is not in the training data, which has {_list(self.labels)}"
+                )
 
     def cluster(self, example: EntityExample) -> str:
         """The document."""
@@ -258,7 +260,13 @@ class TokenClassification(Task[EntityExample]):
         for span, score in zip(found, scores, strict=True):
             start, end = int(offsets[span.start, 0]), int(offsets[span.end - 1, 1])
             answers.append(
-                {"start": start, "end": end, "label": span.label, "text": text[start:end], "score": round(float(score), 6)}
+                {
+                    "start": start,
+                    "end": end,
+                    "label": span.label,
+                    "text": text[start:end],
+                    "score": round(float(score), 6),
+                }
             )
         return answers
 
@@ -296,7 +304,9 @@ def _checked_spans(text: str, entities: Any) -> tuple[tuple[int, int, str], ...]
         if not isinstance(label, str) or not label:
             raise RowError(f"entity {start}-{end} has label {label!r}; give a name")
         if not 0 <= start < end <= len(text):
-            raise RowError(f"entity {start}-{end} ({label}) lies outside its text of {len(text)} characters or is empty")
+            raise RowError(
+                f"entity {start}-{end} ({label}) lies outside its text of {len(text)} characters or is empty"
+            )
         if "text" in entity and entity["text"] != text[start:end]:
             raise RowError(f"entity {start}-{end} says {entity['text']!r} but the text there is {text[start:end]!r}")
         spans.append((start, end, label))

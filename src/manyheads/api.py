@@ -1,0 +1,121 @@
+"""The Python face of a trained model: `load` and `Model`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from manyheads.bundle import ENCODER, MANIFEST, Bundle, load_bundle
+from manyheads.errors import BundleError, RowError, UsageError
+from manyheads.predict import Predictor, TorchBackend
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+
+    from manyheads.tasks.base import Row, Task
+
+Texts = str | Sequence[str]
+
+
+class Model:
+    """A loaded model folder that answers texts."""
+
+    def __init__(self, bundle: Bundle, *, device: torch.device | None = None, batch_tokens: int = 4096) -> None:
+        """`batch_tokens`: real tokens in one encoder pass; larger is not always faster."""
+        import torch
+
+        backend = TorchBackend(bundle.model, device or torch.device("cpu"))
+        self.bundle = bundle
+        self.predictor = Predictor(
+            backend, bundle.tasks, bundle.tokenizer, max_length=bundle.max_length, batch_tokens=batch_tokens
+        )
+
+    @property
+    def tasks(self) -> Mapping[str, Task[Any]]:
+        """The model's tasks by name."""
+        return self.bundle.tasks
+
+    def predict(self, inputs: str | Iterable[str | Row], tasks: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """Output rows for texts or input rows (`{"text", "question", "id"}`), in order.
+
+        A row that cannot be read has an `error` in place of its answers. Raises UsageError for an unknown task.
+        """
+        rows = [inputs] if isinstance(inputs, str) else inputs
+        return list(self.predictor.predict(({"text": row} if isinstance(row, str) else row for row in rows), tasks))
+
+    def embed(self, texts: Texts, task: str | None = None) -> npt.NDArray[np.float32]:
+        """Vectors (n, d), float32, in the order of the texts."""
+        import numpy as np
+
+        name = self._only("sentence-embedding", task)
+        answers = self._answers(name, [{"text": text} for text in _listed(texts)])
+        return np.stack(answers) if answers else np.zeros((0, 0), np.float32)
+
+    def entities(self, texts: Texts, task: str | None = None) -> list[list[dict[str, Any]]]:
+        """Spans of each text: `start`, `end`, `label`, `text`, `score`."""
+        return self._answers(self._only("token-classification", task), [{"text": text} for text in _listed(texts)])
+
+    def classify(self, texts: Texts, task: str | None = None) -> list[dict[str, Any]]:
+        """Label and scores of each text."""
+        return self._answers(self._only("text-classification", task), [{"text": text} for text in _listed(texts)])
+
+    def answer(self, *, question: str, context: str, task: str | None = None) -> list[dict[str, Any]]:
+        """The best spans of the context, best first; empty when the context does not answer the question."""
+        name = self._only("question-answering", task)
+        found = self._answers(name, [{"question": question, "text": context}])[0]
+        answers: list[dict[str, Any]] = self.tasks[name].answer_keys(found)[name]
+        return answers
+
+    def _answers(self, name: str, rows: Sequence[Row]) -> list[Any]:
+        asks = []
+        for i, row in enumerate(rows):
+            try:
+                ask = self.tasks[name].ask(row)
+            except RowError as error:
+                raise RowError(f"input {i}: {error}") from None
+            assert ask is not None, "the rows made here have what the task reads"
+            asks.append({name: ask})
+        return [answered.answers[name] for answered in self.predictor.answer(asks)]
+
+    def _only(self, kind: str, name: str | None) -> str:
+        """The task of a kind: the one named, or the only one there is."""
+        fitting = [task for task in self.tasks if self.tasks[task].kind == kind]
+        if name is not None:
+            if name not in fitting:
+                raise UsageError(f"the model has no {kind} task '{name}'; it has {', '.join(fitting) or 'none'}")
+            return name
+        if not fitting:
+            raise UsageError(f"the model has no {kind} task; its tasks are {', '.join(self.tasks)}")
+        if len(fitting) > 1:
+            raise UsageError(f"the model has several {kind} tasks ({', '.join(fitting)}); say which by task=")
+        return fitting[0]
+
+
+def load(name: str | Path, *, device: str | None = None, batch_tokens: int = 4096) -> Model:
+    """The model in a folder, or of a hub id. `device`: `cpu` (default), `cuda`. Raises BundleError."""
+    import torch
+
+    chosen = torch.device(device) if device else None
+    return Model(load_bundle(find_model(name), chosen), device=chosen, batch_tokens=batch_tokens)
+
+
+def find_model(name: str | Path) -> Path:
+    """The folder of a model: a local one, or the local copy of a hub id. Raises BundleError naming the places tried."""
+    folder = Path(name)
+    if folder.exists() or isinstance(name, Path) or str(name).count("/") != 1:
+        return folder
+    from huggingface_hub import snapshot_download
+
+    try:
+        wanted = [MANIFEST, "*.json", "*.safetensors", "*.md", "*.yaml", f"{ENCODER}/*"]
+        return Path(snapshot_download(str(name), allow_patterns=wanted, etag_timeout=10))
+    except Exception as error:  # the hub client raises many kinds, all of which mean: not there
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise BundleError(f"no model '{name}': there is no such folder, and the hub gave none ({reason})") from None
+
+
+def _listed(texts: Texts) -> Sequence[str]:
+    return [texts] if isinstance(texts, str) else texts

@@ -1,0 +1,254 @@
+"""The command: verbs, messages and exit statuses. The only place that prints, exits, or reads environment variables.
+
+Each verb imports what it needs when it runs, so `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import manyheads
+from manyheads.errors import ManyheadsError, UsageError
+
+INTERRUPTED = 1
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaint is one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit status 2."""
+        print(f"error: {message}; see {self.prog} --help", file=sys.stderr)
+        raise SystemExit(UsageError.exit_status)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status."""
+    options = parser().parse_args(argv)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    verb: Callable[[argparse.Namespace], int] = options.verb
+    try:
+        return verb(options)
+    except ManyheadsError as error:
+        return _failed(options, error, str(error), error.exit_status)
+    except KeyboardInterrupt as error:
+        return _failed(options, error, "stopped by Ctrl-C; no model was saved", INTERRUPTED)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  the reader has gone: nothing more to say, also at exit
+        return 1
+    except OSError as error:
+        return _failed(options, error, f"{error.filename or 'a file'}: {error.strerror or error}", 1)
+    except Exception as error:
+        message = f"unexpected {type(error).__name__}: {error}; --debug shows where"
+        return _failed(options, error, message, 1)
+
+
+def _failed(options: argparse.Namespace, error: BaseException, message: str, status: int) -> int:
+    if options.debug:
+        import traceback
+
+        traceback.print_exception(error)
+    print(f"error: {message}", file=sys.stderr)
+    return status
+
+
+def parser() -> Parser:
+    """All verbs and their arguments."""
+    top = Parser(prog="manyheads", description="One text encoder, many heads.")
+    top.add_argument("--version", action="version", version=f"manyheads {manyheads.__version__}")
+    shared = Parser(add_help=False)
+    shared.add_argument("--debug", action="store_true", help="show tracebacks")
+    verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True, parser_class=Parser)
+
+    def verb(name: str, run: Callable[[argparse.Namespace], int], help_text: str) -> argparse.ArgumentParser:
+        made = verbs.add_parser(name, help=help_text, description=help_text, parents=[shared])
+        made.set_defaults(verb=run)
+        return made
+
+    demo = verb("demo", _demo, "train four heads on the bundled corpus and show what they do (about 5 minutes)")
+    demo.add_argument("--output", type=Path, default=Path("runs/demo"), metavar="DIR", help="model folder (runs/demo)")
+
+    validate = verb("validate", _validate, "read all data of a run file and report on it; train nothing")
+    validate.add_argument("run", type=Path, metavar="RUN.yaml")
+    validate.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
+    validate.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON too")
+
+    train = verb("train", _train, "train all tasks of a run file on one encoder")
+    train.add_argument("run", type=Path, metavar="RUN.yaml")
+    train.add_argument("--output", type=Path, metavar="DIR", help="model folder (`output` of the run file)")
+    train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+                       help="change a key of the run file, as in training.epochs=1")  # fmt: skip
+
+    evaluate = verb("evaluate", _evaluate, "score a model on labelled data")
+    evaluate.add_argument("model", metavar="MODEL")
+    evaluate.add_argument(
+        "--data", type=Path, metavar="RUN.yaml", help="run file that names the data (the model's own)"
+    )
+    evaluate.add_argument("--split", default="test", choices=["train", "validation", "test"])
+    evaluate.add_argument("--task", nargs="+", metavar="NAME", dest="tasks")
+    evaluate.add_argument("--json", type=Path, metavar="FILE")
+    _runtime(evaluate)
+
+    predict = verb("predict", _predict, "answer rows of a jsonl, csv or parquet file, or of standard input")
+    predict.add_argument("model", metavar="MODEL")
+    predict.add_argument(
+        "input", nargs="?", default="-", metavar="INPUT", help="'-' (default): jsonl on standard input"
+    )
+    predict.add_argument("-o", "--output", type=Path, metavar="OUTPUT", help="jsonl file (standard output)")
+    predict.add_argument("--task", nargs="+", metavar="NAME", dest="tasks")
+    _runtime(predict)
+
+    score = verb("score", _score, "score any system's answers against gold data")
+    score.add_argument("type", metavar="TYPE", help="token-classification, text-classification, question-answering "
+                       "or sentence-embedding")  # fmt: skip
+    score.add_argument("gold", type=Path, metavar="GOLD")
+    score.add_argument("predictions", type=Path, metavar="PREDICTIONS")
+    score.add_argument("--task", metavar="NAME", help="which task of manyheads prediction rows")
+    score.add_argument("--json", type=Path, metavar="FILE")
+
+    info = verb("info", _info, "what a model folder holds: tasks, labels, scores, sizes, hashes")
+    info.add_argument("model", metavar="MODEL")
+    info.add_argument("--json", type=Path, metavar="FILE")
+    return top
+
+
+def _runtime(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--batch-tokens", type=_positive, default=4096, metavar="N", help="real tokens a pass (4096)")
+    made.add_argument("--device", default="cpu", metavar="NAME", help="cpu (default) or cuda")
+
+
+def _positive(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number above 0, seen {text!r}")
+    return value
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from manyheads.demo import run_demo
+    from manyheads.train.progress import Console
+
+    for line in run_demo(options.output, Console(sys.stderr)):
+        print(line, flush=True)
+    return 0
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from manyheads.start import validate
+
+    report = validate(options.run, options.overrides)
+    for line in report.lines():
+        print(line)
+    _write_json(options.json, report.to_json())
+    if report.errors:
+        raise UsageError(
+            f"{len(report.errors)} problem{'s' if len(report.errors) > 1 else ''} in the data, listed above"
+        )
+    return 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    from manyheads.start import train_run
+    from manyheads.train.progress import Console
+
+    output, scores = train_run(options.run, options.output, options.overrides, Console(sys.stderr))
+    _print_scores(scores)
+    print(f"model folder: {output}")
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from manyheads.start import evaluate_model
+
+    scores = evaluate_model(_load(options), data=options.data, split=options.split, names=options.tasks, say=_note)
+    _print_scores(scores)
+    _write_json(options.json, scores)
+    return 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from manyheads.data.requests import read_requests
+    from manyheads.errors import BundleError
+
+    rows = read_requests(sys.stdin.buffer if options.input == "-" else Path(options.input))
+    model = _load(options)
+    names = model.predictor.chosen(options.tasks)
+    if options.output and options.output.is_dir():
+        raise BundleError(f"{options.output} is a folder; give -o a file name")
+    failed = 0
+    target = options.output.open("w", encoding="utf-8") if options.output else sys.stdout
+    try:
+        for row in model.predictor.predict(rows, names):
+            failed += "error" in row
+            target.write(json.dumps(row, ensure_ascii=False) + "\n")
+        target.flush()
+    finally:
+        if options.output:
+            target.close()
+    if failed:
+        _note(f"{failed} row{'s' if failed > 1 else ''} could not be read and got an error in place of answers")
+    return 1 if failed else 0
+
+
+def _score(options: argparse.Namespace) -> int:
+    from manyheads.metrics.score import score_files
+
+    scores = score_files(options.type, options.gold, options.predictions, options.task)
+    for note in scores.notes:
+        _note(note)
+    width = max(map(len, scores.metrics))
+    for name, value in scores.metrics.items():
+        print(f"{name:{width}}  {value:.6f}")
+    _write_json(options.json, scores.metrics)
+    return 0
+
+
+def _info(options: argparse.Namespace) -> int:
+    from manyheads.api import find_model
+    from manyheads.describe import description_lines, model_description
+
+    description = model_description(find_model(options.model))
+    for line in description_lines(description):
+        print(line)
+    _write_json(options.json, description)
+    return 0
+
+
+def _load(options: argparse.Namespace) -> Any:
+    if options.device != "cpu":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise UsageError(
+                f"--device {options.device}: no CUDA device is available; leave --device out to use the CPU"
+            )
+    return manyheads.load(options.model, device=options.device, batch_tokens=options.batch_tokens)
+
+
+def _print_scores(scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
+    rows = [(name, split, metric, value) for name, splits in scores.items() for split, metrics in splits.items()
+            for metric, value in metrics.items()]  # fmt: skip
+    if not rows:
+        return
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    for name, split, metric, value in rows:
+        print(f"{name:{widths[0]}}  {split:{widths[1]}}  {metric:{widths[2]}}  {value:.4f}")
+
+
+def _write_json(path: Path | None, value: Any) -> None:
+    if path is not None:
+        path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _note(line: str) -> None:
+    print(line, file=sys.stderr)

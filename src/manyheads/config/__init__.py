@@ -1,0 +1,1 @@
+"""Run files: YAML to frozen settings, strictly; settings to finished parts. The only builder of things from settings."""

@@ -1,0 +1,165 @@
+"""The run file as frozen pydantic models. Every key has its default here and its page in docs/run-file.md."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+
+class Section(BaseModel):
+    """A mapping of the run file: unknown keys are errors, values cannot be changed afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class HubData(Section):
+    """`{path: hf:NAME, config: ..., split: ..., columns: {theirs: ours}}` in place of a file path."""
+
+    path: str
+    config: str | None = None
+    split: str | None = None
+    columns: dict[str, str] = Field(default_factory=dict)
+
+
+DataPath = str | list[str] | HubData
+
+
+class Data(Section):
+    """Files of one task. Relative paths start at the run file."""
+
+    train: DataPath
+    validation: DataPath | None = None
+    test: DataPath | None = None
+
+
+class Encoder(Section):
+    """Which encoder, and how long its windows are."""
+
+    name: str = "all-MiniLM-L6-v2"
+    revision: str | None = None
+    max_length: int = Field(256, ge=8)
+    """Tokens per window."""
+
+
+class TaskSection(Section):
+    """Keys of every task."""
+
+    data: Data
+    weight: float = Field(1.0, ge=0)
+    validation_fraction: float = Field(0.1, ge=0, lt=1)
+    """Of the training data, when there is no validation file; 0 for none."""
+
+
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+Stride = Annotated[int, Field(ge=0)]
+Pooling = Literal["mean", "cls"]
+
+
+class TokenClassificationSection(TaskSection):
+    """Entity recognition."""
+
+    type: Literal["token-classification"]
+    labels: list[str] = Field(default_factory=list)
+    decoder: Literal["softmax", "crf"] = "softmax"
+    dropout: Dropout = 0.1
+    stride: Stride = 64
+
+
+class TextClassificationSection(TaskSection):
+    """Labels for texts or pairs."""
+
+    type: Literal["text-classification"]
+    labels: list[str] = Field(default_factory=list)
+    pooling: Pooling = "mean"
+    dropout: Dropout = 0.1
+    hidden: int | None = Field(None, gt=0)
+    class_weights: Literal["none", "balanced"] | dict[str, float] = "none"
+    threshold: float = Field(0.5, gt=0, lt=1)
+    stride: Stride = 64
+
+
+class QuestionAnsweringSection(TaskSection):
+    """Extractive answers."""
+
+    type: Literal["question-answering"]
+    doc_stride: Stride = 64
+    max_answer_length: int = Field(30, gt=0)
+    n_best: int = Field(20, gt=0)
+    top: int = Field(1, gt=0)
+    dropout: Dropout = 0.1
+
+
+class SentenceEmbeddingSection(TaskSection):
+    """Vectors for sentences."""
+
+    type: Literal["sentence-embedding"]
+    pooling: Pooling = "mean"
+    projection: int | None = Field(None, gt=0)
+    layer_norm: bool = False
+    normalize: bool = True
+    objective: Literal["cosent", "cosine", "in-batch-negatives", "triplet", "softmax"] | None = None
+    scale: float = Field(20.0, gt=0)
+    margin: float = Field(0.5, gt=0)
+    score_range: tuple[float, float] | None = None
+    matryoshka: list[Annotated[int, Field(gt=0)]] = Field(default_factory=list)
+    stride: Stride = 64
+
+    @model_validator(mode="after")
+    def _range_rises(self) -> SentenceEmbeddingSection:
+        if self.score_range is not None and self.score_range[0] >= self.score_range[1]:
+            raise ValueError("score_range must be [lowest, highest]")
+        return self
+
+
+AnyTask = Annotated[
+    TokenClassificationSection | TextClassificationSection | QuestionAnsweringSection | SentenceEmbeddingSection,
+    Field(discriminator="type"),
+]
+
+
+class Training(Section):
+    """How long, how fast, how often."""
+
+    epochs: float | None = Field(None, gt=0)
+    """Passes over all training tokens; 3 when neither `epochs` nor `steps` is given."""
+    steps: int | None = Field(None, gt=0)
+    tokens_per_step: int | None = Field(None, ge=32)
+    """Real tokens over all tasks. None: 300 steps an epoch, but between 512 and 4,096 tokens."""
+    learning_rate: float = Field(5e-5, gt=0)
+    warmup: float = Field(0.06, ge=0, lt=1)
+    """Fraction of all steps."""
+    weight_decay: float = Field(0.01, ge=0)
+    clip: float = Field(1.0, gt=0)
+    """Largest global norm of the gradient."""
+    sampling_exponent: float = Field(0.5, ge=0, le=1)
+    """Tasks share the tokens of a step in proportion to their own tokens to this power; 1 is proportional, 0 equal."""
+    seed: int = Field(0, ge=0)
+    evaluate_every: int | None = Field(None, gt=0)
+    """Steps; None: once an epoch."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @model_validator(mode="after")
+    def _one_duration(self) -> Training:
+        if self.epochs is not None and self.steps is not None:
+            raise ValueError("give either epochs or steps, not both")
+        return self
+
+
+def _plain_names(tasks: Any) -> Any:
+    if isinstance(tasks, dict):
+        for name in tasks:
+            if not isinstance(name, str) or not name.replace("-", "_").isidentifier() or name.startswith("_"):
+                raise ValueError(f"task name {name!r} must start with a letter and hold letters, digits, - and _ only")
+            if name == "no_answer_score":
+                raise ValueError("task name 'no_answer_score' is a key of the answers; choose another")
+    return tasks
+
+
+class Run(Section):
+    """A whole run file."""
+
+    encoder: Encoder = Encoder()
+    tasks: Annotated[dict[str, AnyTask], Field(min_length=1), BeforeValidator(_plain_names)]
+    training: Training = Training()
+    output: str = "runs/model"

@@ -1,0 +1,109 @@
+"""Data sets of the hub (`hf:NAME`), as rows like those of files.
+
+Decided here: class numbers become their names, in single columns and in lists (tags of words), so that labels are the
+same whether a data set comes from the hub or from a file. A class of -1, the hub's sign for "no gold label", makes a
+skipped row, counted with its reason. `datasets` 4 and later runs no code of a data set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+from manyheads.data.readers import COLUMNS, Opened, RawRow, normalised
+from manyheads.errors import DataError
+
+NO_LABEL = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """A data set by its name on the hub, or the path of a local folder that `datasets` can load."""
+
+    name: str
+    config: str | None = None
+    split: str | None = None
+    """None: the split it is used as."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Our column: theirs, such as `{"text": "sentence"}`."""
+    revision: str | None = None
+
+    def __str__(self) -> str:
+        return f"hf:{self.name}" + (f"/{self.config}" if self.config else "")
+
+
+def open_hub(hub: Hub, kind: str, split: str) -> Opened:
+    """The data set, loaded. Raises DataError when it cannot be had, or lacks a column."""
+    import datasets
+
+    split = hub.split or split
+    try:
+        data = datasets.load_dataset(hub.name, hub.config, split=split, revision=hub.revision)
+    except Exception as error:
+        said = (str(error).splitlines() or [""])[0]
+        raise DataError(
+            f"{hub} (split {split}) cannot be loaded: {type(error).__name__}: {said}; check the name, config and split, "
+            "and the connection, or download it and give a path"
+        ) from None
+    place = f"{hub} ({split})"
+    if not len(data):
+        raise DataError(f"{place} has no rows; name another split")
+    names = _columns(hub, kind, list(data.features), place)
+    classes = {ours: _classes(data.features[theirs]) for ours, theirs in names.items()}
+
+    def rows() -> Iterator[RawRow]:
+        for number, row in enumerate(data.select_columns(sorted(set(names.values()))), 1):
+            where = f"{place}: row {number}"
+            values = {ours: row[theirs] for ours, theirs in names.items()}
+            skip = None
+            for ours, known in classes.items():
+                if not known or values[ours] is None:
+                    continue
+                if values[ours] == NO_LABEL:
+                    skip = f"no label ({names[ours]} is -1)"
+                else:
+                    values[ours] = _named(values[ours], known, where)
+            yield RawRow(normalised(values, kind), where, skip=skip)
+
+    renamed = ",".join(f"{ours}={theirs}" for ours, theirs in sorted(names.items()))
+    return Opened(f"{place}|{renamed}|{data._fingerprint}", rows)
+
+
+def _columns(hub: Hub, kind: str, found: list[str], place: str) -> dict[str, str]:
+    """Our name of each column: theirs. Columns of the data set that are not renamed keep their names."""
+    for ours, theirs in hub.columns.items():
+        if theirs not in found:
+            near = get_close_matches(theirs, found, 1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise DataError(f"{place} has no column '{theirs}' (for {ours}); {hint}its columns are {', '.join(found)}")
+    taken = set(hub.columns.values()) | set(hub.columns)
+    names = {name: name for name in found if name not in taken} | dict(hub.columns)
+    sets = COLUMNS.get(kind, ())
+    if sets and not any(set(columns) <= set(names) for columns in sets):
+        wanted = " or ".join(", ".join(columns) for columns in sets)
+        raise DataError(
+            f"{place} has the columns {', '.join(found)}; expected {wanted}: "
+            f"say which is which under 'columns', such as {sets[0][-1]}: {found[-1]}"
+        )
+    return names
+
+
+def _classes(feature: Any) -> list[str]:
+    """Names of the classes of a column, or of the items of its lists; none for a column that holds no classes."""
+    import datasets
+
+    for candidate in (feature, feature[0] if isinstance(feature, list) else getattr(feature, "feature", None)):
+        if isinstance(candidate, datasets.ClassLabel):
+            return list(candidate.names)
+    return []
+
+
+def _named(value: Any, names: list[str], where: str) -> Any:
+    """A class number, or a list of them, by name."""
+    if isinstance(value, list):
+        return [_named(item, names, where) for item in value]
+    if not 0 <= value < len(names):
+        raise DataError(f"{where} has the class number {value}; the data set names classes 0 to {len(names) - 1}")
+    return names[value]

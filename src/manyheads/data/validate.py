@@ -1,0 +1,242 @@
+"""What a data set holds and what is wrong with it, before anything is trained.
+
+Decided here:
+- A label with a single training example is an error: it cannot be learned, nearly always is a slip of the pen, and would
+  cost a class. So is a label of validation or test data that training never shows.
+- Texts that stand in train and in another split are a warning: published data sets have them, scores are too high by them.
+- Nothing is truncated: what is longer than the encoder is read in overlapping windows, and counted here.
+
+Token counts come from a function that is given, so that this file knows no tokenizer.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from manyheads.data.table import MOST_ERRORS, DataSource, ExampleTable, ReadReport, build_table, exact_place
+from manyheads.data.table import Skipped as Skipped
+from manyheads.data.table import refuse, split_table
+from manyheads.errors import RowError
+from manyheads.tasks.base import Task
+from manyheads.text.pack import Source
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+WindowLengths = Callable[[Sequence[Source]], Sequence[Sequence[int]]]
+"""For each source, the tokens of each of its windows."""
+
+MEASURED_AT_ONCE = 1000
+LABELS_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """Sizes of the N examples of a table."""
+
+    tokens_N: npt.NDArray[np.int32]
+    """All windows of all texts of an example: what training on it costs, and what `Stream` takes."""
+    windows_N: npt.NDArray[np.int32]
+    """Windows of the longest text of an example; above 1, it did not fit the encoder at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class SplitReport:
+    """One split of one task."""
+
+    task: str
+    split: str
+    rows: int
+    used: int
+    skipped: Mapping[str, Skipped]
+    """By reason."""
+    windowed: int
+    """Examples with a text that is read in more than one window."""
+    labels: Mapping[str, int]
+    """Most frequent first."""
+    tokens: Mapping[str, int]
+    """Percentiles of the tokens of an example: p50, p90, p99, max."""
+    warnings: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """A readable account, aligned."""
+        rows = [("rows read", self.rows, ""), ("used", self.used, ""), ("truncated", 0, "")]
+        rows.append(("windowed", self.windowed, "longer than the encoder, read in overlapping windows"))
+        for reason, skip in self.skipped.items():
+            rows.append(("skipped", skip.count, f"{reason}, the first at {skip.where}"))
+        width = max(len(f"{count:,}") for _, count, _ in rows)
+        lines = [f"{self.task} · {self.split}"]
+        lines += [f"  {name:<10} {count:>{width},}  {note}".rstrip() for name, count, note in rows]
+        lines.append("  " + f"{'tokens':<10} " + " · ".join(f"{name} {count:,}" for name, count in self.tokens.items()))
+        if self.labels:
+            shown = [f"{label} {count:,}" for label, count in list(self.labels.items())[:LABELS_SHOWN]]
+            more = len(self.labels) - len(shown)
+            lines.append("  " + f"{'labels':<10} " + " · ".join(shown) + (f" · and {more} more" if more else ""))
+        return lines + [f"  {'warning':<10} {warning}" for warning in self.warnings]
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as JSON."""
+        return {
+            "task": self.task, "split": self.split, "rows": self.rows, "used": self.used, "truncated": 0,
+            "windowed": self.windowed, "labels": dict(self.labels), "tokens": dict(self.tokens),
+            "skipped": {reason: {"count": skip.count, "first": skip.where} for reason, skip in self.skipped.items()},
+            "warnings": list(self.warnings),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A split, read and checked."""
+
+    table: ExampleTable[Any]
+    report: ReadReport
+
+
+def load_task(
+    task: Task[Any], sources: Mapping[str, DataSource], *, validation_fraction: float = 0.1, seed: int = 0
+) -> tuple[Task[Any], dict[str, Loaded]]:
+    """The task fitted to its training data, and its splits, all checked: what validating and training both begin with.
+
+    `sources` by split, `train` among them. Without `validation`, `validation_fraction` of train is set aside. Raises
+    DataError for anything that cannot be trained or scored on.
+    """
+    loaded = {split: Loaded(*build_table(task, source, split)) for split, source in sources.items()}
+    train = loaded["train"]
+    fitted = task.fitted(train.report.facts)
+    check_labels(fitted, train.report)
+    if not set(train.report.facts.labels) <= set(getattr(fitted, "labels", train.report.facts.labels)):
+        check_known(train.table.with_task(fitted))
+    for split in loaded.keys() - {"train"}:
+        check_known(loaded[split].table.with_task(fitted))
+    if "validation" not in loaded:
+        parts = split_table(train.table, validation_fraction, seed)
+        kept, held = (part.survey() for part in parts)
+        skipped = sum(skip.count for skip in train.report.skipped.values())
+        kept = ReadReport(kept.rows + skipped, kept.used, train.report.skipped, kept.facts, kept.places)
+        loaded |= {"train": Loaded(parts[0], kept), "validation": Loaded(parts[1], held)}
+    order = sorted(loaded, key=lambda split: (["train", "validation", "test", split].index(split), split))
+    return fitted, {split: Loaded(loaded[split].table.with_task(fitted), loaded[split].report) for split in order}
+
+
+def measure(table: ExampleTable[Any], window_lengths: WindowLengths) -> Measured:
+    """Tokens and windows of every example. Memory is bounded by a thousand examples, whatever the table."""
+    tokens_N = np.zeros(len(table), np.int32)
+    windows_N = np.zeros(len(table), np.int32)
+    for start in range(0, len(table), MEASURED_AT_ONCE):
+        asked = [table.task.asks(table[i]) for i in range(start, min(start + MEASURED_AT_ONCE, len(table)))]
+        lengths = iter(window_lengths([ask.source for asks in asked for ask in asks]))
+        for index, asks in enumerate(asked, start):
+            windows = [next(lengths) for _ in asks]
+            tokens_N[index] = sum(map(sum, windows))
+            windows_N[index] = max(map(len, windows))
+    return Measured(tokens_N, windows_N)
+
+
+def examine(splits: Mapping[str, Loaded], measured: Mapping[str, Measured]) -> list[SplitReport]:
+    """An account of each split of one task, with the warnings that concern it."""
+    train = splits.get("train")
+    reports = []
+    for split, loaded in splits.items():
+        task, read, size = loaded.table.task, loaded.report, measured[split]
+        labels = dict(sorted(read.facts.labels.items(), key=lambda pair: (-pair[1], pair[0])))
+        quantiles = [*np.percentile(size.tokens_N, (50, 90, 99), method="higher"), size.tokens_N.max()]
+        warnings: list[str] = []
+        if split == "train":
+            absent = [label for label in getattr(task, "labels", ()) if label not in labels]
+            warnings += [f"label {label!r} is listed but has no example" for label in absent]
+        elif train is not None:
+            warnings += _shared(train.table, loaded.table)
+        reports.append(
+            SplitReport(
+                task=task.name,
+                split=split,
+                rows=read.rows,
+                used=read.used,
+                skipped=read.skipped,
+                windowed=int((size.windows_N > 1).sum()),
+                labels=labels,
+                warnings=tuple(warnings),
+                tokens=dict(zip(("p50", "p90", "p99", "max"), map(int, quantiles), strict=True)),
+            )  # fmt: skip
+        )
+    return reports
+
+
+def overview(reports: Sequence[SplitReport]) -> list[str]:
+    """One aligned row for each split of all tasks, under a heading."""
+    head = ["task", "split", "rows", "used", "truncated", "windowed", "skipped", "labels", "p50", "p90", "p99", "max"]
+    table = [head]
+    for report in reports:
+        skipped = sum(skip.count for skip in report.skipped.values())
+        counts = [report.rows, report.used, 0, report.windowed, skipped, len(report.labels), *report.tokens.values()]
+        table.append([report.task, report.split, *(f"{count:,}" for count in counts)])
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if i < 2 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in table
+    ]
+
+
+def check_labels(task: Task[Any], report: ReadReport, *, min_label_count: int = 2) -> None:
+    """Raise DataError for labels of the fitted task that training data shows fewer than `min_label_count` times.
+
+    Labels are those in the task's `labels`; counts of other things (unanswerable questions) are not judged.
+    """
+    counts = Counter(report.facts.labels)
+    refuse(
+        [
+            f"{report.places[label]}: label {label!r} has {counts[label]} example{'s' * (counts[label] > 1)} in the "
+            f"training data, {min_label_count} are needed; add examples, or correct or remove the row"
+            for label in getattr(task, "labels", ())
+            if 0 < counts[label] < min_label_count
+        ]
+    )
+
+
+def check_known(table: ExampleTable[Any]) -> None:
+    """Raise DataError for rows that the table's fitted task cannot be scored on: labels that training never shows."""
+    task, errors = table.task, []
+
+    def use(row: Mapping[str, Any]) -> None:
+        task.check(task.read(row))
+
+    for index in range(len(table)):
+        row = table.row(index)
+        try:
+            use(row)
+        except RowError as error:
+            place = exact_place(row, table.where(index), table.lines(index), use)
+            errors.append(f"{place}: {error}{_nearest_label(task, row)}")
+            if len(errors) > MOST_ERRORS:
+                break
+    refuse(errors)
+
+
+def _nearest_label(task: Task[Any], row: Mapping[str, Any]) -> str:
+    """A known label like the unknown one, for the end of a message."""
+    known: Sequence[str] = getattr(task, "labels", ())
+    for label in task.facts(task.read(row)).labels:
+        near = get_close_matches(label, known, 1) if known and label not in known else []
+        if near:
+            return f"; did you mean {near[0]!r}?"
+    return ""
+
+
+def _shared(train: ExampleTable[Any], other: ExampleTable[Any]) -> list[str]:
+    """A warning when examples of another split have the same texts as some of train."""
+    both_N = np.flatnonzero(np.isin(other.digests(), train.digests()))
+    if not len(both_N):
+        return []
+    return [
+        f"{len(both_N):,} of {len(other):,} examples have the same text as one of train, "
+        f"the first at {other.where(int(both_N[0]))}; scores will be too high by them"
+    ]

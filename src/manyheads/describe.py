@@ -1,0 +1,60 @@
+"""What a model folder holds, read from its manifest: no weights are loaded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from manyheads.bundle import HEADS, METRICS, manifest_hash, read_manifest, verify
+
+
+def model_description(folder: Path) -> dict[str, Any]:
+    """Tasks, labels, scores, sizes and hashes. Raises BundleError for a damaged folder."""
+    manifest = read_manifest(folder)
+    verify(folder, manifest)
+    files = manifest["files"]
+    return {
+        "folder": str(folder),
+        "hash": manifest_hash(manifest),
+        "encoder": manifest["encoder"],
+        "tasks": manifest["tasks"],
+        "parameters": {name: _parameters(folder / name) for name in files if name.endswith(".safetensors")},
+        "files": files,
+        "bytes": sum(entry["bytes"] for entry in files.values()),
+        "versions": manifest.get("versions", {}),
+        "metrics": json.loads((folder / METRICS).read_text(encoding="utf-8")),
+    }
+
+
+def description_lines(description: dict[str, Any]) -> list[str]:
+    """The description as a person reads it."""
+    encoder = description["encoder"]
+    parameters = description["parameters"]
+    heads = parameters.get(HEADS, 0)
+    lines = [
+        f"model     {description['folder']}",
+        f"hash      {description['hash']}",
+        f"encoder   {encoder['name']}, {sum(parameters.values()) - heads:,} parameters, windows of {encoder['max_length']} tokens",
+        f"heads     {len(description['tasks'])}, {heads:,} parameters",
+        f"size      {description['bytes'] / 1e6:.1f} MB",
+        f"made by   {', '.join(f'{name} {version}' for name, version in description['versions'].items())}",
+        "",
+    ]
+    for name, task in description["tasks"].items():
+        labels = task.get("labels") or []
+        shown = ", ".join(labels[:12]) + (f" … ({len(labels)} labels)" if len(labels) > 12 else "")
+        lines.append(f"{name}: {task['type']}{': ' + shown if labels else ''}")
+        for split, metrics in description["metrics"].get(name, {}).items():
+            lines.append(f"    {split}: " + "  ".join(f"{metric} {value:.4f}" for metric, value in metrics.items()))
+    return [*lines, "", *(f"{entry['sha256']}  {name}" for name, entry in description["files"].items())]
+
+
+def _parameters(path: Path) -> int:
+    """Numbers in a safetensors file, from its header."""
+    from math import prod
+
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+    return sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")

@@ -1,0 +1,66 @@
+"""What the verbs do, for the command and for Python: validate, train, evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from manyheads.bundle import RUN
+from manyheads.config.files import load_run
+from manyheads.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from manyheads.api import Model
+    from manyheads.evaluate import Scores
+    from manyheads.train.progress import Progress
+
+
+def train(run: str | Path, *, output: str | Path | None = None, overrides: Sequence[str] = ()) -> Model:
+    """Train a run file and return the model. `overrides` are `KEY=VALUE`. What `manyheads train` does, silently."""
+    from manyheads.api import load
+    from manyheads.train.progress import Quiet
+
+    folder, _ = train_run(Path(run), Path(output) if output else None, overrides, Quiet())
+    return load(folder)
+
+
+def train_run(run: Path, output: Path | None, overrides: Sequence[str], progress: Progress) -> tuple[Path, Scores]:
+    """Train a run file; the model folder and its scores."""
+    file = load_run(run, overrides)
+    from manyheads.config.build import build_plan
+    from manyheads.train.run import run_training
+
+    plan = build_plan(file, output)
+    return plan.output, run_training(plan, progress)
+
+
+def evaluate_model(
+    model: Model, *, data: Path | None, split: str, names: Sequence[str] | None, say: Callable[[str], None]
+) -> Scores:
+    """Scores of a model on a split of the data of a run file (its own by default)."""
+    from manyheads.config.build import read_split
+    from manyheads.evaluate import combined, evaluate
+
+    chosen = model.predictor.chosen(names)
+    path = data or model.bundle.folder / RUN
+    file = load_run(path)
+    tables: dict[str, Any] = {}
+    for name in chosen:
+        section = file.run.tasks.get(name)
+        if section is None:
+            say(f"{name}: not in {path}, so not scored")
+            continue
+        if section.type != model.tasks[name].kind:
+            raise DataError(f"{path}: task '{name}' is {section.type}, but in the model it is {model.tasks[name].kind}")
+        table = read_split(file, model.tasks[name], split)
+        if table is None:
+            say(f"{name}: {path} names no {split} data, so not scored")
+        else:
+            tables[name] = table
+    if not tables:
+        raise UsageError(f"{path} has no {split} data for {', '.join(chosen)}; choose another --split, or --data")
+    metrics = evaluate(model.predictor, tables)
+    scores: Scores = {name: {split: values} for name, values in metrics.items()}
+    scores["_all"] = {split: {"combined": combined(model.tasks, metrics)}}
+    return scores

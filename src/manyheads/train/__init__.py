@@ -1,0 +1,1 @@
+"""Training: batches of packs, the loop, the optimizer, and the log of a run."""

@@ -1,0 +1,50 @@
+"""The model card: what a stranger must know to use the model folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from manyheads.evaluate import Scores
+    from manyheads.tasks.base import Task
+
+
+def model_card(tasks: Mapping[str, Task[Any]], scores: Scores, encoder: str, steps: int) -> str:
+    """Markdown with the tasks, their labels, their scores, and how to call the model."""
+    lines = [
+        "---",
+        "library_name: manyheads",
+        f"base_model: {encoder}",
+        "---",
+        "",
+        "# A manyheads model",
+        "",
+        f"One `{encoder}` encoder with {len(tasks)} head{'s' if len(tasks) != 1 else ''}, trained together for {steps} steps.",
+        "",
+        "| task | type | labels |",
+        "|---|---|---|",
+    ]
+    for name, task in tasks.items():
+        labels = list(getattr(task, "labels", ()))
+        shown = ", ".join(labels[:12]) + (f" … ({len(labels)})" if len(labels) > 12 else "")
+        lines.append(f"| {name} | {task.kind} | {shown} |")
+    lines += ["", "## Scores", "", "| task | split | metric | value |", "|---|---|---|---|"]
+    for name, splits in scores.items():
+        for split, metrics in splits.items():
+            lines += [f"| {name} | {split} | {metric} | {value:.4f} |" for metric, value in metrics.items()]
+    lines += [
+        "",
+        "## Use",
+        "",
+        "```python",
+        "import manyheads as mh",
+        "",
+        'model = mh.load("path/to/this/folder")',
+        'rows = model.predict(["A text."])',
+        "```",
+        "",
+        "Scores are fractions, measured on the data named in `run.yaml` at training time.",
+        "",
+    ]
+    return "\n".join(lines)

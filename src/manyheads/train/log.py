@@ -1,0 +1,96 @@
+"""The written record of a run: `history.jsonl`, TensorBoard events, and a plot of losses and scores."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from manyheads.evaluate import Metrics
+    from manyheads.train.loop import StepRecord
+
+HISTORY = "history.jsonl"
+EVENTS = "tensorboard"
+PLOT = "training.png"
+SMOOTHING = 0.9
+"""Weight of the past in the plotted running mean of a loss."""
+
+
+class RunLog:
+    """Writes into the output folder while a run goes on."""
+
+    def __init__(self, folder: Path) -> None:
+        """Creates the folder."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._history = (folder / HISTORY).open("w", encoding="utf-8")
+        self._events = SummaryWriter(str(folder / EVENTS))
+        self._losses: dict[str, list[tuple[int, float]]] = defaultdict(list)
+        self._scores: dict[str, list[tuple[int, float]]] = defaultdict(list)
+
+    def step(self, record: StepRecord) -> None:
+        """One training step."""
+        self._write({"step": record.step, "loss": dict(record.losses), "tokens": dict(record.tokens), "rate": record.rate,
+                     "gradient_norm": record.gradient_norm})  # fmt: skip
+        for name, loss in record.losses.items():
+            self._losses[name].append((record.step, loss))
+            self._events.add_scalar(f"loss/{name}", loss, record.step)
+        self._events.add_scalar("rate", record.rate, record.step)
+        self._events.add_scalar("gradient_norm", record.gradient_norm, record.step)
+
+    def scores(
+        self, step: int, metrics: Mapping[str, Metrics], headlines: Mapping[str, float], combined: float
+    ) -> None:
+        """One evaluation on validation data."""
+        self._write({"step": step, "validation": metrics, "combined": combined})
+        for name, values in metrics.items():
+            self._scores[name].append((step, headlines[name]))
+            for metric, value in values.items():
+                self._events.add_scalar(f"validation/{name}/{metric}", value, step)
+        self._events.add_scalar("validation/combined", combined, step)
+
+    def close(self, plot: bool) -> None:
+        """Close the files; draw the plot."""
+        self._history.close()
+        self._events.close()
+        if plot:
+            draw(self.folder / PLOT, self._losses, self._scores)
+
+    def _write(self, row: Mapping[str, object]) -> None:
+        self._history.write(json.dumps(row) + "\n")
+        self._history.flush()
+
+
+def draw(
+    path: Path, losses: Mapping[str, list[tuple[int, float]]], scores: Mapping[str, list[tuple[int, float]]]
+) -> None:
+    """Two panels side by side: running mean of each task's loss, and its score on validation data."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    for i, (name, points) in enumerate(losses.items()):
+        smooth, mean, weight = [], 0.0, 0.0
+        for _, loss in points:
+            mean, weight = SMOOTHING * mean + (1 - SMOOTHING) * loss, SMOOTHING * weight + 1 - SMOOTHING
+            smooth.append(mean / weight)
+        left.plot([step for step, _ in points], smooth, color=f"C{i}", label=name, linewidth=1.6)
+    left.set(title="Training loss (1 = an uninformed head, running mean)", xlabel="step", ylabel="loss")
+    left.set_ylim(bottom=0)
+    for name, points in scores.items():
+        color = f"C{list(losses).index(name)}" if name in losses else "gray"
+        right.plot(*zip(*points, strict=True), color=color, marker="o", markersize=4, label=name, linewidth=1.6)
+    right.set(title="Validation score", xlabel="step", ylabel="score", ylim=(0, 1))
+    for axes in (left, right):
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False, fontsize=9)
+    figure.savefig(path, dpi=130)

@@ -1,0 +1,91 @@
+"""What a person sees while a run goes on: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from manyheads.train.loop import StepRecord
+
+LINE_EVERY_S = 10.0
+"""Seconds between plain lines."""
+
+
+class Progress(Protocol):
+    """Told of everything that happens in a run."""
+
+    def say(self, line: str) -> None:
+        """A line of its own."""
+        ...
+
+    def step(self, record: StepRecord, steps: int) -> None:
+        """One step of `steps` is done."""
+        ...
+
+    def close(self) -> None:
+        """The run is over."""
+        ...
+
+
+class Quiet:
+    """Says nothing."""
+
+    def say(self, line: str) -> None:
+        """Nothing."""
+
+    def step(self, record: StepRecord, steps: int) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class Console:
+    """A bar with each task's running loss on a terminal; a line every ten seconds otherwise."""
+
+    def __init__(self, stream: TextIO) -> None:
+        """Writes to `stream` (the commands give stderr)."""
+        from tqdm import tqdm
+
+        self._stream = stream
+        self._terminal = stream.isatty()
+        self._tqdm = tqdm
+        self._bar: tqdm[None] | None = None
+        self._mean: dict[str, float] = {}
+        self._tokens = 0
+        self._started = self._last = time.monotonic()
+
+    def say(self, line: str) -> None:
+        """A line above the bar."""
+        self._tqdm.write(line, file=self._stream)
+        self._stream.flush()
+
+    def step(self, record: StepRecord, steps: int) -> None:
+        """Moves the bar, or prints a line when the last one is ten seconds old."""
+        for name, loss in record.losses.items():
+            self._mean[name] = 0.95 * self._mean.get(name, loss) + 0.05 * loss
+        self._tokens += sum(record.tokens.values())
+        now = time.monotonic()
+        if self._terminal:
+            if self._bar is None:
+                self._bar = self._tqdm(total=steps, file=self._stream, unit="step", dynamic_ncols=True, leave=False)
+                self._started = now
+            self._bar.set_postfix_str(_losses(self._mean), refresh=False)
+            self._bar.update(1)
+        elif now - self._last >= LINE_EVERY_S or record.step + 1 == steps:
+            rate = self._tokens / max(now - self._started, 1e-9)
+            self.say(f"step {record.step + 1}/{steps}  loss {_losses(self._mean)}  {rate:,.0f} tokens/s")
+            self._last = now
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def _losses(mean: Mapping[str, float]) -> str:
+    return "  ".join(f"{name} {loss:.3f}" for name, loss in mean.items())
