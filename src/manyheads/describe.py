@@ -35,7 +35,8 @@ def description_lines(description: dict[str, Any]) -> list[str]:
     lines = [
         f"model     {description['folder']}",
         f"hash      {description['hash']}",
-        f"encoder   {encoder['name']}, {sum(parameters.values()) - heads:,} parameters, windows of {encoder['max_length']} tokens",
+        f"encoder   {encoder['name']}, {sum(parameters.values()) - heads:,} parameters, "
+        f"windows of {encoder['max_length']} tokens",
         f"heads     {len(description['tasks'])}, {heads:,} parameters",
         f"size      {description['bytes'] / 1e6:.1f} MB",
         f"made by   {', '.join(f'{name} {version}' for name, version in description['versions'].items())}",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manyheads.bundle import RUN
 from manyheads.config.files import load_run
+from manyheads.data.validate import SplitReport, examine, measure, overview
 from manyheads.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -33,6 +35,48 @@ def train_run(run: Path, output: Path | None, overrides: Sequence[str], progress
 
     plan = build_plan(file, output)
     return plan.output, run_training(plan, progress)
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """What reading all data of a run file told."""
+
+    reports: list[SplitReport]
+    errors: list[str]
+
+    def lines(self) -> list[str]:
+        """A table over all splits, an account of each, and what is wrong."""
+        lines = [*overview(self.reports), ""] if self.reports else []
+        for report in self.reports:
+            lines += [*report.lines(), ""]
+        return lines + [f"error: {line}" for line in self.errors]
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as JSON."""
+        return {"splits": [report.to_json() for report in self.reports], "errors": self.errors}
+
+
+def validate(run: Path, overrides: Sequence[str]) -> Validation:
+    """Read everything a run file names. Defects of the data are collected; a bad run file or encoder is raised."""
+    file = load_run(run, overrides)
+    from manyheads.config.build import locate, read_task, text_budget, window_lengths
+    from manyheads.text.tokenizer import Tokenizer
+
+    located, max_length = locate(file), file.run.encoder.max_length
+    tokenizer = Tokenizer.from_encoder(located.path_or_id, located.revision)
+    reports: list[SplitReport] = []
+    errors: list[str] = []
+    trained = max(1, text_budget(file.run.training, max_length) // max_length)
+    for name in file.run.tasks:
+        try:
+            splits = read_task(file, name).splits
+        except DataError as error:
+            errors += str(error).splitlines()
+            continue
+        counted = window_lengths(tokenizer, max_length)
+        measured = {split: measure(loaded.table, counted) for split, loaded in splits.items()}
+        reports += examine(splits, measured, windows_trained=trained)
+    return Validation(reports, errors)
 
 
 def evaluate_model(

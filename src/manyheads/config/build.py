@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,39 +17,42 @@ from manyheads.data.hub import Hub
 from manyheads.data.readers import Files
 from manyheads.data.sampler import ConstantSampler
 from manyheads.data.stream import Stream
-from manyheads.data.table import ExampleTable, ReadReport, build_table, split_table
+from manyheads.data.table import ExampleTable, ReadReport, Skipped, build_table, split_table
+from manyheads.data.validate import Loaded, WindowLengths, check_labels, measure
 from manyheads.errors import DataError, EncoderError, UsageError
 from manyheads.tasks import TASK_TYPES
 from manyheads.text.tokenizer import Tokenizer
-from manyheads.train.batches import Batcher, Feed, encode_examples
+from manyheads.train.batches import Batcher, Feed
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import torch
 
     from manyheads.nn.locate import Located
     from manyheads.tasks.base import Task
+    from manyheads.text.pack import Source
     from manyheads.train.run import Plan
-
-Tables = dict[str, dict[str, ExampleTable[Any]]]
-"""`{task: {split: table}}`."""
 
 STEPS_AN_EPOCH = 300
 TOKENS_PER_STEP = (512, 4096)
 """Without `tokens_per_step`: so many that an epoch has 300 steps, within these bounds."""
-MEASURED_TOGETHER = 1024
 SPLIT_SEED = 0
 """Of `validation_fraction`: the same examples validate whatever the seed of the training."""
 
 
 @dataclass(frozen=True, slots=True)
-class Dataset:
-    """All tasks of a run with their tables; `reports` say what was read."""
+class TaskData:
+    """A task fitted to its training data, and its splits, read and checked."""
 
-    tasks: dict[str, Task[Any]]
-    tables: Tables
-    reports: dict[str, dict[str, ReadReport]]
+    task: Task[Any]
+    splits: dict[str, Loaded]
+
+    def table(self, split: str) -> ExampleTable[Any]:
+        """The examples of a split."""
+        return self.splits[split].table
+
+
+Dataset = dict[str, TaskData]
+"""The data of every task of a run."""
 
 
 def task_of(name: str, section: TaskSection) -> Task[Any]:
@@ -77,21 +80,35 @@ def source_of(file: RunFile, path: DataPath) -> Files | Hub:
 
 def read_dataset(file: RunFile) -> Dataset:
     """Read and check the data of every task. Raises DataError naming task, split and place of each defect."""
-    dataset = Dataset({}, {}, {})
-    for name, section in file.run.tasks.items():
-        train, report = _table(file, task_of(name, section), section.data.train, "train")
-        task = train.task.fitted(report.facts)
-        tables, reports = {"train": train}, {"train": report}
-        for split, path in (("validation", section.data.validation), ("test", section.data.test)):
-            if path is not None:
-                tables[split], reports[split] = _table(file, task, path, split)
-        if section.data.validation is None and section.validation_fraction > 0:
-            tables["train"], tables["validation"] = split_table(train, section.validation_fraction, SPLIT_SEED)
-            reports["train"], reports["validation"] = tables["train"].survey(), tables["validation"].survey()
-        dataset.tasks[name] = task
-        dataset.tables[name] = {split: _checked(table.with_task(task), split) for split, table in tables.items()}
-        dataset.reports[name] = reports
-    return dataset
+    return {name: read_task(file, name) for name in file.run.tasks}
+
+
+def read_task(file: RunFile, name: str) -> TaskData:
+    """Read and check the data of one task. Raises DataError."""
+    section = file.run.tasks[name]
+    whole, report = _table(file, task_of(name, section), section.data.train, "train")
+    task = whole.task.fitted(report.facts)
+    found = {"train": (whole, report)}
+    for split, path in (("validation", section.data.validation), ("test", section.data.test)):
+        if path is not None:
+            found[split] = _table(file, task, path, split)
+    if section.data.validation is None and section.validation_fraction > 0:
+        train, validation = split_table(whole, section.validation_fraction, SPLIT_SEED)
+        aside = Skipped(len(validation), validation.where(0))
+        skipped = {**report.skipped, "set aside for validation": aside}
+        found["train"] = (train, replace(train.survey(), rows=report.rows, skipped=skipped))
+        found["validation"] = (validation, validation.survey())
+    try:
+        check_labels(task, found["train"][1])
+    except DataError as error:
+        raise _placed(error, task, "train") from None
+    order = ("train", "validation", "test")
+    splits = {
+        split: Loaded(_checked(found[split][0].with_task(task), split), found[split][1])
+        for split in order
+        if split in found
+    }
+    return TaskData(task, splits)
 
 
 def read_split(file: RunFile, task: Task[Any], split: str) -> ExampleTable[Any] | None:
@@ -149,24 +166,24 @@ def output_of(file: RunFile, override: Path | None) -> Path:
     return folder
 
 
-def measured(
-    task: Task[Any], table: ExampleTable[Any], tokenizer: Tokenizer, max_length: int, budget: int
-) -> npt.NDArray[np.int32]:
-    """Tokens that each training example brings to a step."""
-    import numpy as np
+def window_lengths(tokenizer: Tokenizer, max_length: int, keep: int | None = None) -> WindowLengths:
+    """Counts the tokens of each window of sources; of long ones only the first `keep` windows."""
 
-    counts: list[int] = []
-    for start in range(0, len(table), MEASURED_TOGETHER):
-        examples = [table[i] for i in range(start, min(start + MEASURED_TOGETHER, len(table)))]
-        encodings = encode_examples(task, examples, tokenizer, max_length=max_length, budget=budget)
-        counts.extend(sum(len(window) for source in asked for window in source) for asked in encodings)
-    return np.array(counts, np.int32)
+    def lengths(sources: Sequence[Source]) -> list[list[int]]:
+        return [[len(window) for window in windows[:keep]] for windows in tokenizer.encode(sources, max_length)]
+
+    return lengths
 
 
 def tokens_per_step(training: Training, tokens_per_epoch: int) -> int:
     """As set, or for 300 steps an epoch within 512 and 4,096 tokens."""
     low, high = TOKENS_PER_STEP
     return training.tokens_per_step or max(low, min(high, tokens_per_epoch // STEPS_AN_EPOCH))
+
+
+def text_budget(training: Training, max_length: int) -> int:
+    """Tokens of one text that a step trains on: a document must not outgrow the step."""
+    return max(training.tokens_per_step or TOKENS_PER_STEP[1], max_length)
 
 
 def build_plan(file: RunFile, output: Path | None = None) -> Plan:
@@ -182,6 +199,7 @@ def build_plan(file: RunFile, output: Path | None = None) -> Plan:
     from manyheads.train.optim import adamw, linear_schedule
     from manyheads.train.run import Plan
 
+    tasks = {name: data.task for name, data in dataset.items()}
     training, max_length = file.run.training, file.run.encoder.max_length
     tokenizer = Tokenizer.from_encoder(located.path_or_id, located.revision)
     encoder = load_encoder(located.path_or_id, located.revision)
@@ -192,7 +210,7 @@ def build_plan(file: RunFile, output: Path | None = None) -> Plan:
         )
     device = device_of(training.device)
     torch.manual_seed(training.seed)
-    model = MultiTaskModel(encoder, dataset.tasks).to(device)
+    model = MultiTaskModel(encoder, tasks).to(device)
     batcher, steps_an_epoch, notes = build_batcher(dataset, tokenizer, training, max_length)
     steps = training.steps or max(1, math.ceil((training.epochs or 3) * steps_an_epoch))
     if device.type == "cpu" and training.device == "auto":
@@ -202,10 +220,10 @@ def build_plan(file: RunFile, output: Path | None = None) -> Plan:
         max_length=max_length,
         model=model,
         tokenizer=tokenizer,
-        tasks=dataset.tasks,
+        tasks=tasks,
         batcher=batcher,
-        validation={name: tables["validation"] for name, tables in dataset.tables.items() if "validation" in tables},
-        test={name: tables["test"] for name, tables in dataset.tables.items() if "test" in tables},
+        validation={name: data.table("validation") for name, data in dataset.items() if "validation" in data.splits},
+        test={name: data.table("test") for name, data in dataset.items() if "test" in data.splits},
         optimizer=adamw(model, rate=training.learning_rate, weight_decay=training.weight_decay),
         rate_at=linear_schedule(training.learning_rate, steps, round(training.warmup * steps)),
         steps=steps,
@@ -222,12 +240,13 @@ def build_batcher(
     dataset: Dataset, tokenizer: Tokenizer, training: Training, max_length: int
 ) -> tuple[Batcher, float, list[str]]:
     """The batches of a run, the steps of an epoch (all tokens of all tasks), and what the user should know of them."""
-    budget = max(training.tokens_per_step or TOKENS_PER_STEP[1], max_length)
+    budget = text_budget(training, max_length)
     feeds = []
-    for name, task in dataset.tasks.items():
-        table = dataset.tables[name]["train"]
-        lengths = measured(task, table, tokenizer, max_length, budget)
-        feeds.append(Feed(task, table, Stream(lengths, training.seed, name)))
+    counted = window_lengths(tokenizer, max_length, max(1, budget // max_length))
+    for name, data in dataset.items():
+        table = data.table("train")
+        tokens_N = measure(table, counted).tokens_N
+        feeds.append(Feed(data.task, table, Stream(tokens_N, training.seed, name)))
     totals = {feed.task.name: feed.stream.tokens_per_epoch for feed in feeds}
     per_step = tokens_per_step(training, sum(totals.values()))
     sampler = ConstantSampler(totals, per_step, alpha=training.sampling_exponent)

@@ -44,8 +44,8 @@ def open_hub(hub: Hub, kind: str, split: str) -> Opened:
     except Exception as error:
         said = (str(error).splitlines() or [""])[0]
         raise DataError(
-            f"{hub} (split {split}) cannot be loaded: {type(error).__name__}: {said}; check the name, config and split, "
-            "and the connection, or download it and give a path"
+            f"{hub} (split {split}) cannot be loaded: {type(error).__name__}: {said}; check the name, config and "
+            "split, and the connection, or download it and give a path"
         ) from None
     place = f"{hub} ({split})"
     if not len(data):

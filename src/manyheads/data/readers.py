@@ -1,10 +1,10 @@
 """Data files to rows, each with the place it came from, so that every complaint names `file:line`.
 
 Decided here:
-- Strict. A file that can be misread is refused: the first defect ends the reading with a DataError. Only lines that are
-  wholly blank are passed over; nothing else is.
-- Files are read as bytes and decoded line by line, split at line feeds only: a byte that is not UTF-8 has a line number,
-  and U+2028 or U+0085 inside a text does not end a line. A byte order mark is dropped.
+- Strict. A file that can be misread is refused: the first defect ends the reading with a DataError. Only lines that
+  are wholly blank are passed over; nothing else is.
+- Files are read as bytes and decoded line by line, split at line feeds only: a byte that is not UTF-8 has a line
+  number, and U+2028 or U+0085 inside a text does not end a line. A byte order mark is dropped.
 - A tab in the first line of CoNLL columns means that tabs separate; otherwise runs of spaces do, and never other white
   space, because a no-break space can be part of a word.
 """
@@ -19,8 +19,9 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 from manyheads.errors import DataError
 
@@ -42,11 +43,11 @@ class RawRow:
 
     values: dict[str, Any]
     where: str
-    """`path:line`, of the first line where a row has several; `path: row N` (parquet); `path: question 'ID'` (SQuAD)."""
+    """`path:line`, of the row's first line; `path: row N` (parquet); `path: question 'ID'` (SQuAD)."""
     lines: int = 1
     """Above 1 for CoNLL columns only: word k stands k lines below the first."""
     skip: str | None = None
-    """Why the row cannot be used although nothing is wrong with it (a label of -1 on the hub); counted, never hidden."""
+    """Why the row cannot be used although nothing is wrong with it (a label of -1 on the hub); always counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +115,8 @@ def _reader(path: Path, kind: str) -> Callable[[Path, str], Iterator[RawRow]]:
     raise DataError(f"{path}: {kind} data is read from {columns}{', '.join(sorted(formats))}, each also as .gz")
 
 
-# -- bytes and lines ----------------------------------------------------------------------------------------------------
-def _opened(path: Path) -> IO[bytes]:
+# -- bytes and lines --------------------------------------------------------------------------------------------------
+def _opened(path: Path) -> BufferedReader:
     """The file as it lies on disk. Raises DataError, with the nearest name when there is none of this one."""
     try:
         return path.open("rb")
@@ -148,7 +149,7 @@ def _blocks(path: Path) -> Iterator[bytes]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines with their endings. Raises DataError at the first byte that is not UTF-8, and for an empty file."""
+    """Numbered lines with their endings. Raises DataError for a byte that is not UTF-8, and an empty file."""
     number = 0
     for number, block in enumerate(_blocks(path), 1):
         try:
@@ -164,7 +165,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         raise DataError(f"{path} is empty; give a file with data")
 
 
-# -- formats ------------------------------------------------------------------------------------------------------------
+# -- formats ----------------------------------------------------------------------------------------------------------
 def _conll(path: Path, kind: str) -> Iterator[RawRow]:
     """Sentences of CoNLL columns: the first column is the word, the last its tag."""
     document, documents, width, tabs = "", 0, 0, False
@@ -214,7 +215,7 @@ def _json_lines(path: Path, kind: str) -> Iterator[RawRow]:
         if not line.strip():
             continue
         try:
-            values = json.loads(line)
+            values = json.loads(line.rstrip("\r\n"))
         except json.JSONDecodeError as error:
             array = "; the file looks like one JSON array" if number == 1 and line.lstrip()[0] == "[" else ""
             raise DataError(
@@ -268,7 +269,7 @@ def _check_header(header: Sequence[str], where: str, kind: str) -> None:
     if sets and not any(set(columns) <= set(header) for columns in sets):
         seen = " | ".join(cell if len(cell) <= 40 else cell[:40] + "…" for cell in header)
         raise DataError(
-            f"{where} is no header: expected the columns {_either(sets)}, seen {seen}; add or rename them there"
+            f"{where} should be a header with the columns {_either(sets)}, seen {seen}; add that line, or rename columns"
         )
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
@@ -335,7 +336,8 @@ def _squad(path: Path, kind: str) -> Iterator[RawRow]:
 
 def _question(path: Path, qa: Any, context: Any, title: Any) -> RawRow:
     if not isinstance(qa, dict) or "question" not in qa:
-        raise DataError(f"{path}: question {qa.get('id') if isinstance(qa, dict) else qa!r} has no 'question'")
+        seen = qa.get("id") if isinstance(qa, dict) else qa
+        raise DataError(f"{path}: question {seen!r} has no 'question'")
     where = f"{path}: question '{qa.get('id', qa['question'])}'"
     if "answers" not in qa and not qa.get("is_impossible"):
         raise DataError(f"{where} has no 'answers'; an unanswerable question has an empty list")
@@ -364,7 +366,7 @@ def normalised(values: dict[str, Any], kind: str) -> dict[str, Any]:
     return {**values, "answers": answers}
 
 
-# -- words for messages -------------------------------------------------------------------------------------------------
+# -- words for messages -----------------------------------------------------------------------------------------------
 def _columns(count: int) -> str:
     return "1 column" if count == 1 else f"{count} columns"
 

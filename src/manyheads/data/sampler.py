@@ -2,16 +2,15 @@
 
 Every task takes part in every step (Muppet, Aghajanyan 2021). Shares of the tokens follow the size of the training data
 raised to `alpha`: 1 drowns small tasks, 0 repeats them too often; 0.5 lies between (Stickland & Murray 2019). No task
-gets more than `cap` times the share of the smallest: at 0.5, a cap of 10 is reached at a hundredfold difference in size.
+gets more than `cap` times the share of the smallest: at 0.5, 10 is reached at a hundredfold difference in size.
 
 Decided here: shares are whole millionths. `quota` is then integer arithmetic, the same on every machine, without state,
-and its sum over the tasks is exactly the tokens of the steps.
+and less than a token from the exact share however many steps went before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import accumulate
 from typing import Protocol
 
 PARTS = 1_000_000
@@ -61,18 +60,14 @@ class ConstantSampler:
             weights = {task: float(fixed[task]) for task in tokens}
         self._tokens_per_step = tokens_per_step
         self._parts = _millionths(weights)
-        ends = list(accumulate(self._parts.values()))
-        self._ranges = dict(zip(self._parts, zip([0, *ends], ends, strict=False), strict=True))
 
     def draw(self, step: int) -> dict[str, float]:
         """Share of each task; the step does not matter."""
         return {task: parts / PARTS for task, parts in self._parts.items()}
 
     def quota(self, task: str, step: int) -> int:
-        """Tokens of a task before a step. The step's tokens are cut at the running sums of the shares, rounded down."""
-        start, end = self._ranges[task]
-        tokens = step * self._tokens_per_step
-        return tokens * end // PARTS - tokens * start // PARTS
+        """Tokens of a task before a step. Its share of theirs, rounded down."""
+        return step * self._tokens_per_step * self._parts[task] // PARTS
 
 
 def _millionths(weights: Mapping[str, float]) -> dict[str, int]:

@@ -6,7 +6,7 @@ Decided here:
 - It is kept under a name made from the sha256 of the files' contents and names, the task's type and name, and the code
   that read them; times and sizes play no part. So a changed file is always read again, and an unchanged one never.
 - Reading goes on after a row that cannot be used, to tell of twenty at once; then all of it is refused.
-- What `Task.read`, `row_of_target`, `facts`, `cluster` and the texts of `asks` say may depend on no setting of the task.
+- What `Task.read`, `row_of_target`, `facts`, `cluster` and the texts of `asks` say depends on no setting of the task.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -80,7 +81,7 @@ class ExampleTable(Generic[ExampleT]):
     def __init__(
         self, task: Task[ExampleT], batches: Sequence[Any], chosen_N: npt.NDArray[np.int64], keep: Any
     ) -> None:
-        """`batches`: record batches of SCHEMA; `chosen_N`: rows of them; `keep`: held for as long as the table lives."""
+        """`batches`: record batches of SCHEMA; `chosen_N`: rows of them; `keep`: held while the table lives."""
         self.task = task
         self._batches = batches
         self._columns = [[batch.column(i) for i in range(len(SCHEMA))] for batch in batches]
@@ -123,9 +124,23 @@ class ExampleTable(Generic[ExampleT]):
         """The same examples for the task once it is fitted."""
         return ExampleTable(task, self._batches, self._chosen_N, self._keep)
 
-    def lines(self, index: int) -> int:
-        """How many lines of its file an example takes when each of its words has its own; 1 otherwise."""
-        return int(self._cell(3, index))
+    def check(self) -> None:
+        """Raise DataError for rows that the fitted task cannot be scored on: labels that training never shows."""
+        errors: list[str] = []
+
+        def use(row: Mapping[str, Any]) -> None:
+            self.task.check(self.task.read(row))
+
+        for index in range(len(self)):
+            row = self.row(index)
+            try:
+                use(row)
+            except RowError as error:
+                place = exact_place(row, self.where(index), int(self._cell(3, index)), use)
+                errors.append(f"{place}: {error}{_nearest_label(self.task, row)}")
+                if len(errors) > MOST_ERRORS:
+                    break
+        refuse(errors)
 
     def survey(self) -> ReadReport:
         """Facts of these examples, counted anew: what `build_table` reports, for a selection."""
@@ -155,8 +170,8 @@ def build_table(
 ) -> tuple[ExampleTable[ExampleT], ReadReport]:
     """The examples of a task in a data source, from the cache if they were read before.
 
-    `split` (train, validation, test) is what a hub data set is asked for unless it names one itself. `cache` defaults to
-    `cache_folder()`; where it cannot be written, a temporary folder takes its place. Raises DataError, with up to
+    `split` (train, validation, test) is what a hub data set is asked for unless it names one itself. `cache` defaults
+    to `cache_folder()`; where it cannot be written, a temporary folder takes its place. Raises DataError, with up to
     MOST_ERRORS lines of `place: message`, for bad rows, and when no row can be used.
     """
     opened = open_hub(source, task.kind, split) if isinstance(source, Hub) else open_files(source, task.kind)
@@ -226,7 +241,7 @@ def cache_folder() -> Path:
     return Path(chosen) if chosen else Path("~/.cache/manyheads").expanduser()
 
 
-# -- writing ------------------------------------------------------------------------------------------------------------
+# -- writing ----------------------------------------------------------------------------------------------------------
 def _write(task: Task[Any], opened: Opened, folder: Path, key: str) -> ReadReport:
     """Read everything into `key.arrow` and `key.json`. The table appears last, whole or not at all."""
     unfinished = folder / f"{key}.{os.getpid()}.{uuid4().hex}.tmp"
@@ -345,7 +360,7 @@ class _Tally:
         return Facts(dict(self._labels), self._flags)
 
 
-# -- errors -------------------------------------------------------------------------------------------------------------
+# -- errors -----------------------------------------------------------------------------------------------------------
 def refuse(errors: Sequence[str]) -> None:
     """Raise DataError telling of these, MOST_ERRORS at most; nothing when there are none."""
     if len(errors) > MOST_ERRORS:
@@ -365,7 +380,17 @@ def exact_place(row: Mapping[str, Any], where: str, lines: int, use: Callable[[d
     return where
 
 
-# -- the cache ----------------------------------------------------------------------------------------------------------
+def _nearest_label(task: Task[Any], row: Mapping[str, Any]) -> str:
+    """A known label like the unknown one, for the end of a message."""
+    known: Sequence[str] = getattr(task, "labels", ())
+    for label in task.facts(task.read(row)).labels:
+        near = get_close_matches(label, known, 1) if known and label not in known else []
+        if near:
+            return f"; did you mean {near[0]!r}?"
+    return ""
+
+
+# -- the cache --------------------------------------------------------------------------------------------------------
 class _TemporaryFolder:
     """A folder that goes when the last table that needs it does."""
 

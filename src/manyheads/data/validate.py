@@ -1,10 +1,11 @@
 """What a data set holds and what is wrong with it, before anything is trained.
 
 Decided here:
-- A label with a single training example is an error: it cannot be learned, nearly always is a slip of the pen, and would
-  cost a class. So is a label of validation or test data that training never shows.
-- Texts that stand in train and in another split are a warning: published data sets have them, scores are too high by them.
-- Nothing is truncated: what is longer than the encoder is read in overlapping windows, and counted here.
+- A label with a single training example is an error: it cannot be learned, nearly always is a slip of the pen, and
+  would cost a class. So is a label of other splits that training never shows (`ExampleTable.check`).
+- Texts that stand in train and in another split are a warning: published data sets have them, and scores gain by them.
+- What is longer than the encoder is read in overlapping windows, and counted here. Only training may leave windows
+  out, beyond a number that is given; those examples are counted as truncated.
 
 Token counts come from a function that is given, so that this file knows no tokenizer.
 """
@@ -14,15 +15,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from manyheads.data.table import MOST_ERRORS, DataSource, ExampleTable, ReadReport, build_table, exact_place
-from manyheads.data.table import Skipped as Skipped
-from manyheads.data.table import refuse, split_table
-from manyheads.errors import RowError
+from manyheads.data.table import ExampleTable, ReadReport, Skipped, refuse
 from manyheads.tasks.base import Task
 from manyheads.text.pack import Source
 
@@ -56,6 +53,8 @@ class SplitReport:
     used: int
     skipped: Mapping[str, Skipped]
     """By reason."""
+    truncated: int
+    """Examples with a text of more windows than training reads."""
     windowed: int
     """Examples with a text that is read in more than one window."""
     labels: Mapping[str, int]
@@ -66,8 +65,16 @@ class SplitReport:
 
     def lines(self) -> list[str]:
         """A readable account, aligned."""
-        rows = [("rows read", self.rows, ""), ("used", self.used, ""), ("truncated", 0, "")]
-        rows.append(("windowed", self.windowed, "longer than the encoder, read in overlapping windows"))
+        rows = [
+            ("rows read", self.rows, ""),
+            ("used", self.used, ""),
+            ("truncated", self.truncated, "too long for a step, read up to there" if self.truncated else ""),
+            (
+                "windowed",
+                self.windowed,
+                "longer than the encoder, read in overlapping windows" if self.windowed else "",
+            ),
+        ]
         for reason, skip in self.skipped.items():
             rows.append(("skipped", skip.count, f"{reason}, the first at {skip.where}"))
         width = max(len(f"{count:,}") for _, count, _ in rows)
@@ -83,7 +90,7 @@ class SplitReport:
     def to_json(self) -> dict[str, Any]:
         """The same as JSON."""
         return {
-            "task": self.task, "split": self.split, "rows": self.rows, "used": self.used, "truncated": 0,
+            "task": self.task, "split": self.split, "rows": self.rows, "used": self.used, "truncated": self.truncated,
             "windowed": self.windowed, "labels": dict(self.labels), "tokens": dict(self.tokens),
             "skipped": {reason: {"count": skip.count, "first": skip.where} for reason, skip in self.skipped.items()},
             "warnings": list(self.warnings),
@@ -96,32 +103,6 @@ class Loaded:
 
     table: ExampleTable[Any]
     report: ReadReport
-
-
-def load_task(
-    task: Task[Any], sources: Mapping[str, DataSource], *, validation_fraction: float = 0.1, seed: int = 0
-) -> tuple[Task[Any], dict[str, Loaded]]:
-    """The task fitted to its training data, and its splits, all checked: what validating and training both begin with.
-
-    `sources` by split, `train` among them. Without `validation`, `validation_fraction` of train is set aside. Raises
-    DataError for anything that cannot be trained or scored on.
-    """
-    loaded = {split: Loaded(*build_table(task, source, split)) for split, source in sources.items()}
-    train = loaded["train"]
-    fitted = task.fitted(train.report.facts)
-    check_labels(fitted, train.report)
-    if not set(train.report.facts.labels) <= set(getattr(fitted, "labels", train.report.facts.labels)):
-        check_known(train.table.with_task(fitted))
-    for split in loaded.keys() - {"train"}:
-        check_known(loaded[split].table.with_task(fitted))
-    if "validation" not in loaded:
-        parts = split_table(train.table, validation_fraction, seed)
-        kept, held = (part.survey() for part in parts)
-        skipped = sum(skip.count for skip in train.report.skipped.values())
-        kept = ReadReport(kept.rows + skipped, kept.used, train.report.skipped, kept.facts, kept.places)
-        loaded |= {"train": Loaded(parts[0], kept), "validation": Loaded(parts[1], held)}
-    order = sorted(loaded, key=lambda split: (["train", "validation", "test", split].index(split), split))
-    return fitted, {split: Loaded(loaded[split].table.with_task(fitted), loaded[split].report) for split in order}
 
 
 def measure(table: ExampleTable[Any], window_lengths: WindowLengths) -> Measured:
@@ -138,16 +119,23 @@ def measure(table: ExampleTable[Any], window_lengths: WindowLengths) -> Measured
     return Measured(tokens_N, windows_N)
 
 
-def examine(splits: Mapping[str, Loaded], measured: Mapping[str, Measured]) -> list[SplitReport]:
-    """An account of each split of one task, with the warnings that concern it."""
+def examine(
+    splits: Mapping[str, Loaded], measured: Mapping[str, Measured], *, windows_trained: int | None = None
+) -> list[SplitReport]:
+    """An account of each split of one task, with the warnings that concern it.
+
+    Training reads the first `windows_trained` windows of a text (None: all of them).
+    """
     train = splits.get("train")
     reports = []
     for split, loaded in splits.items():
         task, read, size = loaded.table.task, loaded.report, measured[split]
         labels = dict(sorted(read.facts.labels.items(), key=lambda pair: (-pair[1], pair[0])))
         quantiles = [*np.percentile(size.tokens_N, (50, 90, 99), method="higher"), size.tokens_N.max()]
+        truncated = 0
         warnings: list[str] = []
         if split == "train":
+            truncated = int((size.windows_N > windows_trained).sum()) if windows_trained else 0
             absent = [label for label in getattr(task, "labels", ()) if label not in labels]
             warnings += [f"label {label!r} is listed but has no example" for label in absent]
         elif train is not None:
@@ -159,11 +147,12 @@ def examine(splits: Mapping[str, Loaded], measured: Mapping[str, Measured]) -> l
                 rows=read.rows,
                 used=read.used,
                 skipped=read.skipped,
+                truncated=truncated,
                 windowed=int((size.windows_N > 1).sum()),
                 labels=labels,
                 warnings=tuple(warnings),
                 tokens=dict(zip(("p50", "p90", "p99", "max"), map(int, quantiles), strict=True)),
-            )  # fmt: skip
+            )
         )
     return reports
 
@@ -174,7 +163,15 @@ def overview(reports: Sequence[SplitReport]) -> list[str]:
     table = [head]
     for report in reports:
         skipped = sum(skip.count for skip in report.skipped.values())
-        counts = [report.rows, report.used, 0, report.windowed, skipped, len(report.labels), *report.tokens.values()]
+        counts = [
+            report.rows,
+            report.used,
+            report.truncated,
+            report.windowed,
+            skipped,
+            len(report.labels),
+            *report.tokens.values(),
+        ]
         table.append([report.task, report.split, *(f"{count:,}" for count in counts)])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return [
@@ -200,35 +197,6 @@ def check_labels(task: Task[Any], report: ReadReport, *, min_label_count: int = 
             if 0 < counts[label] < min_label_count
         ]
     )
-
-
-def check_known(table: ExampleTable[Any]) -> None:
-    """Raise DataError for rows that the table's fitted task cannot be scored on: labels that training never shows."""
-    task, errors = table.task, []
-
-    def use(row: Mapping[str, Any]) -> None:
-        task.check(task.read(row))
-
-    for index in range(len(table)):
-        row = table.row(index)
-        try:
-            use(row)
-        except RowError as error:
-            place = exact_place(row, table.where(index), table.lines(index), use)
-            errors.append(f"{place}: {error}{_nearest_label(task, row)}")
-            if len(errors) > MOST_ERRORS:
-                break
-    refuse(errors)
-
-
-def _nearest_label(task: Task[Any], row: Mapping[str, Any]) -> str:
-    """A known label like the unknown one, for the end of a message."""
-    known: Sequence[str] = getattr(task, "labels", ())
-    for label in task.facts(task.read(row)).labels:
-        near = get_close_matches(label, known, 1) if known and label not in known else []
-        if near:
-            return f"; did you mean {near[0]!r}?"
-    return ""
 
 
 def _shared(train: ExampleTable[Any], other: ExampleTable[Any]) -> list[str]:

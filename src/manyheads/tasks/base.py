@@ -96,8 +96,11 @@ class Task(ABC, Generic[ExampleT]):
     """The `type` of the run file."""
     main_metric: ClassVar[str]
     """What the task adds to the combined score unless it says otherwise in `headline`."""
-    outputs: ClassVar[Mapping[str, Level]]
-    """Each output of the head, with its leading axis."""
+
+    @property
+    @abstractmethod
+    def outputs(self) -> Mapping[str, Level]:
+        """Each output of the head, with its leading axis."""
 
     # -- data ---------------------------------------------------------------------------------------------------
     @abstractmethod

@@ -19,7 +19,7 @@ import numpy as np
 
 from manyheads.errors import RowError
 from manyheads.metrics.answers import answer_scores, best_threshold
-from manyheads.tasks.base import Array, Ask, Facts, Item, Loss, Output, Row, Task, text_of
+from manyheads.tasks.base import Array, Ask, Facts, Item, Level, Loss, Output, Row, Task, text_of
 from manyheads.text.pack import Source
 
 if TYPE_CHECKING:
@@ -58,7 +58,6 @@ class QuestionAnswering(Task[Question]):
 
     kind: ClassVar[str] = "question-answering"
     main_metric: ClassVar[str] = "f1"
-    outputs = {"start_T": "token", "end_T": "token"}
 
     doc_stride: int = 64
     """Tokens by which neighbouring windows of a passage overlap."""
@@ -73,6 +72,11 @@ class QuestionAnswering(Task[Question]):
     """Settled from the training data: it has unanswerable questions."""
     no_answer_threshold: float = 0.5
     """No answer is given when `no_answer_score` is above this; tuned on validation data."""
+
+    @property
+    def outputs(self) -> Mapping[str, Level]:
+        """Start and end scores per token."""
+        return {"start_T": "token", "end_T": "token"}
 
     # -- data ---------------------------------------------------------------------------------------------------
     def read(self, row: Row) -> Question:

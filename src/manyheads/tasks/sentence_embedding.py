@@ -83,7 +83,7 @@ class SentenceEmbedding(Task[Pair]):
     stride: int = 64
 
     @property
-    def outputs(self) -> Mapping[str, Level]:  # type: ignore[override]
+    def outputs(self) -> Mapping[str, Level]:
         """Vectors before normalisation; the NLI classifier's weights while training from NLI labels."""
         vectors: dict[str, Level] = {"vector_SD": "sequence"}
         return vectors | ({"nli_weight": "constant"} if self.objective == "softmax" else {})

@@ -16,7 +16,7 @@ import numpy as np
 
 from manyheads.errors import DataError, RowError
 from manyheads.metrics.labels import multi_label_scores, single_label_scores
-from manyheads.tasks.base import Array, Ask, Facts, Item, Loss, Output, Row, Task, merged, text_of, window_owners
+from manyheads.tasks.base import Array, Ask, Facts, Item, Level, Loss, Output, Row, Task, merged, text_of, window_owners
 from manyheads.text.pack import Source
 
 if TYPE_CHECKING:
@@ -45,7 +45,6 @@ class TextClassification(Task[LabelledText]):
 
     kind: ClassVar[str] = "text-classification"
     main_metric: ClassVar[str] = "macro_f1"
-    outputs = {"logits_SK": "sequence"}
 
     labels: tuple[str, ...] = ()
     multi_label: bool = False
@@ -60,6 +59,11 @@ class TextClassification(Task[LabelledText]):
     stride: int = 64
     label_weights: tuple[float, ...] = field(default=(), repr=False)
     """Settled from `class_weights` and the training data, in the order of `labels`."""
+
+    @property
+    def outputs(self) -> Mapping[str, Level]:
+        """Logits per window."""
+        return {"logits_SK": "sequence"}
 
     # -- data ---------------------------------------------------------------------------------------------------
     def read(self, row: Row) -> LabelledText:

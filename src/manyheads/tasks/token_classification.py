@@ -12,17 +12,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from manyheads.errors import DataError, RowError
 from manyheads.metrics.entities import entity_scores, token_accuracy
-from manyheads.nn.viterbi import span_probability, viterbi
+from manyheads.nn.viterbi import iob2_rules, span_probabilities, viterbi
 from manyheads.tasks.base import Array, Ask, Facts, Item, Level, Loss, Output, Row, Task, joined, text_of
 from manyheads.text.pack import Source
-from manyheads.text.spans import check_tag, spans_of_tags, tags_of_char_spans
+from manyheads.text.spans import Span, check_tag, spans_of_tags, tags_of_char_spans
 from manyheads.text.tokenizer import owned
 from manyheads.text.words import first_pieces, words
 
@@ -31,9 +32,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from manyheads.text.pack import Encoding
-
-FORBIDDEN = -1e4
-"""Score of a transition that IOB2 does not allow; the same penalty as in `nn.crf`."""
+Rules = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Transition, start and end scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class TokenClassification(Task[EntityExample]):
     stride: int = 64
 
     @property
-    def outputs(self) -> Mapping[str, Level]:  # type: ignore[override]
+    def outputs(self) -> Mapping[str, Level]:
         """Emissions per token; with a CRF its transition scores beside them."""
         if self.decoder == "softmax":
             return {"logits_TK": "token"}
@@ -95,7 +95,7 @@ class TokenClassification(Task[EntityExample]):
         labels = self.labels or tuple(sorted(facts.labels))
         if not labels:
             raise DataError(f"task '{self.name}': the training data has no entity at all; check the last column")
-        return self._with(labels=labels)
+        return replace(self, labels=labels)
 
     def check(self, example: EntityExample) -> None:
         """Every label must be known."""
@@ -182,10 +182,13 @@ class TokenClassification(Task[EntityExample]):
         emissions = [scores_WK for _, scores_WK in placed]
         rules = self._rules(items)
         paths = viterbi(emissions, *rules)
-        answers = []
-        for item, (offsets, scores_WK), path in zip(items, placed, paths, strict=True):
-            answers.append(self._spans(item.source.first, offsets, scores_WK, path, rules))
-        return answers
+        tags = np.array(self.tags)
+        found = [spans_of_tags(tags[path_W].tolist()) if path_W.any() else [] for path_W in paths]
+        scores = self._span_scores(emissions, paths, found, rules)
+        return [
+            _answer(item.source.first, offsets, spans, chances)
+            for item, (offsets, _), spans, chances in zip(items, placed, found, scores, strict=True)
+        ]
 
     def score(
         self, answers: Sequence[Sequence[list[dict[str, Any]]]], examples: Sequence[EntityExample]
@@ -222,58 +225,52 @@ class TokenClassification(Task[EntityExample]):
             seen_W |= here
         return offsets[seen_W], scores_WK[seen_W]
 
-    def _rules(self, items: Sequence[Item]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _rules(self, items: Sequence[Item]) -> Rules:
         """Transition, start and end scores: learned with a CRF, zero or forbidden without."""
         if self.decoder == "crf" and items:
             output = items[0].outputs[0]
             return tuple(np.asarray(output[key]) for key in ("transitions_KK", "start_K", "end_K"))  # type: ignore[return-value]
-        tags = self.tags
-        inside = np.array([tag.startswith("I-") for tag in tags])
-        label = np.array([tag[2:] for tag in tags])
-        allowed_KK = ~inside[None, :] | (label[:, None] == label[None, :])
-        return (
-            np.where(allowed_KK, 0.0, FORBIDDEN).astype(np.float32),
-            np.where(inside, FORBIDDEN, 0.0).astype(np.float32),
-            np.zeros(len(tags), np.float32),
-        )
+        transitions_KK, start_K, end_K = iob2_rules(self.tags)
+        return transitions_KK, start_K, end_K
 
-    def _spans(
+    def _span_scores(
         self,
-        text: str,
-        offsets: np.ndarray,
-        scores_WK: np.ndarray,
-        path_W: np.ndarray,
-        rules: tuple[np.ndarray, np.ndarray, np.ndarray],
-    ) -> list[dict[str, Any]]:
-        """Spans of one path; `score` is the CRF's exact span probability, or the mean probability of the span's tags."""
-        if not path_W.any():
-            return []
-        found = spans_of_tags([self.tags[k] for k in path_W])
+        emissions: Sequence[np.ndarray],
+        paths: Sequence[np.ndarray],
+        found: Sequence[Sequence[Span]],
+        rules: Rules,
+    ) -> list[Any]:
+        """The CRF's exact probability of each span, or with softmax the mean probability of the span's tags."""
         if self.decoder == "crf":
-            chosen = [(s.start, s.end, path_W[s.start : s.end]) for s in found]
-            scores = span_probability(scores_WK, chosen, *rules)
-        else:
-            shifted_WK = np.exp(scores_WK - scores_WK.max(-1, keepdims=True))
-            best_W = shifted_WK[np.arange(len(path_W)), path_W] / shifted_WK.sum(-1)
-            scores = [float(best_W[s.start : s.end].mean()) for s in found]
-        answers = []
-        for span, score in zip(found, scores, strict=True):
-            start, end = int(offsets[span.start, 0]), int(offsets[span.end - 1, 1])
-            answers.append(
-                {
-                    "start": start,
-                    "end": end,
-                    "label": span.label,
-                    "text": text[start:end],
-                    "score": round(float(score), 6),
-                }
-            )
-        return answers
+            chosen = [
+                [(s.start, s.end, path_W[s.start : s.end]) for s in spans]
+                for spans, path_W in zip(found, paths, strict=True)
+            ]
+            return list(span_probabilities(emissions, chosen, *rules))
+        scores = []
+        for scores_WK, path_W, spans in zip(emissions, paths, found, strict=True):
+            if not spans:
+                scores.append([])
+                continue
+            weight_WK = np.exp(scores_WK - scores_WK.max(-1, keepdims=True))
+            chance_W = weight_WK[np.arange(len(path_W)), path_W] / weight_WK.sum(-1)
+            scores.append([float(chance_W[s.start : s.end].mean()) for s in spans])
+        return scores
 
-    def _with(self, **changes: Any) -> TokenClassification:
-        from dataclasses import replace
 
-        return replace(self, **changes)
+def _answer(text: str, offsets: np.ndarray, spans: Sequence[Span], scores: Sequence[float]) -> list[dict[str, Any]]:
+    answer = []
+    for span, score in zip(spans, scores, strict=True):
+        start, end = int(offsets[span.start, 0]), int(offsets[span.end - 1, 1])
+        row = {
+            "start": start,
+            "end": end,
+            "label": span.label,
+            "text": text[start:end],
+            "score": round(float(score), 6),
+        }
+        answer.append(row)
+    return answer
 
 
 def _example_of_tags(row: Row, document: str) -> EntityExample:
@@ -311,7 +308,7 @@ def _checked_spans(text: str, entities: Any) -> tuple[tuple[int, int, str], ...]
             raise RowError(f"entity {start}-{end} says {entity['text']!r} but the text there is {text[start:end]!r}")
         spans.append((start, end, label))
     spans.sort()
-    for one, two in zip(spans, spans[1:], strict=False):
+    for one, two in pairwise(spans):
         if two[0] < one[1]:
             raise RowError(
                 f"entities {one[0]}-{one[1]} ({one[2]}) and {two[0]}-{two[1]} ({two[2]}) overlap; keep one of them"

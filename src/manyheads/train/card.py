@@ -20,7 +20,8 @@ def model_card(tasks: Mapping[str, Task[Any]], scores: Scores, encoder: str, ste
         "",
         "# A manyheads model",
         "",
-        f"One `{encoder}` encoder with {len(tasks)} head{'s' if len(tasks) != 1 else ''}, trained together for {steps} steps.",
+        f"One `{encoder}` encoder with {len(tasks)} head{'s' if len(tasks) != 1 else ''}, "
+        f"trained together for {steps} steps.",
         "",
         "| task | type | labels |",
         "|---|---|---|",

@@ -1,0 +1,99 @@
+"""The demonstration: train four heads on the bundled corpus, score each beside a baseline, answer a few texts."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from manyheads.evaluate import Metrics
+    from manyheads.train.progress import Progress
+
+RUN = Path(__file__).parent / "run.yaml"
+
+TEXT = "Patients with severe asthma were given 40 mg of prednisolone daily, and two of them developed hyperglycaemia."
+QUESTION = "How much prednisolone did the patients get?"
+QUERY = "The drug lowered blood pressure in older adults."
+OTHERS = (
+    "Elderly people had a lower systolic pressure on the medicine.",
+    "The drug raised blood pressure in older adults.",
+    "Children were offered breakfast at school.",
+)
+
+
+def run_demo(output: Path, progress: Progress) -> Iterator[str]:
+    """Lines to show, as they come about. Leaves a model folder in `output`."""
+    from manyheads.api import load
+    from manyheads.config.build import build_plan
+    from manyheads.config.files import load_run
+    from manyheads.train.run import run_training
+
+    plan = build_plan(load_run(RUN), output)
+    yield "One encoder (all-MiniLM-L6-v2), four heads, trained together on the bundled corpus of invented abstracts."
+    splits = plan.batcher.feeds
+    train = {feed.task.name: list(feed.table) for feed in splits}
+    baselines = {name: _baseline(plan, name, train[name]) for name in plan.tasks}
+    scores = run_training(plan, progress)
+    yield ""
+    yield f"{'head':12}{'test metric':16}{'baseline':>10}{'trained':>10}   baseline is"
+    for name, (figure, what) in baselines.items():
+        trained = plan.tasks[name].headline(scores[name]["test"])
+        metric = "spearman" if name == "similarity" else plan.tasks[name].main_metric
+        yield f"{name:12}{metric:16}{figure:>10.3f}{trained:>10.3f}   {what}"
+    yield ""
+    model = load(output)
+    yield from _answers(model)
+    yield ""
+    yield f'The model is in {output}. Next: manyheads info {output}, or in Python: manyheads.load("{output}")'
+
+
+def _baseline(plan: Any, name: str, train: Sequence[Any]) -> tuple[float, str]:
+    """A figure that needs no training, and what it is."""
+    from manyheads.evaluate import evaluate
+    from manyheads.predict import Predictor, TorchBackend
+
+    task, test = plan.tasks[name], list(plan.test[name])
+    if task.kind == "sentence-embedding":
+        predictor = Predictor(TorchBackend(plan.model, next(plan.model.parameters()).device), plan.tasks, plan.tokenizer, max_length=256)
+        return task.headline(evaluate(predictor, {name: plan.test[name]})[name]), "the encoder as it comes"
+    if task.kind == "text-classification":
+        label = Counter(example.labels[0] for example in train).most_common(1)[0][0]
+        return _scored(task, [{"label": label}] * len(test), test), f"always {label}"
+    if task.kind == "question-answering":
+        from manyheads.tasks.question_answering import Found
+
+        return _scored(task, [Found((), 1.0)] * len(test), test), "never an answer"
+    lexicon = {example.text[start:end].lower(): label for example in train for start, end, label in example.spans}
+    return _scored(task, [_looked_up(example.text, lexicon) for example in test], test), "entities seen in training"
+
+
+def _scored(task: Any, answers: Sequence[Any], test: Sequence[Any]) -> float:
+    metrics: Metrics = task.score([[answer] for answer in answers], test)
+    figure: float = task.headline(metrics)
+    return figure
+
+
+def _looked_up(text: str, lexicon: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Longest known entities at word boundaries, left to right."""
+    names = sorted(lexicon, key=len, reverse=True)
+    pattern = re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, names)) + r")(?!\w)", re.IGNORECASE)
+    return [
+        {"start": m.start(), "end": m.end(), "label": lexicon[m.group().lower()]} for m in pattern.finditer(text)
+    ]
+
+
+def _answers(model: Any) -> Iterator[str]:
+    row = model.predict([{"text": TEXT, "question": QUESTION}], tasks=["entities", "section", "answers"])[0]["tasks"]
+    yield f"text      {TEXT}"
+    for span in row["entities"]:
+        yield f"          {span['label']}: {span['text']}  ({span['start']}-{span['end']}, score {span['score']:.2f})"
+    yield f"section   {row['section']['label']} (score {row['section']['score']:.2f})"
+    found = row["answers"][0]["text"] if row["answers"] else "no answer in the text"
+    yield f"question  {QUESTION}  ->  {found}"
+    vectors = model.embed([QUERY, *OTHERS])
+    yield f"similar   {QUERY}"
+    for text, similarity in sorted(zip(OTHERS, vectors[1:] @ vectors[0], strict=True), key=lambda pair: -pair[1]):
+        yield f"          {similarity:.2f}  {text}"

@@ -1,0 +1,155 @@
+"""Small tasks that stand in for the real ones, so that data is tested without heads and tokenizers."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from manyheads.errors import RowError
+from manyheads.tasks.base import Ask, Facts, Row, Task
+from manyheads.text.pack import Source
+
+
+def absent(*_: Any) -> Any:
+    """What a stand-in does not need."""
+    raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class StandIn(Task[Any]):
+    """A task whose examples are its rows."""
+
+    kind: ClassVar[str] = "stand-in"
+    main_metric: ClassVar[str] = "f1"
+    outputs: ClassVar[Mapping[str, Any]] = {}
+    labels: tuple[str, ...] = ()
+
+    ask = build_head = targets = loss = decode = score = describe = absent
+
+    def row_of_target(self, row: Row, target: Any) -> Row:
+        return {"text": row["text"], "label": target}
+
+    def fitted(self, facts: Facts) -> StandIn:
+        return replace(self, labels=self.labels or tuple(sorted(facts.labels)))
+
+    def check(self, example: Any) -> None:
+        for label in self.facts(example).labels:
+            if label not in self.labels:
+                raise RowError(f"label {label!r} is not known")
+
+    def cluster(self, example: Any) -> str:
+        return str(example.get("document") or "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Texts(StandIn):
+    """`text` and `label`."""
+
+    kind: ClassVar[str] = "text-classification"
+
+    def read(self, row: Row) -> Any:
+        if not row.get("text"):
+            raise RowError("has no 'text'")
+        if not row.get("label"):
+            raise RowError(f"'label' must be a string, seen {row.get('label')!r}")
+        return dict(row)
+
+    def facts(self, example: Any) -> Facts:
+        return Facts({example["label"]: 1}, frozenset(["single"]))
+
+    def asks(self, example: Any) -> list[Ask]:
+        return [Ask(Source(example["text"], example.get("text_pair")))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words(StandIn):
+    """`tokens` and `tags`."""
+
+    kind: ClassVar[str] = "token-classification"
+
+    def read(self, row: Row) -> Any:
+        for tag in row["tags"]:
+            if tag != "O" and tag[:2] not in ("B-", "I-"):
+                raise RowError(f"tag {tag!r} is none of IOB")
+        return dict(row)
+
+    def facts(self, example: Any) -> Facts:
+        return Facts(Counter(tag[2:] for tag in example["tags"] if tag.startswith("B-")))
+
+    def asks(self, example: Any) -> list[Ask]:
+        return [Ask(Source(" ".join(example["tokens"])))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Questions(StandIn):
+    """`question`, `context`, `answers`."""
+
+    kind: ClassVar[str] = "question-answering"
+
+    def read(self, row: Row) -> Any:
+        for answer in row["answers"]:
+            if row["context"][answer["start"] :][: len(answer["text"])] != answer["text"]:
+                raise RowError(f"answer {answer['text']!r} is not at {answer['start']}")
+        return dict(row)
+
+    def facts(self, example: Any) -> Facts:
+        return Facts({"answerable" if example["answers"] else "unanswerable": 1})
+
+    def asks(self, example: Any) -> list[Ask]:
+        return [Ask(Source(example["question"], example["context"]))]
+
+    def cluster(self, example: Any) -> str:
+        return example["title"] or example["context"]
+
+
+@pytest.fixture
+def texts() -> Texts:
+    return Texts(name="section")
+
+
+@pytest.fixture
+def words() -> Words:
+    return Words(name="entities")
+
+
+@pytest.fixture
+def questions() -> Questions:
+    return Questions(name="answers")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Tables of tests are kept with the test."""
+    monkeypatch.setenv("MANYHEADS_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str | bytes], Path]:
+    """Write a file into the working folder; `.gz` is packed. Gives its relative path, which messages show."""
+    monkeypatch.chdir(tmp_path)
+
+    def written(name: str, content: str | bytes) -> Path:
+        raw = content if isinstance(content, bytes) else content.encode()
+        path = Path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.compress(raw) if name.lower().endswith(".gz") else raw)
+        return path
+
+    return written
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data sets, `MANYHEADS_DATA`; skips where it is not there."""
+    folder = Path(os.environ.get("MANYHEADS_DATA", Path(__file__).parents[3] / "shared" / "data"))
+    if not (folder / "MANIFEST.tsv").exists():
+        pytest.skip(f"real data sets are not in {folder}; set MANYHEADS_DATA")
+    return folder

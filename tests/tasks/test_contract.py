@@ -1,0 +1,203 @@
+"""One contract over every task type: reading, encoding, learning, answering, scoring, describing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import SENTENCES, entity_rows
+from manyheads.errors import RowError
+from manyheads.model import MultiTaskModel
+from manyheads.nn.encoder import load_encoder
+from manyheads.predict import Predictor, TorchBackend
+from manyheads.tasks import TASK_TYPES, describe, restore
+from manyheads.tasks.base import Facts, Task
+from manyheads.text.pack import Pack
+from manyheads.text.tokenizer import Tokenizer
+from manyheads.train.batches import encode_examples
+
+Rows = list[dict[str, Any]]
+
+LABELS = ["a", "b", "a", "b", "c", "c"]
+QUESTIONS: Rows = [
+    {"question": "What lowered fever?", "context": SENTENCES[0], "answers": [{"text": "Aspirin", "start": 0}]},
+    {"question": "Who had it?", "context": SENTENCES[0], "answers": [{"text": "children", "start": 25}]},
+    {"question": "What improved?", "context": SENTENCES[1], "answers": [{"text": "glucose control", "start": 19}]},
+    {"question": "What cures it?", "context": SENTENCES[2], "answers": []},
+]
+PAIRS = [(SENTENCES[0], SENTENCES[1]), (SENTENCES[2], SENTENCES[3]), (SENTENCES[4], SENTENCES[5])]
+
+CASES: dict[str, tuple[str, dict[str, Any], Rows]] = {
+    "ner-softmax": ("token-classification", {}, entity_rows()),
+    "ner-crf": ("token-classification", {"decoder": "crf"}, entity_rows()),
+    "ner-columns": (
+        "token-classification", {},
+        [{"tokens": ["EU", "rejects", "German", "call"], "tags": ["I-ORG", "O", "I-MISC", "O"], "document": "d1"}] * 4,
+    ),
+    "single-label": (
+        "text-classification", {"class_weights": "balanced", "hidden": 16},
+        [{"text": text, "label": label} for text, label in zip(SENTENCES, LABELS, strict=True)],
+    ),
+    "pairs-of-texts": (
+        "text-classification", {"pooling": "cls"},
+        [{"text": a, "text_pair": b, "label": label} for (a, b), label in zip(PAIRS, LABELS, strict=False)],
+    ),
+    "multi-label": (
+        "text-classification", {},
+        [{"text": text, "labels": labels} for text, labels in zip(SENTENCES, [["x"], ["x", "y"], [], ["y"], ["z"], []], strict=True)],
+    ),
+    "squad-2": ("question-answering", {}, QUESTIONS),
+    "squad-1": ("question-answering", {"doc_stride": 8}, QUESTIONS[:3]),
+    "scored-cosent": (
+        "sentence-embedding", {"projection": 16, "layer_norm": True},
+        [{"text_a": a, "text_b": b, "score": s} for (a, b), s in zip(PAIRS, [0.5, 4.0, 2.0], strict=True)],
+    ),
+    "scored-cosine": (
+        "sentence-embedding", {"objective": "cosine", "pooling": "cls"},
+        [{"text_a": a, "text_b": b, "score": s} for (a, b), s in zip(PAIRS, [0.5, 4.0, 2.0], strict=True)],
+    ),
+    "positives": (
+        "sentence-embedding", {"matryoshka": (8, 16)}, [{"text_a": a, "text_b": b} for a, b in PAIRS],
+    ),
+    "hard-negatives": (
+        "sentence-embedding", {}, [{"text_a": a, "text_b": b, "negative": SENTENCES[5]} for a, b in PAIRS[:2]],
+    ),
+    "triplet": (
+        "sentence-embedding", {"objective": "triplet"},
+        [{"text_a": a, "text_b": b, "negative": SENTENCES[5]} for a, b in PAIRS[:2]],
+    ),
+    "nli": (
+        "sentence-embedding", {},
+        [{"text_a": a, "text_b": b, "label": s} for (a, b), s in zip(PAIRS, ["entailment", "neutral", "contradiction"], strict=True)],
+    ),
+}  # fmt: skip
+
+
+def fitted(kind: str, settings: Mapping[str, Any], rows: Rows) -> tuple[Task[Any], list[Any]]:
+    task = TASK_TYPES[kind](name="task", **settings)
+    examples = [task.read(row) for row in rows]
+    facts = sum((task.facts(example) for example in examples), Facts())
+    return task.fitted(facts), examples
+
+
+@pytest.fixture(params=sorted(CASES))
+def case(request: pytest.FixtureRequest) -> tuple[Task[Any], list[Any]]:
+    return fitted(*CASES[request.param])
+
+
+def test_every_task_type_has_a_case() -> None:
+    assert {kind for kind, _, _ in CASES.values()} == set(TASK_TYPES)
+
+
+def test_a_task_comes_back_from_its_description(case: tuple[Task[Any], list[Any]]) -> None:
+    task, _ = case
+    assert restore(json.loads(json.dumps(describe(task)))) == task
+
+
+def test_training_examples_pass_their_own_check(case: tuple[Task[Any], list[Any]]) -> None:
+    task, examples = case
+    for example in examples:
+        task.check(example)
+        assert isinstance(task.cluster(example), str)
+
+
+def test_a_head_learns_its_few_examples_and_answers_them(case: tuple[Task[Any], list[Any]], toy_encoder: Path) -> None:
+    task, examples = case
+    torch.manual_seed(1)
+    tokenizer = Tokenizer.load(toy_encoder)
+    model = MultiTaskModel(load_encoder(str(toy_encoder)), {"task": task})
+    encodings = encode_examples(task, examples, tokenizer, max_length=64, budget=4096)
+    flat = [window for asked in encodings for source in asked for window in source]
+    pack = Pack.of(flat)
+    targets = {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in task.targets(examples, encodings).items()}
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    losses = []
+    model.train()
+    for _ in range(60):
+        output = model(pack, {"task": (0, len(flat))})["task"]
+        assert set(output) == set(task.outputs)
+        loss = task.loss(output, targets)
+        assert loss.units > 0
+        loss.mean.backward()
+        if not losses:
+            unused = [name for name, p in model.named_parameters() if p.grad is None]
+            assert not unused, "a parameter that gets no gradient"
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(float(loss.mean.detach()))
+    assert losses[-1] < 0.6 * losses[0], losses
+
+    predictor = Predictor(TorchBackend(model, torch.device("cpu")), {"task": task}, tokenizer, max_length=64)
+    answers = [[predictor.answer([{"task": ask}])[0].answers["task"] for ask in task.asks(example)] for example in examples]
+    metrics = task.calibrated(answers, examples).score(answers, examples)
+    assert all(isinstance(value, float) and -1 <= value <= 1 for value in metrics.values())
+    assert task.headline(metrics) > 0.5
+    for example, answered in zip(examples, answers, strict=True):
+        json.dumps(task.answer_keys(answered[0]))
+        if task.kind == "token-classification":
+            for span in answered[0]:
+                assert example.text[span["start"] : span["end"]] == span["text"]
+
+
+def test_a_long_text_is_read_in_windows_and_answered_once(case: tuple[Task[Any], list[Any]], toy_encoder: Path) -> None:
+    task, _ = case
+    torch.manual_seed(1)
+    tokenizer = Tokenizer.load(toy_encoder)
+    model = MultiTaskModel(load_encoder(str(toy_encoder)), {"task": task})
+    predictor = Predictor(TorchBackend(model, torch.device("cpu")), {"task": task}, tokenizer, max_length=24)
+    row = {"text": " ".join(SENTENCES * 4), "question": "What lowered fever?", "text_pair": " ".join(SENTENCES * 2)}
+    result = next(iter(predictor.predict([row])))
+    assert result["windows"] > 3
+    assert "task" in result["tasks"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "message"),
+    [
+        ("token-classification", {"text": "ab", "entities": [{"start": 0, "end": 3, "label": "X"}]}, "outside its text of 2"),
+        ("token-classification", {"text": "abcd", "entities": [{"start": 0, "end": 2, "label": "X"}, {"start": 1, "end": 3, "label": "Y"}]}, r"0-2 \(X\) and 1-3 \(Y\) overlap"),
+        ("token-classification", {"text": "ab", "entities": [{"start": 1, "end": 1, "label": "X"}]}, "is empty"),
+        ("token-classification", {"text": "ab", "entities": [{"start": 0, "end": 1, "label": "X", "text": "b"}]}, "says 'b' but the text there is 'a'"),
+        ("token-classification", {"tokens": ["a", "b"], "tags": ["O"]}, "2 tokens and 1 tags"),
+        ("token-classification", {"tokens": ["a"], "tags": ["Q-X"]}, "Q-X"),
+        ("text-classification", {"text": "  ", "label": "x"}, "empty 'text'"),
+        ("text-classification", {"text": "a"}, "has no 'label'"),
+        ("question-answering", {"question": "q", "context": "a b c", "answers": [{"text": "c", "start": 2}]}, "not at offset 2, where the context has 'b'; it stands at 4"),
+        ("question-answering", {"question": "q", "context": "a b c", "answers": [{"text": "z", "start": 2}]}, "nowhere in the context"),
+        ("question-answering", {"question": " ", "context": "a", "answers": []}, "'question' is empty"),
+        ("sentence-embedding", {"text_a": "a", "text_b": ""}, "'text_b' is empty"),
+        ("sentence-embedding", {"text_a": "a", "text_b": "b", "score": "high"}, "'score' must be a number, seen 'high'"),
+        ("sentence-embedding", {"text_a": "a", "text_b": "b", "label": "maybe"}, "NLI label 'maybe' is none of"),
+    ],
+)  # fmt: skip
+def test_a_bad_row_is_refused_with_what_is_wrong(kind: str, row: dict[str, Any], message: str) -> None:
+    with pytest.raises(RowError, match=message):
+        TASK_TYPES[kind](name="task").read(row)
+
+
+def test_targets_of_a_shared_row_reach_each_task() -> None:
+    row = {"text": "Aspirin helps.", "question": "What helps?"}
+    ner = TASK_TYPES["token-classification"](name="n")
+    assert ner.read(ner.row_of_target(row, [{"start": 0, "end": 7, "label": "C"}])).spans == ((0, 7, "C"),)
+    cls = TASK_TYPES["text-classification"](name="c")
+    assert cls.read(cls.row_of_target(row, "RESULTS")).labels == ("RESULTS",)
+    assert cls.read(cls.row_of_target(row, ["A", "B"])).multi
+    qa = TASK_TYPES["question-answering"](name="q")
+    assert qa.read(qa.row_of_target(row, {"answers": [{"text": "Aspirin", "start": 0}]})).answers == ((0, "Aspirin"),)
+    sim = TASK_TYPES["sentence-embedding"](name="s")
+    assert sim.read(sim.row_of_target(row, {"text_b": "It helps.", "score": 0.5})).score == 0.5
+
+
+def test_entity_tags_follow_words_given_as_columns_with_inner_punctuation() -> None:
+    task, examples = fitted("token-classification", {}, [
+        {"tokens": ["U.S.", "troops", "left"], "tags": ["B-LOC", "O", "O"]}, {"tokens": ["In", "U.S."], "tags": ["O", "I-LOC"]},
+    ])  # fmt: skip
+    assert examples[0].text == "U.S. troops left"
+    assert examples[0].spans == ((0, 4, "LOC"),)
+    assert examples[1].spans == ((3, 7, "LOC"),)
+    assert task.tags == ("O", "B-LOC", "I-LOC")
