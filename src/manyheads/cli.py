@@ -240,7 +240,7 @@ def _print_scores(scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> No
             for metric, value in metrics.items()]  # fmt: skip
     if not rows:
         return
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    widths = [max(len(str(row[i])) for row in rows) for i in range(3)]
     for name, split, metric, value in rows:
         print(f"{name:{widths[0]}}  {split:{widths[1]}}  {metric:{widths[2]}}  {value:.4f}")
 

@@ -143,7 +143,7 @@ class Predictor:
             for ask, answer in zip(asks, answers, strict=True)
         ]
 
-    def _asked(self, row: Row | RowError, names: Sequence[str]) -> dict[str, Ask] | RowError:
+    def _asked(self, row: Any, names: Sequence[str]) -> dict[str, Ask] | RowError:
         if isinstance(row, RowError):
             return row
         if not isinstance(row, Mapping):

@@ -91,6 +91,7 @@ def test_broken_json_lines_are_refused(write):
     assert refusal(write("b.jsonl", '{"text": "a"}\n["b"]\n'), TEXT) == (
         "b.jsonl:2 holds a list, not a JSON object; write one {...} with its keys on each line"
     )
+    assert refusal(write("d.jsonl", "[" * 200_000), TEXT).startswith("d.jsonl:1 is not JSON that can be read: ")
     assert refusal(write("c.json", '[\n{"text": "a"}\n]\n'), TEXT) == (
         "c.json:1 is not valid JSON: Expecting value at column 2; the file looks like one JSON array; "
         "write one JSON object on each line"
@@ -100,7 +101,8 @@ def test_broken_json_lines_are_refused(write):
 # -- csv and tsv --------------------------------------------------------------------------------------------------------
 def test_csv_quotes_embedded_newlines_and_line_numbers(write):
     path = write(
-        "a.csv", '\ufeff text ,label\n"two\nlines, ""quoted""",A\n\n"x\r\ny\n\nz",B\nplain,C\n"' + "long " * 40_000 + '",D\n'
+        "a.csv",
+        '\ufeff text ,label\n"two\nlines, ""quoted""",A\n\n"x\r\ny\n\nz",B\nplain,C\n"' + "long " * 40_000 + '",D\n',
     )
     rows = rows_of(path, TEXT)
     assert [row.where for row in rows] == ["a.csv:2", "a.csv:5", "a.csv:9", "a.csv:10"]

@@ -12,7 +12,7 @@ SIZES = st.dictionaries(st.text(min_size=1, max_size=5), st.integers(1, 10**10),
 
 
 @given(SIZES, st.integers(1, 10**6), st.integers(0, 10**7), st.floats(0, 1), st.floats(1, 1e6))
-def test_quotas_add_up_to_the_tokens_of_the_steps_within_a_token_each_and_never_fall(sizes, tokens_per_step, step, alpha, cap):
+def test_quotas_add_up_within_a_token_for_each_task_and_never_fall(sizes, tokens_per_step, step, alpha, cap):
     sampler: Sampler = ConstantSampler(sizes, tokens_per_step, alpha=alpha, cap=cap)
     before = {task: sampler.quota(task, step) for task in sizes}
     after = {task: sampler.quota(task, step + 1) for task in sizes}
@@ -55,5 +55,5 @@ def test_the_smallest_share_still_trains():
     ],
 )
 def test_impossible_settings_are_refused(tokens, settings):
-    with pytest.raises(ValueError, match="a sampler needs tasks|fixed shares must be above 0"):
+    with pytest.raises(ValueError, match=r"a sampler needs tasks|fixed shares must be above 0"):
         ConstantSampler(tokens, 10, **settings)

@@ -37,7 +37,9 @@ def refusal(task, *paths: Path) -> str:
 
 
 def test_examples_come_back_as_they_were_read(write, texts):
-    one = write("a.jsonl", jsonl({"text": "naïve 😀\u2028x", "label": "A"}, {"text": "b", "label": "B", "document": "d1"}))
+    one = write(
+        "a.jsonl", jsonl({"text": "naïve 😀\u2028x", "label": "A"}, {"text": "b", "label": "B", "document": "d1"})
+    )
     two = write("b.csv.gz", "text,label\nc,A\n")
     table, report = build_table(texts, Files((one, two)), "train")
     assert list(table) == [
@@ -126,8 +128,17 @@ def test_rows_without_a_target_for_the_task_are_counted_and_not_used(write, text
     assert report.skipped == {"no target 'section'": Skipped(2, "shared.jsonl:2")}
     assert build_table(texts, Files((path,)), "train")[1] == report
     with pytest.raises(DataError) as caught:
-        build_table(dataclasses.replace(texts, name="sections"), Files((write("x.jsonl", path.read_text()[:50]),)), "train")
+        build_table(
+            dataclasses.replace(texts, name="sections"), Files((write("x.jsonl", path.read_text()[:50]),)), "train"
+        )
     assert "x.jsonl:1" in str(caught.value)
+
+
+def test_targets_that_are_no_object_are_refused(write, texts):
+    path = write("a.jsonl", jsonl({"text": "a", "label": "A", "targets": ["A"]}))
+    assert refusal(texts, path) == "a.jsonl:1: 'targets' must be an object with a key for each task, seen ['A']"
+    path = write("a.csv", "text,label,targets\na,A,none\n")
+    assert build_table(texts, Files((path,)), "train")[1].used == 1
 
 
 def test_a_file_with_no_row_for_the_task_is_refused(write, texts):
@@ -138,7 +149,9 @@ def test_a_file_with_no_row_for_the_task_is_refused(write, texts):
 
 
 def test_bad_rows_are_told_together_with_their_places(write, texts):
-    path = write("a.jsonl", jsonl({"text": "", "label": "A"}, {"text": "b", "label": "B"}, {"text": "c"}) + "{nonsense\n")
+    path = write(
+        "a.jsonl", jsonl({"text": "", "label": "A"}, {"text": "b", "label": "B"}, {"text": "c"}) + "{nonsense\n"
+    )
     assert refusal(texts, path).splitlines() == [
         "a.jsonl:1: has no 'text'",
         "a.jsonl:3: 'label' must be a string, seen None",
@@ -216,6 +229,9 @@ def test_a_large_file_takes_little_memory_and_random_access_is_fast(tmp_path, te
     with path.open("w") as stream:
         stream.writelines(f'{{"text": "{i} {text}", "label": "{"AB"[i % 2]}"}}\n' for i in range(200_000))
     assert path.stat().st_size > 65_000_000
+    small = tmp_path / "small.jsonl"
+    small.write_text(labelled(2))
+    build_table(texts, Files((small,)), "train")  # whatever is imported on first use
     Path("/proc/self/clear_refs").write_text("5")
     before = resident("VmRSS")
     table, report = build_table(texts, Files((path,)), "train")
@@ -235,7 +251,9 @@ def parts_of(table, fraction=0.2, seed=0):
 def test_the_split_does_not_depend_on_order_and_keeps_equal_texts_together(write, texts):
     lines = [json.dumps({"text": f"text {i % 400}", "label": "AB"[i % 2]}) for i in range(500)]
     table, _ = build_table(texts, Files((write("a.jsonl", "\n".join(lines)),)), "train")
-    shuffled, _ = build_table(texts, Files((write("b.jsonl", "\n".join(random.Random(1).sample(lines, 500))),)), "train")
+    shuffled, _ = build_table(
+        texts, Files((write("b.jsonl", "\n".join(random.Random(1).sample(lines, 500))),)), "train"
+    )
     train, held = parts_of(table)
     assert not train & held
     assert 50 < len(held) < 115

@@ -59,7 +59,7 @@ def task_of(name: str, section: TaskSection) -> Task[Any]:
     """The task of a section of the run file, before it has seen data."""
     settings = section.model_dump(exclude={"type", "data", "validation_fraction"})
     kind: str = section.type  # type: ignore[attr-defined]
-    frozen = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+    frozen: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
     return TASK_TYPES[kind](name=name, **frozen)
 
 
@@ -99,7 +99,7 @@ def read_task(file: RunFile, name: str) -> TaskData:
         found["train"] = (train, replace(train.survey(), rows=report.rows, skipped=skipped))
         found["validation"] = (validation, validation.survey())
     try:
-        check_labels(task, found["train"][1])
+        check_labels(task, report)
     except DataError as error:
         raise _placed(error, task, "train") from None
     order = ("train", "validation", "test")

@@ -222,6 +222,8 @@ def _json_lines(path: Path, kind: str) -> Iterator[RawRow]:
                 f"{path}:{number} is not valid JSON: {error.msg} at column {error.colno}{array}; "
                 "write one JSON object on each line"
             ) from None
+        except (ValueError, RecursionError) as error:  # a number of 5,000 digits, a list in a list in a list ...
+            raise DataError(f"{path}:{number} is not JSON that can be read: {error}") from None
         if not isinstance(values, dict):
             raise DataError(
                 f"{path}:{number} holds {_an(values)}, not a JSON object; write one {{...}} with its keys on each line"

@@ -269,7 +269,7 @@ def _read(task: Task[Any], rows: Iterable[RawRow], write: Callable[[list[tuple[A
         read += 1
         values, reason = raw.values, raw.skip
         try:
-            if reason is None and isinstance(values.get("targets"), Mapping):
+            if reason is None and not isinstance(values.get("targets"), str | None):
                 values, reason = _target(task, values)
             if reason is not None:
                 before = skipped.get(reason, Skipped(0, raw.where))
@@ -311,7 +311,11 @@ def _until_broken(rows: Iterable[RawRow], errors: list[str]) -> Iterator[RawRow]
 
 
 def _target(task: Task[Any], values: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
-    target = values["targets"].get(task.name)
+    """The task's own row, or why there is none. A string is a csv column of that name, and is left alone."""
+    targets = values["targets"]
+    if not isinstance(targets, Mapping):
+        raise RowError(f"'targets' must be an object with a key for each task, seen {targets!r}")
+    target = targets.get(task.name)
     if target is None:
         return {}, f"no target '{task.name}'"
     return dict(task.row_of_target(values, target)), None

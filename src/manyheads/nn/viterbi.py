@@ -3,7 +3,7 @@
 An exported model is decoded with this file and no torch. Training has its own half in `nn.crf`. Decided here:
 - All sequences of a call advance together and the only loop is over time. They are sorted by length, so a sequence that
   has ended takes no further part, and arrays are K × sequences, so that every operation runs along long rows.
-- float64. It costs 3 ms for 4,096 tokens and 9 tags, and spares the question of what 2,000 additions do to float32.
+- float64. Paths take 1.5 ms for 4,096 rows of 9 tags, and 2,000 additions leave no question of rounding.
 - Sums over paths multiply by `exp(transitions)` after taking out each sequence's maximum. That is one small matrix
   product a step where a log-sum-exp takes K² exponentials, and is exact while emissions lie within about 300 of each
   other; beyond that, values stay finite.
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,8 +31,8 @@ Span = tuple[int, int, Sequence[int] | npt.NDArray[np.integer[Any]]]
 
 FORBIDDEN = -1e4
 """Added to the score of a transition that IOB2 does not allow. No emission outweighs it, and float16 can hold it."""
-CELLS = 2**20
-"""Sequences × K² and rows × K that are worked on at once: 8 MB each, whatever the size of the call."""
+CELLS = 2**18
+"""Sequences × K² and rows × K that are worked on at once: 2 MB each, whatever the size of the call."""
 TINY = 1e-300
 """Least sum of path weights, so that its logarithm is finite."""
 
@@ -66,19 +67,19 @@ class TimeMajor(NamedTuple):
     """Row of each place in that order."""
     active_L: Ints
     """How many sequences reach each step; never rising."""
-    order_S: Ints
-    """The sequences, longest first; those of length 0 come last and have no rows."""
+    sequence_T: Ints
+    """Sequence of each place; the first step has every sequence that is not empty once, longest first."""
 
 
 def time_major(lengths: Sequence[int]) -> TimeMajor:
     """The order in which a recursion over time reads sequences of these lengths."""
     length_S = np.asarray(lengths, np.int64).reshape(-1)
-    order_S = np.argsort(-length_S, kind="stable")
-    rank_S = np.empty_like(order_S)
-    rank_S[order_S] = np.arange(len(order_S))
-    position_T = np.arange(length_S.sum()) - np.repeat(np.cumsum(length_S) - length_S, length_S)
-    row_T = np.lexsort((np.repeat(rank_S, length_S), position_T))
-    return TimeMajor(row_T, np.bincount(position_T), order_S)
+    rank_S = np.empty_like(length_S)
+    rank_S[np.argsort(-length_S, kind="stable")] = np.arange(len(length_S))
+    sequence_T = np.repeat(np.arange(len(length_S)), length_S)
+    position_T = np.arange(len(sequence_T)) - (np.cumsum(length_S) - length_S)[sequence_T]
+    row_T = np.lexsort((rank_S[sequence_T], position_T))
+    return TimeMajor(row_T, np.bincount(position_T), sequence_T[row_T])
 
 
 def viterbi(
@@ -100,14 +101,12 @@ def viterbi(
             leave_KS[:, : len(next_S)] = transitions_KK[:, next_S]
             next_S = np.argmax(best_KT[:, step] + leave_KS, axis=0)
             tag_T[step] = next_S
-        for index, path in zip(batch.members, batch.cut(tag_T), strict=True):
+        for index, path in zip(batch.members, batch.split(tag_T[batch.place_T]), strict=True):
             paths[index] = path
     return paths
 
 
-def marginals(
-    emissions: Sequence[Floats], transitions_KK: Floats, start_K: Floats, end_K: Floats
-) -> list[Doubles]:
+def marginals(emissions: Sequence[Floats], transitions_KK: Floats, start_K: Floats, end_K: Floats) -> list[Doubles]:
     """The probability of each tag in each row, `(L, K)` float64, by forward-backward. Rabiner 1989."""
     transitions_KK, start_K, end_K = (np.asarray(rule, np.float64) for rule in (transitions_KK, start_K, end_K))
     results: list[Doubles] = [np.zeros((0, len(start_K)))] * len(emissions)
@@ -139,13 +138,15 @@ def span_probabilities(
     of all paths. Culotta & McCallum 2004. Raises ValueError for a span that lies outside its sequence.
     """
     transitions_KK, start_K, end_K = (np.asarray(rule, np.float64) for rule in (transitions_KK, start_K, end_K))
+    for members, emissions_LK in zip(spans, emissions, strict=True):
+        _check(members, len(emissions_LK))
     continues_KK = (start_K < FORBIDDEN / 2)[None, :] & (transitions_KK > FORBIDDEN / 2)
     onward_KK = np.where(continues_KK, -1e9, transitions_KK)
     results: list[Doubles] = [np.zeros(0)] * len(emissions)
-    for batch in _batches(emissions, len(start_K)):
-        flat = _flatten([spans[index] for index in batch.members], batch.lengths)
-        if not len(flat.first_N):
-            continue
+    asked = [index for index, members in enumerate(spans) if members]  # the others need no sums
+    for batch in _batches([emissions[index] for index in asked], len(start_K)):
+        places = [asked[index] for index in batch.members]
+        flat = _flatten([spans[index] for index in places], batch.lengths)
         before_TK, after_TK, total_T = _sums(batch, transitions_KK, start_K, end_K)
         entered_N = before_TK[flat.first_N, flat.tag_P[flat.opening_N]]
         inner_P = np.setdiff1d(np.arange(len(flat.tag_P)), flat.opening_N)
@@ -156,10 +157,16 @@ def span_probabilities(
         onward_NK = onward_KK[flat.closing_tag_N] + batch.emissions_TK[next_N] + after_TK[next_N]
         left_N = np.where(flat.ends_N, end_K[flat.closing_tag_N], _log_sum(onward_NK))
         chance_N = np.exp(np.minimum(entered_N + inside_N + left_N - total_T[flat.first_N], 0.0))
-        counts = np.cumsum([len(spans[index]) for index in batch.members])[:-1]
-        for index, chances in zip(batch.members, np.split(chance_N, counts), strict=True):
+        bounds = np.cumsum([len(spans[index]) for index in places])[:-1]
+        for index, chances in zip(places, np.split(chance_N, bounds), strict=True):
             results[index] = chances
     return results
+
+
+def _check(spans: Sequence[Span], length: int) -> None:
+    for start, end, tag_L in spans:
+        if not 0 <= start < end <= length or len(tag_L) != end - start:
+            raise ValueError(f"span {start}-{end} with {len(tag_L)} tags does not fit a sequence of {length}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,25 +180,21 @@ class _Batch:
     """Their rows laid end to end."""
     row_T: Ints
     """Row of each place in time-major order."""
+    place_T: Ints
+    """Place of each row in time-major order."""
     steps: list[slice]
     """The places of each step in time-major order."""
 
-    def cut(self, value_T: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
-        """Time-major values as one array for each sequence."""
-        by_row_T = np.empty_like(value_T)
-        by_row_T[self.row_T] = value_T
-        return np.split(by_row_T, np.cumsum(self.lengths)[:-1])
-
-    def split(self, value_TK: Doubles) -> list[Doubles]:
+    def split(self, value_TX: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
         """Rows laid end to end as one array for each sequence."""
-        return np.split(value_TK, np.cumsum(self.lengths)[:-1])
+        return np.split(value_TX, np.cumsum(self.lengths)[:-1])
 
 
 def _batches(emissions: Sequence[Floats], tags: int) -> Iterator[_Batch]:
     """All sequences that have rows, in batches of bounded size and of similar lengths."""
     for index, emissions_LK in enumerate(emissions):
         if emissions_LK.ndim != 2 or emissions_LK.shape[1] != tags:
-            raise ValueError(f"sequence {index} has emissions {emissions_LK.shape}; the transitions are for {tags} tags")
+            raise ValueError(f"emissions {index} are {emissions_LK.shape}; the transitions are for {tags} tags")
     lengths = [len(emissions_LK) for emissions_LK in emissions]
     order = [int(i) for i in np.argsort([-length for length in lengths], kind="stable") if lengths[i]]
     while order:
@@ -210,7 +213,8 @@ def _batches(emissions: Sequence[Floats], tags: int) -> Iterator[_Batch]:
             member_lengths,
             np.concatenate([emissions[index] for index in members]).astype(np.float64, copy=False),
             row_T,
-            [slice(start, stop) for start, stop in zip([0, *stops], stops, strict=False)],
+            np.argsort(row_T),
+            [slice(start, stop) for start, stop in pairwise([0, *stops])],
         )
 
 
@@ -221,7 +225,7 @@ def _best_scores(batch: _Batch, transitions_KK: Doubles, start_K: Doubles) -> Do
     best_KT[:, first] += start_K[:, None]
     # One buffer for all steps: fresh megabytes at every step cost more than the arithmetic.
     buffer = np.empty(tags * tags * (first.stop - first.start))
-    for before, step in zip(batch.steps, batch.steps[1:], strict=False):
+    for before, step in pairwise(batch.steps):
         active = step.stop - step.start
         candidate_KKS = buffer[: tags * tags * active].reshape(tags, tags, active)
         previous_KS = best_KT[:, before.start : before.start + active]
@@ -230,9 +234,7 @@ def _best_scores(batch: _Batch, transitions_KK: Doubles, start_K: Doubles) -> Do
     return best_KT
 
 
-def _sums(
-    batch: _Batch, transitions_KK: Doubles, start_K: Doubles, end_K: Doubles
-) -> tuple[Doubles, Doubles, Doubles]:
+def _sums(batch: _Batch, transitions_KK: Doubles, start_K: Doubles, end_K: Doubles) -> tuple[Doubles, Doubles, Doubles]:
     """Forward and backward log sums `(T, K)` of each row, and its sequence's log partition `(T,)`.
 
     Forward sums hold the row's own emission, backward sums do not.
@@ -241,17 +243,15 @@ def _sums(
     emission_KT = np.ascontiguousarray(batch.emissions_TK[batch.row_T].T)
     before_KT, after_KT = emission_KT.copy(), np.empty_like(emission_KT)
     before_KT[:, batch.steps[0]] += start_K[:, None]
-    for last, step in zip(batch.steps, batch.steps[1:], strict=False):
+    for last, step in pairwise(batch.steps):
         previous_KS = before_KT[:, last.start : last.start + step.stop - step.start]
         before_KT[:, step] += _log_product(factor_KK.T, previous_KS)
     after_KT[:] = end_K[:, None]
-    for step, following in zip(batch.steps[-2::-1], batch.steps[:0:-1], strict=False):
+    for following, step in pairwise(reversed(batch.steps)):
         active = following.stop - following.start
         onward_KS = emission_KT[:, following] + after_KT[:, following]
         after_KT[:, step.start : step.start + active] = _log_product(factor_KK, onward_KS)
-    by_row_T = np.empty_like(batch.row_T)
-    by_row_T[batch.row_T] = np.arange(len(batch.row_T))
-    before_TK, after_TK = before_KT.T[by_row_T], after_KT.T[by_row_T]
+    before_TK, after_TK = before_KT.T[batch.place_T], after_KT.T[batch.place_T]
     last_S = np.cumsum(batch.lengths) - 1
     total_T = np.repeat(_log_sum(before_TK[last_S] + end_K), batch.lengths)
     return before_TK, after_TK, total_T
@@ -273,7 +273,7 @@ def _log_sum(log_NK: Doubles) -> Doubles:
 
 @dataclass(frozen=True, slots=True)
 class _Spans:
-    """Spans of all sequences of a batch: N of them, with P rows in all. Rows count over the batch."""
+    """Spans of all sequences of a batch: N of them, at least one, with P rows in all. Rows count over the batch."""
 
     first_N: Ints
     last_N: Ints
@@ -288,11 +288,9 @@ class _Spans:
 
 
 def _flatten(spans: Sequence[Sequence[Span]], lengths: Sequence[int]) -> _Spans:
-    first, size, ends, tags, base = [], [], [], [np.zeros(0, np.int64)], 0
+    first, size, ends, tags, base = [], [], [], [], 0
     for members, length in zip(spans, lengths, strict=True):
         for start, end, tag_L in members:
-            if not 0 <= start < end <= length or len(tag_L) != end - start:
-                raise ValueError(f"span {start}-{end} with {len(tag_L)} tags does not fit a sequence of {length}")
             first.append(base + start)
             size.append(end - start)
             ends.append(end == length)
@@ -307,7 +305,7 @@ def _flatten(spans: Sequence[Sequence[Span]], lengths: Sequence[int]) -> _Spans:
         first_N + size_N - 1,
         np.array(ends, bool),
         opening_N,
-        tag_P[opening_N + size_N - 1] if len(first_N) else tag_P,
+        tag_P[opening_N + size_N - 1],
         first_N[span_P] + np.arange(len(tag_P)) - opening_N[span_P],
         tag_P,
         span_P,

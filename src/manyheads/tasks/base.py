@@ -18,17 +18,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from manyheads.errors import RowError
 from manyheads.text.pack import Encoding, Source
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
     import torch
     from torch import nn
 
-    Array = npt.NDArray[Any]
-    Output = Mapping[str, torch.Tensor]
+Array = npt.NDArray[Any]
+
+Output = Mapping[str, "torch.Tensor"]
+"""What a head gives: named tensors."""
 
 Row = Mapping[str, Any]
 """A row as a reader gives it: the JSON keys of the data formats."""

@@ -170,14 +170,13 @@ class QuestionAnswering(Task[Question]):
 
         windows = len(targets["start_S"])
         longest = int(targets["longest"])
-        total = 0.0
+        losses = []
         for key, gold_S in (("start_T", targets["start_S"]), ("end_T", targets["end_S"])):
             score_T = output[key].float()
             flat = score_T.new_full((windows * longest,), float("-inf"))
             flat = flat.index_copy(0, targets["cell_C"], score_T[targets["token_C"]])
-            total = total + cross_entropy(flat.view(windows, longest), gold_S)
-        assert not isinstance(total, float)
-        return Loss(total / 2 / targets["chance"][0], windows)
+            losses.append(cross_entropy(flat.view(windows, longest), gold_S))
+        return Loss((losses[0] + losses[1]) / 2 / targets["chance"][0], windows)
 
     # -- answering ----------------------------------------------------------------------------------------------
     def decode(self, items: Sequence[Item]) -> list[Found]:

@@ -91,7 +91,7 @@ class SentenceEmbedding(Task[Pair]):
     # -- data ---------------------------------------------------------------------------------------------------
     def read(self, row: Row) -> Pair:
         """`text_a`, `text_b`, and `score`, `negative`, `label` or nothing more."""
-        texts = {}
+        texts: dict[str, Any] = {}
         for key in ("text_a", "text_b"):
             text = row.get(key)
             if not isinstance(text, str) or not text.strip():
@@ -123,7 +123,7 @@ class SentenceEmbedding(Task[Pair]):
 
     def facts(self, example: Pair) -> Facts:
         """The form of the data, and NLI labels."""
-        flags = {example.form}
+        flags: set[str] = {example.form}
         if example.score is not None and not 0 <= example.score <= 1:
             flags.add("score-beyond-1")
         return Facts(Counter([example.label] if example.label else []), frozenset(flags))
@@ -252,7 +252,7 @@ class SentenceEmbedding(Task[Pair]):
         golds = [NLI_SIMILARITY[e.label] if e.label else e.score for e in examples]
         if all(gold is not None for gold in golds):
             similarities = cosine(a_BD, b_BD)
-            return {"spearman": spearman(similarities, golds), "pearson": pearson(similarities, golds)}  # type: ignore[arg-type]
+            return {"spearman": spearman(similarities, golds), "pearson": pearson(similarities, golds)}
         extra = [answer[2] for answer in answers if len(answer) == 3]
         candidates_CD = np.concatenate([b_BD, np.stack(extra)]) if extra else b_BD
         texts = [e.text_b for e in examples] + [e.negative for e in examples if e.negative is not None]

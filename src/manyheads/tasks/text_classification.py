@@ -52,7 +52,7 @@ class TextClassification(Task[LabelledText]):
     dropout: float = 0.1
     hidden: int | None = None
     """Width of one hidden layer between pooling and labels; None for a linear head."""
-    class_weights: Literal["none", "balanced"] | Mapping[str, float] = "none"
+    class_weights: Literal["none", "balanced"] | dict[str, float] = "none"
     """`balanced`: each label weighs total / (labels * its count), as in scikit-learn; a mapping: as given, 1 if absent."""
     threshold: float = 0.5
     """Multi-label: a label is given when its probability reaches this."""

@@ -247,7 +247,7 @@ class TokenClassification(Task[EntityExample]):
                 for spans, path_W in zip(found, paths, strict=True)
             ]
             return list(span_probabilities(emissions, chosen, *rules))
-        scores = []
+        scores: list[Any] = []
         for scores_WK, path_W, spans in zip(emissions, paths, found, strict=True):
             if not spans:
                 scores.append([])

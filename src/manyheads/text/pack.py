@@ -119,10 +119,9 @@ class Pack:
         """The same pack on a device."""
         if self.ids_T.device == device:
             return self
-        move = {"device": device, "non_blocking": True}
         return Pack(
-            self.ids_T.to(**move),
-            self.position_T.to(**move),
-            self.type_T.to(**move),
-            Segments(self.segments.lengths, self.segments.bounds_S1.to(**move)),
+            self.ids_T.to(device, non_blocking=True),
+            self.position_T.to(device, non_blocking=True),
+            self.type_T.to(device, non_blocking=True),
+            Segments(self.segments.lengths, self.segments.bounds_S1.to(device, non_blocking=True)),
         )

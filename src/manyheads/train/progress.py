@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +53,7 @@ class Console:
         self._stream = stream
         self._terminal = stream.isatty()
         self._tqdm = tqdm
-        self._bar: tqdm[None] | None = None
+        self._bar: Any = None
         self._mean: dict[str, float] = {}
         self._tokens = 0
         self._started = self._last = time.monotonic()

@@ -1,0 +1,8 @@
+"""Scores as pure functions over lists and numpy: no torch, and nothing heavy is imported.
+
+    entities.py  spans with labels (conlleval)      answers.py  extractive answers (SQuAD)
+    labels.py    one or many labels (scikit-learn)  vectors.py  similarity and retrieval (scipy)
+    score.py     files of gold data and of any system's answers, through the four above
+
+Every metric is a fraction, not percent; a division by zero is 0.
+"""

@@ -1,0 +1,124 @@
+"""The heads: what is put on the hidden states of a pack. None knows a task; tasks choose among them.
+
+Every head is `head(hidden_TD, segments) -> {name: tensor}`, and a name ends in its tensor's shape. Decided here: linear
+layers begin as in BERT (normal with deviation 0.02, no bias), drawn from torch's generator; every parameter of a head
+has part in its outputs, so none is ever without a gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from manyheads.nn.crf import CRF
+from manyheads.nn.pooling import Pooling, pool
+
+if TYPE_CHECKING:
+    from manyheads.text.pack import Segments
+
+DEVIATION = 0.02
+"""Of initial weights. Devlin et al. 2019."""
+
+
+class TokenHead(nn.Module):
+    """Dropout and a linear layer on each token: `logits_TK`."""
+
+    def __init__(self, width: int, outputs: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.output = _linear(width, outputs)
+
+    def forward(self, hidden_TD: torch.Tensor, segments: Segments) -> dict[str, torch.Tensor]:
+        """`{"logits_TK"}`."""
+        return {"logits_TK": self.output(self.dropout(hidden_TD))}
+
+
+class CRFTokenHead(nn.Module):
+    """Dropout, a linear layer on each token, and a CRF over the IOB2 tags `labels`. Lample et al. 2016.
+
+    The transition scores go out beside the emissions, penalties included, so that whoever has the outputs can decode.
+    """
+
+    def __init__(self, width: int, labels: Sequence[str], dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.output = _linear(width, len(labels))
+        self.crf = CRF(labels)
+
+    def forward(self, hidden_TD: torch.Tensor, segments: Segments) -> dict[str, torch.Tensor]:
+        """`{"emissions_TK", "transitions_KK", "start_K", "end_K"}`."""
+        transitions_KK, start_K, end_K = self.crf()
+        return {
+            "emissions_TK": self.output(self.dropout(hidden_TD)),
+            "transitions_KK": transitions_KK,
+            "start_K": start_K,
+            "end_K": end_K,
+        }
+
+
+class PooledHead(nn.Module):
+    """Pooling, dropout and a linear layer on each sequence; `hidden` puts one tanh layer of that width before it.
+
+    With a hidden layer and `cls` this is the classification head of RoBERTa (Liu et al. 2019).
+    """
+
+    def __init__(self, width: int, outputs: int, *, pooling: Pooling, dropout: float, hidden: int | None) -> None:
+        super().__init__()
+        self.pooling = pooling
+        layers: list[nn.Module] = [nn.Dropout(dropout)]
+        if hidden is not None:
+            layers += [_linear(width, hidden), nn.Tanh(), nn.Dropout(dropout)]
+        layers.append(_linear(width if hidden is None else hidden, outputs))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, hidden_TD: torch.Tensor, segments: Segments) -> dict[str, torch.Tensor]:
+        """`{"logits_SK"}`."""
+        return {"logits_SK": self.layers(pool(hidden_TD, segments, self.pooling))}
+
+
+class SpanHead(nn.Module):
+    """Dropout and two scores on each token: that an answer starts there, that it ends there. Devlin et al. 2019."""
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.output = _linear(width, 2)
+
+    def forward(self, hidden_TD: torch.Tensor, segments: Segments) -> dict[str, torch.Tensor]:
+        """`{"start_T", "end_T"}`."""
+        start_T, end_T = self.output(self.dropout(hidden_TD)).unbind(-1)
+        return {"start_T": start_T, "end_T": end_T}
+
+
+class EmbeddingHead(nn.Module):
+    """Pooling, an optional linear projection, an optional LayerNorm: one vector a sequence, not normalised to length 1.
+
+    With `nli_labels` it also owns the classifier of `pair_losses.nli_softmax`, which is used in training alone.
+    """
+
+    def __init__(
+        self, width: int, *, pooling: Pooling, projection: int | None, layer_norm: bool, nli_labels: int = 0
+    ) -> None:
+        super().__init__()
+        self.pooling = pooling
+        size = width if projection is None else projection
+        self.projection = nn.Identity() if projection is None else _linear(width, projection)
+        self.norm = nn.LayerNorm(size) if layer_norm else nn.Identity()
+        self.nli_weight = nn.Parameter(torch.randn(nli_labels, 3, size) * DEVIATION) if nli_labels else None
+
+    def forward(self, hidden_TD: torch.Tensor, segments: Segments) -> dict[str, torch.Tensor]:
+        """`{"vector_SD"}`, and `"nli_weight"` `(K, 3, D)` if there are NLI labels."""
+        outputs = {"vector_SD": self.norm(self.projection(pool(hidden_TD, segments, self.pooling)))}
+        if self.nli_weight is not None:
+            outputs["nli_weight"] = self.nli_weight
+        return outputs
+
+
+def _linear(width: int, outputs: int) -> nn.Linear:
+    layer = nn.Linear(width, outputs)
+    nn.init.normal_(layer.weight, std=DEVIATION)
+    nn.init.zeros_(layer.bias)
+    return layer

@@ -1,0 +1,119 @@
+"""Losses on pairs of vectors: pure functions, each a mean over its own units unless it says otherwise.
+
+Decided here: vectors are compared by cosine, in float32 even under autocast (bfloat16 cosines are off by 0.004, which a
+scale of 20 makes 0.08 nats). A batch with nothing to compare (one pair for a ranking, no triplet) gives 0 with a
+gradient of 0, never nan.
+
+Shapes: B pairs, D width, N hard negatives of the batch, C = B + N candidates, K labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch.nn.functional import cosine_similarity, cross_entropy, mse_loss, normalize
+
+
+def cosine_mse(a_BD: torch.Tensor, b_BD: torch.Tensor, score_B: torch.Tensor) -> torch.Tensor:
+    """Mean squared difference of each pair's cosine and its score in 0 to 1. Reimers & Gurevych 2019, the regression."""
+    cosine_B = _cosines(a_BD, b_BD)
+    return mse_loss(cosine_B, score_B.to(cosine_B.dtype), reduction="sum") / max(len(cosine_B), 1)
+
+
+def cosent(a_BD: torch.Tensor, b_BD: torch.Tensor, score_B: torch.Tensor, scale: float = 20.0) -> torch.Tensor:
+    """CoSENT: `log(1 + sum(exp(scale * (cos_j - cos_i))))` over all i, j with `score_i > score_j`. Huang et al. 2024.
+
+    Only the order of the scores matters. One loss for the batch, not a mean: its size grows with the number of pairs.
+    """
+    scaled_B = _cosines(a_BD, b_BD) * scale
+    excess_BB = scaled_B[None, :] - scaled_B[:, None]
+    ranked_BB = score_B[:, None] > score_B[None, :]
+    excess_P = excess_BB.masked_fill(~ranked_BB, float("-inf")).flatten()
+    return torch.cat([excess_P.new_zeros(1), excess_P]).logsumexp(0)
+
+
+def in_batch_negatives(
+    anchor_BD: torch.Tensor,
+    positive_BD: torch.Tensor,
+    negative_ND: torch.Tensor | None = None,
+    *,
+    scale: float = 20.0,
+    duplicate_BC: torch.Tensor | None = None,
+    symmetric: bool = False,
+) -> torch.Tensor:
+    """Multiple negatives ranking: cross entropy of each anchor's positive among all positives and negatives.
+
+    `duplicate_BC` is true where candidate c is the same text as the positive of anchor b: it then is no negative of b.
+    Where a candidate is its own positive the entry does not matter. `symmetric` adds the cross entropy of each
+    positive's anchor among all anchors and halves the sum. Henderson et al. 2017; temperature as in van den Oord 2018.
+    """
+    pairs = len(anchor_BD)
+    candidate_CD = positive_BD if negative_ND is None else torch.cat([positive_BD, negative_ND])
+    logits_BC = _all_cosines(anchor_BD, candidate_CD) * scale
+    if duplicate_BC is not None:
+        own_BC = torch.eye(*logits_BC.shape, dtype=torch.bool, device=logits_BC.device)
+        logits_BC = logits_BC.masked_fill(duplicate_BC & ~own_BC, float("-inf"))
+    own_B = torch.arange(pairs, device=logits_BC.device)
+    loss = cross_entropy(logits_BC, own_B, reduction="sum") / max(pairs, 1)
+    if not symmetric:
+        return loss
+    backward_BB = logits_BC[:, :pairs].T
+    return (loss + cross_entropy(backward_BB, own_B, reduction="sum") / max(pairs, 1)) / 2
+
+
+def triplet(
+    anchor_ND: torch.Tensor, positive_ND: torch.Tensor, negative_ND: torch.Tensor, margin: float = 0.5
+) -> torch.Tensor:
+    """Mean of `max(0, margin - cos(anchor, positive) + cos(anchor, negative))`. Schroff et al. 2015, with cosines."""
+    excess_N = _cosines(anchor_ND, negative_ND) - _cosines(anchor_ND, positive_ND) + margin
+    return excess_N.relu().sum() / max(len(excess_N), 1)
+
+
+def nli_softmax(
+    a_BD: torch.Tensor, b_BD: torch.Tensor, label_B: torch.Tensor, weight_K3D: torch.Tensor
+) -> torch.Tensor:
+    """Mean cross entropy of a linear classifier, without bias, on (u, v, |u - v|). Reimers & Gurevych 2019.
+
+    `weight_K3D` may be wider than the vectors: truncated vectors are read with the weights of the widths they kept.
+    """
+    with torch.autocast(a_BD.device.type, enabled=False):
+        a_BD, b_BD = _wide(a_BD), _wide(b_BD)
+        features_B3D = torch.stack([a_BD, b_BD, (a_BD - b_BD).abs()], dim=1)
+        weight_KX = weight_K3D[..., : a_BD.shape[1]].to(a_BD.dtype).flatten(1)
+        logits_BK = features_B3D.flatten(1) @ weight_KX.T
+    return cross_entropy(logits_BK, label_B, reduction="sum") / max(len(label_B), 1)
+
+
+def matryoshka(loss: Callable[..., torch.Tensor], widths: Sequence[int]) -> Callable[..., torch.Tensor]:
+    """The loss of vectors, summed over their first `width` numbers for each of `widths`. Kusupati et al. 2022.
+
+    Every argument of the returned function is a tensor of vectors; bind anything else to `loss` first. Raises
+    ValueError if there are no widths, or one that the vectors do not have.
+    """
+    if not widths or min(widths) < 1:
+        raise ValueError(f"matryoshka widths must be one or more numbers from 1, seen {list(widths)}")
+
+    def summed(*vectors: torch.Tensor) -> torch.Tensor:
+        narrowest = min(vector_XD.shape[-1] for vector_XD in vectors)
+        if max(widths) > narrowest:
+            raise ValueError(f"matryoshka width {max(widths)} is more than the {narrowest} of the vectors")
+        return torch.stack([loss(*(vector_XD[..., :width] for vector_XD in vectors)) for width in widths]).sum()
+
+    return summed
+
+
+def _wide(vector_XD: torch.Tensor) -> torch.Tensor:
+    """In float32 at least."""
+    return vector_XD.to(torch.promote_types(vector_XD.dtype, torch.float32))
+
+
+def _cosines(a_BD: torch.Tensor, b_BD: torch.Tensor) -> torch.Tensor:
+    """Cosine of each row with the same row, `(B,)`. 0 for a zero vector."""
+    return cosine_similarity(_wide(a_BD), _wide(b_BD), dim=-1)
+
+
+def _all_cosines(a_BD: torch.Tensor, c_CD: torch.Tensor) -> torch.Tensor:
+    """Cosine of each row with every row, `(B, C)`."""
+    with torch.autocast(a_BD.device.type, enabled=False):
+        return normalize(_wide(a_BD), dim=-1) @ normalize(_wide(c_CD), dim=-1).T

@@ -1,0 +1,193 @@
+"""Tags of words to spans and back; pure functions.
+
+Decided here:
+- Without a scheme, tags are read as the CoNLL scorer reads them, whatever their scheme: a span ends before `O`, `B`, `S`,
+  another label, or behind `E` or `S`; an `I` or `E` that follows no span of its label opens one. One rule reads IO, IOB1,
+  IOB2, IOBES and BILOU, and sequences that break their scheme.
+- With a scheme, only spans that are tagged exactly as the scheme would tag them count (seqeval's strict mode).
+- `Span` counts words. Character spans are plain tuples `(start, end, label)`, so that a type checker tells them apart.
+- `U` and `L` (BILOU) are read as `S` and `E`. A bare `B` or `I` has the label `_`, as in seqeval.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from manyheads.errors import RowError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from manyheads.text.words import Words
+
+Scheme = Literal["IO", "IOB1", "IOB2", "IOBES", "BILOU"]
+CharSpan = tuple[int, int, str]
+"""`(start, end, label)` in code points, end exclusive."""
+
+UNLABELLED = "_"
+_PREFIXES = "BIESUL"
+_LETTERS: dict[Scheme, tuple[str, str, str, str]] = {
+    "IO": ("I", "I", "I", "I"),
+    "IOB1": ("I", "I", "I", "I"),
+    "IOB2": ("B", "I", "I", "B"),
+    "IOBES": ("B", "I", "E", "S"),
+    "BILOU": ("B", "I", "L", "U"),
+}
+"""Letters of the first, inner and last word of a span, and of a span of one word."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """A labelled run of words, end exclusive."""
+
+    start: int
+    end: int
+    label: str
+
+
+def check_tag(tag: object) -> str | None:
+    """What is wrong with a tag, as a sentence; None when nothing is."""
+    if not isinstance(tag, str):
+        return f"tag {tag!r} is no text; tags are O, or a letter and a label as in B-PER"
+    if tag == "O" or (len(tag) == 1 and tag in _PREFIXES):
+        return None
+    prefix, dash, label = tag.partition("-")
+    if dash and len(prefix) == 1 and prefix in _PREFIXES:
+        return None if label else f"tag {tag!r} has no label; write it as in {prefix}-PER"
+    return f"tag {tag!r} is none of O, B-, I-, E-, S-, U-, L- with a label; check that the last column holds the tags"
+
+
+def spans_of_tags(tags: Sequence[str], scheme: Scheme | None = None) -> list[Span]:
+    """Spans in reading order. With a scheme, those that break it are left out.
+
+    Raises RowError for a tag that is none (see `check_tag`).
+    """
+    spans: list[Span] = []
+    start, open_label = -1, ""
+    for place, tag in enumerate(tags):
+        letter, label = _parts(tag)
+        if start >= 0 and (letter in "OBS" or label != open_label):
+            spans.append(Span(start, place, open_label))
+            start = -1
+        if letter == "O":
+            continue
+        if start < 0:
+            start, open_label = place, label
+        if letter in "ES":
+            spans.append(Span(start, place + 1, open_label))
+            start = -1
+    if start >= 0:
+        spans.append(Span(start, len(tags), open_label))
+    if scheme is None:
+        return spans
+    seen = [_parts(tag) for tag in tags]
+    written = [_parts(tag) for tag in tags_of_spans(spans, len(tags), scheme)]
+    return [span for span in spans if seen[span.start : span.end] == written[span.start : span.end]]
+
+
+def tags_of_spans(spans: Iterable[Span], length: int, scheme: Scheme = "IOB2") -> list[str]:
+    """Tags of `length` words. Reading them gives the spans back, but `IO` joins neighbours of one label.
+
+    Raises ValueError when spans overlap, are empty, or lie outside.
+    """
+    first, inner, last, single = _LETTERS[scheme]
+    tags = ["O"] * length
+    before = Span(0, 0, "")
+    for span in sorted(spans):
+        if not before.end <= span.start < span.end <= length:
+            raise ValueError(f"{span} is empty, overlaps {before}, or lies outside of {length} words")
+        opening = "B" if scheme == "IOB1" and before.end == span.start and before.label == span.label else None
+        tags[span.start : span.end] = [f"{inner}-{span.label}"] * (span.end - span.start)
+        tags[span.end - 1] = f"{last}-{span.label}"
+        tags[span.start] = f"{opening or (first if span.end - span.start > 1 else single)}-{span.label}"
+        before = span
+    return tags
+
+
+def to_iob2(tags: Sequence[str]) -> list[str]:
+    """The same spans in IOB2, from any scheme. Raises RowError as `spans_of_tags` does."""
+    return tags_of_spans(spans_of_tags(tags), len(tags))
+
+
+def scheme_of(sequences: Iterable[Sequence[str]]) -> Scheme:
+    """The scheme that a data set of tag sequences follows, or most nearly follows; IOB2 when nothing tells.
+
+    Raises RowError for a tag that is none.
+    """
+    letters: set[str] = set()
+    opened_by_inner = needless = 0
+    for tags in sequences:
+        previous = "O", ""
+        for tag in tags:
+            letters.add(tag[:1])
+            letter, label = current = _parts(tag)
+            follows = previous[0] in "BI" and previous[1] == label
+            opened_by_inner += letter == "I" and not follows
+            needless += letter == "B" and not follows
+            previous = current
+    if letters & {"U", "L"}:
+        return "BILOU"
+    if letters & {"E", "S"}:
+        return "IOBES"
+    if "I" in letters and "B" not in letters:
+        return "IO"
+    return "IOB1" if needless < opened_by_inner else "IOB2"
+
+
+def tags_of_char_spans(words: Words, spans: Sequence[CharSpan]) -> tuple[list[str], list[bool]]:
+    """IOB2 tags of words, and for each span whether it begins and ends exactly where its words do.
+
+    A span gets the words that it shares a character with; of a word that two spans share the earlier one takes it. A span
+    that is left without words leaves no tag, and is not aligned.
+    """
+    offsets = words.tolist() if isinstance(words, np.ndarray) else words
+    tags, aligned = ["O"] * len(offsets), [False] * len(spans)
+    if not spans:
+        return tags, aligned
+    starts, ends = [word[0] for word in offsets], [word[1] for word in offsets]
+    taken = 0
+    for i in sorted(range(len(spans)), key=spans.__getitem__):
+        start, end, label = spans[i]
+        first, stop = max(bisect_right(ends, start), taken), bisect_left(starts, end)
+        if start >= end or first >= stop:
+            continue
+        tags[first:stop] = [f"B-{label}", *[f"I-{label}"] * (stop - first - 1)]
+        aligned[i] = starts[first] == start and ends[stop - 1] == end
+        taken = stop
+    return tags, aligned
+
+
+def char_spans(words: Words, spans: Iterable[Span]) -> list[CharSpan]:
+    """Spans of words as spans of characters, from the start of their first word to the end of their last."""
+    return [(int(words[span.start][0]), int(words[span.end - 1][1]), span.label) for span in spans]
+
+
+def overlaps(spans: Sequence[tuple[int, int, str]]) -> list[tuple[int, int]]:
+    """Pairs `(i, j)` of places in `spans`: span j begins before an earlier-beginning i has ended. Empty if none overlap.
+
+    Each j is named once, with the span that reaches furthest. Spans that touch do not overlap.
+    """
+    pairs, furthest = [], -1
+    for j in sorted(range(len(spans)), key=spans.__getitem__):
+        if furthest >= 0 and spans[j][0] < spans[furthest][1]:
+            pairs.append((furthest, j))
+        if furthest < 0 or spans[j][1] > spans[furthest][1]:
+            furthest = j
+    return pairs
+
+
+@lru_cache(maxsize=4096)
+def _parts(tag: str) -> tuple[str, str]:
+    """Letter (with S for U and E for L) and label. Raises RowError."""
+    problem = check_tag(tag)
+    if problem:
+        raise RowError(problem)
+    if tag == "O":
+        return "O", ""
+    letter = {"U": "S", "L": "E"}.get(tag[0], tag[0])
+    return letter, tag[2:] or UNLABELLED

@@ -1,0 +1,158 @@
+"""Words of a text whatever the tokenizer, and the offsets that a token may have.
+
+Decided here:
+- A word is a run of letters, digits and their marks; every punctuation mark or symbol is a word of its own (`_` too), so
+  that an entity can end before a bracket. This is how BERT splits, plus symbols such as `±` and `€`.
+- Scripts written without spaces (Han, kana, Thai, Lao, Khmer, Myanmar) give a word per letter with its marks.
+- An emoji is one word with its skin tone, joined emoji and flag letters. Invisible format characters (joiners, soft
+  hyphens, direction marks) between two letters stay inside the word; elsewhere they separate, as controls do.
+- A token's offsets leave out white space at both sides, and its end is never inside a character as a reader sees it:
+  not before a combining mark, not inside a Hangul syllable or a joined emoji.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+import numpy as np
+import regex
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from manyheads.text.pack import Encoding, Ints
+
+    Words = Sequence[tuple[int, int]] | npt.NDArray[np.int64]
+    """Offsets of words in reading order, as pairs or as an array (n, 2)."""
+
+# scx, not sc: the prolonged sound mark of kana and the iteration marks are shared by scripts. ﾞ and ﾟ are half-width
+# voicing marks, letters only by their category.
+_MARK = r"[\p{M}\uFF9E\uFF9F]"
+_ALONE = (
+    r"[[\p{L}\p{Nl}--\uFF9E\uFF9F]&&"
+    r"[\p{scx=Han}\p{scx=Hiragana}\p{scx=Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]]"
+)
+_RUN = rf"[[\p{{L}}\p{{N}}{_MARK}]--{_ALONE}]"
+_EMOJI = r"\p{Extended_Pictographic}[\p{M}\p{Emoji_Modifier}\U000E0020-\U000E007F]*"
+_WORD = regex.compile(
+    rf"{_RUN}+(?:[\p{{Cf}}--\u200B]+{_RUN}+)*"  # the zero width space is the one format character that separates
+    rf"|{_ALONE}{_MARK}*"
+    r"|\p{Regional_Indicator}{2}"
+    rf"|{_EMOJI}(?:\u200D{_EMOJI})*"
+    rf"|[\p{{P}}\p{{S}}\p{{Co}}\p{{Cn}}]{_MARK}*",
+    regex.V1,
+)
+_ASCII_WORD = re.compile(r"[0-9A-Za-z]+|[!-/:-@\[-`{-~]")  # the same words of an ASCII text, four times as fast
+
+_WHITE, _TRAILING, _PICTURE = 1, 2, 4
+_JOINER = 0x200D
+
+
+def words(text: str) -> list[tuple[int, int]]:
+    """Offsets of the words, in code points, in reading order; they never touch white space and never overlap."""
+    pattern = _ASCII_WORD if text.isascii() else _WORD
+    return [match.span() for match in pattern.finditer(text)]
+
+
+def first_pieces(words: Words, encoding: Encoding, part: int = 0) -> npt.NDArray[np.int64]:
+    """For each of n words, the index of the first token of this window that starts inside it; -1 when none does.
+
+    `part` says whose words they are (0 `first`, 1 `second`). A word that the window's left edge cuts is -1 too: its
+    first piece is in the window before, and a later piece must not be taken for it.
+    """
+    offsets_N2 = np.asarray(words, dtype=np.int64).reshape(-1, 2)
+    place = np.flatnonzero(encoding.part_L == part)
+    if not len(place) or not len(offsets_N2):
+        return np.full(len(offsets_N2), -1, dtype=np.int64)
+    begin, stop = int(place[0]), int(place[-1]) + 1
+    starts = encoding.start_L[begin:stop]
+    piece_N = np.searchsorted(starts, offsets_N2[:, 0])
+    found_N = piece_N < len(starts)
+    found_N &= starts[np.minimum(piece_N, len(starts) - 1)] < offsets_N2[:, 1]
+    if encoding.window:
+        found_N &= (piece_N > 0) | (offsets_N2[:, 0] >= starts[0])
+    return np.where(found_N, piece_N + begin, -1)
+
+
+def tidy_offsets(texts: Sequence[str], counts: Sequence[int], starts: Ints, ends: Ints) -> tuple[Ints, Ints]:
+    """Offsets without white space at either side, extended over trailing marks, neither start nor end ever falling.
+
+    `starts` and `ends` hold the tokens of all texts end to end, `counts[i]` of them of `texts[i]`, each in code points of
+    its own text. A token of white space alone gets an empty range behind the text before it, where no word starts.
+    """
+    whole = "".join(texts)
+    if not whole or not len(starts):
+        return starts, ends
+    base_T = np.repeat(np.array([0, *accumulate(len(text) for text in texts)], np.int64)[:-1], counts)
+    flags = _flags(whole)
+    before, after = _edges(flags)
+    start_T, end_T = starts + base_T, ends + base_T
+    solid_T = after[start_T] < end_T
+    behind_T = np.maximum(before[start_T], base_T)
+    end_T = np.where(solid_T, before[end_T], behind_T)
+    start_T = np.where(solid_T, after[start_T], behind_T)
+    if (flags & _TRAILING).any() or (flags & _PICTURE).any():
+        limit_T = base_T + np.repeat(np.array([len(text) for text in texts], np.int64), counts)
+        end_T = np.where(solid_T, np.minimum(_after_marks(whole, flags)[end_T], limit_T), end_T)
+    # Texts lie end to end, so the running maximum of one never reaches into the next.
+    start_T, end_T = np.maximum.accumulate(start_T), np.maximum.accumulate(end_T)
+    return (start_T - base_T).astype(np.int32), (end_T - base_T).astype(np.int32)
+
+
+def _edges(flags: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """For each place 0..n: the end of the last solid character before it, and the first solid place from it on."""
+    count = len(flags)
+    place = np.arange(count + 1)
+    solid = np.append((flags & _WHITE) == 0, True)
+    after = np.minimum.accumulate(np.where(solid, place, count)[::-1])[::-1]
+    before = np.zeros(count + 1, np.int64)
+    np.maximum.accumulate(np.where(solid[:-1], place[1:], 0), out=before[1:])
+    return before, after
+
+
+def _after_marks(whole: str, flags: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """For each place 0..n the first one from it on where a token may end."""
+    count = len(flags)
+    inside = np.append((flags & _TRAILING) != 0, False)
+    if "\u200d" in whole:
+        joiner = _code_points(whole) == _JOINER
+        joined = joiner[:-1] & ((flags[1:] & _PICTURE) != 0)
+        inside[:-2] |= joined  # before the joiner
+        inside[1:-1] |= joined  # behind it
+    return np.minimum.accumulate(np.where(inside, count, np.arange(count + 1))[::-1])[::-1]
+
+
+def _code_points(text: str) -> npt.NDArray[np.uint32]:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+
+
+def _flags(text: str) -> npt.NDArray[np.uint8]:
+    """What each character is: white space, a mark that belongs to the one before, a picture."""
+    if text.isascii():
+        return _flag_table()[np.frombuffer(text.encode("ascii"), np.uint8)]
+    return _flag_table()[_code_points(text)]
+
+
+@functools.cache
+def _flag_table() -> npt.NDArray[np.uint8]:
+    """Flags of every code point: 1 MB, made in about 50 ms when the first text comes.
+
+    White space is what `str.strip` takes. Marks are those of grapheme clusters (Unicode Annex 29) but for the zero width
+    non-joiner, which is invisible: combining and spacing marks, skin tones, flag tags, vowels and finals of Hangul jamo.
+    """
+    table = np.zeros(sys.maxunicode + 1, np.uint8)
+    for low, high in ((0, 0x20000), (0xE0000, 0xE0200)):  # nothing of the kind lies elsewhere
+        characters = "".join(map(chr, range(low, high)))
+        for flag, pattern in (
+            (_TRAILING, r"(?V1)[\p{M}\p{GCB=Extend}\p{GCB=V}\p{GCB=T}--\u200C]"),
+            (_PICTURE, r"\p{Extended_Pictographic}"),
+        ):
+            table[[low + match.start() for match in regex.finditer(pattern, characters)]] |= flag
+    table[[place for place in range(0x3001) if chr(place).isspace()]] |= _WHITE
+    return table
