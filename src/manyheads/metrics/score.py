@@ -20,10 +20,8 @@ import gzip
 import json
 import zlib
 from bisect import bisect_left, bisect_right
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -106,53 +104,38 @@ class _Tagged:
     spans: Sequence[Span]
     """Of words where there are tags, of characters where not."""
 
-    def character_spans(self, text: str | None) -> list[Span]:
-        """Spans in this text. Raises DataError when words or offsets are not in it."""
-        if self.tags is None:
-            return list(self.spans)
-        places = _offsets(self, text)
-        return [(places[start][0], places[end - 1][1], label) for start, end, label in self.spans]
-
 
 def _score_tokens(golds: Sequence[Row], guesses: Sequence[Row]) -> Scores:
-    gold_spans: list[Sequence[Span]] = []
-    found_spans: list[Sequence[Span]] = []
-    columns: tuple[list[Sequence[str]], list[Sequence[str]]] = [], []
-    words_in_spans: tuple[list[list[str]], list[list[str]]] = [], []
-    for gold_row, guess_row in _paired(golds, guesses, ("text",)):
-        gold, guess = _tagged(gold_row), _tagged(guess_row)
+    spans: tuple[list[Sequence[Span]], list[Sequence[Span]]] = [], []  # of gold, of predictions
+    columns: tuple[list[Sequence[str]], list[Sequence[str]]] = [], []  # tags as the files have them
+    made: tuple[list[Sequence[str]], list[Sequence[str]]] = [], []  # tags made from spans
+    for rows in _paired(golds, guesses, ("text",)):
+        gold, guess = sides = _tagged(rows[0]), _tagged(rows[1])
         if gold.tags is not None and guess.tags is not None:
             _check_words(gold, guess)
-            gold_spans.append(gold.spans)
-            found_spans.append(guess.spans)
-            columns[0].append(gold.tags)
-            columns[1].append(guess.tags)
+            for k, side in enumerate(sides):
+                spans[k].append(side.spans)
+                columns[k].append(side.tags or [])
             continue
-        text = next((t for t in (gold.text, guess.text) if t is not None), None)
-        for spans, side in ((gold_spans, gold), (found_spans, guess)):
-            _check_spans(side, text)
-            spans.append(side.character_spans(text))
-        if text is not None:
-            places = _offsets(gold, text) if gold.words is not None else _word_places(text)
-            for tags, found in zip(words_in_spans, (gold_spans, found_spans), strict=True):
-                tags.append(_tags_of_characters(found[-1], places))
-    schemes = scheme(columns[0]), scheme(columns[1])
+        text = gold.text if gold.text is not None else guess.text
+        words = [] if text is None else _offsets(gold, text) if gold.words is not None else _word_places(text)
+        for k, side in enumerate(sides):
+            spans[k].append(_character_spans(side, text))
+            made[k].append(_tags_of_characters(spans[k][-1], words))
     notes = []
-    if schemes[0] != schemes[1]:  # `I-` that begins a span would be wrong in every `B-` of the other file
-        notes.append(f"gold tags are {schemes[0]}, predicted ones {schemes[1]}; token accuracy compares both as IOB2")
+    schemes = scheme(columns[0]), scheme(columns[1])
+    if schemes[0] != schemes[1]:  # an `I-` that begins a span would differ from every `B-` of the other file
+        notes.append(f"gold tags are {schemes[0]}, predicted ones {schemes[1]}: token accuracy compares both as IOB2")
         columns = _as_iob2(columns[0]), _as_iob2(columns[1])
-    scores = entity_scores(gold_spans, found_spans)
-    metrics = scores.to_metrics()
-    all_tags = [*columns[0], *words_in_spans[0]], [*columns[1], *words_in_spans[1]]
-    tokens = sum(map(len, all_tags[0]))
+    scores = entity_scores(*spans)
+    metrics, total = scores.to_metrics(), scores.total
+    tokens = sum(map(len, [*columns[0], *made[0]]))
     if tokens:
-        metrics["token_accuracy"] = token_accuracy(*all_tags)
-    total = scores.total
+        metrics["token_accuracy"] = token_accuracy([*columns[0], *made[0]], [*columns[1], *made[1]])
     notes.append(f"{tokens} tokens, {total.gold} gold entities, {total.predicted} found, {total.correct} correct")
-    notes += [
-        f"{label or '(no label)'}: f1 {c.f1:.4f}, precision {c.precision:.4f}, recall {c.recall:.4f}, {c.gold} gold, {c.predicted} found"
-        for label, c in scores.labels.items()
-    ]
+    for label, c in scores.labels.items():
+        figures = f"f1 {c.f1:.4f}, precision {c.precision:.4f}, recall {c.recall:.4f}"
+        notes.append(f"{label or '(no label)'}: {figures}, {c.gold} gold, {c.predicted} found")
     return Scores(metrics, notes)
 
 
@@ -220,19 +203,18 @@ def _word_place(sentence: _Tagged, k: int) -> str:
     return sentence.row.where(k if "before" in sentence.row.values else 0)
 
 
-def _check_spans(side: _Tagged, text: str | None) -> None:
-    """Spans must lie in the gold text, and say of it what is there."""
-    if side.tags is not None or text is None:
-        return
-    for start, end, label in side.spans:
-        if end > len(text):
-            raise DataError(f"{side.row.where()}: entity {start}-{end} ({label}) ends outside its text of {len(text)} "
-                            f"characters, {text!r:.60}; rows must be in the same order as gold")  # fmt: skip
-    for entity in side.row.values.get("entities") or () if side.row.lack is None else ():
-        said, there = entity.get("text"), text[entity["start"] : entity["end"]]
-        if said is not None and said != there:
-            raise DataError(f"{side.row.where()}: entity {entity['start']}-{entity['end']} says {said!r} but the gold text "
-                            f"there is {there!r}; offsets are code points, and rows in the order of gold")  # fmt: skip
+def _character_spans(side: _Tagged, text: str | None) -> Sequence[Span]:
+    """Spans in the gold text. Raises DataError where they are not in it, or say of it what is not there."""
+    if side.tags is not None:
+        places = _offsets(side, text)
+        return [(places[start][0], places[end - 1][1], label) for start, end, label in side.spans]
+    entities = side.row.values["entities"] if side.spans else []
+    for (start, end, label), entity in zip(side.spans, entities, strict=True):
+        if text is not None and (end > len(text) or entity.get("text", text[start:end]) != text[start:end]):
+            raise DataError(f"{side.row.where()}: entity {start}-{end} ({label}) says {entity.get('text', '')!r}, but the gold "
+                            f"text of {len(text)} characters has {text[start:end]!r} there; offsets are code points, and "
+                            "rows stand in the order of gold")  # fmt: skip
+    return side.spans
 
 
 def _offsets(side: _Tagged, text: str | None) -> list[tuple[int, int]]:
@@ -341,10 +323,12 @@ def _gold_answers(row: Row) -> list[str]:
         return []
     if isinstance(answers, Mapping):
         answers = answers.get("text")
-    texts = [a.get("text") if isinstance(a, Mapping) else a for a in answers] if isinstance(answers, list) else [None]
-    if not all(isinstance(text, str) for text in texts):
+    listed = answers if isinstance(answers, list) else [None]
+    texts = [answer.get("text") if isinstance(answer, Mapping) else answer for answer in listed]
+    good = [text for text in texts if isinstance(text, str)]
+    if len(good) < len(texts):
         raise DataError(f"{row.where()}: 'answers' must be a list of {{text, start}}, seen {answers!r:.80}")
-    return texts
+    return good
 
 
 def _answer(row: Row) -> str:
@@ -470,9 +454,9 @@ def _paired(golds: Sequence[Row], guesses: Sequence[Row], same: Sequence[str]) -
     pairs: Pairs
     if _all_have_ids(golds, guesses) and [row.id for row in golds] != [row.id for row in guesses]:
         given, wanted = _by_id(guesses), _by_id(golds)
-        for one, other, what in ((wanted, given, "no prediction"), (given, wanted, "no gold row")):
-            if lost := [name for name in one if name not in other]:
-                raise DataError(f"{one[lost[0]].where()}: id {lost[0]!r} has {what}, like {len(lost) - 1} other ids; "
+        for rows, others, what in ((wanted, given, "prediction"), (given, wanted, "gold row")):
+            if lost := [name for name in rows if name not in others]:
+                raise DataError(f"{rows[lost[0]].where()}: id {lost[0]!r} has no {what}, nor have {len(lost) - 1} other ids; "
                                 "both files must hold the same ids")  # fmt: skip
         pairs = [(row, given[name]) for name, row in wanted.items()]
     elif len(golds) != len(guesses):
@@ -705,7 +689,8 @@ def _table(path: Path) -> Iterator[Row]:
             if cells and not header:
                 header = [cell.strip() for cell in cells]
             elif cells and len(cells) != len(header):
-                raise DataError(f"{path}:{start} has {len(cells)} columns, the header has {len(header)} ({', '.join(header)})")
+                names = ", ".join(header)
+                raise DataError(f"{path}:{start} has {len(cells)} columns, the header has {len(header)} ({names})")
             elif cells:
                 yield Row(dict(zip(header, cells, strict=True)), str(path), start)
             start = reader.line_num + 1

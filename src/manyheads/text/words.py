@@ -121,10 +121,10 @@ def _after_marks(whole: str, flags: npt.NDArray[np.uint8]) -> npt.NDArray[np.int
     count = len(flags)
     inside = np.append((flags & _TRAILING) != 0, False)
     if "\u200d" in whole:
-        joiner = _code_points(whole) == _JOINER
-        joined = joiner[:-1] & ((flags[1:] & _PICTURE) != 0)
-        inside[:-2] |= joined  # before the joiner
-        inside[1:-1] |= joined  # behind it
+        joined = _code_points(whole)[1:-1] == _JOINER
+        joined &= ((flags[:-2] & (_PICTURE | _TRAILING)) != 0) & ((flags[2:] & _PICTURE) != 0)
+        inside[1:-2] |= joined  # before the joiner
+        inside[2:-1] |= joined  # behind it
     return np.minimum.accumulate(np.where(inside, count, np.arange(count + 1))[::-1])[::-1]
 
 
