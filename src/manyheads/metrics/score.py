@@ -22,6 +22,8 @@ import zlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,11 @@ class Row:
         return f"{self.place}:{self.line + offset}" if self.line else self.place
 
     @property
+    def failed(self) -> bool:
+        """Whether it holds the `error` of a row that a model could not read."""
+        return isinstance(self.values.get("error"), Mapping)
+
+    @property
     def id(self) -> str | None:
         """The id as a string, so that 7 in JSON is 7 in csv."""
         value = self.values.get("id")
@@ -69,27 +76,46 @@ class Row:
 
 
 Pairs = list[tuple[Row, Row]]
+Words = Callable[[str], list[tuple[int, int]]]
 
 
-def score_files(kind: str, gold: Path, predictions: Path, task: str | None = None) -> Scores:
+def simple_words(text: str) -> list[tuple[int, int]]:
+    """Offsets of runs of letters and digits with their marks, and of single symbols."""
+    import regex
+
+    return [match.span() for match in regex.finditer(r"[\p{L}\p{N}\p{M}]+|[^\s\p{L}\p{N}\p{M}]", text)]
+
+
+def score_files(
+    kind: str, gold: Path, predictions: Path, task: str | None = None, *, words: Words = simple_words
+) -> Scores:
     """Score a file of predictions for a task of this kind.
 
     `task` names the entry of rows that hold several tasks (`tasks`, `targets`); without it, there must be only one that
-    fits. Raises UsageError for an unknown kind, DataError for files that cannot be read or do not match.
+    fits. `words` gives the words over which token accuracy is taken where gold has a text and no words. Raises UsageError
+    for an unknown kind, DataError for files that cannot be read or do not match.
     """
     if kind not in _KINDS:
         raise UsageError(f"there is no task type {kind!r}; choose one of {', '.join(_KINDS)}")
     golds, guesses = _read(gold, kind), _read(predictions, kind)
-    if kind == "token-classification" and gold.samefile(predictions):
-        golds = _column_before(golds)
+    notes = []
+    if kind == "token-classification" and gold.samefile(predictions) and any("before" in row.values for row in golds):
+        golds = [_column_before(row) for row in golds]
+        notes = ["one file for both: gold is the column before the last, the prediction is the last"]
     if task is not None and not any("tasks" in row.values or "targets" in row.values for row in golds + guesses):
         raise DataError(f"{predictions} has no rows of several tasks to choose '{task}' from; leave --task out")
     golds, guesses = _flat(golds, gold, kind, task), _flat(guesses, predictions, kind, task)
-    if not golds:
-        raise DataError(f"{gold} has no rows; give a file with data")
-    scores = _KINDS[kind](golds, guesses)
-    failed = sum(row.lack is not None and "error" in row.values for row in guesses)
-    return replace(scores, notes=scores.notes + [f"{failed} rows have an error in place of answers"] * bool(failed))
+    unlabelled = sum(row.lack is not None for row in golds)
+    if unlabelled == len(golds):
+        raise DataError(f"{gold} has no rows{' with this task' if golds else ''}; give a file with gold data")
+    score = partial(_score_tokens, words=words) if kind == "token-classification" else _KINDS[kind]
+    scores = score(golds, guesses)
+    notes += scores.notes
+    if unlabelled:
+        notes.append(f"{unlabelled} gold rows have nothing for the task and are left out")
+    if failed := sum(row.failed for row in guesses):
+        notes.append(f"{failed} predicted rows have an error in place of answers and count as answered with nothing")
+    return replace(scores, notes=notes)
 
 
 # -- token-classification ---------------------------------------------------------------------------------------------
@@ -105,10 +131,14 @@ class _Tagged:
     """Of words where there are tags, of characters where not."""
 
 
-def _score_tokens(golds: Sequence[Row], guesses: Sequence[Row]) -> Scores:
+def _score_tokens(golds: Sequence[Row], guesses: Sequence[Row], words: Words = simple_words) -> Scores:
     spans: tuple[list[Sequence[Span]], list[Sequence[Span]]] = [], []  # of gold, of predictions
     columns: tuple[list[Sequence[str]], list[Sequence[str]]] = [], []  # tags as the files have them
     made: tuple[list[Sequence[str]], list[Sequence[str]]] = [], []  # tags made from spans
+    if len(golds) != len(guesses):
+        for rows in zip(golds, guesses, strict=False):
+            if all("before" in row.values for row in rows):
+                _check_words(_tagged(rows[0]), _tagged(rows[1]))  # the line where an empty line is lacking
     for rows in _paired(golds, guesses, ("text",)):
         gold, guess = sides = _tagged(rows[0]), _tagged(rows[1])
         if gold.tags is not None and guess.tags is not None:
@@ -118,10 +148,10 @@ def _score_tokens(golds: Sequence[Row], guesses: Sequence[Row]) -> Scores:
                 columns[k].append(side.tags or [])
             continue
         text = gold.text if gold.text is not None else guess.text
-        words = [] if text is None else _offsets(gold, text) if gold.words is not None else _word_places(text)
+        places = [] if text is None else _offsets(gold, text) if gold.words is not None else words(text)
         for k, side in enumerate(sides):
             spans[k].append(_character_spans(side, text))
-            made[k].append(_tags_of_characters(spans[k][-1], words))
+            made[k].append(_tags_of_characters(spans[k][-1], places))
     notes = []
     schemes = scheme(columns[0]), scheme(columns[1])
     if schemes[0] != schemes[1]:  # an `I-` that begins a span would differ from every `B-` of the other file
@@ -152,7 +182,7 @@ def _tagged(row: Row) -> _Tagged:
     if row.lack is not None:
         return _Tagged(row, words, None, text, [])
     if "entities" in values:
-        return _Tagged(row, words, None, text, _spans(values["entities"], text, where))
+        return _Tagged(row, words, None, text, _spans(values["entities"], where))
     tags = values.get("tags")
     if words is None or not isinstance(tags, list):
         keys = ", ".join(map(str, values))
@@ -170,7 +200,7 @@ def _tagged(row: Row) -> _Tagged:
     return _Tagged(row, words, tags, text, chunks(tags))
 
 
-def _spans(entities: Any, text: str | None, where: str) -> list[Span]:
+def _spans(entities: Any, where: str) -> list[Span]:
     if not isinstance(entities, list):
         raise DataError(f"{where}: entities must be a list of {{start, end, label}}, seen {entities!r:.80}")
     spans = []
@@ -211,9 +241,9 @@ def _character_spans(side: _Tagged, text: str | None) -> Sequence[Span]:
     entities = side.row.values["entities"] if side.spans else []
     for (start, end, label), entity in zip(side.spans, entities, strict=True):
         if text is not None and (end > len(text) or entity.get("text", text[start:end]) != text[start:end]):
-            raise DataError(f"{side.row.where()}: entity {start}-{end} ({label}) says {entity.get('text', '')!r}, but the gold "
-                            f"text of {len(text)} characters has {text[start:end]!r} there; offsets are code points, and "
-                            "rows stand in the order of gold")  # fmt: skip
+            raise DataError(f"{side.row.where()}: entity {start}-{end} ({label}) says {entity.get('text', '')!r}, but the "
+                            f"gold text of {len(text)} characters has {text[start:end]!r} there; offsets are code "
+                            "points, and rows stand in the order of gold")  # fmt: skip
     return side.spans
 
 
@@ -234,13 +264,6 @@ def _offsets(side: _Tagged, text: str | None) -> list[tuple[int, int]]:
     return places
 
 
-def _word_places(text: str) -> list[tuple[int, int]]:
-    """Runs of letters, digits and their marks, or single symbols: the words that the library tags in raw text."""
-    import regex
-
-    return [match.span() for match in regex.finditer(r"[\p{L}\p{N}\p{M}]+|[^\s\p{L}\p{N}\p{M}]", text)]
-
-
 def _tags_of_characters(spans: Sequence[Span], places: Sequence[tuple[int, int]]) -> list[str]:
     """IOB2 tags of words that a span touches."""
     starts, ends = [start for start, _ in places], [end for _, end in places]
@@ -252,16 +275,12 @@ def _as_iob2(sentences: Sequence[Sequence[str]]) -> list[Sequence[str]]:
     return [iob2_tags(chunks(tags), len(tags)) for tags in sentences]
 
 
-def _column_before(rows: Sequence[Row]) -> list[Row]:
-    """Gold from the column before the last, where the file is CoNLL columns."""
-    result = []
-    for row in rows:
-        before = row.values.get("before", row.values.get("tags"))
-        if before == []:
-            raise DataError(f"{row.where()} has 2 columns; a file that is both GOLD and PREDICTIONS needs three: the word, "
-                            "the gold tag, and last the predicted tag")  # fmt: skip
-        result.append(replace(row, values={**row.values, "tags": before}))
-    return result
+def _column_before(row: Row) -> Row:
+    """Gold from the column before the last."""
+    if not row.values["before"]:
+        raise DataError(f"{row.where()} has 2 columns; a file that is both GOLD and PREDICTIONS needs three: the word, "
+                        "the gold tag, and last the predicted tag")  # fmt: skip
+    return replace(row, values={**row.values, "tags": row.values["before"]})
 
 
 # -- text-classification ----------------------------------------------------------------------------------------------
@@ -279,7 +298,7 @@ def _score_labels(golds: Sequence[Row], guesses: Sequence[Row]) -> Scores:
                         "use one of them throughout")  # fmt: skip
     expected = [labels for _, labels in gold]
     metrics = multi_label_scores(expected, [answer[1] if answer is not None else () for answer in found])
-    return Scores(metrics, [f"{len(gold)} texts, {len({label for labels in expected for label in labels})} gold labels"])
+    return Scores(metrics, [f"{len(gold)} texts, {len(set(chain.from_iterable(expected)))} gold labels"])
 
 
 def _labels(row: Row) -> tuple[bool, tuple[str, ...]]:
@@ -302,6 +321,9 @@ def _score_answers(golds: Sequence[Row], guesses: Sequence[Row]) -> Scores:
     notes = []
     if _all_have_ids(golds, guesses):
         given, wanted = _by_id(guesses), _by_id([row for row in golds if row.lack is None])
+        if given and not given.keys() & wanted.keys():
+            raise DataError(f"{guesses[0].where()}: neither its id nor any other is in gold ({golds[0].where()}); "
+                            "check that the two files belong together")  # fmt: skip
         pairs = [(row, given.get(name)) for name, row in wanted.items()]
         if extra := len(given.keys() - {row.id for row in golds}):
             notes.append(f"{extra} predictions have an id that gold does not have; they are left out")
@@ -373,7 +395,10 @@ def _score_pairs(golds: Sequence[Row], guesses: Sequence[Row]) -> Scores:
     same = [numbers[text] for text in texts]
     notes.append(f"each text_a was searched among {len(candidates)} texts")
     return Scores(
-        {"recall_at_1": recall_at_k(a_BD, candidates, k=1, identities=same), "mrr": mrr(a_BD, candidates, identities=same)},
+        {
+            "recall_at_1": recall_at_k(a_BD, candidates, k=1, identities=same),
+            "mrr": mrr(a_BD, candidates, identities=same),
+        },
         notes,
     )
 
@@ -414,7 +439,7 @@ def _vectors_in_turn(golds: Sequence[Row], guesses: Sequence[Row]) -> Pairs:
     pairs: Pairs = []
     for (row, role), guess in zip(roles, guesses, strict=True):
         if guess.lack is not None:
-            raise DataError(f"{guess.where()} has no vector: {guess.lack}; leave its pair out of both files")
+            raise DataError(f"{guess.where()} {guess.lack}; without its vector, leave the pair out of both files")
         if role == "vector_a":
             pairs.append((row, replace(guess, values={})))
         pairs[-1][1].values[role] = guess.values.get("vector", guess.values.get("embedding"))
@@ -458,11 +483,11 @@ def _paired(golds: Sequence[Row], guesses: Sequence[Row], same: Sequence[str]) -
             if lost := [name for name in rows if name not in others]:
                 raise DataError(f"{rows[lost[0]].where()}: id {lost[0]!r} has no {what}, nor have {len(lost) - 1} other ids; "
                                 "both files must hold the same ids")  # fmt: skip
-        pairs = [(row, given[name]) for name, row in wanted.items()]
+        pairs, same = [(row, given[name]) for name, row in wanted.items()], ()
     elif len(golds) != len(guesses):
-        places = [rows[0].place if rows else "the other" for rows in (golds, guesses)]
-        raise DataError(f"{places[1]} has {len(guesses)} rows, {places[0]} has {len(golds)}; without ids in both files, "
-                        "rows are matched by order and there must be one for each")  # fmt: skip
+        alone = max(golds, guesses, key=len)[min(len(golds), len(guesses))]
+        raise DataError(f"{alone.where()} is a row without a partner: there are {len(golds)} gold rows and {len(guesses)} "
+                        "predicted ones; without ids in both files they are matched by order, one for each")  # fmt: skip
     else:
         pairs = list(zip(golds, guesses, strict=True))
     for gold, guess in pairs:
@@ -471,7 +496,7 @@ def _paired(golds: Sequence[Row], guesses: Sequence[Row], same: Sequence[str]) -
             if isinstance(one, str) and isinstance(other, str) and one != other:
                 raise DataError(f"{guess.where()} has the {key} {other!r:.60} where {gold.where()} has {one!r:.60}; put "
                                 "rows in the same order, or give both files ids")  # fmt: skip
-        if guess.lack is not None and "error" not in guess.values and gold.lack is None:
+        if guess.lack is not None and not guess.failed and gold.lack is None:
             raise DataError(f"{guess.where()} {guess.lack}")
     return [(gold, guess) for gold, guess in pairs if gold.lack is None]
 
@@ -493,11 +518,7 @@ def _flat(rows: Sequence[Row], path: Path, kind: str, task: str | None) -> list[
         if any(key in row.values for row in result):
             name = _chosen(result, path, key, kind, task)
             result = [_entry(row, key, name, kind) for row in result]
-    return [replace(row, lack=_error(row.values["error"])) if row.values.get("error") else row for row in result]
-
-
-def _error(error: Any) -> str:
-    return str(error.get("message", error) if isinstance(error, Mapping) else error)
+    return [replace(row, lack=f"has an error: {row.values['error']}") if row.failed else row for row in result]
 
 
 def _chosen(rows: Sequence[Row], path: Path, key: str, kind: str, task: str | None) -> str:
@@ -518,7 +539,9 @@ def _chosen(rows: Sequence[Row], path: Path, key: str, kind: str, task: str | No
     sure = [name for name in possible if True in fits[name]]
     found = sure or possible
     if len(found) != 1:
-        several = f"several tasks that could be {kind}: {', '.join(found)}" if found else f"no {kind} task among {names}"
+        several = (
+            f"several tasks that could be {kind}: {', '.join(found)}" if found else f"no {kind} task among {names}"
+        )
         raise DataError(f"{path} has {several}; choose one with --task, or give a file with that task's rows")
     return found[0]
 
@@ -630,7 +653,7 @@ def _conll(path: Path) -> Iterator[Row]:
 def _json_lines(path: Path) -> Iterator[Row]:
     for number, line in _lines(path):
         if line.strip():
-            values = _json(line, path, number)
+            values = _json(line.rstrip("\r\n"), path, number)
             if not isinstance(values, dict):
                 raise DataError(f"{path}:{number} holds {values!r:.60}; write one JSON object on each line")
             yield Row(values, str(path), number)
@@ -674,7 +697,9 @@ def _questions(path: Path, articles: Sequence[Any]) -> Iterator[Row]:
                 for qa in paragraph["qas"]:
                     yield Row({**qa, "answers": qa.get("answers", [])}, f"{path}: question '{qa.get('id', '')}'")
         except (KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"{path}: article {number} is not SQuAD ({error!r}); it needs paragraphs with qas") from None
+            raise DataError(
+                f"{path}: article {number} is not SQuAD ({error!r}); it needs paragraphs with qas"
+            ) from None
 
 
 def _table(path: Path) -> Iterator[Row]:
@@ -695,7 +720,9 @@ def _table(path: Path) -> Iterator[Row]:
                 yield Row(dict(zip(header, cells, strict=True)), str(path), start)
             start = reader.line_num + 1
     except csv.Error as error:
-        raise DataError(f"{path}:{start} has a cell whose quotes do not match ({error}); double the quotes in it") from None
+        raise DataError(
+            f"{path}:{start} has a cell whose quotes do not match ({error}); double the quotes in it"
+        ) from None
 
 
 def _parquet(path: Path) -> Iterator[Row]:

@@ -50,7 +50,11 @@ def spearman(x: Vectors, y: Vectors) -> float:
 
 
 def recall_at_k(
-    queries_QD: Vectors, candidates_CD: Vectors, *, k: int = 1, identities: npt.NDArray[Any] | Sequence[Any] | None = None
+    queries_QD: Vectors,
+    candidates_CD: Vectors,
+    *,
+    k: int = 1,
+    identities: npt.NDArray[Any] | Sequence[Any] | None = None,
 ) -> float:
     """Share of queries with a right candidate among the `k` nearest by cosine; see `ranks`."""
     rank_Q = ranks(queries_QD, candidates_CD, identities=identities)

@@ -84,7 +84,7 @@ def tidy_offsets(texts: Sequence[str], counts: Sequence[int], starts: Ints, ends
     """Offsets without white space at either side, extended over trailing marks, neither start nor end ever falling.
 
     `starts` and `ends` hold the tokens of all texts end to end, `counts[i]` of them of `texts[i]`, each in code points of
-    its own text. A token of white space alone gets an empty range behind the text before it, where no word starts.
+    its own text. A token of white space alone gets an empty range within that white space, where no word starts.
     """
     whole = "".join(texts)
     if not whole or not len(starts):
@@ -94,9 +94,10 @@ def tidy_offsets(texts: Sequence[str], counts: Sequence[int], starts: Ints, ends
     before, after = _edges(flags)
     start_T, end_T = starts + base_T, ends + base_T
     solid_T = after[start_T] < end_T
-    behind_T = np.maximum(before[start_T], base_T)
-    end_T = np.where(solid_T, before[end_T], behind_T)
-    start_T = np.where(solid_T, after[start_T], behind_T)
+    # Some tokenizers give a blank token the empty range behind its white space, which is where the next word starts.
+    moved_T = (start_T == end_T) & (start_T > base_T) & ((flags[start_T - 1] & _WHITE) != 0)
+    end_T = np.where(solid_T, before[end_T], start_T - moved_T)
+    start_T = np.where(solid_T, after[start_T], start_T - moved_T)
     if (flags & _TRAILING).any() or (flags & _PICTURE).any():
         limit_T = base_T + np.repeat(np.array([len(text) for text in texts], np.int64), counts)
         end_T = np.where(solid_T, np.minimum(_after_marks(whole, flags)[end_T], limit_T), end_T)

