@@ -136,7 +136,7 @@ def _positive(text: str) -> int:
 
 def _demo(options: argparse.Namespace) -> int:
     from manyheads.demo import run_demo
-    from manyheads.train.progress import Console
+    from manyheads.training.progress import Console
 
     for line in run_demo(options.output, Console(sys.stderr)):
         print(line, flush=True)
@@ -159,7 +159,7 @@ def _validate(options: argparse.Namespace) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     from manyheads.start import train_run
-    from manyheads.train.progress import Console
+    from manyheads.training.progress import Console
 
     output, scores = train_run(options.run, options.output, options.overrides, Console(sys.stderr))
     _print_scores(scores)

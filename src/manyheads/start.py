@@ -15,13 +15,13 @@ from manyheads.errors import DataError, UsageError
 if TYPE_CHECKING:
     from manyheads.api import Model
     from manyheads.evaluate import Scores
-    from manyheads.train.progress import Progress
+    from manyheads.training.progress import Progress
 
 
 def train(run: str | Path, *, output: str | Path | None = None, overrides: Sequence[str] = ()) -> Model:
     """Train a run file and return the model. `overrides` are `KEY=VALUE`. What `manyheads train` does, silently."""
     from manyheads.api import load
-    from manyheads.train.progress import Quiet
+    from manyheads.training.progress import Quiet
 
     folder, _ = train_run(Path(run), Path(output) if output else None, overrides, Quiet())
     return load(folder)
@@ -31,7 +31,7 @@ def train_run(run: Path, output: Path | None, overrides: Sequence[str], progress
     """Train a run file; the model folder and its scores."""
     file = load_run(run, overrides)
     from manyheads.config.build import build_plan
-    from manyheads.train.run import run_training
+    from manyheads.training.run import run_training
 
     plan = build_plan(file, output)
     return plan.output, run_training(plan, progress)

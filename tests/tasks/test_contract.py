@@ -19,7 +19,7 @@ from manyheads.tasks import TASK_TYPES, describe, restore
 from manyheads.tasks.base import Facts, Task
 from manyheads.text.pack import Pack
 from manyheads.text.tokenizer import Tokenizer
-from manyheads.train.batches import encode_examples
+from manyheads.training.batches import encode_examples
 
 Rows = list[dict[str, Any]]
 

@@ -22,7 +22,7 @@ from manyheads.data.validate import Loaded, WindowLengths, check_labels, measure
 from manyheads.errors import DataError, EncoderError, UsageError
 from manyheads.tasks import TASK_TYPES
 from manyheads.text.tokenizer import Tokenizer
-from manyheads.train.batches import Batcher, Feed
+from manyheads.training.batches import Batcher, Feed
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from manyheads.nn.locate import Located
     from manyheads.tasks.base import Task
     from manyheads.text.pack import Source
-    from manyheads.train.run import Plan
+    from manyheads.training.run import Plan
 
 STEPS_AN_EPOCH = 300
 TOKENS_PER_STEP = (512, 4096)
@@ -196,8 +196,8 @@ def build_plan(file: RunFile, output: Path | None = None) -> Plan:
 
     from manyheads.model import MultiTaskModel
     from manyheads.nn.encoder import load_encoder
-    from manyheads.train.optim import adamw, linear_schedule
-    from manyheads.train.run import Plan
+    from manyheads.training.optim import adamw, linear_schedule
+    from manyheads.training.run import Plan
 
     tasks = {name: data.task for name, data in dataset.items()}
     training, max_length = file.run.training, file.run.encoder.max_length

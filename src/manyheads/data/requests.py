@@ -86,11 +86,12 @@ def _parquet(path: Path) -> Iterator[Requested]:
     import pyarrow as pa
     from pyarrow import parquet
 
-    try:
-        file = parquet.ParquetFile(_opened(path))
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path}: not a parquet file ({error})") from None
-    if not {"text", "tokens"} & set(file.schema_arrow.names):
-        raise DataError(f"{path}: needs a 'text' column; it has {', '.join(file.schema_arrow.names)}")
-    for batch in file.iter_batches(batch_size=1024):
-        yield from ({key: value for key, value in row.items() if value is not None} for row in batch.to_pylist())
+    with _opened(path) as stream:
+        try:
+            file = parquet.ParquetFile(stream)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise DataError(f"{path}: not a parquet file ({error})") from None
+        if not {"text", "tokens"} & set(file.schema_arrow.names):
+            raise DataError(f"{path}: needs a 'text' column; it has {', '.join(file.schema_arrow.names)}")
+        for batch in file.iter_batches(batch_size=1024):
+            yield from ({key: value for key, value in row.items() if value is not None} for row in batch.to_pylist())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from manyheads.evaluate import Metrics
-    from manyheads.train.progress import Progress
+    from manyheads.training.progress import Progress
 
 RUN = Path(__file__).parent / "run.yaml"
 
@@ -29,7 +29,7 @@ def run_demo(output: Path, progress: Progress) -> Iterator[str]:
     from manyheads.api import load
     from manyheads.config.build import build_plan
     from manyheads.config.files import load_run
-    from manyheads.train.run import run_training
+    from manyheads.training.run import run_training
 
     plan = build_plan(load_run(RUN), output)
     yield "One encoder (all-MiniLM-L6-v2), four heads, trained together on the bundled corpus of invented abstracts."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from manyheads.train.loop import StepRecord
+    from manyheads.training.loop import StepRecord
 
 LINE_EVERY_S = 10.0
 """Seconds between plain lines."""

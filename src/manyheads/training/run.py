@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from manyheads.bundle import Contents, save_bundle
 from manyheads.evaluate import calibrate, combined, evaluate
 from manyheads.predict import Predictor, TorchBackend
-from manyheads.train.card import model_card
-from manyheads.train.log import RunLog
-from manyheads.train.loop import Trainer
+from manyheads.training.card import model_card
+from manyheads.training.log import RunLog
+from manyheads.training.loop import Trainer
 
 if TYPE_CHECKING:
     import torch
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from manyheads.model import MultiTaskModel
     from manyheads.tasks.base import Task
     from manyheads.text.tokenizer import Tokenizer
-    from manyheads.train.batches import Batcher
-    from manyheads.train.progress import Progress
+    from manyheads.training.batches import Batcher
+    from manyheads.training.progress import Progress
 
     Tables = Mapping[str, Any]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from manyheads.errors import DivergedError
-from manyheads.train.batches import Batch, Batcher, prefetched
+from manyheads.training.batches import Batch, Batcher, prefetched
 
 if TYPE_CHECKING:
     from manyheads.model import MultiTaskModel

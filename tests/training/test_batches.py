@@ -14,7 +14,7 @@ from manyheads.data.stream import Stream
 from manyheads.tasks import TASK_TYPES
 from manyheads.tasks.base import Facts
 from manyheads.text.tokenizer import Tokenizer
-from manyheads.train.batches import Batcher, Feed, prefetched
+from manyheads.training.batches import Batcher, Feed, prefetched
 
 
 def feeds(tokenizer: Tokenizer) -> list[Feed]:

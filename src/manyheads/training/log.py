@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from manyheads.evaluate import Metrics
-    from manyheads.train.loop import StepRecord
+    from manyheads.training.loop import StepRecord
 
 HISTORY = "history.jsonl"
 EVENTS = "tensorboard"

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from manyheads.train.optim import adamw, linear_schedule, parameter_groups
+from manyheads.training.optim import adamw, linear_schedule, parameter_groups
 from torch import nn
 
 
