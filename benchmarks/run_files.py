@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from real_data import SETS
 
 RUNS: dict[str, dict[str, Any]] = {

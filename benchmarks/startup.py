@@ -1,6 +1,6 @@
 """Start-up: seconds to import manyheads and to print --help, medians of fresh processes.
 
-    python benchmarks/startup.py [--runs 9]
+python benchmarks/startup.py [--runs 9]
 """
 
 import argparse
@@ -16,7 +16,12 @@ COMMANDS = {
     "manyheads train --help": ["-m", "manyheads", "train", "--help"],
     "manyheads predict --help": ["-m", "manyheads", "predict", "--help"],
 }
-LIMITS = {"import manyheads": 0.3, "manyheads --help": 0.5, "manyheads train --help": 0.5, "manyheads predict --help": 0.5}
+LIMITS = {
+    "import manyheads": 0.3,
+    "manyheads --help": 0.5,
+    "manyheads train --help": 0.5,
+    "manyheads predict --help": 0.5,
+}
 
 
 def main() -> int:

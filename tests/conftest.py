@@ -95,10 +95,25 @@ def project(tmp_path: Path, toy_encoder: Path) -> Path:
     write_csv(tmp_path / "data/sections.csv", ["text", "label"],
               [*map(list, zip(SENTENCES, sections, strict=True)), ["So ibuprofen is an option.", "CONCLUSIONS"]])  # fmt: skip
     questions = [
-        {"id": "q0", "question": "What lowered fever?", "context": SENTENCES[0], "answers": [{"text": "Aspirin", "start": 0}]},
-        {"id": "q1", "question": "How many patients?", "context": SENTENCES[3], "answers": [{"text": "120", "start": 19}]},
+        {
+            "id": "q0",
+            "question": "What lowered fever?",
+            "context": SENTENCES[0],
+            "answers": [{"text": "Aspirin", "start": 0}],
+        },
+        {
+            "id": "q1",
+            "question": "How many patients?",
+            "context": SENTENCES[3],
+            "answers": [{"text": "120", "start": 19}],
+        },
         {"id": "q2", "question": "What cures migraine?", "context": SENTENCES[2], "answers": []},
-        {"id": "q3", "question": "What was common?", "context": SENTENCES[4], "answers": [{"text": "Nausea", "start": 0}]},
+        {
+            "id": "q3",
+            "question": "What was common?",
+            "context": SENTENCES[4],
+            "answers": [{"text": "Nausea", "start": 0}],
+        },
     ]
     write_jsonl(tmp_path / "data/questions.jsonl", questions)
     write_csv(tmp_path / "data/pairs.csv", ["text_a", "text_b", "score"], [

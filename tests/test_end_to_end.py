@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import manyheads as mh
 import numpy as np
 import pytest
+
+import manyheads as mh
 from conftest import SENTENCES
 from manyheads.cli import main
 from manyheads.errors import BundleError, UsageError
@@ -56,7 +57,10 @@ def test_a_model_folder_holds_what_the_contract_says(trained: Path) -> None:
 def test_the_encoder_folder_loads_in_plain_transformers(trained: Path) -> None:
     from transformers import AutoModel, AutoTokenizer
 
-    model, tokenizer = AutoModel.from_pretrained(trained / "encoder"), AutoTokenizer.from_pretrained(trained / "encoder")
+    model, tokenizer = (
+        AutoModel.from_pretrained(trained / "encoder"),
+        AutoTokenizer.from_pretrained(trained / "encoder"),
+    )
     assert model(**tokenizer("Aspirin helps", return_tensors="pt")).last_hidden_state.shape[-1] == 32
 
 
@@ -102,7 +106,9 @@ def test_company_does_not_change_an_answer(trained: Path) -> None:
         assert np.allclose(alone["similarity"], row["tasks"]["similarity"], atol=1e-5)
 
 
-@pytest.mark.parametrize("text", ["", "   \n", "e\u0301 cafe\u0301 👩‍👩‍👧 和平 e", "a\r\nb\r\n", "\ud800 lone", "x" * 3000, "Zoë took 5 µg."])
+@pytest.mark.parametrize(
+    "text", ["", "   \n", "e\u0301 cafe\u0301 👩‍👩‍👧 和平 e", "a\r\nb\r\n", "\ud800 lone", "x" * 3000, "Zoë took 5 µg."]
+)
 def test_odd_texts_are_answered_with_true_offsets(trained: Path, text: str) -> None:
     row = mh.load(trained).predict([{"text": text, "question": "What?"}])[0]
     assert "error" not in row
@@ -111,7 +117,14 @@ def test_odd_texts_are_answered_with_true_offsets(trained: Path, text: str) -> N
 
 
 def test_a_bad_row_gets_an_error_in_its_place_and_the_others_their_answers(trained: Path) -> None:
-    lines = ['{"id": 1, "text": "Aspirin helps."}', "{not json", '{"id": 3}', '[1]', '{"id": 5, "text": 7}', '{"id": 6, "text": "Ok."}']
+    lines = [
+        '{"id": 1, "text": "Aspirin helps."}',
+        "{not json",
+        '{"id": 3}',
+        "[1]",
+        '{"id": 5, "text": 7}',
+        '{"id": 6, "text": "Ok."}',
+    ]
     done = command("predict", str(trained), "--task", "entities", text="\n".join(lines) + "\n")
     rows: list[dict[str, Any]] = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 1
@@ -128,7 +141,9 @@ def test_csv_and_parquet_inputs_give_the_same_rows(trained: Path, tmp_path: Path
     from pyarrow import parquet
 
     (tmp_path / "in.csv").write_text("id,text\n1,Aspirin helps.\n2,Nausea came.\n")
-    parquet.write_table(pa.table({"id": ["1", "2"], "text": ["Aspirin helps.", "Nausea came."]}), tmp_path / "in.parquet")
+    parquet.write_table(
+        pa.table({"id": ["1", "2"], "text": ["Aspirin helps.", "Nausea came."]}), tmp_path / "in.parquet"
+    )
     outputs = []
     for name in ("in.csv", "in.parquet"):
         assert main(["predict", str(trained), str(tmp_path / name), "-o", str(tmp_path / "out.jsonl")]) == 0
@@ -151,7 +166,12 @@ def test_what_is_scored_is_what_is_served(trained: Path, tmp_path: Path) -> None
     """Scoring predict's own output with `score` gives what `evaluate` gives."""
     gold = trained.parent / "data/entities.jsonl"
     assert main(["predict", str(trained), str(gold), "--task", "entities", "-o", str(tmp_path / "p.jsonl")]) == 0
-    assert main(["score", "token-classification", str(gold), str(tmp_path / "p.jsonl"), "--json", str(tmp_path / "s.json")]) == 0
+    assert (
+        main(
+            ["score", "token-classification", str(gold), str(tmp_path / "p.jsonl"), "--json", str(tmp_path / "s.json")]
+        )
+        == 0
+    )
     saved = json.loads((trained / "metrics.json").read_text())["entities"]["test"]
     assert json.loads((tmp_path / "s.json").read_text())["f1"] == pytest.approx(saved["f1"], abs=1e-9)
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from manyheads.config.files import load_run, parse_run
 from manyheads.errors import ConfigError
 
@@ -29,7 +30,10 @@ def test_a_good_file_has_defaults_and_yaml_floats_without_a_dot() -> None:
         (GOOD + "  epoch: 3\n", r"run.yaml:8: unknown key 'training.epoch'; did you mean 'epochs'\?"),
         (GOOD.replace("data:", "dta:"), r"run.yaml:5: unknown key 'tasks.people.dta'; did you mean 'data'\?"),
         (GOOD.replace("a.conll}", "a.conll, tran: b}"), r"run.yaml:5: unknown key 'tasks.people.data.tran'"),
-        (GOOD.replace("token-cl", "tken-cl"), r"run.yaml:3: tasks.people has type 'tken-classification'; the types are token-c"),
+        (
+            GOOD.replace("token-cl", "tken-cl"),
+            r"run.yaml:3: tasks.people has type 'tken-classification'; the types are token-c",
+        ),
         (GOOD.replace("    type: token-classification\n", ""), r"run.yaml:3: tasks.people has no 'type'"),
         (GOOD + "  epochs: -1\n", r"run.yaml:8: training.epochs: input should be greater than 0, seen -1"),
         (GOOD + "  epochs: 1\n  epochs: 2\n", r"run.yaml:9: the key 'epochs' stands twice"),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from conftest import SENTENCES, entity_rows
 from manyheads.errors import RowError
 from manyheads.model import MultiTaskModel
@@ -114,7 +115,9 @@ def test_a_head_learns_its_few_examples_and_answers_them(case: tuple[Task[Any], 
     encodings = encode_examples(task, examples, tokenizer, max_length=64, budget=4096)
     flat = [window for asked in encodings for source in asked for window in source]
     pack = Pack.of(flat)
-    targets = {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in task.targets(examples, encodings).items()}
+    targets = {
+        key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in task.targets(examples, encodings).items()
+    }
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     losses = []
     model.train()
@@ -133,7 +136,9 @@ def test_a_head_learns_its_few_examples_and_answers_them(case: tuple[Task[Any], 
     assert losses[-1] < 0.6 * losses[0], losses
 
     predictor = Predictor(TorchBackend(model, torch.device("cpu")), {"task": task}, tokenizer, max_length=64)
-    answers = [[predictor.answer([{"task": ask}])[0].answers["task"] for ask in task.asks(example)] for example in examples]
+    answers = [
+        [predictor.answer([{"task": ask}])[0].answers["task"] for ask in task.asks(example)] for example in examples
+    ]
     metrics = task.calibrated(answers, examples).score(answers, examples)
     assert all(isinstance(value, float) and -1 <= value <= 1 for value in metrics.values())
     if getattr(task, "objective", None) != "softmax":  # three NLI pairs say nothing about the order of cosines

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from conftest import SENTENCES
 from manyheads.data.sampler import ConstantSampler
 from manyheads.data.stream import Stream

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from manyheads.training.optim import adamw, linear_schedule, parameter_groups
 from torch import nn
+
+from manyheads.training.optim import adamw, linear_schedule, parameter_groups
 
 
 def test_biases_and_norms_do_not_decay_and_frozen_parameters_are_left_out() -> None:
@@ -21,7 +22,10 @@ def test_one_step_equals_torch_adamw_on_each_group() -> None:
     one, two = nn.Linear(3, 2), nn.Linear(3, 2)
     two.load_state_dict(one.state_dict())
     ours = adamw(one, rate=0.1, weight_decay=0.5)
-    theirs = [torch.optim.AdamW([two.weight], lr=0.1, weight_decay=0.5), torch.optim.AdamW([two.bias], lr=0.1, weight_decay=0)]
+    theirs = [
+        torch.optim.AdamW([two.weight], lr=0.1, weight_decay=0.5),
+        torch.optim.AdamW([two.bias], lr=0.1, weight_decay=0),
+    ]
     for model in (one, two):
         model(torch.ones(1, 3)).square().sum().backward()
     for optimizer in [ours, *theirs]:

@@ -59,7 +59,9 @@ def task_of(name: str, section: TaskSection) -> Task[Any]:
     """The task of a section of the run file, before it has seen data."""
     settings = section.model_dump(exclude={"type", "data", "validation_fraction"})
     kind: str = section.type  # type: ignore[attr-defined]
-    frozen: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+    frozen: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
+    }
     return TASK_TYPES[kind](name=name, **frozen)
 
 

@@ -57,7 +57,9 @@ def _baseline(plan: Any, name: str, train: Sequence[Any]) -> tuple[float, str]:
 
     task, test = plan.tasks[name], list(plan.test[name])
     if task.kind == "sentence-embedding":
-        predictor = Predictor(TorchBackend(plan.model, next(plan.model.parameters()).device), plan.tasks, plan.tokenizer, max_length=256)
+        predictor = Predictor(
+            TorchBackend(plan.model, next(plan.model.parameters()).device), plan.tasks, plan.tokenizer, max_length=256
+        )
         return task.headline(evaluate(predictor, {name: plan.test[name]})[name]), "the encoder as it comes"
     if task.kind == "text-classification":
         label = Counter(example.labels[0] for example in train).most_common(1)[0][0]
@@ -80,9 +82,7 @@ def _looked_up(text: str, lexicon: Mapping[str, str]) -> list[dict[str, Any]]:
     """Longest known entities at word boundaries, left to right."""
     names = sorted(lexicon, key=len, reverse=True)
     pattern = re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, names)) + r")(?!\w)", re.IGNORECASE)
-    return [
-        {"start": m.start(), "end": m.end(), "label": lexicon[m.group().lower()]} for m in pattern.finditer(text)
-    ]
+    return [{"start": m.start(), "end": m.end(), "label": lexicon[m.group().lower()]} for m in pattern.finditer(text)]
 
 
 def _answers(model: Any) -> Iterator[str]:

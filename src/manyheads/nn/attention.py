@@ -25,7 +25,7 @@ PACK = "manyheads_pack"
 """The name of the attention implementation."""
 
 
-def pack_attention(
+def pack_attention(  # noqa: PLR0913  the signature is that of transformers' attention functions
     module: torch.nn.Module,
     query_1HTD: torch.Tensor,
     key_1HTD: torch.Tensor,
@@ -58,7 +58,7 @@ def _rows(x_1HTD: torch.Tensor, start: int, stop: int, count: int) -> torch.Tens
     part = x_1HTD[:, :, start:stop]
     if count == 1:
         return part
-    return part[0].unflatten(1, (count, -1)).transpose(0, 1)
+    return part[0].reshape(part.shape[1], count, -1, part.shape[3]).transpose(0, 1)
 
 
 def _window_mask(length: int, window: int | None, device: torch.device) -> torch.Tensor | None:

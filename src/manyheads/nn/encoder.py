@@ -14,7 +14,7 @@ import logging
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -43,12 +43,13 @@ class Encoder(nn.Module, ABC):
         """`model`: a bare encoder of transformers."""
         super().__init__()
         self.model: Any = model
-        self.config: Any = model.config
-        self.width: int = self.config.hidden_size
+        config: Any = model.config
+        self.config = config
+        self.width: int = config.hidden_size
         self.depth = len(self.layer_modules())
         # RoBERTa and MPNet spend the first `padding_idx + 1` positions.
-        offset = self.config.pad_token_id + 1 if self.config.model_type in ROBERTA | {"mpnet"} else 0
-        self.max_length: int = self.config.max_position_embeddings - offset
+        offset: int = config.pad_token_id + 1 if config.model_type in ROBERTA | {"mpnet"} else 0
+        self.max_length: int = config.max_position_embeddings - offset
         self.position_offset = offset
 
     @abstractmethod
@@ -87,7 +88,6 @@ class PackedEncoder(Encoder):
         """Sets the model's attention implementation."""
         super().__init__(model)
         self.config._attn_implementation = PACK
-        self._layers = self.layer_modules  # the list is short and the lookup cheap
 
     def embed(self, pack: Pack) -> torch.Tensor:
         """Word, position and type embeddings, as the family has them."""
@@ -247,8 +247,6 @@ def save_encoder(encoder: Encoder, folder: str | Path) -> None:
 
 class _Bare(nn.Module):
     """Carries a configuration to `wrap`, which refuses it."""
-
-    dump: ClassVar[None] = None
 
     def __init__(self, config: Any) -> None:
         super().__init__()

@@ -211,7 +211,6 @@ class TextClassification(Task[LabelledText]):
         if self.class_weights == "balanced":
             total = sum(facts.labels.values())
             return tuple(total / (len(labels) * max(facts.labels.get(label, 0), 1)) for label in labels)
-        assert not isinstance(self.class_weights, str)
         unknown = sorted(set(self.class_weights) - set(labels))
         if unknown:
             raise DataError(f"task '{self.name}': class_weights names {unknown[0]!r}; labels are {', '.join(labels)}")

@@ -124,8 +124,8 @@ def scheme_of(sequences: Iterable[Sequence[str]]) -> Scheme:
     for tags in sequences:
         previous = "O", ""
         for tag in tags:
-            letters.add(tag[:1])
             letter, label = current = _parts(tag)
+            letters.add(tag[0])
             follows = previous[0] in "BI" and previous[1] == label
             opened_by_inner += letter == "I" and not follows
             needless += letter == "B" and not follows

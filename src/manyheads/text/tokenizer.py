@@ -7,8 +7,8 @@ Decided here:
   DeBERTa and whatever else, and a text is tokenized once however many windows it takes.
 - Nothing is cut. A source that is too long becomes windows of equal length; neighbours overlap by `stride` tokens, and the
   last ends flush with the text, so its overlap may be larger.
-- Arrays of a whole batch are built at once and windows are views of them: no Python runs per token. On sentences of 26
-  tokens, 90% of the time is the Rust tokenizer's.
+- Arrays of a whole batch are built at once and windows are views of them: no Python runs per token. On 5,000
+  sentences of 26 tokens three quarters of the time is the Rust tokenizer's own (370,000 tokens a second on two cores).
 """
 
 from __future__ import annotations

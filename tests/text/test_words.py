@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import regex
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from manyheads.text.pack import Encoding, Source
+from manyheads.text.tokenizer import Tokenizer, owned
+from manyheads.text.words import first_pieces, words
+
+CHARACTERS = "aäbñ\u0301 \n.,-_(日ガーのกำ👩\u200d🚀👍🏽️❤🇩🇪\x00\u200b\u00adשम\u094d\u1112\u1161½１\ud800©ℹ٣"
+
+
+ENGLAND = "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f"
+
+
+@cache
+def loaded(family: Path) -> Tokenizer:
+    return Tokenizer.load(family)
+
+
+def split(text: str) -> list[str]:
+    return [text[start:end] for start, end in words(text)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", []),
+        (" \t\r\n\u3000", []),
+        ("Aspirin (100 mg/day).", ["Aspirin", "(", "100", "mg", "/", "day", ")", "."]),
+        ("IL-2 snake_case x2", ["IL", "-", "2", "snake", "_", "case", "x2"]),
+        ("5±2€ µg", ["5", "±", "2", "€", "µg"]),
+        ("cafe\u0301 café", ["cafe\u0301", "café"]),
+        ("日本語abc中", ["日", "本", "語", "abc", "中"]),
+        ("コーヒー々ｶﾞ", ["コ", "ー", "ヒ", "ー", "々", "ｶﾞ"]),
+        ("か\u3099き", ["か\u3099", "き"]),
+        ("ที่นี่ ๑๒", ["ที่", "นี่", "๑๒"]),
+        ("한국어 \u1112\u1161\u11ab", ["한국어", "\u1112\u1161\u11ab"]),
+        ("क्षत्रिय नमस्ते", ["क्षत्रिय", "नमस्ते"]),
+        ("שלום, مرحبا", ["שלום", ",", "مرحبا"]),
+        ("می\u200cخواهم", ["می\u200cخواهم"]),
+        ("hyphen\u00adation\u00ad \u200babc\u200bdef", ["hyphen\u00adation", "abc", "def"]),
+        ("\ufeffabc\u200e", ["abc"]),
+        ("a\x00b\x1fc\x85d", ["a", "b", "c", "d"]),
+        ("one\r\ntwo", ["one", "two"]),
+        ("👍👍🏽", ["👍", "👍🏽"]),
+        ("👩‍🚀👨‍👩‍👧", ["👩‍🚀", "👨‍👩‍👧"]),
+        ("❤️‍🔥❤️", ["❤️‍🔥", "❤️"]),
+        ("🇩🇪🇫🇷", ["🇩🇪", "🇫🇷"]),
+        (f"{ENGLAND}.", [ENGLAND, "."]),
+        ("1️⃣ #️⃣", ["1️⃣", "#️⃣"]),
+        ("\u0301abc", ["\u0301abc"]),
+        ("x\ufffdy\ud800z", ["x", "\ufffd", "y", "z"]),
+        ("\U000f0000", ["\U000f0000"]),
+    ],
+)  # fmt: skip
+def test_a_text_has_these_words(text: str, expected: list[str]) -> None:
+    assert split(text) == expected
+
+
+@given(st.text(st.sampled_from(CHARACTERS) | st.characters(), max_size=40))
+def test_words_are_in_order_apart_and_leave_out_only_separators(text: str) -> None:
+    found = words(text)
+    assert all(start < end for start, end in found)
+    assert all(one[1] <= two[0] for one, two in pairwise(found))
+    assert not any(c.isspace() for word in split(text) for c in word)
+    covered = {place for start, end in found for place in range(start, end)}
+    left = "".join(c for place, c in enumerate(text) if place not in covered)
+    assert regex.fullmatch(r"[\p{Z}\p{Cc}\p{Cf}\p{Cs}]*", left)
+
+
+@given(st.text(st.characters(max_codepoint=127), max_size=60))
+def test_ascii_texts_have_the_words_that_they_have_among_others(text: str) -> None:
+    assert words(text + "\n日")[:-1] == words(text)
+
+
+def window(offsets: list[tuple[int, int]], parts: list[int], number: int = 0) -> Encoding:
+    starts, ends = np.array(offsets, np.int32).reshape(-1, 2).T
+    nothing = np.zeros(len(parts), np.int32)
+    return Encoding(nothing, nothing, starts, ends, np.array(parts, np.int8), number)
+
+
+def test_first_pieces_are_the_first_tokens_that_start_inside() -> None:
+    encoding = window([(0, 0), (0, 3), (3, 5), (7, 8), (7, 8), (9, 9), (10, 12), (0, 0)], [-1, 0, 0, 0, 0, 0, 0, -1])
+    assert first_pieces([(0, 5), (5, 6), (7, 8), (10, 11), (11, 12)], encoding).tolist() == [1, -1, 3, 6, -1]
+    assert first_pieces(np.array([[0, 5], [7, 8]]), encoding).tolist() == [1, 3]
+    assert first_pieces([], encoding).tolist() == []
+    assert first_pieces([(0, 5)], encoding, part=1).tolist() == [-1]
+    assert first_pieces([(0, 5)], window([(0, 0)], [-1])).tolist() == [-1]
+
+
+def test_first_pieces_of_a_context_are_looked_for_in_its_part() -> None:
+    encoding = window([(0, 0), (0, 3), (0, 0), (0, 2), (3, 6), (0, 0)], [-1, 0, -1, 1, 1, -1])
+    assert first_pieces([(0, 2), (3, 6)], encoding, part=1).tolist() == [3, 4]
+    assert first_pieces([(0, 3)], encoding).tolist() == [1]
+
+
+def test_a_word_that_the_left_edge_cuts_is_left_to_the_window_before() -> None:
+    offsets = [(0, 0), (3, 5), (6, 8), (0, 0)]
+    assert first_pieces([(0, 5), (6, 8)], window(offsets, [-1, 0, 0, -1], 1)).tolist() == [-1, 2]
+    assert first_pieces([(0, 5), (6, 8)], window(offsets, [-1, 0, 0, -1], 0)).tolist() == [1, 2]
+    assert first_pieces([(3, 5), (6, 8)], window(offsets, [-1, 0, 0, -1], 1)).tolist() == [1, 2]
+
+
+def pieces_over_windows(tokenizer: Tokenizer, source: Source, limit: int) -> list[list[tuple[int, int]]]:
+    """For each word its first pieces (id, start) among the tokens that their windows own."""
+    found = words(source.first)
+    seen: list[list[tuple[int, int]]] = [[] for _ in found]
+    encodings = tokenizer.encode([source], limit)[0]
+    for encoding, own in zip(encodings, owned(encodings, 0), strict=True):
+        mine = np.zeros(len(encoding), bool)
+        mine[own] = True
+        for word, piece in enumerate(first_pieces(found, encoding).tolist()):
+            if piece >= 0 and mine[piece]:
+                seen[word].append((int(encoding.ids_L[piece]), int(encoding.start_L[piece])))
+    return seen
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.text(st.sampled_from("abc AB12.,-é日👍\n "), max_size=60), st.integers(1, 6), st.integers(2, 12))
+def test_over_windows_each_word_is_found_once_among_owned_tokens(
+    family: Path, text: str, stride: int, room: int
+) -> None:
+    tokenizer, found = loaded(family), words(text)
+    whole = tokenizer.encode([Source(text)], 100_000)[0][0]
+    naive = [
+        next((i for i in range(len(whole)) if whole.part_L[i] == 0 and start <= whole.start_L[i] < end), -1)
+        for start, end in found
+    ]
+    assert first_pieces(found, whole).tolist() == naive
+    expected = [[(int(whole.ids_L[i]), int(whole.start_L[i]))] if i >= 0 else [] for i in naive]
+    limit = tokenizer.special_tokens(pair=False) + room
+    assert pieces_over_windows(tokenizer, Source(text, stride=stride), limit) == expected
+
+
+def test_windows_that_only_meet_find_a_cut_word_once(families: dict[str, Path]) -> None:
+    tokenizer = loaded(families["bert"])
+    pieces = pieces_over_windows(tokenizer, Source("Zzzzzz aspirin zzzzz", stride=0), 4)
+    assert [len(seen) for seen in pieces] == [1, 1, 1]
+    assert [seen[0][1] for seen in pieces] == [0, 7, 15]
+
+
+def test_every_word_of_a_text_has_a_first_piece(family: Path) -> None:
+    text = "Cafe\u0301 naïve (Zürich), 日本 👍🏽 क्ष it's 5 mg/day."
+    found = words(text)
+    piece_N = first_pieces(found, loaded(family).encode([Source(text)], 512)[0][0])
+    assert (piece_N >= 0).all()
+    assert (np.diff(piece_N) > 0).all()
