@@ -157,14 +157,14 @@ class PaddedEncoder(Encoder):
 
     def _deberta(self, hidden_SLD: torch.Tensor, mask_SL: torch.Tensor, start: int, stop: int) -> torch.Tensor:
         encoder = self.model.encoder
-        mask = encoder.get_attention_mask(mask_SL)
+        mask = encoder.get_attention_mask(mask_SL.long())
         positions = encoder.get_rel_pos(hidden_SLD)
         relative = encoder.get_rel_embedding()
         for i, layer in enumerate(encoder.layer[start:stop], start=start):
             below = hidden_SLD
             hidden_SLD = layer(below, mask, relative_pos=positions, rel_embeddings=relative)[0]
             if i == 0 and encoder.conv is not None:
-                hidden_SLD = encoder.conv(below, hidden_SLD, mask_SL)
+                hidden_SLD = encoder.conv(below, hidden_SLD, mask_SL.long())
         return hidden_SLD
 
 
@@ -219,6 +219,7 @@ def load_encoder(folder_or_id: str, revision: str | None = None) -> Encoder:
         try:
             model, report = AutoModel.from_pretrained(
                 folder_or_id, config=config, dtype=torch.float32, output_loading_info=True, use_safetensors=True,
+                ignore_mismatched_sizes=True,
                 attn_implementation="eager", **_without_pooler(config), **settings,
             )  # fmt: skip
         except (OSError, ValueError, RuntimeError) as error:

@@ -54,15 +54,7 @@ _NAMES = {
 }
 """How transformers calls special tokens, and their usual spellings, for a tokenizer that comes without names."""
 
-_HUB_FILES = (
-    "tokenizer*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "config.json",
-    "vocab*",
-    "merges.txt",
-    "*.model",
-)
+_HUB_FILES = ["*.json", "*.txt", "*.model"]  # every format of tokenizer, and no weights
 _PROBES = ("a", "the", "1", "a b c", "一")
 _SURROGATE = regex.compile(r"[\ud800-\udfff]")
 
@@ -131,14 +123,7 @@ class Tokenizer:
         path = folder / TOKENIZER
         if not path.is_file():
             raise EncoderError(f"{folder} has no {TOKENIZER}; give the folder of an encoder with its tokenizer")
-        files = {
-            name: (folder / name).read_text(encoding="utf-8") for name in (CONFIG, SPECIAL) if (folder / name).is_file()
-        }
-        for name, text in files.items():
-            try:
-                json.loads(text)
-            except ValueError as error:
-                raise EncoderError(f"{folder / name} is not JSON ({error}); copy the encoder again") from None
+        files = {name: _checked(folder / name) for name in (CONFIG, SPECIAL) if (folder / name).is_file()}
         try:
             rust = tokenizers.Tokenizer.from_file(str(path))
         except Exception as error:  # the Rust library raises bare Exception
@@ -317,7 +302,11 @@ def _extent(encoding: Encoding, part: int) -> tuple[int, int]:
 
 
 def _shift(one: Encoding, extent: tuple[int, int], two: Encoding, other: tuple[int, int]) -> int:
-    """By how many tokens a window starts behind an earlier one: the smallest shift at which both tell the same."""
+    """By how many tokens a window starts behind an earlier one: the smallest shift at which both tell the same.
+
+    An encoding does not say where in its source it stands. Equal tokens of equal offsets, pieces of one character, could
+    be mistaken for one another where windows meet inside of it; some of these pieces then have no owner.
+    """
     columns = [(e.ids_L[slice(*x)], e.start_L[slice(*x)], e.end_L[slice(*x)]) for e, x in ((one, extent), (two, other))]
     length = extent[1] - extent[0]
     if not length or other[1] == other[0]:
@@ -373,29 +362,37 @@ def _cut(arrays: list[npt.NDArray[Any]], lengths: Sequence[Sequence[int]]) -> li
 
 def _probed(rust: tokenizers.Tokenizer, pair: bool) -> _Template:
     """Where the tokenizer's own post-processor puts special tokens, and the types it gives. Raises EncoderError."""
-    for probe in _PROBES:
-        count = len(rust.encode(probe, add_special_tokens=False))
-        if not count:
-            continue
-        found = rust.encode(probe, probe if pair else None)
-        typed = list(zip(found.ids, found.type_ids, strict=True))
-        parts = found.sequence_ids
-        first = parts.index(0) if 0 in parts else 0
-        second = parts.index(1) if pair and 1 in parts else len(parts)
-        behind = second + count if pair else first + count
-        middle = parts[first + count : second] if pair else []
-        plain = [None] * first + [0] * count + [None] * len(middle) + [1] * (count if pair else 0)
-        if parts != plain + [None] * (len(parts) - len(plain)):
-            break
-        return _Template(
-            prefix=tuple(typed[:first]),
-            middle=tuple(typed[first + count : second]) if pair else (),
-            suffix=tuple(typed[behind:]),
-            types=(typed[first][1], typed[second][1] if pair else 0),
-        )
-    else:
+    probe = next((text for text in _PROBES if len(rust.encode(text, add_special_tokens=False))), None)
+    if probe is None:
         raise EncoderError(f"the tokenizer finds no token in {', '.join(map(repr, _PROBES))}; it cannot be used")
-    raise EncoderError("the tokenizer's post-processor does not put the first text before the second, each once")
+    count = len(rust.encode(probe, add_special_tokens=False))
+    found = rust.encode(probe, probe if pair else None)
+    typed, parts = list(zip(found.ids, found.type_ids, strict=True)), found.sequence_ids
+    first = parts.index(0) if 0 in parts else 0
+    second = parts.index(1) if 1 in parts else first + count
+    behind = second + count if pair else second
+    middle = [None] * (second - first - count)
+    expected = [None] * first + [0] * count + middle + [1] * (behind - second) + [None] * (len(parts) - behind)
+    if parts != expected:
+        raise EncoderError("the tokenizer's post-processor does not put the first text before the second, each once")
+    return _Template(
+        prefix=tuple(typed[:first]),
+        middle=tuple(typed[first + count : second]),
+        suffix=tuple(typed[behind:]),
+        types=(typed[first][1], typed[second][1] if pair else 0),
+    )
+
+
+def _checked(path: Path) -> str:
+    """The text of a file that holds a JSON object. Raises EncoderError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        found = json.loads(text)
+    except (OSError, ValueError) as error:
+        raise EncoderError(f"{path} is not JSON ({error}); copy the encoder again") from None
+    if not isinstance(found, dict):
+        raise EncoderError(f"{path} holds no JSON object; copy the encoder again")
+    return text
 
 
 def _pad_names(files: Mapping[str, str]) -> list[str]:
@@ -409,11 +406,12 @@ def _downloaded(hub_id: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(_HUB_FILES)))
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=_HUB_FILES))
     except (OSError, ValueError) as error:
         at = f" at revision {revision}" if revision else ""
-        reason = str(error).strip().splitlines()[0]
-        raise EncoderError(f"{hub_id} is no local folder, and as a hub id{at} it cannot be had: {reason}") from None
+        raise EncoderError(
+            f"{hub_id} is no local folder, and as a hub id{at} it cannot be had: {_reason(error)}"
+        ) from None
 
 
 def _converted(folder: Path, name: str) -> Tokenizer:
@@ -423,8 +421,7 @@ def _converted(folder: Path, name: str) -> Tokenizer:
     try:
         found = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
     except Exception as error:  # whatever a tokenizer class raises over its files
-        reason = str(error).strip().splitlines()[0]
-        raise EncoderError(f"{name} has no {TOKENIZER}, and transformers cannot make one: {reason}") from None
+        raise EncoderError(f"{name} has no {TOKENIZER}, and transformers cannot make one: {_reason(error)}") from None
     rust = getattr(found, "backend_tokenizer", None)
     if not isinstance(rust, tokenizers.Tokenizer):
         raise EncoderError(
@@ -439,3 +436,8 @@ def _converted(folder: Path, name: str) -> Tokenizer:
             file: (Path(saved) / file).read_text("utf-8") for file in (CONFIG, SPECIAL) if (Path(saved) / file).exists()
         }
     return Tokenizer(rust, files)
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what an error says."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,61 @@
+"""Where encoders are looked for, and what is said when they are nowhere."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from manyheads.errors import EncoderError
+from manyheads.nn import locate
+from manyheads.nn.encoder import load_encoder
+from manyheads.nn.locate import locate_encoder
+from manyheads.text.pack import Pack, Source
+from manyheads.text.tokenizer import Tokenizer
+
+
+def test_a_local_folder_comes_first(toy_encoder: Path) -> None:
+    assert locate_encoder(str(toy_encoder)).origin == "folder"
+
+
+def test_the_bundled_encoder_is_that_of_sentence_transformers() -> None:
+    """Mean pooling over our packs gives the vectors that sentence-transformers gives."""
+    from sentence_transformers import SentenceTransformer
+
+    found = locate_encoder("all-MiniLM-L6-v2")
+    assert found.origin == "bundled"
+    texts = ["Aspirin lowered fever.", "A man is playing a large flute in the park.", "x"]
+    tokenizer, encoder = Tokenizer.from_encoder(found.path_or_id), load_encoder(found.path_or_id).eval()
+    windows = [windows[0] for windows in tokenizer.encode([Source(text) for text in texts], 256)]
+    with torch.inference_mode():
+        hidden = encoder(Pack.of(windows)).split([len(window) for window in windows])
+    ours = torch.nn.functional.normalize(torch.stack([part.mean(0) for part in hidden]), dim=-1)
+    theirs = SentenceTransformer(found.path_or_id, device="cpu").encode(texts, convert_to_tensor=True)
+    assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_bundled_weights_with_another_hash_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locate, "SHA256", "0" * 64)
+    locate._bundled.cache_clear()
+    with pytest.raises(EncoderError, match="expected 0000"):
+        locate_encoder("all-MiniLM-L6-v2")
+    locate._bundled.cache_clear()
+
+
+def test_a_folder_with_pickled_weights_only_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(EncoderError, match=r"has no \.safetensors file"):
+        locate_encoder(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["no-such-encoder", "nobody/no-such-encoder", "a/b/c"])
+def test_an_unknown_name_lists_the_places_tried_and_soon(name: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(
+        EncoderError, match=r"nowhere to be found; tried the folder .*, the bundled encoders .*, the hub"
+    ):
+        locate_encoder(name)
+    assert time.monotonic() - started < 30
