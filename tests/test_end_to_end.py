@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import manyheads as mh
-from conftest import SENTENCES
 from manyheads.cli import main
 from manyheads.errors import BundleError, UsageError
+from toys import SENTENCES, write_project
 
 TASKS = {"entities", "section", "answers", "similarity"}
 
@@ -23,10 +23,8 @@ TASKS = {"entities", "section", "answers", "similarity"}
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, toy_encoder: Path, request: pytest.FixtureRequest) -> Path:
     """A model folder made by the command in a process of its own, beside its data."""
-    from conftest import project
-
     folder = tmp_path_factory.mktemp("project")
-    run = project.__wrapped__(folder, toy_encoder)  # type: ignore[attr-defined]
+    run = write_project(folder, toy_encoder)
     done = command("train", str(run), "--output", str(folder / "model"))
     assert done.returncode == 0, done.stderr
     assert "tokens/s" in done.stderr

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import SENTENCES, entity_rows
 from manyheads.errors import RowError
 from manyheads.model import MultiTaskModel
 from manyheads.nn.encoder import load_encoder
@@ -21,6 +20,7 @@ from manyheads.tasks.base import Facts, Task
 from manyheads.text.pack import Pack
 from manyheads.text.tokenizer import Tokenizer
 from manyheads.training.batches import encode_examples
+from toys import SENTENCES, entity_rows
 
 Rows = list[dict[str, Any]]
 

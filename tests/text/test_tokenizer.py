@@ -266,6 +266,7 @@ def test_the_overlap_is_exact_but_for_the_last_window() -> None:
     assert windows(3, 12, 9, 2) == [(0, 3, 0, 6), (0, 3, 4, 6), (0, 3, 6, 6)]
     assert windows(12, 3, 9, 2) == [(0, 6, 0, 3), (4, 6, 0, 3), (6, 6, 0, 3)]
     assert windows(12, 30, 10, 1) == [(k * 7 // 7, 5, min(4 * k, 25), 5) for k in range(8)]
+    assert windows(20, 0, 10, 64) == [(0, 10, 0, 0), (5, 10, 0, 0), (10, 10, 0, 0)], "at most half of a window"
     assert windows(3, 0, 1, 64) == [(0, 1, 0, 0), (1, 1, 0, 0), (2, 1, 0, 0)], "no room for an overlap"
 
 

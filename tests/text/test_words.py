@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from manyheads.text.pack import Encoding, Source
 from manyheads.text.tokenizer import Tokenizer, owned
-from manyheads.text.words import first_pieces, words
+from manyheads.text.words import first_pieces, tidy_offsets, words
 
 CHARACTERS = "aäbñ\u0301 \n.,-_(日ガーのกำ👩\u200d🚀👍🏽️❤🇩🇪\x00\u200b\u00adשम\u094d\u1112\u1161½１\ud800©ℹ٣"
 
@@ -79,6 +79,33 @@ def test_words_are_in_order_apart_and_leave_out_only_separators(text: str) -> No
 @given(st.text(st.characters(max_codepoint=127), max_size=60))
 def test_ascii_texts_have_the_words_that_they_have_among_others(text: str) -> None:
     assert words(text + "\n日")[:-1] == words(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "given_", "expected"),
+    [
+        (" a ", [(0, 3)], [(1, 2)]),
+        ("a\r\nb", [(0, 1), (1, 2), (2, 3), (3, 4)], [(0, 1), (1, 1), (2, 2), (3, 4)]),
+        ("a b", [(0, 1), (2, 2), (2, 3)], [(0, 1), (1, 1), (2, 3)]),
+        (" a", [(0, 0), (0, 2)], [(0, 0), (1, 2)]),
+        ("a\u0301\u0302 b", [(0, 1), (1, 2), (3, 5)], [(0, 3), (1, 3), (4, 5)]),
+        ("a \u0301", [(0, 2), (2, 3)], [(0, 1), (2, 3)]),
+        ("ｶﾞ", [(0, 1), (1, 2)], [(0, 2), (1, 2)]),
+        ("👩\u200d🚀", [(0, 1), (1, 2), (2, 3)], [(0, 3), (1, 3), (2, 3)]),
+        ("👍🏽\u200d🚀!", [(0, 1), (4, 5)], [(0, 4), (4, 5)]),
+        ("a\u200d🚀", [(0, 1), (2, 3)], [(0, 1), (2, 3)]),
+        ("می\u200cخ", [(0, 2), (3, 4)], [(0, 2), (3, 4)]),
+        ("abcd", [(2, 3), (0, 1), (3, 4)], [(2, 3), (2, 3), (3, 4)]),
+        ("\ud800 x", [(0, 2)], [(0, 1)]),
+        ("", [], []),
+    ],
+)
+def test_offsets_are_tidied(text: str, given_: list[tuple[int, int]], expected: list[tuple[int, int]]) -> None:
+    texts = [" ", text, "\u0301\u200d🚀 "]  # neighbours in the batch that must not be touched
+    counts = [1, len(given_), 1]
+    starts, ends = np.array([(0, 1), *given_, (0, 4)], np.int32).T
+    found = list(zip(*(array.tolist() for array in tidy_offsets(texts, counts, starts, ends)), strict=True))
+    assert found == [(0, 0), *expected, (0, 3)]
 
 
 def window(offsets: list[tuple[int, int]], parts: list[int], number: int = 0) -> Encoding:

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conftest import SENTENCES
 from manyheads.data.sampler import ConstantSampler
 from manyheads.data.stream import Stream
 from manyheads.tasks import TASK_TYPES
 from manyheads.tasks.base import Facts
 from manyheads.text.tokenizer import Tokenizer
 from manyheads.training.batches import Batcher, Feed, prefetched
+from toys import SENTENCES
 
 
 def feeds(tokenizer: Tokenizer) -> list[Feed]:
