@@ -23,12 +23,15 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Hours on 2 cores; docs/benchmarks.md has results.
 bench: $(STAMP)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/scorers.py $(DATA)
-	$(BIN)/python benchmarks/ner.py $(DATA)
-	$(BIN)/python benchmarks/joint.py $(DATA)
-	$(BIN)/python benchmarks/biomedical.py $(DATA)
+	$(BIN)/python benchmarks/ner_trainer.py $(DATA)/conll2003 --seeds 0 1 2
+	$(BIN)/python benchmarks/run_files.py ner $(DATA) --seeds 0 1 2
+	$(BIN)/python benchmarks/run_files.py joint $(DATA)
+	$(BIN)/python benchmarks/run_files.py biomedical $(DATA)
+	$(BIN)/python benchmarks/offsets.py runs/bench/joint-seed0 $(DATA)
 
 corpus: $(STAMP)
 	$(BIN)/python corpus/build.py src/manyheads/demo/corpus
