@@ -172,7 +172,7 @@ def window_lengths(tokenizer: Tokenizer, max_length: int, keep: int | None = Non
     """Counts the tokens of each window of sources; of long ones only the first `keep` windows."""
 
     def lengths(sources: Sequence[Source]) -> list[list[int]]:
-        return [[len(window) for window in windows[:keep]] for windows in tokenizer.encode(sources, max_length)]
+        return [windows[:keep] for windows in tokenizer.lengths(sources, max_length)]
 
     return lengths
 

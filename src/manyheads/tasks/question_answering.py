@@ -230,7 +230,9 @@ class QuestionAnswering(Task[Question]):
             start_L, end_L = output["start_T"].astype(np.float64), output["end_T"].astype(np.float64)
             null = min(null, float(start_L[0] + end_L[0]))
             for first, last, score in self._window_spans(window, start_L, end_L):
-                span = int(window.start_L[first]), int(window.end_L[last])
+                start, end = int(window.start_L[first]), int(window.end_L[last])
+                text = context[start:end]  # a token of white space alone (RoBERTa) may stand at either edge
+                span = start + len(text) - len(text.lstrip()), end - len(text) + len(text.rstrip())
                 if span[1] > span[0]:
                     best[span] = max(score, best.get(span, -np.inf))
         ranked = sorted(best.items(), key=lambda pair: (-pair[1], pair[0]))[: self.n_best]
