@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from manyheads.errors import ManyheadsError
-from manyheads.metrics.score import score_files
+from manyheads.scoring import score_files
 
 LIMIT_POINTS = 0.01
 """The references are given to two digits."""

@@ -201,7 +201,7 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _score(options: argparse.Namespace) -> int:
-    from manyheads.metrics.score import score_files
+    from manyheads.scoring import score_files
 
     scores = score_files(options.type, options.gold, options.predictions, options.task)
     for note in scores.notes:

@@ -18,7 +18,7 @@ import pytest
 from pyarrow import parquet
 
 from manyheads.errors import DataError, UsageError
-from manyheads.metrics.score import score_files
+from manyheads.scoring import score_files
 
 TOKENS, TEXT, QA, PAIRS = "token-classification", "text-classification", "question-answering", "sentence-embedding"
 Write = Callable[[str, Any], Path]
@@ -623,7 +623,7 @@ def test_an_unknown_type_and_a_missing_file_are_named(write: Write) -> None:
 
 def test_importing_the_metrics_imports_nothing_heavy() -> None:
     heavy = "{'torch', 'transformers', 'scipy', 'pyarrow', 'pydantic', 'sklearn'}"
-    code = f"import sys, manyheads.metrics.score, manyheads.metrics.vectors; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, manyheads.scoring, manyheads.metrics.vectors; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -1,0 +1,169 @@
+"""Files to rows, in a few lines each: what is scored comes from any system, not only from training data."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from manyheads.errors import DataError
+from manyheads.scoring.rows import Row
+
+LONGEST_CELL = 2**31 - 1
+"""Characters in a csv cell; the csv module refuses more than 131,072 unless told."""
+
+
+def read(path: Path, kind: str) -> list[Row]:
+    """All rows of a file; the format follows from the name."""
+    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
+    formats: dict[str, Callable[[Path], Iterator[Row]]] = {
+        ".jsonl": _json_lines, ".ndjson": _json_lines, ".json": _json_lines, ".parquet": _parquet
+    }  # fmt: skip
+    if kind == "question-answering":
+        formats[".json"] = _squad
+    elif kind != "token-classification":
+        formats |= {".csv": _table, ".tsv": _table}
+    if suffix in formats:
+        return list(formats[suffix](path))
+    if kind == "token-classification" and suffix != ".csv":
+        return list(_conll(path))
+    columns = "CoNLL columns (.conll, .txt, ...), " if kind == "token-classification" else ""
+    raise DataError(f"{path}: {kind} is scored from {columns}{', '.join(sorted(formats))}, each also as .gz")
+
+
+def _bytes(path: Path) -> bytes:
+    """The file, unpacked. Raises DataError when it cannot be read."""
+    try:
+        stored = path.read_bytes()
+        return gzip.decompress(stored) if path.name.lower().endswith(".gz") else stored
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist; check the path") from None
+    except IsADirectoryError:
+        raise DataError(f"{path} is a folder; name a file") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path} is a damaged or cut-off gzip file ({error}); copy it again") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Numbered lines with their endings; only a line feed ends one."""
+    for number, block in enumerate(_bytes(path).split(b"\n"), 1):
+        try:
+            yield number, block.decode("utf-8-sig" if number == 1 else "utf-8") + "\n"
+        except UnicodeDecodeError as error:
+            byte = error.object[error.start]
+            raise DataError(f"{path}:{number} is not UTF-8: byte 0x{byte:02x}; save the file as UTF-8") from None
+
+
+def _conll(path: Path) -> Iterator[Row]:
+    """Sentences of columns; `before` is the column before the last, empty where there are but two."""
+    width, tabs, first = 0, False, 0
+    cells: list[list[str]] = []
+    for number, line in [*_lines(path), (0, "")]:
+        text = line.rstrip("\r\n \t")
+        if not text or text.startswith("-DOCSTART-"):
+            if cells:
+                words, tags = ([row[k] for row in cells] for k in (0, -1))
+                before = [row[-2] for row in cells] if width > 2 else []
+                yield Row({"tokens": words, "tags": tags, "before": before}, str(path), first)
+            cells, first = [], number + 1
+            continue
+        tabs = "\t" in text if not width else tabs
+        parts = [part.strip(" ") for part in text.split("\t")] if tabs else [part for part in text.split(" ") if part]
+        width = width or len(parts)
+        if len(parts) != width or width == 1:
+            known = f"the lines before it have {width}; fix the line" if width > 1 else "a word and its tag are needed"
+            raise DataError(f"{path}:{number} has {len(parts)} column{'s' * (len(parts) != 1)}, {known}")
+        first = number if not cells else first
+        cells.append(parts)
+
+
+def _json_lines(path: Path) -> Iterator[Row]:
+    for number, line in _lines(path):
+        if line.strip():
+            values = _json(line.rstrip("\r\n"), path, number)
+            if not isinstance(values, dict):
+                raise DataError(f"{path}:{number} holds {values!r:.60}; write one JSON object on each line")
+            yield Row(values, str(path), number)
+
+
+def _json(text: str, path: Path, number: int) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        place = f"{path}:{number + error.lineno - 1}"
+        raise DataError(f"{place} is not valid JSON: {error.msg} at column {error.colno}") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}:{number} is not JSON that can be read: {error}") from None
+
+
+def _squad(path: Path) -> Iterator[Row]:
+    """Questions of SQuAD, answers `{id: answer}`, a list of rows; or JSON lines."""
+    text = "".join(line for _, line in _lines(path))
+    try:
+        whole = json.loads(text)
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data":
+            return (yield from _json_lines(path))
+        whole = _json(text, path, 1)
+    if isinstance(whole, dict) and isinstance(whole.get("data"), list):
+        yield from _questions(path, whole["data"])
+    elif isinstance(whole, list) and all(isinstance(values, dict) for values in whole):
+        yield from (Row(values, f"{path}: row {number}") for number, values in enumerate(whole, 1))
+    elif isinstance(whole, dict) and {"tasks", "answers", "answer"} & set(whole):
+        yield Row(whole, str(path), 1)
+    elif isinstance(whole, dict):
+        yield from (Row({"id": name, "answer": answer}, f"{path}: id '{name}'") for name, answer in whole.items())
+    else:
+        raise DataError(f"{path} holds {whole!r:.60}; expected SQuAD's {{data: [...]}} or {{id: answer}}")
+
+
+def _questions(path: Path, articles: Sequence[Any]) -> Iterator[Row]:
+    for number, article in enumerate(articles, 1):
+        try:
+            for paragraph in article["paragraphs"]:
+                for qa in paragraph["qas"]:
+                    yield Row({**qa, "answers": qa.get("answers", [])}, f"{path}: question '{qa.get('id', '')}'")
+        except (KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"{path}: article {number} is not SQuAD ({error!r}); it needs paragraphs with qas"
+            ) from None
+
+
+def _table(path: Path) -> Iterator[Row]:
+    csv.field_size_limit(LONGEST_CELL)
+    tab = path.name.lower().removesuffix(".gz").endswith(".tsv")
+    lines = (line for _, line in _lines(path))
+    reader = csv.reader(lines, delimiter="\t" if tab else ",", strict=True)
+    header: list[str] = []
+    start = 1
+    try:
+        for cells in reader:
+            if cells and not header:
+                header = [cell.strip() for cell in cells]
+            elif cells and len(cells) != len(header):
+                names = ", ".join(header)
+                raise DataError(f"{path}:{start} has {len(cells)} columns, the header has {len(header)} ({names})")
+            elif cells:
+                yield Row(dict(zip(header, cells, strict=True)), str(path), start)
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(
+            f"{path}:{start} has a cell whose quotes do not match ({error}); double the quotes in it"
+        ) from None
+
+
+def _parquet(path: Path) -> Iterator[Row]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        rows = parquet.read_table(pa.BufferReader(_bytes(path))).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} is no readable parquet file: {str(error).splitlines()[0]}") from None
+    yield from (Row(values, f"{path}: row {number}") for number, values in enumerate(rows, 1))

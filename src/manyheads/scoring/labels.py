@@ -1,0 +1,43 @@
+"""Text classification: labels against labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+
+from manyheads.errors import DataError
+from manyheads.metrics.labels import multi_label_scores
+from manyheads.scoring.rows import Row, Scores, paired
+
+
+def score_labels(golds: Sequence[Row], guesses: Sequence[Row]) -> Scores:
+    """Accuracy, macro, micro and weighted F1."""
+    pairs = paired(golds, guesses, ("text",))
+    gold = [_labels(row) for row, _ in pairs]
+    found = [_labels(row) if row.lack is None else None for _, row in pairs]
+    forms: dict[bool, Row] = {}
+    for (one, other), (multi, _), answer in zip(pairs, gold, found, strict=True):
+        forms.setdefault(multi, one)
+        if answer is not None:
+            forms.setdefault(answer[0], other)
+    if len(forms) > 1:
+        raise DataError(f"{forms[True].where()} has 'labels', a list, but {forms[False].where()} has 'label', one string; "
+                        "use one of them throughout")  # fmt: skip
+    expected = [labels for _, labels in gold]
+    metrics = multi_label_scores(expected, [answer[1] if answer is not None else () for answer in found])
+    return Scores(metrics, [f"{len(gold)} texts, {len(set(chain.from_iterable(expected)))} gold labels"])
+
+
+def _labels(row: Row) -> tuple[bool, tuple[str, ...]]:
+    """Whether labels come as a list, and the labels; in a csv cell they are separated by `|`."""
+    many, one = row.values.get("labels"), row.values.get("label")
+    if isinstance(many, str):
+        many = [label.strip() for label in many.split("|") if label.strip()]
+    if isinstance(many, list) and all(isinstance(label, str | int) for label in many):
+        return True, tuple(map(str, many))
+    if many is not None:
+        raise DataError(f"{row.where()}: 'labels' must be a list of strings, seen {many!r:.80}")
+    if isinstance(one, bool) or not isinstance(one, str | int) or one == "":
+        seen = f"'label' must be a string, seen {one!r:.80}" if "label" in row.values else "no 'label' and no 'labels'"
+        raise DataError(f"{row.where()}: {seen}; its keys are {', '.join(map(str, row.values))}")
+    return False, (str(one),)

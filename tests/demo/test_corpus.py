@@ -1,0 +1,93 @@
+"""The bundled corpus: large enough, split by abstract, every offset true, and the shipped files are the built ones."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from collections import Counter
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SHIPPED = Path(str(files("manyheads"))) / "demo" / "corpus"
+SOURCE = Path(__file__).parents[2] / "corpus"
+SPLITS = ("train", "validation", "test")
+
+
+def table(name: str) -> list[dict[str, str]]:
+    with (SHIPPED / name).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def sentences(split: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (SHIPPED / f"entities-{split}.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def articles(split: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((SHIPPED / f"questions-{split}.json").read_text(encoding="utf-8"))["data"]
+    return found
+
+
+def test_it_is_as_large_as_promised() -> None:
+    assert sum(len(articles(split)) for split in SPLITS) >= 60
+    assert sum(len(sentences(split)) for split in SPLITS) >= 450
+    questions = [qa for split in SPLITS for a in articles(split) for p in a["paragraphs"] for qa in p["qas"]]
+    assert len(questions) >= 150
+    assert 0.28 <= sum(qa["is_impossible"] for qa in questions) / len(questions) <= 0.42
+    assert sum(len(table(f"pairs-{split}.csv")) for split in SPLITS) >= 150
+
+
+def test_every_entity_offset_is_inside_its_sentence_and_holds_whole_words() -> None:
+    labels: Counter[str] = Counter()
+    for split in SPLITS:
+        for row in sentences(split):
+            last = 0
+            for span in row["entities"]:
+                surface = row["text"][span["start"] : span["end"]]
+                assert surface == surface.strip() != ""
+                assert span["start"] >= last
+                around = row["text"][max(0, span["start"] - 1) : span["start"]], row["text"][span["end"] : span["end"] + 1]
+                assert not (around[0].isalnum() and surface[0].isalnum()), (surface, row["text"])
+                last = span["end"]
+                labels[span["label"]] += 1
+    assert set(labels) == {"Anatomy", "Chemical", "Disease", "Procedure"}
+    assert min(labels.values()) >= 50
+
+
+def test_every_answer_stands_at_its_offset() -> None:
+    for split in SPLITS:
+        for article in articles(split):
+            for paragraph in article["paragraphs"]:
+                for qa in paragraph["qas"]:
+                    assert qa["is_impossible"] == (not qa["answers"])
+                    for answer in qa["answers"]:
+                        start = answer["answer_start"]
+                        assert paragraph["context"][start : start + len(answer["text"])] == answer["text"]
+
+
+def test_abstracts_do_not_cross_splits_and_sentences_are_those_of_their_abstracts() -> None:
+    titles = [{article["title"] for article in articles(split)} for split in SPLITS]
+    assert sum(map(len, titles)) == len(set.union(*titles))
+    for split in SPLITS:
+        texts = "\n".join(p["context"] for a in articles(split) for p in a["paragraphs"])
+        assert all(row["text"] in texts for row in sentences(split))
+        assert [row["text"] for row in table(f"sections-{split}.csv")] == [row["text"] for row in sentences(split)]
+
+
+def test_pairs_are_spread_over_the_scale() -> None:
+    scores = [float(row["score"]) for split in SPLITS for row in table(f"pairs-{split}.csv")]
+    assert min(scores) >= 0
+    assert max(scores) <= 5
+    assert all(sum(low <= score < low + 1 for score in scores) >= 15 for low in (0, 1, 2, 3, 4))
+
+
+def test_the_shipped_files_are_those_that_the_source_gives(tmp_path: Path) -> None:
+    if not SOURCE.exists():
+        pytest.skip("the corpus source is not part of an installed package")
+    subprocess.run([sys.executable, SOURCE / "build.py", tmp_path], check=True, capture_output=True)
+    built = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert built == {path.name: path.read_bytes() for path in SHIPPED.iterdir()}
