@@ -6,6 +6,9 @@ The objective follows from the columns of the training data:
     text_a, text_b, negative   the same with a hard negative each, or a triplet margin
     text_a, text_b, label      three-way softmax over (u, v, |u - v|), Reimers & Gurevych 2019
 
+Losses with an inverse temperature are divided by it, so that their gradient is one in units of cosine: at 20 that of
+CoSENT was fifty times the gradient of the other tasks, and drowned them.
+
 A text longer than the encoder is the token-weighted mean of its windows' vectors, normalised afterwards.
 """
 
@@ -207,7 +210,7 @@ class SentenceEmbedding(Task[Pair]):
         a_BD, b_BD = vector_XD[targets["a_B"]], vector_XD[targets["b_B"]]
         negative_ND = vector_XD[targets["negative_N"]]
         if self.objective == "cosent":
-            return pair_losses.cosent(a_BD, b_BD, targets["score_B"], scale=self.scale)
+            return pair_losses.cosent(a_BD, b_BD, targets["score_B"], scale=self.scale) / self.scale
         if self.objective == "cosine":
             return pair_losses.cosine_mse(a_BD, b_BD, targets["score_B"])
         if self.objective == "softmax":
@@ -220,9 +223,9 @@ class SentenceEmbedding(Task[Pair]):
         same = targets["identity_X"]
         candidates = same[targets["b_B"]] if not len(negative_ND) else _joined(same, targets)
         duplicate_BC = same[targets["b_B"]][:, None] == candidates[None, :]
-        return pair_losses.in_batch_negatives(
-            a_BD, b_BD, negative_ND if len(negative_ND) else None, scale=self.scale, duplicate_BC=duplicate_BC
-        )
+        negatives = negative_ND if len(negative_ND) else None
+        loss = pair_losses.in_batch_negatives(a_BD, b_BD, negatives, scale=self.scale, duplicate_BC=duplicate_BC)
+        return loss / self.scale
 
     # -- answering ----------------------------------------------------------------------------------------------
     def decode(self, items: Sequence[Item]) -> list[np.ndarray]:
