@@ -171,8 +171,12 @@ def counts(abstracts: list[Abstract]) -> str:
     )
 
 
-def squad(abstract: Abstract) -> dict[str, object]:
-    """An abstract as an article of SQuAD v2."""
+def squad(abstract: Abstract, short: bool) -> dict[str, object]:
+    """An abstract as an article of SQuAD v2. `short`: each answerable question also over shorter passages.
+
+    The passages are its sentence, that with its neighbours, and a sentence that does not answer it. A head learns from 85
+    questions over whole abstracts to abstain and nothing else; with the short ones it learns to look.
+    """
     qas = []
     for i, question in enumerate(abstract.questions):
         answers = []
@@ -187,7 +191,35 @@ def squad(abstract: Abstract) -> dict[str, object]:
                 "answers": answers,
             }
         )
-    return {"title": abstract.slug, "paragraphs": [{"context": abstract.text, "qas": qas}]}
+    paragraphs: list[dict[str, object]] = [{"context": abstract.text, "qas": qas}]
+    if short:
+        for i, question in enumerate(abstract.questions):
+            paragraphs += passages(abstract, question, f"{abstract.slug}-{i}")
+    return {"title": abstract.slug, "paragraphs": paragraphs}
+
+
+def passages(abstract: Abstract, question: Question, name: str) -> list[dict[str, object]]:
+    """An answerable question over its sentence, over that with its neighbours, and over the sentence farthest away."""
+    if question.answer is None:
+        return []
+    texts = [sentence.text for sentence in abstract.sentences]
+    place = question.sentence - 1
+    around = texts[max(0, place - 1) : place + 2]
+    before = len(texts[place - 1]) + 1 if place else 0
+    inside = texts[place].index(question.answer)
+    away = texts[-1] if place < len(texts) / 2 else texts[0]
+    made = []
+    for kind, context, start in (
+        ("one", texts[place], inside),
+        ("three", " ".join(around), before + inside),
+        ("none", away, -1),
+    ):
+        answers = [{"text": question.answer, "answer_start": start}] if start >= 0 else []
+        if not answers and question.answer in context:
+            continue
+        qa = {"id": f"{name}-{kind}", "question": question.text, "is_impossible": not answers, "answers": answers}
+        made.append({"context": context, "qas": [qa]})
+    return made
 
 
 def write(abstracts: list[Abstract], folder: Path) -> None:
@@ -205,7 +237,7 @@ def write(abstracts: list[Abstract], folder: Path) -> None:
         ]
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         (folder / f"entities-{split}.jsonl").write_text(lines, encoding="utf-8")
-        articles = {"version": "v2.0", "data": [squad(abstract) for abstract in chosen]}
+        articles = {"version": "v2.0", "data": [squad(abstract, short=split == "train") for abstract in chosen]}
         text = json.dumps(articles, ensure_ascii=False, indent=1) + "\n"
         (folder / f"questions-{split}.json").write_text(text, encoding="utf-8")
 

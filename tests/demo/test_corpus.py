@@ -35,7 +35,7 @@ def articles(split: str) -> list[dict[str, Any]]:
 def test_it_is_as_large_as_promised() -> None:
     assert sum(len(articles(split)) for split in SPLITS) >= 60
     assert sum(len(sentences(split)) for split in SPLITS) >= 450
-    questions = [qa for split in SPLITS for a in articles(split) for p in a["paragraphs"] for qa in p["qas"]]
+    questions = [qa for split in SPLITS for a in articles(split) for qa in a["paragraphs"][0]["qas"]]
     assert len(questions) >= 150
     assert 0.28 <= sum(qa["is_impossible"] for qa in questions) / len(questions) <= 0.42
     assert sum(len(table(f"pairs-{split}.csv")) for split in SPLITS) >= 150
@@ -50,7 +50,10 @@ def test_every_entity_offset_is_inside_its_sentence_and_holds_whole_words() -> N
                 surface = row["text"][span["start"] : span["end"]]
                 assert surface == surface.strip() != ""
                 assert span["start"] >= last
-                around = row["text"][max(0, span["start"] - 1) : span["start"]], row["text"][span["end"] : span["end"] + 1]
+                around = (
+                    row["text"][max(0, span["start"] - 1) : span["start"]],
+                    row["text"][span["end"] : span["end"] + 1],
+                )
                 assert not (around[0].isalnum() and surface[0].isalnum()), (surface, row["text"])
                 last = span["end"]
                 labels[span["label"]] += 1
