@@ -7,6 +7,7 @@
     │   ├── EncoderError           2  an encoder that cannot be found or used (lists the places tried)
     │   └── BundleError            2  a model folder that is missing, damaged or of another format
     ├── RowError                   1  one input row that cannot be used; its neighbours are answered
+    ├── TrainingError                1  training cannot go on (the device's memory)
     └── DivergedError              3  a guard stopped the training
 
 A message says what is wrong, where, what was seen, and what to do.
@@ -45,6 +46,10 @@ class BundleError(UsageError):
 
 class RowError(ManyheadsError):
     """One row that cannot be read; whoever iterates rows adds the place."""
+
+
+class TrainingError(ManyheadsError):
+    """Training cannot go on for want of a resource."""
 
 
 class DivergedError(ManyheadsError):

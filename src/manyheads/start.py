@@ -14,7 +14,10 @@ from manyheads.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from manyheads.api import Model
+    from manyheads.config.dataset import Dataset
+    from manyheads.config.files import RunFile
     from manyheads.evaluate import Scores
+    from manyheads.text.tokenizer import Tokenizer
     from manyheads.training.progress import Progress
 
 
@@ -43,23 +46,27 @@ class Validation:
 
     reports: list[SplitReport]
     errors: list[str]
+    plan: list[str]
+    """The phases of training as a table; empty when there are errors."""
 
     def lines(self) -> list[str]:
         """A table over all splits, an account of each, and what is wrong."""
         lines = [*overview(self.reports), ""] if self.reports else []
         for report in self.reports:
             lines += [*report.lines(), ""]
-        return lines + [f"error: {line}" for line in self.errors]
+        return lines + self.plan + [f"error: {line}" for line in self.errors]
 
     def to_json(self) -> dict[str, Any]:
         """The same as JSON."""
-        return {"splits": [report.to_json() for report in self.reports], "errors": self.errors}
+        return {"splits": [report.to_json() for report in self.reports], "errors": self.errors, "plan": self.plan}
 
 
 def validate(run: Path, overrides: Sequence[str]) -> Validation:
     """Read everything a run file names. Defects of the data are collected; a bad run file or encoder is raised."""
     file = load_run(run, overrides)
-    from manyheads.config.build import locate, read_task, text_budget, window_lengths
+    from manyheads.config.build import text_budget, window_lengths
+    from manyheads.config.dataset import read_task
+    from manyheads.config.model import locate
     from manyheads.text.tokenizer import Tokenizer
 
     located, max_length = locate(file), file.run.encoder.max_length
@@ -67,24 +74,36 @@ def validate(run: Path, overrides: Sequence[str]) -> Validation:
     reports: list[SplitReport] = []
     errors: list[str] = []
     trained = max(1, text_budget(file.run.training, max_length) // max_length)
+    dataset: Dataset = {}
     for name in file.run.tasks:
         try:
-            splits = read_task(file, name).splits
+            dataset[name] = read_task(file, name)
         except DataError as error:
             errors += str(error).splitlines()
             continue
+        splits = dataset[name].splits
         counted = window_lengths(tokenizer, max_length)
         measured = {split: measure(loaded.table, counted) for split, loaded in splits.items()}
         reports += examine(splits, measured, windows_trained=trained)
-    return Validation(reports, errors)
+    return Validation(reports, errors, [] if errors else _plan(file, dataset, tokenizer))
+
+
+def _plan(file: RunFile, dataset: Dataset, tokenizer: Tokenizer) -> list[str]:
+    """The phases of a run as a table. Builds the whole plan, so whatever `train` would refuse is refused here."""
+    from manyheads.config.build import device_of, plan_of
+    from manyheads.training.phases import plan_lines
+
+    plan = plan_of(file, dataset, Path(file.run.output), device_of(file.run.training.device), tokenizer)
+    return plan_lines(plan.phases, plan.trainer.parts, plan.model.encoder.depth)
 
 
 def evaluate_model(
     model: Model, *, data: Path | None, split: str, names: Sequence[str] | None, say: Callable[[str], None]
 ) -> Scores:
     """Scores of a model on a split of the data of a run file (its own by default)."""
-    from manyheads.config.build import read_split
-    from manyheads.evaluate import combined, evaluate
+    from manyheads.config.dataset import read_split
+    from manyheads.evaluate import evaluate
+    from manyheads.training.selection import Selection
 
     chosen = model.predictor.chosen(names)
     path = data or model.bundle.folder / RUN
@@ -106,5 +125,6 @@ def evaluate_model(
         raise UsageError(f"{path} has no {split} data for {', '.join(chosen)}; choose another --split, or --data")
     metrics = evaluate(model.predictor, tables)
     scores: Scores = {name: {split: values} for name, values in metrics.items()}
-    scores["_all"] = {split: {"combined": combined(model.tasks, metrics)}}
+    selection = Selection.of(file.run.training.select, model.tasks, model.tasks)
+    scores["_all"] = {split: {"combined": selection.score(model.tasks, metrics)}}
     return scores

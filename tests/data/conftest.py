@@ -31,7 +31,7 @@ class StandIn(Task[Any]):
     outputs: ClassVar[Mapping[str, Any]] = {}
     labels: tuple[str, ...] = ()
 
-    ask = build_head = targets = loss = decode = score = describe = absent
+    ask = build_head = targets = amount = loss = decode = score = describe = absent
 
     def row_of_target(self, row: Row, target: Any) -> Row:
         return {"text": row["text"], "label": target}

@@ -7,8 +7,8 @@ from typing import Any
 import datasets
 import pytest
 
+from manyheads.data.formats.rows import RawRow
 from manyheads.data.hub import Hub, open_hub
-from manyheads.data.readers import RawRow
 from manyheads.errors import DataError
 
 

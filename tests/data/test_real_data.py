@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from manyheads.data.build import build_table
 from manyheads.data.readers import Files, read_rows
-from manyheads.data.table import build_table
 
 
 def manifest(folder: Path, file: str) -> dict[str, str]:

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
+from manyheads.data.build import build_table
 from manyheads.data.readers import Files
-from manyheads.data.table import build_table
 from manyheads.data.validate import Loaded, check_labels, examine, measure, overview
 from manyheads.errors import DataError
 from manyheads.text.pack import Source

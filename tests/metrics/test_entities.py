@@ -1,4 +1,4 @@
-"""Chunks by the rules of conlleval, and their scores, against seqeval and against the rules written out."""
+"""Scores of spans, against seqeval's."""
 
 from __future__ import annotations
 
@@ -7,89 +7,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqeval.metrics import accuracy_score, classification_report, f1_score, precision_score, recall_score
 from seqeval.metrics.sequence_labeling import get_entities
-from seqeval.scheme import IOB1, IOB2, IOBES, Entities
 
-from manyheads.metrics.entities import chunks, entity_scores, iob2_tags, scheme, split_tag, token_accuracy
+from manyheads.metrics.entities import Span, entity_scores, token_accuracy
 
 Tags = list[str]
+
+
+def spans_of(tags: Tags) -> list[Span]:
+    """By seqeval, which knows nothing of ours."""
+    return [(start, end + 1, label) for label, start, end in get_entities(tags)]
 
 
 def columns(prefixes: str) -> st.SearchStrategy[Tags]:
     tags = [f"{prefix}-{label}" for prefix in prefixes for label in ("PER", "LOC", "a-b")]
     return st.lists(st.sampled_from(["O", *tags]), max_size=12)
-
-
-def placed(steps: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
-    """Spans that do not overlap, from gaps and lengths."""
-    spans, end = [], 0
-    for gap, length, label in steps:
-        spans.append((end + gap, end + gap + length, label))
-        end = spans[-1][1]
-    return spans
-
-
-STEP = st.tuples(st.integers(0, 2), st.integers(1, 3), st.sampled_from(["PER", "LOC"]))
-SPANS = st.lists(STEP, max_size=4).map(placed)
-
-
-def written(spans: list[tuple[int, int, str]], kind: str) -> Tags:
-    """Tags of spans in a scheme."""
-    tags = ["O"] * (max((end for _, end, _ in spans), default=0) + 1)
-    before: tuple[int, str] = (-1, "")
-    for start, end, label in spans:
-        for k in range(start, end):
-            first, last = k == start, k == end - 1
-            prefix = "B" if first else "I"
-            if kind == "IOB1":
-                prefix = "B" if first and before == (start, label) else "I"
-            elif kind == "IOBES":
-                prefix = {(True, True): "S", (True, False): "B", (False, True): "E", (False, False): "I"}[first, last]
-            tags[k] = f"{prefix}-{label}"
-        before = (end, label)
-    return tags
-
-
-def conlleval(column: Tags) -> list[tuple[int, int, str]]:
-    """conlleval's startOfChunk and endOfChunk, case by case, for B, I, E and O."""
-    starts = {("B", "B"), ("I", "B"), ("O", "B"), ("O", "I"), ("E", "E"), ("E", "I"), ("O", "E")}
-    ends = {("B", "B"), ("B", "O"), ("I", "B"), ("I", "O"), ("E", "E"), ("E", "I"), ("E", "O")}
-    spans, start = [], None
-    before, label = "O", ""
-    for k, tag in enumerate([*column, "O"]):
-        prefix, _, kind = tag.partition("-")
-        if start is not None and ((before, prefix) in ends or (before != "O" and label != kind)):
-            spans.append((start, k, label))
-            start = None
-        if (before, prefix) in starts or (prefix != "O" and label != kind):
-            start = k
-        before, label = prefix, kind
-    return spans
-
-
-@given(columns("BI"))
-def test_chunks_of_any_iob_tags_are_those_of_conlleval(tags: Tags) -> None:
-    assert chunks(tags) == conlleval(tags)
-
-
-@given(columns("IE"))
-def test_chunks_of_any_ioe_tags_are_those_of_conlleval(tags: Tags) -> None:
-    assert chunks(tags) == conlleval(tags)
-
-
-@given(columns("BIES"))
-def test_chunks_of_any_tags_whatever_are_those_of_seqeval(tags: Tags) -> None:
-    assert chunks(tags) == [(start, end + 1, label) for label, start, end in get_entities(tags)]
-
-
-@given(SPANS)
-@pytest.mark.parametrize("kind", ["IOB1", "IOB2", "IOBES"])
-def test_well_formed_tags_of_each_scheme_give_their_spans_back(kind: str, spans: list[tuple[int, int, str]]) -> None:
-    tags = written(spans, kind)
-    assert chunks(tags) == spans
-    strict = Entities([tags], scheme={"IOB1": IOB1, "IOB2": IOB2, "IOBES": IOBES}[kind])
-    assert chunks(tags) == [(e.start, e.end, e.tag) for e in strict.entities[0]]
-    if kind == "IOB2":
-        assert iob2_tags(spans, len(tags)) == tags
 
 
 @given(st.lists(st.tuples(columns("BIES"), st.randoms(use_true_random=False)), min_size=1, max_size=4))
@@ -98,7 +29,7 @@ def test_well_formed_tags_of_each_scheme_give_their_spans_back(kind: str, spans:
 def test_scores_are_those_of_seqeval(pairs: list[tuple[Tags, object]]) -> None:
     gold = [tags for tags, _ in pairs]
     guess = [[random.choice([tag, tag, "O", "B-PER", "I-LOC"]) for tag in tags] for tags, random in pairs]  # type: ignore[attr-defined]
-    scores = entity_scores([chunks(tags) for tags in gold], [chunks(tags) for tags in guess])
+    scores = entity_scores([spans_of(tags) for tags in gold], [spans_of(tags) for tags in guess])
     arguments = {"zero_division": 0}
     assert scores.precision == pytest.approx(precision_score(gold, guess, **arguments))
     assert scores.recall == pytest.approx(recall_score(gold, guess, **arguments))
@@ -126,32 +57,6 @@ def test_nothing_at_all_scores_zero() -> None:
     assert token_accuracy([], []) == 0.0
 
 
-@pytest.mark.parametrize(
-    ("kind", "tags"),
-    [
-        ("IOB1", ["I-PER", "O", "I-LOC", "B-LOC"]),
-        ("IOB2", ["B-PER", "I-PER", "O", "B-LOC"]),
-        ("IOB2", ["B-PER", "O", "I-LOC"]),
-        ("IOB2", ["O", "O"]),
-        ("IOBES", ["O", "S-PER"]),
-        ("IOBES", ["B-PER", "E-PER"]),
-    ],
-)
-def test_the_scheme_of_a_column_is_recognised(kind: str, tags: Tags) -> None:
-    assert scheme([["O"], tags]) == kind
-
-
-def test_labels_may_hold_a_hyphen_or_be_absent() -> None:
-    assert split_tag("B-creative-work") == ("B", "creative-work")
-    assert chunks(["B", "I", "O", "B"]) == [(0, 2, ""), (3, 4, "")]
-
-
-@pytest.mark.parametrize("tag", ["PER", "b-PER", "", "O-PER-", "X-PER", "0"])
-def test_what_is_no_tag_is_refused(tag: str) -> None:
-    with pytest.raises(ValueError, match=r"tag '.*' is neither 'O' nor one of 'B-', 'I-', 'E-', 'S-' with a label"):
-        chunks(["O", tag])
-
-
 def test_lengths_that_differ_are_refused() -> None:
     with pytest.raises(ValueError, match="2 gold sentences but 1 predicted"):
         entity_scores([[], []], [[]])
@@ -159,7 +64,3 @@ def test_lengths_that_differ_are_refused() -> None:
         token_accuracy([["O"]], [["O", "O"]])
     with pytest.raises(ValueError, match="zip"):
         token_accuracy([["O"]], [])
-
-
-def test_of_overlapping_spans_the_first_is_written() -> None:
-    assert iob2_tags([(1, 3, "LOC"), (0, 2, "PER")], 4) == ["B-PER", "I-PER", "O", "O"]

@@ -66,6 +66,33 @@ def test_written_tags_are_read_back(scheme: Scheme, case: tuple[list[Span], int]
     assert to_iob2(tags) == tags_of_spans(spans, length)
 
 
+def conlleval(column: list[str]) -> list[tuple[int, int, str]]:
+    """conlleval's startOfChunk and endOfChunk, case by case, for B, I, E and O."""
+    starts = {("B", "B"), ("I", "B"), ("O", "B"), ("O", "I"), ("E", "E"), ("E", "I"), ("O", "E")}
+    ends = {("B", "B"), ("B", "O"), ("I", "B"), ("I", "O"), ("E", "E"), ("E", "I"), ("E", "O")}
+    spans, start = [], None
+    before, label = "O", ""
+    for k, tag in enumerate([*column, "O"]):
+        prefix, _, kind = tag.partition("-")
+        if start is not None and ((before, prefix) in ends or (before != "O" and label != kind)):
+            spans.append((start, k, label))
+            start = None
+        if (before, prefix) in starts or (prefix != "O" and label != kind):
+            start = k
+        before, label = prefix, kind
+    return spans
+
+
+@given(sequences("BI"))
+def test_any_iob_tags_are_read_as_by_conlleval(tags: list[str]) -> None:
+    assert [(s.start, s.end, s.label) for s in spans_of_tags(tags)] == conlleval(tags)
+
+
+@given(sequences("IE"))
+def test_any_ioe_tags_are_read_as_by_conlleval(tags: list[str]) -> None:
+    assert [(s.start, s.end, s.label) for s in spans_of_tags(tags)] == conlleval(tags)
+
+
 @given(sequences("BIES"))
 def test_reading_without_a_scheme_is_seqevals_default(tags: list[str]) -> None:
     assert [(s.label, s.start, s.end - 1) for s in spans_of_tags(tags)] == get_entities(tags)
@@ -134,7 +161,8 @@ def test_the_scheme_of_written_tags_is_found_or_reads_the_same(
         (["I-A I-A O I-B", "I-A B-A"], "IOB1"),
         (["B-A I-A O B-B", "B-A B-A"], "IOB2"),
         (["B-A I-A O B-B", "B-A O I-A", "O B-A I-A"], "IOB2"),
-        (["I-A O I-B"], "IO"),
+        (["I-A O I-B"], "IOB1"),
+        (["I-A O I-A I-B", "B-A O I-A"], "IOB2"),
         (["B-A E-A"], "IOBES"),
         (["S-A O"], "IOBES"),
         (["B-A L-A"], "BILOU"),

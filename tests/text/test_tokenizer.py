@@ -1,3 +1,5 @@
+"""Ids, types and offsets as transformers gives them, and offsets that lie in the text whatever the text."""
+
 from __future__ import annotations
 
 import json
@@ -13,15 +15,15 @@ from unicodedata import normalize
 import numpy as np
 import pytest
 import tokenizers
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import models, normalizers, pre_tokenizers, processors
+from tokenizers import normalizers
 
-from manyheads.errors import EncoderError, UsageError
-from manyheads.text.pack import Encoding, Source
-from manyheads.text.tokenizer import Tokenizer, owned, windows
+from manyheads.errors import UsageError
+from manyheads.text.pack import Source
+from manyheads.text.tokenizer import Tokenizer
+from tokenized import CHARACTERS, ROOM, columns, loaded, relaxed, whole
 
-ROOM = 1_000_000
 ODD = {
     "composed accents": "Café naïve Zürich",
     "decomposed accents": "Cafe\u0301 nai\u0308ve Zu\u0308rich",
@@ -41,11 +43,6 @@ ODD = {
 
 
 @cache
-def loaded(family: Path) -> Tokenizer:
-    return Tokenizer.load(family)
-
-
-@cache
 def stock(family: Path) -> Any:
     from transformers import AutoTokenizer
 
@@ -53,16 +50,6 @@ def stock(family: Path) -> Any:
     found.backend_tokenizer.no_truncation()
     found.backend_tokenizer.no_padding()
     return found
-
-
-def whole(tokenizer: Tokenizer, *texts: str) -> Encoding:
-    (encoding,) = tokenizer.encode([Source(*texts)], ROOM)[0]
-    return encoding
-
-
-def columns(encoding: Encoding, positions: Any) -> list[tuple[int, ...]]:
-    arrays = encoding.ids_L, encoding.type_L, encoding.start_L, encoding.end_L
-    return list(zip(*(array[positions].tolist() for array in arrays), strict=True))
 
 
 # -- loading and saving -----------------------------------------------------------------------------------------------
@@ -94,65 +81,6 @@ def test_a_saved_tokenizer_is_read_by_us_and_by_transformers_alike(family: Path,
     assert columns(whole(pickle.loads(pickle.dumps(tokenizer)), *pair), slice(None)) == expected
     assert other(*pair)["input_ids"] == [row[0] for row in expected]
     assert other.model_input_names == stock(family).model_input_names or not (family / "tokenizer_config.json").exists()
-
-
-def test_a_vocabulary_without_tokenizer_json_goes_through_transformers(
-    families: dict[str, Path], tmp_path: Path
-) -> None:
-    vocabulary = json.loads((families["bert"] / "tokenizer.json").read_text("utf-8"))["model"]["vocab"]
-    (tmp_path / "vocab.txt").write_text("\n".join(sorted(vocabulary, key=vocabulary.__getitem__)) + "\n", "utf-8")
-    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    tokenizer = Tokenizer.from_encoder(tmp_path)
-    text = "Aspirin lowered fever."
-    assert columns(whole(tokenizer, text), slice(None)) == columns(whole(loaded(families["bert"]), text), slice(None))
-    tokenizer.save(tmp_path / "saved")
-    assert str(tmp_path) not in (tmp_path / "saved/tokenizer_config.json").read_text("utf-8")
-    assert Tokenizer.load(tmp_path / "saved").pad_id == 0
-
-
-def test_a_folder_with_tokenizer_json_is_used_directly(families: dict[str, Path]) -> None:
-    assert whole(Tokenizer.from_encoder(str(families["nfkc"])), "a").ids_L.tolist()[0] == 0
-
-
-def test_encoders_without_a_usable_tokenizer_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(EncoderError, match=r"has no tokenizer\.json"):
-        Tokenizer.load(tmp_path)
-    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(EncoderError, match="has no tokenizer"):
-        Tokenizer.from_encoder(tmp_path)
-    (tmp_path / "config.json").write_text('{"model_type": "canine"}')
-    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "CanineTokenizer"}')
-    with pytest.raises(EncoderError, match=r"\(CanineTokenizer\) exists in Python code only"):
-        Tokenizer.from_encoder(tmp_path)
-    (tmp_path / "tokenizer.json").write_text("{")
-    with pytest.raises(EncoderError, match="cannot be read by tokenizers"):
-        Tokenizer.load(tmp_path)
-    (tmp_path / "tokenizer_config.json").write_text("{")
-    with pytest.raises(EncoderError, match=r"tokenizer_config\.json is not JSON"):
-        Tokenizer.load(tmp_path)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(EncoderError, match="no-such-owner/nothing is no local folder, and as a hub id at revision v1"):
-        Tokenizer.from_encoder("no-such-owner/nothing", "v1")
-    with pytest.raises(EncoderError, match="is no local folder"):
-        Tokenizer.from_encoder(tmp_path / "not/here at all")
-
-
-def test_a_template_that_swaps_the_texts_is_refused() -> None:
-    rust = tokenizers.Tokenizer(models.WordLevel({"a": 0, "[S]": 1, "[U]": 2}, unk_token="[U]"))
-    rust.post_processor = processors.TemplateProcessing(single="$A [S]", pair="$B [S] $A", special_tokens=[("[S]", 1)])
-    with pytest.raises(EncoderError, match="does not put the first text before the second"):
-        Tokenizer(rust)
-
-
-def test_a_tokenizer_that_finds_nothing_is_refused_and_one_without_specials_is_not() -> None:
-    with pytest.raises(EncoderError, match="finds no token"):
-        Tokenizer(tokenizers.Tokenizer(models.BPE()))
-    rust = tokenizers.Tokenizer(models.WordLevel({"a": 0, "[U]": 1}, unk_token="[U]"))
-    rust.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer = Tokenizer(rust)
-    assert (tokenizer.special_tokens(False), tokenizer.special_tokens(True), tokenizer.pad_id) == (0, 0, 0)
-    assert whole(tokenizer, "a b", "b a a").part_L.tolist() == [0, 0, 1, 1, 1]
-    assert whole(tokenizer, "", "").ids_L.tolist() == []
 
 
 # -- parity -----------------------------------------------------------------------------------------------------------
@@ -207,69 +135,6 @@ def test_windows_before_the_last_are_those_of_transformers(family: Path, stride:
         assert theirs[-1][-3:] == ours[-1].ids_L.tolist()[-3:], "both end with the text"
 
 
-# -- windows ----------------------------------------------------------------------------------------------------------
-# No character here is several equal tokens at one place in a row: see `_shift`.
-CHARACTERS = "aäbñ\u0301\u0308 \n\t.,-(日ガのก👩\u200d🚀👍🏽️❤\x00\u200bשم\u1112\u1161\u11ab½１\ufb01A\ud800Zé_#"
-texts = st.text(st.sampled_from(CHARACTERS), max_size=40) | st.text(
-    st.sampled_from("ab c. é"), min_size=20, max_size=120
-)
-relaxed = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-@relaxed
-@given(texts, st.none() | texts, st.integers(0, 12), st.integers(0, 20))
-def test_windows_cover_every_token_and_each_has_one_owner(
-    family: Path, first: str, second: str | None, stride: int, slack: int
-) -> None:
-    tokenizer = loaded(family)
-    pair = second is not None
-    limit = tokenizer.special_tokens(pair) + 1 + pair + slack
-    source = Source(first, second, stride)
-    found = tokenizer.encode([source], limit)[0]
-    single = tokenizer.encode([source], ROOM)[0][0]
-    assert tokenizer.lengths([source], limit) == [[len(window) for window in found]]
-    assert [window.window for window in found] == list(range(len(found)))
-    assert (len(found) == 1) == (len(single) <= limit)
-    for window in found:
-        assert len(window) <= limit
-        special = window.part_L == -1
-        assert columns(window, special) == columns(single, single.part_L == -1)
-        assert window.part_L[~special].tolist() == sorted(window.part_L[~special].tolist())
-    for part in range(1 + pair):
-        slices = owned(found, part)
-        merged = [row for window, own in zip(found, slices, strict=True) for row in columns(window, own)]
-        assert merged == columns(single, single.part_L == part)
-        for window, own in zip(found, slices, strict=True):
-            assert set(window.part_L[own].tolist()) <= {part}
-
-
-@given(st.integers(0, 60), st.integers(0, 60), st.integers(2, 30), st.integers(0, 40))
-def test_window_arithmetic(first: int, second: int, room: int, stride: int) -> None:
-    plan = windows(first, second, room, stride)
-    assert all(one + two <= room for _, one, _, two in plan)
-    assert (len(plan) == 1) == (first + second <= room)
-    for total, begin, length in ((first, 0, 1), (second, 2, 3)):
-        ranges = [(window[begin], window[begin] + window[length]) for window in plan]
-        assert ranges[0][0] == 0
-        assert ranges[-1][1] == total
-        assert len({end - start for start, end in ranges}) == 1
-        size = ranges[0][1] - ranges[0][0]
-        overlaps = [one[1] - two[0] for one, two in pairwise(ranges)]
-        assert all(overlap >= min(stride, size // 2) for overlap in overlaps)
-        assert all(two[0] >= one[0] for one, two in pairwise(ranges))
-    if first <= room // 2:
-        assert all(window[1] == first for window in plan), "a short first part is whole in every window"
-
-
-def test_the_overlap_is_exact_but_for_the_last_window() -> None:
-    assert windows(25, 0, 10, 4) == [(0, 10, 0, 0), (6, 10, 0, 0), (12, 10, 0, 0), (15, 10, 0, 0)]
-    assert windows(3, 12, 9, 2) == [(0, 3, 0, 6), (0, 3, 4, 6), (0, 3, 6, 6)]
-    assert windows(12, 3, 9, 2) == [(0, 6, 0, 3), (4, 6, 0, 3), (6, 6, 0, 3)]
-    assert windows(12, 30, 10, 1) == [(k * 7 // 7, 5, min(4 * k, 25), 5) for k in range(8)]
-    assert windows(20, 0, 10, 64) == [(0, 10, 0, 0), (5, 10, 0, 0), (10, 10, 0, 0)], "at most half of a window"
-    assert windows(3, 0, 1, 64) == [(0, 1, 0, 0), (1, 1, 0, 0), (2, 1, 0, 0)], "no room for an overlap"
-
-
 def test_a_length_without_room_and_a_negative_overlap_are_refused(families: dict[str, Path]) -> None:
     tokenizer = loaded(families["bert"])
     with pytest.raises(
@@ -281,33 +146,6 @@ def test_a_length_without_room_and_a_negative_overlap_are_refused(families: dict
     with pytest.raises(UsageError, match="cannot overlap by -1 tokens"):
         tokenizer.encode([Source("a b c d e f", stride=-1)], 4)
     assert tokenizer.encode([], 2) == []
-
-
-def test_owners_have_the_most_context_and_the_earlier_wins_a_tie(families: dict[str, Path]) -> None:
-    tokenizer = loaded(families["bert"])
-    text = " ".join("abcdefghijklmno")
-    found = tokenizer.encode([Source(text, stride=4)], 10)[0]  # windows of 8: tokens 0-7, 4-11, 7-14
-    assert owned(found, 0) == [slice(1, 7), slice(3, 7), slice(4, 9)]
-    place: dict[int, list[tuple[int, int]]] = {token: [] for token in range(15)}
-    for k, window in enumerate(found):
-        for position in np.flatnonzero(window.part_L == 0).tolist():
-            place[int(window.start_L[position]) // 2].append((min(position - 1, 8 - position), -k))
-    owner = {
-        start // 2: k
-        for k, (window, own) in enumerate(zip(found, owned(found, 0), strict=True))
-        for start in window.start_L[own].tolist()
-    }
-    assert owner == {token: -max(choices)[1] for token, choices in place.items()}
-
-
-def test_the_question_of_a_pair_is_owned_by_its_first_window(families: dict[str, Path]) -> None:
-    found = loaded(families["roberta"]).encode([Source("who?", "a b c d e f g h i j k l", stride=2)], 14)[0]
-    slices = owned(found, 0)
-    assert len(found) > 2
-    assert slices[0].stop - slices[0].start == int((found[0].part_L == 0).sum())
-    assert all(own.start == own.stop for own in slices[1:])
-    assert owned(found[:1], 1) == [slice(*np.flatnonzero(found[0].part_L == 1)[[0, -1]] + [0, 1])]
-    assert owned([], 0) == []
 
 
 # -- offsets ----------------------------------------------------------------------------------------------------------
@@ -400,16 +238,6 @@ def test_blank_texts_give_special_tokens_only(family: Path) -> None:
         assert set(whole(tokenizer, text).part_L.tolist()) == {-1}
         assert len(whole(tokenizer, text, text)) == tokenizer.special_tokens(pair=True)
         assert set(whole(tokenizer, "a", text).part_L.tolist()) == {-1, 0}
-
-
-def test_a_very_long_run_is_read_in_windows(family: Path) -> None:
-    tokenizer = loaded(family)
-    source = Source("x" * 10_000)
-    found = tokenizer.encode([source], 128)[0]
-    merged = [row for window, own in zip(found, owned(found, 0), strict=True) for row in columns(window, own)]
-    assert merged[0][2] == 0
-    assert merged[-1][3] == 10_000
-    assert tokenizer.lengths([source], 128)[0] == [len(window) for window in found]
 
 
 def test_a_batch_gives_what_its_sources_give_alone(families: dict[str, Path]) -> None:

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from manyheads.text.pack import Encoding, Source
-from manyheads.text.tokenizer import Tokenizer, owned
+from manyheads.text.tokenizer import Tokenizer
+from manyheads.text.windows import owned
 from manyheads.text.words import first_pieces, tidy_offsets, words
 
 CHARACTERS = "aäbñ\u0301 \n.,-_(日ガーのกำ👩\u200d🚀👍🏽️❤🇩🇪\x00\u200b\u00adשम\u094d\u1112\u1161½１\ud800©ℹ٣"

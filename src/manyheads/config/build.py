@@ -1,166 +1,47 @@
-"""Settings to finished parts: tasks, tables, the plan of a run. Nothing is written to the output folder here."""
+"""Settings to the plan of a run. Nothing is written to the output folder here."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from manyheads.balance import build_balancer
+from manyheads.config.dataset import TaskData, read_dataset, shown
 from manyheads.config.files import RunFile
-from manyheads.config.schema import DataPath, HubData, TaskSection, Training
-from manyheads.data.hub import Hub
-from manyheads.data.readers import Files
-from manyheads.data.sampler import ConstantSampler
+from manyheads.config.model import adapters_of_run, build_model, locate
+from manyheads.config.phases import build_phases
+from manyheads.config.schema import Training
+from manyheads.data.sampler import Sampler, build_sampler
 from manyheads.data.stream import Stream
-from manyheads.data.table import ExampleTable, ReadReport, Skipped, build_table, split_table
-from manyheads.data.validate import Loaded, WindowLengths, check_labels, measure
-from manyheads.errors import DataError, EncoderError, UsageError
-from manyheads.tasks import TASK_TYPES
+from manyheads.data.validate import WindowLengths, measure
+from manyheads.data.windows import Window
+from manyheads.errors import UsageError
 from manyheads.text.tokenizer import Tokenizer
 from manyheads.training.batches import Batcher, Feed
 
 if TYPE_CHECKING:
     import torch
 
-    from manyheads.nn.locate import Located
-    from manyheads.tasks.base import Task
+    from manyheads.balance import Balancer
     from manyheads.text.pack import Source
+    from manyheads.training.parts import Part
     from manyheads.training.run import Plan
 
 STEPS_AN_EPOCH = 300
 TOKENS_PER_STEP = (512, 4096)
 """Without `tokens_per_step`: so many that an epoch has 300 steps, within these bounds."""
-SPLIT_SEED = 0
-"""Of `validation_fraction`: the same examples validate whatever the seed of the training."""
-
-
-@dataclass(frozen=True, slots=True)
-class TaskData:
-    """A task fitted to its training data, and its splits, read and checked."""
-
-    task: Task[Any]
-    splits: dict[str, Loaded]
-
-    def table(self, split: str) -> ExampleTable[Any]:
-        """The examples of a split."""
-        return self.splits[split].table
-
-
-Dataset = dict[str, TaskData]
-"""The data of every task of a run."""
-
-
-def task_of(name: str, section: TaskSection) -> Task[Any]:
-    """The task of a section of the run file, before it has seen data."""
-    settings = section.model_dump(exclude={"type", "data", "validation_fraction"})
-    kind: str = section.type  # type: ignore[attr-defined]
-    frozen: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
-    }
-    return TASK_TYPES[kind](name=name, **frozen)
-
-
-def source_of(file: RunFile, path: DataPath) -> Files | Hub:
-    """Where the data of one split comes from."""
-    if isinstance(path, HubData):
-        name = path.path.removeprefix("hf:")
-        if name == path.path:
-            raise DataError(
-                f"{path.path}: a mapping with 'path' is for hub data sets; write hf:{path.path}, or a plain path"
-            )
-        return Hub(name, path.config, path.split, path.columns)
-    if isinstance(path, str) and path.startswith("hf:"):
-        return Hub(path.removeprefix("hf:"))
-    paths = [path] if isinstance(path, str) else path
-    return Files(tuple(_shown(file.resolve(part)) for part in paths))
-
-
-def read_dataset(file: RunFile) -> Dataset:
-    """Read and check the data of every task. Raises DataError naming task, split and place of each defect."""
-    return {name: read_task(file, name) for name in file.run.tasks}
-
-
-def read_task(file: RunFile, name: str) -> TaskData:
-    """Read and check the data of one task. Raises DataError."""
-    section = file.run.tasks[name]
-    whole, report = _table(file, task_of(name, section), section.data.train, "train")
-    task = whole.task.fitted(report.facts)
-    found = {"train": (whole, report)}
-    for split, path in (("validation", section.data.validation), ("test", section.data.test)):
-        if path is not None:
-            found[split] = _table(file, task, path, split)
-    if section.data.validation is None and section.validation_fraction > 0:
-        train, validation = split_table(whole, section.validation_fraction, SPLIT_SEED)
-        aside = Skipped(len(validation), validation.where(0))
-        skipped = {**report.skipped, "set aside for validation": aside}
-        found["train"] = (train, replace(train.survey(), rows=report.rows, skipped=skipped))
-        found["validation"] = (validation, validation.survey())
-    try:
-        check_labels(task, report)
-    except DataError as error:
-        raise _placed(error, task, "train") from None
-    order = ("train", "validation", "test")
-    splits = {
-        split: Loaded(_checked(found[split][0].with_task(task), split), found[split][1])
-        for split in order
-        if split in found
-    }
-    return TaskData(task, splits)
-
-
-def read_split(file: RunFile, task: Task[Any], split: str) -> ExampleTable[Any] | None:
-    """One split of the data of a trained task; None where the run file has none."""
-    section = file.run.tasks[task.name]
-    path = getattr(section.data, split)
-    if path is not None and (split != "train" or section.data.validation is not None):
-        return _checked(_table(file, task, path, split)[0], split)
-    if split == "test" or (split == "validation" and not section.validation_fraction):
-        return None
-    whole = _table(file, task, section.data.train, "train")[0]
-    if not section.validation_fraction:
-        return _checked(whole, split)
-    return _checked(split_table(whole, section.validation_fraction, SPLIT_SEED)[split == "validation"], split)
-
-
-def _table(file: RunFile, task: Task[Any], path: DataPath, split: str) -> tuple[ExampleTable[Any], ReadReport]:
-    try:
-        return build_table(task, source_of(file, path), split)
-    except DataError as error:
-        raise _placed(error, task, split) from None
-
-
-def _checked(table: ExampleTable[Any], split: str) -> ExampleTable[Any]:
-    try:
-        table.check()
-    except DataError as error:
-        raise _placed(error, table.task, split) from None
-    return table
-
-
-def _placed(error: DataError, task: Task[Any], split: str) -> DataError:
-    return DataError("\n".join(f"tasks.{task.name}.data.{split}: {line}" for line in str(error).splitlines()))
-
-
-def locate(file: RunFile) -> Located:
-    """Where the encoder is: a folder beside the run file, bundled, or on the hub."""
-    from manyheads.nn.locate import locate_encoder
-
-    encoder = file.run.encoder
-    beside = file.resolve(encoder.name)
-    name = str(beside) if (beside / "config.json").exists() else encoder.name
-    return locate_encoder(name, encoder.revision)
 
 
 def output_of(file: RunFile, override: Path | None) -> Path:
     """The output folder. Raises UsageError when it holds a finished model."""
     from manyheads.bundle import is_finished
 
-    folder = override if override is not None else _shown(file.resolve(file.run.output))
+    folder = override if override is not None else shown(file.resolve(file.run.output))
     if is_finished(folder):
         raise UsageError(f"{folder} already holds a finished model; give another --output, or delete it first")
     if folder.exists() and not folder.is_dir():
@@ -191,76 +72,107 @@ def text_budget(training: Training, max_length: int) -> int:
 def build_plan(file: RunFile, output: Path | None = None) -> Plan:
     """Everything a run needs. Cheap checks come first: output, encoder, data, and only then the weights."""
     folder = output_of(file, output)
+    device = device_of(file.run.training.device)
     located = locate(file)
-    dataset = read_dataset(file)
+    return plan_of(
+        file, read_dataset(file), folder, device, Tokenizer.from_encoder(located.path_or_id, located.revision)
+    )
 
-    import torch
 
-    from manyheads.model import MultiTaskModel
-    from manyheads.nn.encoder import load_encoder
-    from manyheads.training.optim import adamw, linear_schedule
+def plan_of(
+    file: RunFile, dataset: Mapping[str, TaskData], folder: Path, device: torch.device, tokenizer: Tokenizer
+) -> Plan:
+    """The plan of a run whose data is read."""
+    from manyheads.training.loop import Making, Trainer
+    from manyheads.training.losses import Normaliser
+    from manyheads.training.parts import parts_of, trainable
+    from manyheads.training.precision import precision_of
     from manyheads.training.run import Plan
+    from manyheads.training.selection import Selection
 
-    tasks = {name: data.task for name, data in dataset.items()}
     training, max_length = file.run.training, file.run.encoder.max_length
-    tokenizer = Tokenizer.from_encoder(located.path_or_id, located.revision)
-    encoder = load_encoder(located.path_or_id, located.revision)
-    if max_length > encoder.max_length:
-        raise EncoderError(
-            f"encoder.max_length is {max_length}, but {file.run.encoder.name} reads at most {encoder.max_length} tokens; "
-            f"lower it (longer texts are read in windows)"
-        )
-    device = device_of(training.device)
-    torch.manual_seed(training.seed)
-    model = MultiTaskModel(encoder, tasks).to(device)
-    batcher, steps_an_epoch, notes = build_batcher(dataset, tokenizer, training, max_length)
-    steps = training.steps or max(1, math.ceil((training.epochs or 3) * steps_an_epoch))
-    if device.type == "cpu" and training.device == "auto":
-        notes.append("no CUDA device: training on the CPU")
+    tasks = {name: data.task for name, data in dataset.items()}
+    validation = {name: data.table("validation") for name, data in dataset.items() if "validation" in data.splits}
+    selection = Selection.of(training.select, tasks, validation)
+    balancer = build_balancer(
+        training.balancing.method, {name: task.weight for name, task in tasks.items()}, training.seed,
+        training.balancing.options,
+    )  # fmt: skip
+    precision = precision_of(training.precision, device)
+    feeds = feeds_of(dataset, tokenizer, training, max_length)
+    tokens = {feed.task.name: feed.stream.tokens_per_epoch for feed in feeds}
+    per_step = tokens_per_step(training, sum(tokens.values()))
+    located = locate(file)
+    model = build_model(file, located, tasks).to(device)
+    parts = trainable(parts_of(model))
+    phases = build_phases(file, parts, model.encoder.depth, sum(tokens.values()) / per_step)
+    steps = sum(phase.steps for phase in phases)
+    sampler = sampler_of(file, tokens, per_step, max(1, steps))
+    budget = text_budget(training, max_length)
+    batcher = Batcher(feeds, sampler, tokenizer, max_length=max_length, budget=budget,
+                      max_tokens=training.max_tokens_per_pack, one_task=balancer.mode != "losses")  # fmt: skip
+    making = Making(
+        optimizer_of(parts, balancer, training), balancer, Normaliser(training.balancing.normalize), precision,
+        training.clip, training.seed,
+    )  # fmt: skip
+    steps_an_epoch = math.ceil(sum(tokens.values()) / per_step)
     return Plan(
         encoder_name=file.run.encoder.name,
         max_length=max_length,
         model=model,
         tokenizer=tokenizer,
         tasks=tasks,
-        batcher=batcher,
-        validation={name: data.table("validation") for name, data in dataset.items() if "validation" in data.splits},
+        trainer=Trainer(model, tasks, batcher, parts, making),
+        phases=phases,
+        validation=validation,
         test={name: data.table("test") for name, data in dataset.items() if "test" in data.splits},
-        optimizer=adamw(model, rate=training.learning_rate, weight_decay=training.weight_decay),
-        rate_at=linear_schedule(training.learning_rate, steps, round(training.warmup * steps)),
-        steps=steps,
-        evaluate_every=training.evaluate_every or min(math.ceil(steps_an_epoch), steps),
-        clip=training.clip,
-        seed=training.seed,
+        evaluate_every=training.evaluate_every or max(1, min(steps_an_epoch, steps)),
+        selection=selection,
+        patience={name: section.patience for name, section in file.run.tasks.items() if section.patience},
+        adapters=adapters_of_run(file, located),
         output=folder,
         run=portable_run(file, folder),
-        notes=tuple(notes),
+        notes=tuple(_notes(feeds, sampler, per_step, steps_an_epoch, training, device)),
     )
 
 
-def build_batcher(
-    dataset: Dataset, tokenizer: Tokenizer, training: Training, max_length: int
-) -> tuple[Batcher, float, list[str]]:
-    """The batches of a run, the steps of an epoch (all tokens of all tasks), and what the user should know of them."""
-    budget = text_budget(training, max_length)
-    feeds = []
-    counted = window_lengths(tokenizer, max_length, max(1, budget // max_length))
-    for name, data in dataset.items():
-        table = data.table("train")
-        tokens_N = measure(table, counted).tokens_N
-        feeds.append(Feed(data.task, table, Stream(tokens_N, training.seed, name)))
-    totals = {feed.task.name: feed.stream.tokens_per_epoch for feed in feeds}
-    per_step = tokens_per_step(training, sum(totals.values()))
-    sampler = ConstantSampler(totals, per_step, alpha=training.sampling_exponent)
-    notes = [
-        f"{feed.task.name}: {len(feed.stream):,} examples, {totals[feed.task.name]:,} tokens, "
-        f"{sampler.draw(0)[feed.task.name]:.0%} of each step"
-        for feed in feeds
+def feeds_of(dataset: Mapping[str, TaskData], tokenizer: Tokenizer, training: Training, max_length: int) -> list[Feed]:
+    """The training examples of each task, measured and shuffled."""
+    counted = window_lengths(tokenizer, max_length, max(1, text_budget(training, max_length) // max_length))
+    return [
+        Feed(
+            data.task, data.table("train"), Stream(measure(data.table("train"), counted).tokens_N, training.seed, name)
+        )
+        for name, data in dataset.items()
     ]
-    steps_an_epoch = sum(totals.values()) / per_step
-    notes.append(f"{per_step:,} tokens a step, {math.ceil(steps_an_epoch):,} steps an epoch")
-    batcher = Batcher(feeds, sampler, tokenizer, max_length=max_length, budget=budget)
-    return batcher, steps_an_epoch, notes
+
+
+def sampler_of(file: RunFile, tokens: Mapping[str, int], per_step: int, steps: int) -> Sampler:
+    """Who trains how much in each step."""
+    sampling = file.run.training.sampling
+    windows = {
+        name: Window(section.start_step, section.stop_step, section.tokens_per_step)
+        for name, section in file.run.tasks.items()
+    }
+    try:
+        return build_sampler(
+            sampling.method, tokens, per_step, steps=steps, exponent=sampling.exponent, cap=sampling.cap,
+            shares=sampling.shares or None, bound=sampling.bound, windows=windows,
+        )  # fmt: skip
+    except UsageError as error:
+        raise UsageError(f"training.sampling: {error}") from None
+
+
+def optimizer_of(parts: Sequence[Part], balancer: Balancer, training: Training) -> torch.optim.Optimizer:
+    """AdamW over everything that any phase may train, and the weights that the balancing learns."""
+    from manyheads.training.loop import BALANCING
+    from manyheads.training.optim import adamw, parameter_groups
+
+    groups = parameter_groups(parts, training.weight_decay)
+    learned = balancer.parameters()
+    if learned:
+        groups.append({"params": learned, "weight_decay": 0.0, "part": BALANCING})
+    return adamw(groups)
 
 
 def device_of(name: str) -> torch.device:
@@ -293,9 +205,22 @@ def portable_run(file: RunFile, folder: Path) -> str:
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
-def _shown(path: Path) -> Path:
-    """A path as a person would type it: relative when it lies below the working folder."""
-    try:
-        return path.relative_to(Path.cwd())
-    except ValueError:
-        return path
+def _notes(
+    feeds: Sequence[Feed],
+    sampler: Sampler,
+    per_step: int,
+    steps_an_epoch: int,
+    training: Training,
+    device: torch.device,
+) -> list[str]:
+    """What the user should know before the first step."""
+    first = sampler.draw(0)
+    notes = [
+        f"{feed.task.name}: {len(feed.stream):,} examples, {feed.stream.tokens_per_epoch:,} tokens, "
+        f"{first.get(feed.task.name, 0.0):.0%} of the first step"
+        for feed in feeds
+    ]
+    notes.append(f"{per_step:,} tokens a step, {steps_an_epoch:,} steps an epoch")
+    if device.type == "cpu" and training.device == "auto":
+        notes.append("no CUDA device: training on the CPU")
+    return notes

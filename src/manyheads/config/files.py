@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from manyheads.config.schema import Run, Section
+from manyheads.config.schema import Run
+from manyheads.config.section import Section
 from manyheads.errors import ConfigError
 
 Place = tuple[str | int, ...]

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-
-class Section(BaseModel):
-    """A mapping of the run file: unknown keys are errors, values cannot be changed afterwards."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+from manyheads.config.section import Section
+from manyheads.config.strategies import (
+    Balancing,
+    BalancingOrName,
+    Curve,
+    Freeze,
+    FreezeOrName,
+    LayerDecay,
+    Lora,
+    PhaseSection,
+    Rate,
+    Sampling,
+    SamplingOrName,
+    Sharing,
+)
 
 
 class HubData(Section):
@@ -47,6 +57,15 @@ class TaskSection(Section):
 
     data: Data
     weight: float = Field(1.0, ge=0)
+    """Of its loss beside the other tasks'."""
+    learning_rate_factor: float = Field(1.0, gt=0)
+    """On the rate of everything that belongs to this task alone."""
+    tokens_per_step: int | None = Field(None, ge=1)
+    """So many of each step, outside of the shares."""
+    start_step: int = Field(0, ge=0)
+    stop_step: int | None = Field(None, gt=0)
+    patience: int | None = Field(None, gt=0)
+    """Evaluations without a better score after which the task trains no more; its head goes back to its best weights."""
     validation_fraction: float = Field(0.1, ge=0, lt=1)
     """Of the training data, when there is no validation file; 0 for none."""
 
@@ -126,14 +145,30 @@ class Training(Section):
     steps: int | None = Field(None, gt=0)
     tokens_per_step: int | None = Field(None, ge=32)
     """Real tokens over all tasks. None: 300 steps an epoch, but between 512 and 4,096 tokens."""
-    learning_rate: float = Field(5e-5, gt=0)
+    max_tokens_per_pack: int | None = Field(None, ge=32)
+    """A step is computed in packs of at most so many tokens; None: in one."""
+    learning_rate: Rate = 5e-5
+    head_learning_rate: Rate | None = None
+    """None: as learning_rate."""
+    layer_decay: LayerDecay = 1.0
+    schedule: Curve = "linear"
     warmup: float = Field(0.06, ge=0, lt=1)
-    """Fraction of all steps."""
+    """Fraction of the steps (of each phase)."""
     weight_decay: float = Field(0.01, ge=0)
     clip: float = Field(1.0, gt=0)
     """Largest global norm of the gradient."""
-    sampling_exponent: float = Field(0.5, ge=0, le=1)
-    """Tasks share the tokens of a step in proportion to their own tokens to this power; 1 is proportional, 0 equal."""
+    freeze: FreezeOrName = Freeze()
+    phases: (
+        Literal["heads-then-all", "gradual", "thirds"] | Annotated[list[PhaseSection], Field(min_length=1)] | None
+    ) = None
+    sampling: SamplingOrName = Sampling()
+    balancing: BalancingOrName = Balancing()
+    precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
+    gradient_checkpointing: bool = False
+    select: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """`TASK.METRIC: weight`; the best model has the highest weighted mean. None: the mean of the tasks' main metrics."""
+    patience: int | None = Field(None, gt=0)
+    """Evaluations without a better combined score after which a phase ends."""
     seed: int = Field(0, ge=0)
     evaluate_every: int | None = Field(None, gt=0)
     """Steps; None: once an epoch."""
@@ -143,6 +178,12 @@ class Training(Section):
     def _one_duration(self) -> Training:
         if self.epochs is not None and self.steps is not None:
             raise ValueError("give either epochs or steps, not both")
+        if isinstance(self.phases, list):
+            for key in ("epochs", "steps"):
+                if getattr(self, key) is not None:
+                    raise ValueError(f"phases have their own durations; leave {key} out")
+        if self.phases is not None and self.freeze != Freeze():
+            raise ValueError("phases say what is frozen; leave freeze out, or put it into the phases")
         return self
 
 
@@ -161,5 +202,7 @@ class Run(Section):
 
     encoder: Encoder = Encoder()
     tasks: Annotated[dict[str, AnyTask], Field(min_length=1), BeforeValidator(_plain_names)]
+    sharing: Sharing = Sharing()
+    lora: Lora | None = None
     training: Training = Training()
     output: str = "runs/model"

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
-from manyheads.data.readers import COLUMNS, Opened, RawRow, normalised
+from manyheads.data.formats.rows import COLUMNS, RawRow, normalised, wanted_columns
+from manyheads.data.readers import Opened
 from manyheads.errors import DataError
 
 NO_LABEL = -1
@@ -80,12 +81,11 @@ def _columns(hub: Hub, kind: str, found: list[str], place: str) -> dict[str, str
             raise DataError(f"{place} has no column '{theirs}' (for {ours}); {hint}its columns are {', '.join(found)}")
     taken = set(hub.columns.values()) | set(hub.columns)
     names = {name: name for name in found if name not in taken} | dict(hub.columns)
-    sets = COLUMNS.get(kind, ())
-    if sets and not any(set(columns) <= set(names) for columns in sets):
-        wanted = " or ".join(", ".join(columns) for columns in sets)
+    wanted = wanted_columns(list(names), kind)
+    if wanted:
         raise DataError(
             f"{place} has the columns {', '.join(found)}; expected {wanted}: "
-            f"say which is which under 'columns', such as {sets[0][-1]}: {found[-1]}"
+            f"say which is which under 'columns', such as {COLUMNS[kind][0][-1]}: {found[-1]}"
         )
     return names
 

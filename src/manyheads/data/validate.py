@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from manyheads.data.table import ExampleTable, ReadReport, Skipped, refuse
+from manyheads.data.report import ReadReport, Skipped, refuse
+from manyheads.data.table import ExampleTable
 from manyheads.tasks.base import Task
 from manyheads.text.pack import Source
 

@@ -33,7 +33,7 @@ def run_demo(output: Path, progress: Progress) -> Iterator[str]:
 
     plan = build_plan(load_run(RUN), output)
     yield "One encoder (all-MiniLM-L6-v2), four heads, trained together on the bundled corpus of invented abstracts."
-    splits = plan.batcher.feeds
+    splits = plan.trainer.batcher.feeds
     train = {feed.task.name: list(feed.table) for feed in splits}
     baselines = {name: _baseline(plan, name, train[name]) for name in plan.tasks}
     scores = run_training(plan, progress)

@@ -1,19 +1,15 @@
-"""Scores of labelled spans, and the spans of a column of tags.
+"""Scores of labelled spans.
 
 Decided here:
 - A span is right when its start, end and label are. Spans of one sentence form a set.
-- Where a chunk of tags begins and ends is decided by the rules of conlleval (Tjong Kim Sang, CoNLL-2000), which never
-  refuse a sequence: an `I-` after `O` or after another label begins a chunk. One set of rules reads IOB1, IOB2 and
-  IOBES. Where conlleval says nothing (`S-`, and a `B-` after an `E-` of its label) a chunk begins, as in seqeval.
+- Spans are given, not read from tags: how tags make spans is said once, in `text/spans.py`, by the rules of conlleval.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import chain, pairwise
 
 from manyheads.metrics.labels import NOTHING, Counts
 
@@ -74,60 +70,3 @@ def token_accuracy(gold_tags: Sequence[Sequence[str]], predicted_tags: Sequence[
         right += sum(one == other for one, other in zip(gold, predicted, strict=True))
         total += len(gold)
     return right / total if total else 0.0
-
-
-@lru_cache(maxsize=4096)  # a column has few different tags
-def split_tag(tag: str) -> tuple[str, str]:
-    """Prefix and label: `("B", "PER")`; `("O", "")`. A bare `B` or `I` has an empty label.
-
-    Raises ValueError for any other tag.
-    """
-    prefix, _, label = tag.partition("-")
-    if prefix not in ("B", "I", "E", "S") and tag != "O":
-        raise ValueError(f"tag {tag!r} is neither 'O' nor one of 'B-', 'I-', 'E-', 'S-' with a label")
-    return prefix, label
-
-
-def chunks(tags: Sequence[str]) -> list[Span]:
-    """Spans of one sentence's tags in words, by the rules of conlleval. Raises ValueError for a tag that is none."""
-    spans: list[Span] = []
-    start = 0
-    before, label = "O", ""
-    for place, tag in enumerate(chain(tags, ["O"])):
-        prefix, kind = split_tag(tag)
-        if not _goes_on(before, prefix, label == kind):
-            if before != "O":
-                spans.append((start, place, label))
-            start = place
-        before, label = prefix, kind
-    return spans
-
-
-def _goes_on(before: str, prefix: str, same_label: bool) -> bool:
-    """Whether a tag continues the chunk of the tag before it."""
-    return "O" not in (before, prefix) and same_label and before in ("B", "I") and prefix in ("I", "E")
-
-
-def scheme(sentences: Iterable[Sequence[str]]) -> str:
-    """`IOBES`, `IOB1` or `IOB2`, whichever explains the tags; `IOB2` when several do.
-
-    IOB1 writes `B-` only between neighbours of one label. Raises ValueError for a tag that is none.
-    """
-    inner_start = outer_b = False
-    for tags in sentences:
-        for (before, label), (prefix, kind) in pairwise(map(split_tag, chain(["O"], tags))):
-            if prefix in ("E", "S"):
-                return "IOBES"
-            opens = before == "O" or label != kind
-            inner_start |= prefix == "I" and opens
-            outer_b |= prefix == "B" and opens
-    return "IOB1" if inner_start and not outer_b else "IOB2"
-
-
-def iob2_tags(spans: Iterable[Span], length: int) -> list[str]:
-    """IOB2 tags of `length` words that hold these spans of words; of spans that overlap, the first stands."""
-    tags = ["O"] * length
-    for start, end, label in sorted(spans):
-        if all(tag == "O" for tag in tags[start:end]):
-            tags[start:end] = [f"{'I' if place > start else 'B'}-{label}" for place in range(start, end)]
-    return tags

@@ -48,6 +48,7 @@ class Encoder(nn.Module, ABC):
     def __init__(self, model: nn.Module) -> None:
         """`model`: a bare encoder of transformers, which this object takes over."""
         super().__init__()
+        self.training = model.training
         self.model: Any = model
         config: Any = model.config
         self.config = config

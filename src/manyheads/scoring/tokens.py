@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from manyheads.errors import DataError
-from manyheads.metrics.entities import Span, chunks, entity_scores, iob2_tags, scheme, split_tag, token_accuracy
+from manyheads.metrics.entities import Span, entity_scores, token_accuracy
 from manyheads.scoring.rows import Row, Scores, paired
+from manyheads.text.spans import UNLABELLED, check_tag, scheme_of, spans_of_tags, tags_of_char_spans, to_iob2
 from manyheads.text.words import words
 
 
@@ -46,12 +46,12 @@ def score_tokens(golds: Sequence[Row], guesses: Sequence[Row]) -> Scores:
         places = [] if text is None else _offsets(gold, text) if gold.words is not None else words(text)
         for k, side in enumerate(sides):
             spans[k].append(_character_spans(side, text))
-            made[k].append(_tags_of_characters(spans[k][-1], places))
+            made[k].append(tags_of_char_spans(places, spans[k][-1])[0])
     notes = []
-    schemes = scheme(columns[0]), scheme(columns[1])
+    schemes = scheme_of(columns[0]), scheme_of(columns[1])
     if schemes[0] != schemes[1]:  # an `I-` that begins a span would differ from every `B-` of the other file
         notes.append(f"gold tags are {schemes[0]}, predicted ones {schemes[1]}: token accuracy compares both as IOB2")
-        columns = _as_iob2(columns[0]), _as_iob2(columns[1])
+        columns = [to_iob2(tags) for tags in columns[0]], [to_iob2(tags) for tags in columns[1]]
     scores = entity_scores(*spans)
     metrics, total = scores.to_metrics(), scores.total
     tokens = sum(map(len, [*columns[0], *made[0]]))
@@ -60,7 +60,8 @@ def score_tokens(golds: Sequence[Row], guesses: Sequence[Row]) -> Scores:
     notes.append(f"{tokens} tokens, {total.gold} gold entities, {total.predicted} found, {total.correct} correct")
     for label, c in scores.labels.items():
         figures = f"f1 {c.f1:.4f}, precision {c.precision:.4f}, recall {c.recall:.4f}"
-        notes.append(f"{label or '(no label)'}: {figures}, {c.gold} gold, {c.predicted} found")
+        name = "(no label)" if label in ("", UNLABELLED) else label
+        notes.append(f"{name}: {figures}, {c.gold} gold, {c.predicted} found")
     return Scores(metrics, notes)
 
 
@@ -85,14 +86,13 @@ def _tagged(row: Row) -> _Tagged:
     if len(tags) != len(words):
         raise DataError(f"{where} has {len(words)} tokens but {len(tags)} tags; give each token one tag")
     for k, tag in enumerate(tags):
-        try:
-            split_tag(tag)
-        except (ValueError, AttributeError, TypeError):
+        if check_tag(tag):
             raise DataError(
                 f"{row.where(k) if 'before' in values else where}: tag {tag!r} of {words[k]!r} is neither 'O' nor one "
-                "of 'B-', 'I-', 'E-', 'S-' with a label; the last column must be the tag"
-            ) from None
-    return _Tagged(row, words, tags, text, chunks(tags))
+                "of 'B-', 'I-', 'E-', 'S-', 'U-', 'L-' with a label; the last column must be the tag"
+            )
+    spans = [(span.start, span.end, span.label) for span in spans_of_tags(tags)]
+    return _Tagged(row, words, tags, text, spans)
 
 
 def _spans(entities: Any, where: str) -> list[Span]:
@@ -157,17 +157,6 @@ def _offsets(side: _Tagged, text: str | None) -> list[tuple[int, int]]:
         end = start + len(word)
         places.append((start, end))
     return places
-
-
-def _tags_of_characters(spans: Sequence[Span], places: Sequence[tuple[int, int]]) -> list[str]:
-    """IOB2 tags of words that a span touches."""
-    starts, ends = [start for start, _ in places], [end for _, end in places]
-    touched = [(bisect_right(ends, start), bisect_left(starts, end), label) for start, end, label in spans]
-    return iob2_tags([span for span in touched if span[0] < span[1]], len(places))
-
-
-def _as_iob2(sentences: Sequence[Sequence[str]]) -> list[Sequence[str]]:
-    return [iob2_tags(chunks(tags), len(tags)) for tags in sentences]
 
 
 def column_before(row: Row) -> Row:

@@ -64,10 +64,12 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """The mean loss over a task's own units (words, texts, pairs, questions) and how many there were."""
+    """The mean loss over a task's own units (words, texts, pairs, windows of questions), divided by `uninformed`."""
 
     mean: torch.Tensor
     units: int
+    uninformed: float | torch.Tensor = 1.0
+    """The loss of a head that knows nothing, `log K` for K classes; 1 where there is no such figure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,9 @@ class Task(ABC, Generic[ExampleT]):
     """The `type` of the run file."""
     main_metric: ClassVar[str]
     """What the task adds to the combined score unless it says otherwise in `headline`."""
+
+    metric_names: ClassVar[tuple[str, ...]]
+    """Every metric that `score` may give; which ones can depend on the data."""
 
     @property
     @abstractmethod
@@ -155,6 +160,10 @@ class Task(ABC, Generic[ExampleT]):
     @abstractmethod
     def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
         """The mean loss over the units of these sequences, divided by the loss of an uninformed head."""
+
+    @abstractmethod
+    def amount(self, targets: Mapping[str, Array]) -> float:
+        """What the mean of `loss` divides by. Means of parts of a batch, weighted by it, add up to the mean of the whole."""
 
     # -- answering ----------------------------------------------------------------------------------------------
     @abstractmethod

@@ -58,6 +58,9 @@ class QuestionAnswering(Task[Question]):
 
     kind: ClassVar[str] = "question-answering"
     main_metric: ClassVar[str] = "f1"
+    metric_names: ClassVar[tuple[str, ...]] = (
+        "exact_match", "f1", "has_answer_exact_match", "has_answer_f1", "no_answer_exact_match", "no_answer_f1",
+    )  # fmt: skip
 
     doc_stride: int = 64
     """Tokens by which neighbouring windows of a passage overlap."""
@@ -161,8 +164,12 @@ class QuestionAnswering(Task[Question]):
             "start_S": np.array([start for start, _ in gold], np.int64),
             "end_S": np.array([end for _, end in gold], np.int64),
             "longest": np.array([longest], np.int64),
-            "chance": np.array([np.mean([np.log(max(len(t), 2)) for t in token_C])], np.float32),
+            "chance_S": np.array([np.log(max(len(t), 2)) for t in token_C], np.float32),
         }
+
+    def amount(self, targets: Mapping[str, Array]) -> float:
+        """Windows."""
+        return float(len(targets["start_S"]))
 
     def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
         """Mean over windows of the cross entropies of start and end, over log(tokens to choose from)."""
@@ -175,8 +182,8 @@ class QuestionAnswering(Task[Question]):
             score_T = output[key].float()
             flat = score_T.new_full((windows * longest,), float("-inf"))
             flat = flat.index_copy(0, targets["cell_C"], score_T[targets["token_C"]])
-            losses.append(cross_entropy(flat.view(windows, longest), gold_S))
-        return Loss((losses[0] + losses[1]) / 2 / targets["chance"][0], windows)
+            losses.append(cross_entropy(flat.view(windows, longest), gold_S, reduction="none") / targets["chance_S"])
+        return Loss((losses[0] + losses[1]).mean() / 2, windows, targets["chance_S"].mean())
 
     # -- answering ----------------------------------------------------------------------------------------------
     def decode(self, items: Sequence[Item]) -> list[Found]:

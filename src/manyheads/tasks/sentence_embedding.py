@@ -67,6 +67,7 @@ class SentenceEmbedding(Task[Pair]):
 
     kind: ClassVar[str] = "sentence-embedding"
     main_metric: ClassVar[str] = "spearman"
+    metric_names: ClassVar[tuple[str, ...]] = ("spearman", "pearson", "recall_at_1", "mrr")
 
     pooling: Literal["mean", "cls"] = "mean"
     projection: int | None = None
@@ -194,6 +195,10 @@ class SentenceEmbedding(Task[Pair]):
             "label_B": np.array([NLI_LABELS.index(e.label) if e.label else 0 for e in examples], np.int64),
             "identity_X": np.array([_identity(text) for text in texts], np.int64),
         }
+
+    def amount(self, targets: Mapping[str, Array]) -> float:
+        """Pairs. Objectives that compare pairs with one another see only those of their own part of a batch."""
+        return float(len(targets["a_B"]))
 
     def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
         """The objective's mean, summed over Matryoshka widths and divided by their number."""

@@ -45,6 +45,7 @@ class TextClassification(Task[LabelledText]):
 
     kind: ClassVar[str] = "text-classification"
     main_metric: ClassVar[str] = "macro_f1"
+    metric_names: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1", "micro_f1", "weighted_f1")
 
     labels: tuple[str, ...] = ()
     multi_label: bool = False
@@ -150,6 +151,13 @@ class TextClassification(Task[LabelledText]):
         owner_S, share_S = window_owners([asked[0] for asked in encodings])
         return {"owner_S": owner_S, "share_S": share_S, "label_BK": label_BK}
 
+    def amount(self, targets: Mapping[str, Array]) -> float:
+        """Texts; the sum of their class weights, where labels have weights."""
+        label_BK = np.asarray(targets["label_BK"])
+        if self.label_weights and not self.multi_label:
+            return float(np.asarray(self.label_weights)[label_BK.argmax(-1)].sum())
+        return float(len(label_BK))
+
     def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
         """Mean cross entropy over log(K), or mean binary cross entropy over log(2)."""
         import torch
@@ -159,10 +167,12 @@ class TextClassification(Task[LabelledText]):
         logits_BK = merged(output["logits_SK"].float(), targets["owner_S"], targets["share_S"], len(label_BK))
         weight_K = torch.tensor(self.label_weights, device=logits_BK.device) if self.label_weights else None
         if self.multi_label:
-            loss = binary_cross_entropy_with_logits(logits_BK, label_BK, pos_weight=weight_K) / np.log(2)
+            uninformed = float(np.log(2))
+            loss = binary_cross_entropy_with_logits(logits_BK, label_BK, pos_weight=weight_K)
         else:
-            loss = cross_entropy(logits_BK, label_BK.argmax(-1), weight=weight_K) / np.log(len(self.labels))
-        return Loss(loss, len(label_BK))
+            uninformed = float(np.log(len(self.labels)))
+            loss = cross_entropy(logits_BK, label_BK.argmax(-1), weight=weight_K)
+        return Loss(loss / uninformed, len(label_BK), uninformed)
 
     # -- answering ----------------------------------------------------------------------------------------------
     def decode(self, items: Sequence[Item]) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ from manyheads.nn.viterbi import iob2_rules, span_probabilities, viterbi
 from manyheads.tasks.base import Array, Ask, Facts, Item, Level, Loss, Output, Row, Task, joined, text_of
 from manyheads.text.pack import Source
 from manyheads.text.spans import Span, check_tag, spans_of_tags, tags_of_char_spans
-from manyheads.text.tokenizer import owned
+from manyheads.text.windows import owned
 from manyheads.text.words import first_pieces, words
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class TokenClassification(Task[EntityExample]):
 
     kind: ClassVar[str] = "token-classification"
     main_metric: ClassVar[str] = "f1"
+    metric_names: ClassVar[tuple[str, ...]] = ("f1", "precision", "recall", "token_accuracy")
 
     labels: tuple[str, ...] = ()
     """Entity labels, sorted; the tags are `O` and `B-`, `I-` of each."""
@@ -153,6 +154,10 @@ class TokenClassification(Task[EntityExample]):
             "words_S": np.array(counts, dtype=np.int64),
         }
 
+    def amount(self, targets: Mapping[str, Array]) -> float:
+        """Words."""
+        return float(len(targets["tag_P"]))
+
     def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
         """Mean over words of cross entropy (softmax) or of negative log-likelihood (CRF), over log(number of tags)."""
         from torch.nn.functional import cross_entropy
@@ -161,19 +166,19 @@ class TokenClassification(Task[EntityExample]):
 
         piece_P, tag_P = targets["piece_P"], targets["tag_P"]
         units = len(tag_P)
-        scale = np.log(len(self.tags))
+        scale = float(np.log(len(self.tags)))
         if self.decoder == "softmax":
             logits_TK = output["logits_TK"]
             if not units:
-                return Loss(logits_TK.sum() * 0.0, 0)
-            return Loss(cross_entropy(logits_TK[piece_P].float(), tag_P) / scale, units)
+                return Loss(logits_TK.sum() * 0.0, 0, scale)
+            return Loss(cross_entropy(logits_TK[piece_P].float(), tag_P) / scale, units, scale)
         likelihood_S = log_likelihood(
             output["emissions_TK"][piece_P],
             tag_P,
             targets["words_S"].tolist(),
             (output["transitions_KK"], output["start_K"], output["end_K"]),
         )
-        return Loss(-likelihood_S.sum() / (max(units, 1) * scale), units)
+        return Loss(-likelihood_S.sum() / (max(units, 1) * scale), units, scale)
 
     # -- answering ----------------------------------------------------------------------------------------------
     def decode(self, items: Sequence[Item]) -> list[list[dict[str, Any]]]:

@@ -1,1 +1,6 @@
-"""Strings to tokens and back: windows, character offsets, spans, packs."""
+"""Strings to tokens and back.
+
+tokenizer.py, template.py, tokenizer_files.py   texts to tokens with character offsets; special tokens; files
+windows.py, pack.py                             long sources in windows; sequences laid end to end
+words.py, spans.py                              words whatever the tokenizer; tags of words to spans and back
+"""

@@ -78,6 +78,20 @@ class Segments:
         bounds = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
         return Segments(tuple(lengths), bounds)
 
+    def part(self, first: int, stop: int) -> Segments:
+        """Sequences `first` to `stop - 1` alone."""
+        if first == 0 and stop == len(self.lengths):
+            return self
+        start = sum(self.lengths[:first])
+        return Segments(self.lengths[first:stop], self.bounds_S1[first : stop + 1] - start)
+
+    def cut(self, values_TX: torch.Tensor, first: int, stop: int) -> torch.Tensor:
+        """The tokens of sequences `first` to `stop - 1`, without a copy."""
+        if first == 0 and stop == len(self.lengths):
+            return values_TX
+        start = sum(self.lengths[:first])
+        return values_TX[start : start + sum(self.lengths[first:stop])]
+
     def slices(self) -> Iterator[slice]:
         """The token range of each sequence."""
         start = 0
@@ -109,6 +123,12 @@ class Pack:
             type_T=torch.from_numpy(np.concatenate([e.type_L for e in encodings]).astype(np.int64)),
             segments=Segments.of([len(e) for e in encodings]),
         )
+
+    def part(self, first: int, stop: int) -> Pack:
+        """The pack of sequences `first` to `stop - 1`, without a copy."""
+        cut = self.segments.cut
+        ids_T, position_T, type_T = (cut(x_T, first, stop) for x_T in (self.ids_T, self.position_T, self.type_T))
+        return Pack(ids_T, position_T, type_T, self.segments.part(first, stop))
 
     @property
     def tokens(self) -> int:

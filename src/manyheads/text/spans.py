@@ -1,9 +1,10 @@
 """Tags of words to spans and back; pure functions.
 
 Decided here:
-- Without a scheme, tags are read as the CoNLL scorer reads them, whatever their scheme: a span ends before `O`, `B`, `S`,
-  another label, or behind `E` or `S`; an `I` or `E` that follows no span of its label opens one. One rule reads IO, IOB1,
-  IOB2, IOBES and BILOU, and sequences that break their scheme.
+- Without a scheme, tags are read as the CoNLL scorer reads them (conlleval, Tjong Kim Sang, CoNLL-2000), whatever their
+  scheme: a span ends before `O`, `B`, `S`, another label, or behind `E` or `S`; an `I` or `E` that follows no span of its
+  label opens one. One rule reads IO, IOB1, IOB2, IOBES and BILOU, and sequences that break their scheme; training, answers
+  and the scoring of any system's files all read by it.
 - With a scheme, only spans that are tagged exactly as the scheme would tag them count (seqeval's strict mode).
 - `Span` counts words. Character spans are plain tuples `(start, end, label)`, so that a type checker tells them apart.
 - `U` and `L` (BILOU) are read as `S` and `E`. A bare `B` or `I` has the label `_`, as in seqeval.
@@ -115,28 +116,27 @@ def to_iob2(tags: Sequence[str]) -> list[str]:
 
 
 def scheme_of(sequences: Iterable[Sequence[str]]) -> Scheme:
-    """The scheme that a data set of tag sequences follows, or most nearly follows; IOB2 when nothing tells.
+    """`BILOU`, `IOBES`, `IOB1` or `IOB2`, whichever explains the tags of a data set; IOB2 when nothing tells.
 
-    Raises RowError for a tag that is none.
+    IOB1 writes `B-` only between neighbours of one label, so tags with no `B-` at all (IO) are read as IOB1. Raises
+    RowError for a tag that is none.
     """
     letters: set[str] = set()
-    opened_by_inner = needless = 0
+    opened_by_inner = needless = False
     for tags in sequences:
         previous = "O", ""
         for tag in tags:
             letter, label = current = _parts(tag)
             letters.add(tag[0])
             follows = previous[0] in "BI" and previous[1] == label
-            opened_by_inner += letter == "I" and not follows
-            needless += letter == "B" and not follows
+            opened_by_inner |= letter == "I" and not follows
+            needless |= letter == "B" and not follows
             previous = current
     if letters & {"U", "L"}:
         return "BILOU"
     if letters & {"E", "S"}:
         return "IOBES"
-    if "I" in letters and "B" not in letters:
-        return "IO"
-    return "IOB1" if needless < opened_by_inner else "IOB2"
+    return "IOB1" if opened_by_inner and not needless else "IOB2"
 
 
 def tags_of_char_spans(words: Words, spans: Sequence[CharSpan]) -> tuple[list[str], list[bool]]:

@@ -1,7 +1,8 @@
 """What a step trains on: a pure function of the step number, so a run can start anywhere.
 
 A step holds `tokens_per_step` real tokens, shared out by the sampler; each task's part is the next stretch of its own
-endless shuffled stream. Batches are made ahead in a thread, so that tokenising hides behind the matrix products.
+endless shuffled stream. A step is one pack, or several where memory or the balancing of losses asks for it. They are
+made ahead in a thread, so that tokenising hides behind the matrix products.
 """
 
 from __future__ import annotations
@@ -42,16 +43,32 @@ class Feed:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One step's pack, which sequences belong to which task, and each task's targets."""
+    """One pack of a step, which sequences belong to which task, and each task's targets."""
 
     pack: Pack
     reads: Reads
     targets: Mapping[str, Mapping[str, torch.Tensor]]
     tokens: Mapping[str, int]
+    amounts: Mapping[str, float]
+    """What each task's mean loss divides by here; the loss of a step is the mean of its packs' weighted by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """Consecutive examples of one task that are not divided any more."""
+
+    feed: Feed
+    examples: Sequence[Any]
+    encodings: Sequence[list[list[Encoding]]]
+
+    @property
+    def sizes(self) -> list[int]:
+        """Tokens of each example."""
+        return [sum(len(window) for source in asked for window in source) for asked in self.encodings]
 
 
 class Batcher:
-    """Makes the batch of any step."""
+    """Makes the packs of any step."""
 
     def __init__(
         self,
@@ -61,33 +78,86 @@ class Batcher:
         *,
         max_length: int,
         budget: int,
+        max_tokens: int | None = None,
+        one_task: bool = False,
     ) -> None:
-        """`max_length` tokens a window; one text of an example never brings more than `budget` tokens."""
+        """`max_length` tokens a window; one text of an example never brings more than `budget` tokens.
+
+        A step is divided into packs of at most `max_tokens` (one example always fits), and with `one_task` into packs of
+        one task each, for methods that need the gradient of each task.
+        """
         self.feeds = feeds
         self.sampler = sampler
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.budget = budget
+        self.max_tokens = max_tokens
+        self.one_task = one_task
 
-    def batch(self, step: int) -> Batch | None:
-        """The batch of a step; None when the stretches of all tasks are shorter than their next example."""
-        sequences: list[Encoding] = []
-        reads, targets, tokens = {}, {}, {}
-        for feed in self.feeds:
-            name = feed.task.name
-            indices = feed.stream.between(self.sampler.quota(name, step), self.sampler.quota(name, step + 1))
-            if not indices:
-                continue
-            examples = [feed.table[i] for i in indices]
-            encodings = encode_examples(
-                feed.task, examples, self.tokenizer, max_length=self.max_length, budget=self.budget
-            )
-            flat = [window for asked in encodings for source in asked for window in source]
-            reads[name] = (len(sequences), len(sequences) + len(flat))
-            tokens[name] = sum(map(len, flat))
-            targets[name] = _tensors(feed.task.targets(examples, encodings))
-            sequences.extend(flat)
-        return Batch(Pack.of(sequences), reads, targets, tokens) if sequences else None
+    def batch(self, step: int, max_tokens: int | None = None) -> list[Batch]:
+        """The packs of a step; none when the stretches of all tasks are shorter than their next example.
+
+        `max_tokens`, when given, is a lower bound on the size of packs than the batcher's own.
+        """
+        limit = min(filter(None, (max_tokens, self.max_tokens)), default=None)
+        portions = [portion for feed in self.feeds if (portion := self._portion(feed, step)) is not None]
+        return [_laid(parts) for parts in divided(portions, limit, one_task=self.one_task)]
+
+    def _portion(self, feed: Feed, step: int) -> Portion | None:
+        name = feed.task.name
+        indices = feed.stream.between(self.sampler.quota(name, step), self.sampler.quota(name, step + 1))
+        if not indices:
+            return None
+        examples = [feed.table[i] for i in indices]
+        encodings = encode_examples(feed.task, examples, self.tokenizer, max_length=self.max_length, budget=self.budget)
+        return Portion(feed, examples, encodings)
+
+
+def divided(portions: Sequence[Portion], limit: int | None, *, one_task: bool) -> list[list[Portion]]:
+    """Portions laid into packs of at most `limit` tokens. A task that fits into one pack is not cut in two."""
+    packs: list[list[Portion]] = []
+    room = 0
+    for portion in portions:
+        for part in _cut(portion, limit):
+            size = sum(part.sizes)
+            if not packs or one_task or (limit is not None and size > room):
+                packs.append([])
+                room = limit or 0
+            packs[-1].append(part)
+            room -= size
+    return packs
+
+
+def _cut(portion: Portion, limit: int | None) -> list[Portion]:
+    """A portion in parts of about equal size, as few as fit."""
+    sizes = portion.sizes
+    total = sum(sizes)
+    if limit is None or total <= limit:
+        return [portion]
+    goal = total / -(-total // limit)
+    cuts, size = [0], 0
+    for i, one in enumerate(sizes):
+        if size and (size + one > limit or size >= goal):
+            cuts.append(i)
+            size = 0
+        size += one
+    ranges = zip(cuts, [*cuts[1:], len(sizes)], strict=True)
+    return [Portion(portion.feed, portion.examples[a:b], portion.encodings[a:b]) for a, b in ranges]
+
+
+def _laid(portions: Sequence[Portion]) -> Batch:
+    sequences: list[Encoding] = []
+    reads, targets, tokens, amounts = {}, {}, {}, {}
+    for portion in portions:
+        task = portion.feed.task
+        flat = [window for asked in portion.encodings for source in asked for window in source]
+        reads[task.name] = (len(sequences), len(sequences) + len(flat))
+        tokens[task.name] = sum(map(len, flat))
+        arrays = task.targets(portion.examples, portion.encodings)
+        amounts[task.name] = task.amount(arrays)
+        targets[task.name] = _tensors(arrays)
+        sequences.extend(flat)
+    return Batch(Pack.of(sequences), reads, targets, tokens, amounts)
 
 
 def encode_examples(
@@ -100,12 +170,12 @@ def encode_examples(
     return [[list(next(encoded))[:keep] for _ in asks] for asks in asked]
 
 
-def prefetched(batcher: Batcher, start: int, stop: int) -> Iterator[Batch | None]:
+def prefetched(batcher: Batcher, start: int, stop: int) -> Iterator[list[Batch]]:
     """Batches of steps `start` to `stop - 1`, made ahead in a thread. An error in the thread is raised here."""
-    ready: queue.Queue[Batch | BaseException | None] = queue.Queue(AHEAD)
+    ready: queue.Queue[list[Batch] | BaseException] = queue.Queue(AHEAD)
     stopping = threading.Event()
 
-    def put(item: Batch | BaseException | None) -> None:
+    def put(item: list[Batch] | BaseException) -> None:
         while not stopping.is_set():
             try:
                 return ready.put(item, timeout=0.1)

@@ -32,14 +32,19 @@ class RunLog:
         self._events = SummaryWriter(str(folder / EVENTS))
         self._losses: dict[str, list[tuple[int, float]]] = defaultdict(list)
         self._scores: dict[str, list[tuple[int, float]]] = defaultdict(list)
+        self._weights: dict[str, list[tuple[int, float]]] = defaultdict(list)
 
     def step(self, record: StepRecord) -> None:
         """One training step."""
-        self._write({"step": record.step, "loss": dict(record.losses), "tokens": dict(record.tokens), "rate": record.rate,
-                     "gradient_norm": record.gradient_norm})  # fmt: skip
+        self._write({"step": record.step, "loss": dict(record.losses), "weight": dict(record.weights),
+                     "tokens": dict(record.tokens), "rate": record.rate, "gradient_norm": record.gradient_norm,
+                     "packs": record.packs, "phase": record.phase})  # fmt: skip
         for name, loss in record.losses.items():
             self._losses[name].append((record.step, loss))
             self._events.add_scalar(f"loss/{name}", loss, record.step)
+        for name, weight in record.weights.items():
+            self._weights[name].append((record.step, weight))
+            self._events.add_scalar(f"weight/{name}", weight, record.step)
         self._events.add_scalar("rate", record.rate, record.step)
         self._events.add_scalar("gradient_norm", record.gradient_norm, record.step)
 
@@ -59,38 +64,53 @@ class RunLog:
         self._history.close()
         self._events.close()
         if plot:
-            draw(self.folder / PLOT, self._losses, self._scores)
+            draw(self.folder / PLOT, self._losses, self._scores, self._weights)
 
     def _write(self, row: Mapping[str, object]) -> None:
         self._history.write(json.dumps(row) + "\n")
         self._history.flush()
 
 
-def draw(
-    path: Path, losses: Mapping[str, list[tuple[int, float]]], scores: Mapping[str, list[tuple[int, float]]]
-) -> None:
-    """Two panels side by side: running mean of each task's loss, and its score on validation data."""
+Points = Mapping[str, list[tuple[int, float]]]
+"""For each task (step, value)."""
+
+
+def draw(path: Path, losses: Points, scores: Points, weights: Points) -> None:
+    """Panels side by side: each task's loss (running mean), its score on validation data, and its weight if that moved."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    moved = any(weight != points[0][1] for points in weights.values() for _, weight in points)
+    figure = Figure(figsize=(15.5 if moved else 11, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    for i, (name, points) in enumerate(losses.items()):
-        smooth, mean, weight = [], 0.0, 0.0
-        for _, loss in points:
-            mean, weight = SMOOTHING * mean + (1 - SMOOTHING) * loss, SMOOTHING * weight + 1 - SMOOTHING
-            smooth.append(mean / weight)
-        left.plot([step for step, _ in points], smooth, color=f"C{i}", label=name, linewidth=1.6)
-    left.set(title="Training loss (1 = an uninformed head, running mean)", xlabel="step", ylabel="loss")
-    left.set_ylim(bottom=0)
+    panels = figure.subplots(1, 3 if moved else 2)
+    color = {name: f"C{i}" for i, name in enumerate([*losses, *(name for name in scores if name not in losses)])}
+    for name, points in losses.items():
+        panels[0].plot(
+            [step for step, _ in points], _running_mean(points), color=color[name], label=name, linewidth=1.6
+        )
+    panels[0].set(title="Training loss (1 = an uninformed head, running mean)", xlabel="step", ylabel="loss")
+    panels[0].set_ylim(bottom=0)
     for name, points in scores.items():
-        color = f"C{list(losses).index(name)}" if name in losses else "gray"
-        right.plot(*zip(*points, strict=True), color=color, marker="o", markersize=4, label=name, linewidth=1.6)
-    right.set(title="Validation score", xlabel="step", ylabel="score", ylim=(0, 1))
-    for axes in (left, right):
+        panels[1].plot(
+            *zip(*points, strict=True), color=color[name], marker="o", markersize=4, label=name, linewidth=1.6
+        )
+    panels[1].set(title="Validation score", xlabel="step", ylabel="score", ylim=(0, 1))
+    if moved:
+        for name, points in weights.items():
+            panels[2].plot(*zip(*points, strict=True), color=color[name], label=name, linewidth=1.2)
+        panels[2].set(title="Weight of the loss or gradient", xlabel="step", ylabel="weight")
+    for axes in panels:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False, fontsize=9)
     figure.savefig(path, dpi=130)
+
+
+def _running_mean(points: list[tuple[int, float]]) -> list[float]:
+    smooth, mean, weight = [], 0.0, 0.0
+    for _, value in points:
+        mean, weight = SMOOTHING * mean + (1 - SMOOTHING) * value, SMOOTHING * weight + 1 - SMOOTHING
+        smooth.append(mean / weight)
+    return smooth

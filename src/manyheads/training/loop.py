@@ -1,20 +1,37 @@
-"""The loop: training is an iterator over steps. Logging, evaluation and saving are plain `if`s of whoever iterates."""
+"""The loop: training is an iterator over steps. Logging, evaluation and saving are plain `if`s of whoever iterates.
+
+A step is one pack or several. Balancing methods that need the gradient of each task get it by running the tasks one
+after the other: their sequences are disjoint and there is no padding, so that costs no more products than running them
+together, and a task's gradient is what its backward pass left in `.grad`.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from manyheads.errors import DivergedError
+from manyheads.balance.base import combined, gramian
+from manyheads.errors import DivergedError, TrainingError
 from manyheads.training.batches import Batch, Batcher, prefetched
+from manyheads.training.optim import set_rates
+from manyheads.training.phases import Phase, enter
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from manyheads.balance.base import Balancer
     from manyheads.model import MultiTaskModel
     from manyheads.tasks.base import Task
+    from manyheads.training.losses import Normaliser
+    from manyheads.training.parts import Part
+    from manyheads.training.precision import Precision
+
+BALANCING = "balancing"
+"""The optimizer's group of learned loss weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +39,27 @@ class StepRecord:
     """What one step did. Losses are the tasks' normalised means before their weights."""
 
     step: int
+    phase: str
     losses: Mapping[str, float]
-    units: Mapping[str, int]
+    weights: Mapping[str, float]
+    """What the losses or gradients of the tasks were multiplied by."""
     tokens: Mapping[str, int]
     rate: float
+    """Of the encoder's top."""
     gradient_norm: float
+    packs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """The parts of a trainer that settings decide."""
+
+    optimizer: torch.optim.Optimizer
+    balancer: Balancer
+    normaliser: Normaliser
+    precision: Precision
+    clip: float
+    seed: int
 
 
 class Trainer:
@@ -37,58 +70,222 @@ class Trainer:
         model: MultiTaskModel,
         tasks: Mapping[str, Task[Any]],
         batcher: Batcher,
-        optimizer: torch.optim.Optimizer,
-        rate_at: Callable[[int], float],
-        *,
-        clip: float,
-        seed: int,
+        parts: Sequence[Part],
+        making: Making,
     ) -> None:
-        """`rate_at(step)` sets the learning rate; gradients are clipped to a global norm of `clip`."""
+        """`parts`: what may be trained at all. Gradients are clipped to a global norm of `making.clip`."""
         self.model = model
         self.tasks = tasks
         self.batcher = batcher
-        self.optimizer = optimizer
-        self.rate_at = rate_at
-        self.clip = clip
-        self.seed = seed
+        self.parts = parts
+        self.making = making
         self.device = next(model.parameters()).device
+        self.max_tokens: int | None = None
+        """Lowered when memory runs out."""
+        self.notes: list[str] = []
+        """What the user should be told; whoever iterates takes them."""
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=making.precision.scaled)
+        self._last_layer: list[nn.Parameter] = []
+        self._shared: list[nn.Parameter] = []
+        self._own: dict[str, list[nn.Parameter]] = {}
 
-    def run(self, steps: int) -> Iterator[StepRecord]:
-        """Records of steps 0 to `steps - 1`. Raises DivergedError when a loss or gradient is not finite."""
-        batches = prefetched(self.batcher, 0, steps)
+    def run(self, phase: Phase, first: int, stop: int, start: int = 0) -> Iterator[StepRecord]:
+        """Records of steps `first` to `stop - 1` of a phase that began at step `start`.
+
+        Raises DivergedError when a loss or gradient is not finite.
+        """
+        enter(phase, self.model, self.parts)
+        self._survey()
+        rates = {part.name: phase.rates.of(part, self.model.encoder.depth) for part in self.parts}
+        batches = prefetched(self.batcher, first, stop)
         try:
-            for step, batch in enumerate(batches):
-                yield self._step(step, batch)
+            for step, packs in enumerate(batches, start=first):
+                factor = phase.factor(step - start)
+                rated = {name: rate * factor for name, rate in rates.items()}
+                set_rates(self.making.optimizer, {**rated, BALANCING: self.making.balancer.parameters_rate})
+                yield self._step(step, packs, phase.name, phase.rates.base * factor)
         finally:
             batches.close()  # type: ignore[attr-defined]
 
-    def _step(self, step: int, batch: Batch | None) -> StepRecord:
-        rate = self.rate_at(step)
-        if batch is None:
-            return StepRecord(step, {}, {}, {}, rate, 0.0)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        torch.manual_seed(step_seed(self.seed, step))
-        self.model.train()
-        outputs = self.model(batch.pack.to(self.device), batch.reads)
-        losses, units = {}, {}
-        for name, targets in batch.targets.items():
-            loss = self.tasks[name].loss(outputs[name], {key: value.to(self.device) for key, value in targets.items()})
-            losses[name], units[name] = loss.mean, loss.units
-        total = sum(
-            (self.tasks[name].weight * loss for name, loss in losses.items()), start=torch.zeros((), device=self.device)
+    def _survey(self) -> None:
+        """Which parameters are shared in this phase, and which are a task's own."""
+        on = [(part, [p for p in part.parameters if p.requires_grad]) for part in self.parts]
+        self._shared = [p for part, found in on for p in found if len(part.tasks) != 1]
+        self._own = {name: [p for part, found in on for p in found if part.tasks == (name,)] for name in self.tasks}
+        layers = [(part.layer, found) for part, found in on if part.place == "layer" and not part.tasks and found]
+        top = max((layer for layer, _ in layers), default=-1)
+        self._last_layer = [p for layer, found in layers for p in found if layer == top]
+
+    def _step(self, step: int, packs: list[Batch], phase: str, rate: float) -> StepRecord:
+        if self.max_tokens is not None and any(pack.pack.tokens > self.max_tokens for pack in packs):
+            packs = self.batcher.batch(step, self.max_tokens)
+        if not packs:
+            return StepRecord(step, phase, {}, {}, {}, rate, 0.0, 0)
+        try:
+            sums = self._gradients(step, packs)
+        except torch.OutOfMemoryError:
+            packs = self._smaller(step, packs)
+            sums = self._second_try(step, packs)
+        balancer, optimizer = self.making.balancer, self.making.optimizer
+        self._scaler.unscale_(optimizer)
+        own = {id(parameter) for parameter in balancer.parameters()}
+        trained = [
+            p for group in optimizer.param_groups for p in group["params"] if p.grad is not None and id(p) not in own
+        ]
+        norm = (
+            torch.nn.utils.clip_grad_norm_(trained, self.making.clip)
+            if trained
+            else torch.zeros((), device=self.device)
         )
-        total.backward()  # type: ignore[no-untyped-call]
-        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip))
-        figures = {name: float(loss.detach()) for name, loss in losses.items()}
-        if not all(map(_finite, [norm, *figures.values()])):
-            bad = next((name for name, value in figures.items() if not _finite(value)), "the gradient")
+        *values, norm_value = torch.stack([*(sums[name] for name in sums), norm.float()]).tolist()
+        figures = dict(zip(sums, values, strict=True))
+        self._check(step, figures, norm_value, rate)
+        self._scaler.step(optimizer)
+        self._scaler.update()
+        optimizer.zero_grad(set_to_none=True)
+        self.making.normaliser.observe(figures)
+        balancer.observe(step, figures)
+        if balancer.needs_losses_after:
+            balancer.observe_after(step, figures, self._losses_again(step, packs))
+        tokens = {name: sum(pack.tokens.get(name, 0) for pack in packs) for name in figures}
+        return StepRecord(step, phase, figures, balancer.shown(), tokens, rate, norm_value, len(packs))
+
+    def _gradients(self, step: int, packs: Sequence[Batch]) -> dict[str, torch.Tensor]:
+        """Leave the step's gradient in `.grad`; the mean loss of each task, still on the device."""
+        torch.manual_seed(step_seed(self.making.seed, step))
+        self.making.optimizer.zero_grad(set_to_none=True)
+        balancer = self.making.balancer
+        totals = _totals(packs)
+        sums = {name: torch.zeros((), device=self.device) for name in self.tasks if name in totals}
+        present = list(sums)
+        if balancer.mode == "losses":
+            for pack in packs:
+                weights = balancer.weights(step, present)
+                self._backward(pack, totals, sums, weights)
+        elif balancer.mode == "last-layer":
+            self._observed(step, packs, totals, sums)
+        else:
+            self._combined(step, packs, totals, sums)
+        penalty = balancer.penalty(present)
+        if penalty is not None:
+            self._scaler.scale(penalty.to(self.device)).backward()  # type: ignore[no-untyped-call]
+        return sums
+
+    def _losses(self, pack: Batch, totals: Mapping[str, float]) -> dict[str, torch.Tensor]:
+        """Each task's share of the step's mean loss."""
+        with self.making.precision.region():
+            outputs = self.model(pack.pack.to(self.device), pack.reads)
+        losses = {}
+        for name, arrays in pack.targets.items():
+            output = {key: value.float() for key, value in outputs[name].items()}
+            loss = self.tasks[name].loss(output, {key: value.to(self.device) for key, value in arrays.items()})
+            losses[name] = self.making.normaliser.scaled(name, loss) * (pack.amounts[name] / (totals[name] or 1.0))
+        return losses
+
+    def _backward(
+        self,
+        pack: Batch,
+        totals: Mapping[str, float],
+        sums: dict[str, torch.Tensor],
+        weights: Mapping[str, torch.Tensor],
+    ) -> None:
+        losses = self._losses(pack, totals)
+        total = torch.zeros((), device=self.device)
+        for name, loss in losses.items():
+            sums[name] += loss.detach()
+            total = total + weights[name].to(self.device) * loss
+        if total.requires_grad:
+            self._scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+
+    def _observed(
+        self, step: int, packs: Sequence[Batch], totals: Mapping[str, float], sums: dict[str, torch.Tensor]
+    ) -> None:
+        """Task by task, with the norm of each one's gradient at the last shared layer."""
+        balancer, norms = self.making.balancer, {}
+        for name in list(sums):
+            before = [None if p.grad is None else p.grad.clone() for p in self._last_layer]
+            weights = balancer.weights(step, list(sums))
+            for pack in packs:
+                if name in pack.reads:
+                    self._backward(pack, totals, sums, weights)
+            grown = [
+                p.grad if old is None else p.grad - old
+                for p, old in zip(self._last_layer, before, strict=True) if p.grad is not None
+            ]  # fmt: skip
+            norm = torch.stack([g.norm() for g in grown]).norm() if grown else torch.zeros(())
+            weight = float(weights[name]) * self._scaler.get_scale()
+            norms[name] = norm / weight if weight else norm * 0
+        figures = dict(zip(norms, torch.stack(list(norms.values())).tolist(), strict=True))
+        balancer.observe_norms(step, figures, {name: float(value) for name, value in sums.items()})
+
+    def _combined(
+        self, step: int, packs: Sequence[Batch], totals: Mapping[str, float], sums: dict[str, torch.Tensor]
+    ) -> None:
+        """Task by task; the shared gradient is a weighted sum that depends on how the tasks' gradients lie."""
+        present, gradients = list(sums), []
+        static = self.making.balancer.weights(step, present)
+        one = dict.fromkeys(present, torch.ones(()))
+        for name in present:
+            for pack in packs:
+                if name in pack.reads:
+                    self._backward(pack, totals, sums, one)
+            gradients.append([p.grad for p in self._shared])
+            for parameter in self._shared:
+                parameter.grad = None
+            for parameter in self._own[name]:
+                if parameter.grad is not None:
+                    parameter.grad.mul_(float(static[name]))
+        weights_K = self.making.balancer.combine(step, gramian(gradients), present)
+        for parameter, gradient in zip(self._shared, combined(gradients, weights_K), strict=True):
+            parameter.grad = gradient
+
+    @torch.no_grad()
+    def _losses_again(self, step: int, packs: Sequence[Batch]) -> dict[str, float]:
+        """The losses of the same packs, with the same dropout, after the update."""
+        torch.manual_seed(step_seed(self.making.seed, step))
+        totals = _totals(packs)
+        sums: dict[str, float] = {}
+        for pack in packs:
+            for name, loss in self._losses(pack, totals).items():
+                sums[name] = sums.get(name, 0.0) + float(loss)
+        return sums
+
+    def _smaller(self, step: int, packs: Sequence[Batch]) -> list[Batch]:
+        """The packs of a step again, at most half as large. Raises TrainingError when they cannot be."""
+        torch.cuda.empty_cache()
+        largest = max(pack.pack.tokens for pack in packs)
+        self.max_tokens = largest // 2
+        smaller = self.batcher.batch(step, self.max_tokens)
+        if max(pack.pack.tokens for pack in smaller) >= largest:
+            raise TrainingError(f"step {step}: a pack of {largest:,} tokens, one example, does not fit into the device's "
+                                "memory; lower encoder.max_length, or set training.gradient_checkpointing")  # fmt: skip
+        self.notes.append(f"step {step}: a pack of {largest:,} tokens did not fit into the device's memory; from now on "
+                          f"packs have at most {self.max_tokens:,}. Set training.max_tokens_per_pack to that")  # fmt: skip
+        return smaller
+
+    def _second_try(self, step: int, packs: Sequence[Batch]) -> dict[str, torch.Tensor]:
+        try:
+            return self._gradients(step, packs)
+        except torch.OutOfMemoryError:
+            raise TrainingError(f"step {step}: packs of {self.max_tokens:,} tokens do not fit into memory either; "
+                                "lower training.max_tokens_per_pack further") from None  # fmt: skip
+
+    def _check(self, step: int, figures: Mapping[str, float], norm: float, rate: float) -> None:
+        bad = next((name for name, value in figures.items() if not _finite(value)), None)
+        if bad is None and not _finite(norm) and not self.making.precision.scaled:
+            bad = "the gradient"
+        if bad is not None:
             raise DivergedError(
                 f"step {step}: the loss of {bad} is not finite; lower `training.learning_rate` (now {rate:.2g})"
             )
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return StepRecord(step, figures, units, dict(batch.tokens), rate, norm)
+
+
+def _totals(packs: Sequence[Batch]) -> dict[str, float]:
+    totals: dict[str, float] = {}
+    for pack in packs:
+        for name, amount in pack.amounts.items():
+            totals[name] = totals.get(name, 0.0) + amount
+    return totals
 
 
 def step_seed(seed: int, step: int) -> int:

@@ -1,43 +1,42 @@
-"""The optimizer and its schedule: AdamW without decay on biases and norms, linear warmup and decay (Devlin 2018)."""
+"""The optimizer: AdamW over the parts of a model, without decay on biases and norms (Loshchilov & Hutter 2019)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from manyheads.training.parts import Part
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Two groups of the trainable parameters: matrices decay, biases and the weights of norms do not."""
-    norms = {
-        id(p)
-        for module in model.modules()
-        if isinstance(module, nn.LayerNorm | nn.RMSNorm)
-        for p in module.parameters()
-    }
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            (free if parameter.ndim < 2 or id(parameter) in norms else decayed).append(parameter)
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+def parameter_groups(parts: Sequence[Part], weight_decay: float) -> list[dict[str, Any]]:
+    """Groups by part, and within one: matrices decay, biases and the weights of norms do not. `part` names the part."""
+    groups = []
+    for part in parts:
+        norms = {
+            id(parameter)
+            for outer in part.modules
+            for module in outer.modules()
+            if isinstance(module, nn.LayerNorm | nn.RMSNorm)
+            for parameter in module.parameters()
+        }
+        free = [p for p in part.parameters if p.ndim < 2 or id(p) in norms]
+        decayed = [p for p in part.parameters if not (p.ndim < 2 or id(p) in norms)]
+        for members, decay in ((decayed, weight_decay), (free, 0.0)):
+            if members:
+                groups.append({"params": members, "weight_decay": decay, "part": part.name})
+    return groups
 
 
-def adamw(model: nn.Module, *, rate: float, weight_decay: float) -> torch.optim.AdamW:
-    """Fused AdamW, betas 0.9 and 0.999 (Loshchilov & Hutter 2019)."""
-    return torch.optim.AdamW(parameter_groups(model, weight_decay), lr=rate, fused=True)
+def adamw(groups: list[dict[str, Any]]) -> torch.optim.AdamW:
+    """Fused AdamW, betas 0.9 and 0.999. Rates are set step by step."""
+    return torch.optim.AdamW(groups, lr=0.0, fused=True)
 
 
-def linear_schedule(rate: float, steps: int, warmup: int) -> Callable[[int], float]:
-    """Rate of a step (from 0): up linearly over `warmup` steps, then down linearly to 0 at `steps`."""
-
-    def at(step: int) -> float:
-        if step < warmup:
-            return rate * (step + 1) / warmup
-        return rate * max(0.0, (steps - step) / max(1, steps - warmup))
-
-    return at
+def set_rates(optimizer: torch.optim.Optimizer, rates: Mapping[str, float]) -> None:
+    """The rate of each group, by the name of its part."""
+    for group in optimizer.param_groups:
+        group["lr"] = rates[group["part"]]

@@ -1,0 +1,72 @@
+"""How the losses of several tasks are balanced in a step: one method per file, all of them a `Balancer`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+
+from manyheads.balance.aligned_mtl import AlignedMTLBalancer
+from manyheads.balance.base import Balancer, combined, gramian
+from manyheads.balance.cagrad import CAGradBalancer
+from manyheads.balance.dwa import DwaBalancer
+from manyheads.balance.famo import FamoBalancer
+from manyheads.balance.gradnorm import GradNormBalancer
+from manyheads.balance.imtl_g import IMTLGBalancer
+from manyheads.balance.mgda import MGDABalancer
+from manyheads.balance.nash_mtl import NashMTLBalancer
+from manyheads.balance.pcgrad import PCGradBalancer
+from manyheads.balance.random import RandomBalancer
+from manyheads.balance.static import StaticBalancer
+from manyheads.balance.uncertainty import UncertaintyBalancer
+from manyheads.balance.upgrad import UPGradBalancer
+from manyheads.errors import UsageError
+
+__all__ = ["BALANCERS", "Balancer", "build_balancer", "combined", "gramian", "options_of"]
+
+BALANCERS: Mapping[str, type[Balancer]] = {
+    "static": StaticBalancer,
+    "uncertainty": UncertaintyBalancer,
+    "gradnorm": GradNormBalancer,
+    "dwa": DwaBalancer,
+    "famo": FamoBalancer,
+    "random": RandomBalancer,
+    "pcgrad": PCGradBalancer,
+    "cagrad": CAGradBalancer,
+    "upgrad": UPGradBalancer,
+    "mgda": MGDABalancer,
+    "nash-mtl": NashMTLBalancer,
+    "imtl-g": IMTLGBalancer,
+    "aligned-mtl": AlignedMTLBalancer,
+}
+
+
+def options_of(method: str) -> dict[str, float]:
+    """The options of a method and their defaults. Raises UsageError for an unknown method."""
+    if method not in BALANCERS:
+        raise UsageError(f"no way of balancing is called {_nearest(method, BALANCERS)}")
+    parameters = inspect.signature(BALANCERS[method]).parameters.values()
+    return {each.name: each.default for each in parameters if each.default is not each.empty}
+
+
+def build_balancer(method: str, weights: Mapping[str, float], seed: int, options: Mapping[str, float]) -> Balancer:
+    """A method by its name in the run file, with its options, and the static weight of each task.
+
+    Raises UsageError for an unknown method or option, a value out of bounds, weights below 0 or all 0, a missing extra.
+    """
+    known = options_of(method)
+    for option in options:
+        if option not in known:
+            raise UsageError(f"balancing by {method} has no option {_nearest(option, known)}")
+    settings: dict[str, float] = dict(options)
+    if "seed" in inspect.signature(BALANCERS[method]).parameters:
+        settings["seed"] = seed
+    return BALANCERS[method](weights, **settings)
+
+
+def _nearest(seen: str, known: Iterable[str]) -> str:
+    """The name seen, the nearest one known, and all of them."""
+    names = list(known)
+    near = get_close_matches(seen, names, n=1, cutoff=0.5)
+    guess = f"; did you mean {near[0]}?" if near else ""
+    return f"{seen!r}{guess} (known: {', '.join(names) or 'none'})"

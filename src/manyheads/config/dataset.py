@@ -1,0 +1,142 @@
+"""The data of a run: each task's files read, its labels settled, its splits checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from manyheads.config.files import RunFile
+from manyheads.config.schema import DataPath, HubData, TaskSection
+from manyheads.data.build import build_table
+from manyheads.data.hub import Hub
+from manyheads.data.readers import Files
+from manyheads.data.report import ReadReport, Skipped
+from manyheads.data.split import split_table
+from manyheads.data.table import ExampleTable
+from manyheads.data.validate import Loaded, check_labels
+from manyheads.errors import DataError
+from manyheads.tasks import TASK_TYPES
+
+if TYPE_CHECKING:
+    from manyheads.tasks.base import Task
+
+SPLIT_SEED = 0
+"""Of `validation_fraction`: the same examples validate whatever the seed of the training."""
+OF_THE_RUN = frozenset(TaskSection.model_fields) - {"weight"} | {"type"}
+"""Keys of a task's section that are not settings of the task itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskData:
+    """A task fitted to its training data, and its splits, read and checked."""
+
+    task: Task[Any]
+    splits: dict[str, Loaded]
+
+    def table(self, split: str) -> ExampleTable[Any]:
+        """The examples of a split."""
+        return self.splits[split].table
+
+
+Dataset = dict[str, TaskData]
+"""The data of every task of a run."""
+
+
+def task_of(name: str, section: TaskSection) -> Task[Any]:
+    """The task of a section of the run file, before it has seen data."""
+    settings = section.model_dump(exclude=set(OF_THE_RUN))
+    kind: str = section.type  # type: ignore[attr-defined]
+    frozen: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
+    }
+    return TASK_TYPES[kind](name=name, **frozen)
+
+
+def source_of(file: RunFile, path: DataPath) -> Files | Hub:
+    """Where the data of one split comes from."""
+    if isinstance(path, HubData):
+        name = path.path.removeprefix("hf:")
+        if name == path.path:
+            raise DataError(
+                f"{path.path}: a mapping with 'path' is for hub data sets; write hf:{path.path}, or a plain path"
+            )
+        return Hub(name, path.config, path.split, path.columns)
+    if isinstance(path, str) and path.startswith("hf:"):
+        return Hub(path.removeprefix("hf:"))
+    paths = [path] if isinstance(path, str) else path
+    return Files(tuple(shown(file.resolve(part)) for part in paths))
+
+
+def read_dataset(file: RunFile) -> Dataset:
+    """Read and check the data of every task. Raises DataError naming task, split and place of each defect."""
+    return {name: read_task(file, name) for name in file.run.tasks}
+
+
+def read_task(file: RunFile, name: str) -> TaskData:
+    """Read and check the data of one task. Raises DataError."""
+    section = file.run.tasks[name]
+    whole, report = _table(file, task_of(name, section), section.data.train, "train")
+    task = whole.task.fitted(report.facts)
+    found = {"train": (whole, report)}
+    for split, path in (("validation", section.data.validation), ("test", section.data.test)):
+        if path is not None:
+            found[split] = _table(file, task, path, split)
+    if section.data.validation is None and section.validation_fraction > 0:
+        train, validation = split_table(whole, section.validation_fraction, SPLIT_SEED)
+        aside = Skipped(len(validation), validation.where(0))
+        skipped = {**report.skipped, "set aside for validation": aside}
+        found["train"] = (train, replace(train.survey(), rows=report.rows, skipped=skipped))
+        found["validation"] = (validation, validation.survey())
+    try:
+        check_labels(task, report)
+    except DataError as error:
+        raise _placed(error, task, "train") from None
+    order = ("train", "validation", "test")
+    splits = {
+        split: Loaded(_checked(found[split][0].with_task(task), split), found[split][1])
+        for split in order
+        if split in found
+    }
+    return TaskData(task, splits)
+
+
+def read_split(file: RunFile, task: Task[Any], split: str) -> ExampleTable[Any] | None:
+    """One split of the data of a trained task; None where the run file has none."""
+    section = file.run.tasks[task.name]
+    path = getattr(section.data, split)
+    if path is not None and (split != "train" or section.data.validation is not None):
+        return _checked(_table(file, task, path, split)[0], split)
+    if split == "test" or (split == "validation" and not section.validation_fraction):
+        return None
+    whole = _table(file, task, section.data.train, "train")[0]
+    if not section.validation_fraction:
+        return _checked(whole, split)
+    return _checked(split_table(whole, section.validation_fraction, SPLIT_SEED)[split == "validation"], split)
+
+
+def _table(file: RunFile, task: Task[Any], path: DataPath, split: str) -> tuple[ExampleTable[Any], ReadReport]:
+    try:
+        return build_table(task, source_of(file, path), split)
+    except DataError as error:
+        raise _placed(error, task, split) from None
+
+
+def _checked(table: ExampleTable[Any], split: str) -> ExampleTable[Any]:
+    try:
+        table.check()
+    except DataError as error:
+        raise _placed(error, table.task, split) from None
+    return table
+
+
+def _placed(error: DataError, task: Task[Any], split: str) -> DataError:
+    return DataError("\n".join(f"tasks.{task.name}.data.{split}: {line}" for line in str(error).splitlines()))
+
+
+def shown(path: Path) -> Path:
+    """A path as a person would type it: relative when it lies below the working folder."""
+    try:
+        return path.relative_to(Path.cwd())
+    except ValueError:
+        return path

@@ -1,0 +1,146 @@
+"""Settings to a model: which layers tasks own, and where adapters sit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from manyheads.errors import EncoderError, UsageError
+
+if TYPE_CHECKING:
+    from manyheads.config.files import RunFile
+    from manyheads.config.strategies import Sharing
+    from manyheads.model import MultiTaskModel
+    from manyheads.nn.encoder import Encoder
+    from manyheads.nn.locate import Located
+    from manyheads.nn.lora import Lora
+    from manyheads.nn.sharing import Branch
+    from manyheads.tasks.base import Task
+    from manyheads.training.adapters import Adapters
+
+
+def locate(file: RunFile) -> Located:
+    """Where the encoder is: a folder beside the run file, bundled, or on the hub."""
+    from manyheads.nn.locate import locate_encoder
+
+    encoder = file.run.encoder
+    beside = file.resolve(encoder.name)
+    name = str(beside) if (beside / "config.json").exists() else encoder.name
+    return locate_encoder(name, encoder.revision)
+
+
+def build_model(file: RunFile, located: Located, tasks: Mapping[str, Task[Any]]) -> MultiTaskModel:
+    """The model of a run. Weights of heads and adapters come from torch's generator, seeded with the run's seed.
+
+    Raises EncoderError, and UsageError for sharing or adapters that the encoder does not allow.
+    """
+    import torch
+
+    from manyheads.model import MultiTaskModel
+    from manyheads.nn.encoder import load_encoder
+
+    run = file.run
+    encoder = load_encoder(located.path_or_id, located.revision)
+    if run.encoder.max_length > encoder.max_length:
+        raise EncoderError(
+            f"encoder.max_length is {run.encoder.max_length}, but {run.encoder.name} reads at most {encoder.max_length} "
+            f"tokens; lower it (longer texts are read in windows)"
+        )
+    if run.training.gradient_checkpointing:
+        _checkpoint(encoder)
+    torch.manual_seed(run.training.seed)
+    lora = lora_of(file)
+    if lora is None:
+        branches = _owned_layers(run.sharing, encoder, tasks)
+    elif run.sharing.shared_layers is not None:
+        raise UsageError("lora and sharing.shared_layers exclude one another; for adapters of single tasks on the upper "
+                         "layers set lora.adapters: per-task and lora.layers")  # fmt: skip
+    else:
+        branches = _adapted(lora, encoder, list(tasks) if run.lora and run.lora.adapters == "per-task" else [])
+    return MultiTaskModel(encoder, tasks, branches, layer_mix=run.sharing.layer_mix)
+
+
+def lora_of(file: RunFile) -> Lora | None:
+    """The adapter of a run file."""
+    from manyheads.nn.lora import Lora
+
+    section = file.run.lora
+    if section is None:
+        return None
+    return Lora(
+        section.rank, section.alpha, section.dropout, tuple(section.targets), tuple(section.layers), section.bias
+    )
+
+
+def adapters_of_run(file: RunFile, located: Located) -> Adapters | None:
+    """What becomes of the adapters when the model is saved."""
+    from manyheads.bundle import Base
+    from manyheads.training.adapters import Adapters
+
+    lora, section = lora_of(file), file.run.lora
+    if lora is None or section is None:
+        return None
+    encoder = file.run.encoder
+    base = Base.of(encoder.name, encoder.revision, Path(located.path_or_id)) if section.save == "adapter-only" else None
+    return Adapters(lora, encoder.name, apart=section.save != "merged", base=base)
+
+
+def _owned_layers(sharing: Sharing, encoder: Encoder, tasks: Mapping[str, Task[Any]]) -> list[Branch]:
+    """A branch for every group of tasks but the first, which has the encoder itself."""
+    from manyheads.nn.sharing import Branch, branched, groups_of, names_from_layer
+
+    start = sharing.shared_layers
+    if start is None or start == encoder.depth:
+        return []
+    if start > encoder.depth:
+        raise UsageError(f"sharing.shared_layers is {start}, but the encoder has {encoder.depth} layers; "
+                         f"give 0 to {encoder.depth}")  # fmt: skip
+    for group, members in sharing.groups.items():
+        strange = [task for task in members if task not in tasks]
+        if strange:
+            raise UsageError(
+                f"sharing.groups.{group}: there is no task '{strange[0]}'; the tasks are {', '.join(tasks)}"
+            )
+        if group in tasks and group not in members:
+            raise UsageError(f"sharing.groups.{group} has the name of a task that is not in it; rename the group")
+    groups = groups_of(((name, tuple(members)) for name, members in sharing.groups.items()), tasks)
+    owned = names_from_layer(encoder, start)
+    return [
+        Branch(name, members, start, branched(encoder, owned.__contains__))
+        for name, members in list(groups.items())[1:]
+    ]
+
+
+def _adapted(lora: Lora, encoder: Encoder, tasks: list[str]) -> list[Branch]:
+    """One adapter in the encoder, or one for each of the tasks in a branch of its own."""
+    from manyheads.nn.lora import adapted_layers, add_adapter
+    from manyheads.nn.sharing import Branch, branched
+
+    layers = adapted_layers(encoder, lora)
+    if not tasks:
+        add_adapter(encoder, replace(lora, layers=tuple(layers)))
+        return []
+    encoder.requires_grad_(requires_grad=False)
+    branches = []
+    for task in tasks:
+        branch = Branch(task, (task,), layers[0], branched(encoder, lambda _: False))
+        add_adapter(branch.encoder, replace(lora, layers=tuple(layers)))
+        branches.append(branch)
+    return branches
+
+
+def _checkpoint(encoder: Encoder) -> None:
+    """Hidden states inside a layer are computed again in the backward pass instead of kept (Chen et al. 2016)."""
+    model = encoder.model
+    try:
+        if hasattr(model, "activation_checkpointing_enable"):  # its name from transformers 5.2x on
+            model.activation_checkpointing_enable()
+        else:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    except ValueError:
+        raise EncoderError(
+            f"encoders of the family '{encoder.config.model_type}' have no gradient checkpointing; "
+            "leave training.gradient_checkpointing out"
+        ) from None

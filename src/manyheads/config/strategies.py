@@ -1,0 +1,142 @@
+"""Sections of the run file that say how tasks share the encoder and how it is trained."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from manyheads.config.section import Section
+
+Rate = Annotated[float, Field(gt=0)]
+Layer = Annotated[int, Field(ge=0)]
+Curve = Literal["linear", "cosine", "constant"]
+
+
+def _decay(value: Any) -> Any:
+    return 0.95 if value is True else 1.0 if value is False else value
+
+
+LayerDecay = Annotated[float, Field(gt=0, le=1), BeforeValidator(_decay)]
+"""Of the rate from one layer to the one below; `true` is 0.95."""
+
+
+class Sharing(Section):
+    """Which layers tasks share."""
+
+    shared_layers: Layer | None = None
+    """The bottom layers that all tasks share; None: all of them, 0: none, not even embeddings."""
+    groups: dict[str, Annotated[list[str], Field(min_length=1)]] = Field(default_factory=dict)
+    """Tasks that own their upper layers together. Others own theirs alone."""
+    layer_mix: bool = False
+    """Each head reads a learned mix of all layers (scalar mix)."""
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Sharing:
+        twice = [
+            task for task, count in Counter(t for members in self.groups.values() for t in members).items() if count > 1
+        ]
+        if twice:
+            raise ValueError(f"task '{twice[0]}' is in two groups; a task has one")
+        if self.groups and self.shared_layers is None:
+            raise ValueError("groups own the layers above shared_layers; give shared_layers")
+        return self
+
+
+class Lora(Section):
+    """Low-rank adapters on the encoder, whose own weights then stay as they are."""
+
+    rank: int = Field(8, gt=0)
+    alpha: int = Field(16, gt=0)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    targets: list[str] = Field(default_factory=list)
+    """Last names of linear modules; none: query and value."""
+    layers: list[Layer] = Field(default_factory=list)
+    """From 0; none: all."""
+    bias: Literal["none", "all", "lora_only"] = "none"
+    adapters: Literal["shared", "per-task"] = "shared"
+    save: Literal["merged", "apart", "adapter-only"] = "merged"
+
+    @model_validator(mode="after")
+    def _own_biases(self) -> Lora:
+        if self.adapters == "per-task" and self.bias != "none":
+            raise ValueError("adapters of single tasks cannot train biases, which all tasks share; set bias: none")
+        return self
+
+
+class Freeze(Section):
+    """What is left as it is."""
+
+    all: bool = False
+    """The whole network: its features as they are."""
+    encoder: bool = False
+    embeddings: bool | None = None
+    """None: with the bottom layers."""
+    layers: Layer | list[Layer] = 0
+    """How many from the bottom, or which, from 0."""
+    heads: list[str] = Field(default_factory=list)
+
+
+def _named_freeze(value: Any) -> Any:
+    return {value: True} if value in ("all", "encoder", "embeddings") else value
+
+
+FreezeOrName = Annotated[Freeze, BeforeValidator(_named_freeze)]
+
+
+class PhaseSection(Section):
+    """One of the phases of a run. What is not given is taken from `training`."""
+
+    name: str | None = None
+    epochs: float | None = Field(None, gt=0)
+    steps: int | None = Field(None, gt=0)
+    freeze: FreezeOrName = Freeze()
+    learning_rate: Rate | None = None
+    head_learning_rate: Rate | None = None
+    layer_decay: LayerDecay | None = None
+    schedule: Curve | None = None
+    warmup: float | None = Field(None, ge=0, lt=1)
+    patience: int | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _one_duration(self) -> PhaseSection:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("a phase needs either epochs or steps")
+        return self
+
+
+class Sampling(Section):
+    """How tasks share the tokens of a step."""
+
+    method: Literal["temperature", "proportional", "uniform", "round-robin", "annealed", "fixed", "difficulty"] = (
+        "temperature"
+    )
+    exponent: float = Field(0.5, ge=0, le=1)
+    """Of temperature and difficulty: shares follow the tokens of the data to this power."""
+    cap: float | None = Field(10.0, ge=1)
+    """The largest share over the smallest."""
+    shares: dict[str, float] = Field(default_factory=dict)
+    """Of `fixed`: one for each task."""
+    bound: float = Field(2.0, ge=1)
+    """Of `difficulty`: how far a share may move from that of temperature."""
+
+
+def _named_method(value: Any) -> Any:
+    return {"method": value} if isinstance(value, str) else value
+
+
+SamplingOrName = Annotated[Sampling, BeforeValidator(_named_method)]
+
+
+class Balancing(Section):
+    """How the losses of tasks are weighed against one another."""
+
+    method: str = "static"
+    normalize: Literal["none", "log-classes", "initial-loss"] = "log-classes"
+    """What losses are divided by before they are weighted."""
+    options: dict[str, float] = Field(default_factory=dict)
+    """Of the method, such as `alpha` of gradnorm."""
+
+
+BalancingOrName = Annotated[Balancing, BeforeValidator(_named_method)]

@@ -1,0 +1,65 @@
+"""What every format gives: rows with the place they came from, and the columns that a kind of task needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+COLUMNS: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "token-classification": (("tokens", "tags"), ("text", "entities")),
+    "text-classification": (("text", "label"), ("text", "labels")),
+    "question-answering": (("question", "context", "answers"),),
+    "sentence-embedding": (("text_a", "text_b"),),
+}
+"""Columns that a csv or parquet file must have, in one of these sets. A kind that is not here needs none."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawRow:
+    """One row as the file has it."""
+
+    values: dict[str, Any]
+    where: str
+    """`path:line`, of the row's first line; `path: row N` (parquet); `path: question 'ID'` (SQuAD)."""
+    lines: int = 1
+    """Above 1 for CoNLL columns only: word k stands k lines below the first."""
+    skip: str | None = None
+    """Why the row cannot be used although nothing is wrong with it (a label of -1 on the hub); always counted."""
+
+
+def normalised(values: dict[str, Any], kind: str) -> dict[str, Any]:
+    """Answers as a list of {"text", "start"}, from SQuAD's `answer_start` and from the hub's two parallel lists."""
+    if kind != "question-answering" or "answers" not in values:
+        return values
+    answers = values["answers"]
+    if isinstance(answers, Mapping) and {"text", "answer_start"} <= set(answers):
+        texts, starts = cast("tuple[list[Any], list[Any]]", (answers["text"], answers["answer_start"]))
+        answers = [{"text": text, "start": start} for text, start in zip(texts, starts, strict=False)]
+    elif isinstance(answers, list):
+        answers = [
+            {"text": answer["text"], "start": answer["answer_start"]}
+            if isinstance(answer, Mapping) and {"text", "answer_start"} <= set(answer)
+            else answer
+            for answer in answers
+        ]
+    return {**values, "answers": answers}
+
+
+def wanted_columns(names: Sequence[str], kind: str) -> str | None:
+    """The sets of columns of which none is there whole, in words for a message; None when nothing is wanting."""
+    sets = COLUMNS.get(kind, ())
+    if not sets or any(set(columns) <= set(names) for columns in sets):
+        return None
+    return " or ".join(", ".join(columns) for columns in sets)
+
+
+def kind_of_json(value: Any) -> str:
+    """What a JSON value is, in words for a message."""
+    names = {dict: "an object", list: "a list", str: "a string", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def counted(columns: int) -> str:
+    """`1 column`, `2 columns`."""
+    return "1 column" if columns == 1 else f"{columns} columns"

@@ -1,0 +1,61 @@
+"""SQuAD JSON, v1.1 and v2: articles, their paragraphs, questions on each.
+
+The file is one JSON value, so it is held in memory whole; each article is let go once its questions are out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from manyheads.data.formats.lines import lines
+from manyheads.data.formats.rows import RawRow, kind_of_json, normalised
+from manyheads.errors import DataError
+
+
+def read(path: Path, kind: str) -> Iterator[RawRow]:
+    """Questions. Raises DataError for JSON of another form, with the line, article or question."""
+    text = "".join(line for _, line in lines(path))
+    try:
+        whole = json.loads(text)
+    except json.JSONDecodeError as error:
+        hint = "; JSON lines are read from files that end in .jsonl" if error.msg == "Extra data" else ""
+        raise DataError(f"{path}:{error.lineno} is not valid JSON: {error.msg} at column {error.colno}{hint}") from None
+    del text
+    articles = whole.get("data") if isinstance(whole, dict) else None
+    if not isinstance(articles, list):
+        raise DataError(f"{path} is not SQuAD JSON: expected an object with a list 'data', seen {kind_of_json(whole)}")
+    articles.reverse()
+    count = 0
+    while articles:
+        article = articles.pop()
+        count += 1
+        try:
+            found = [
+                (qa, paragraph["context"], article.get("title", ""))
+                for paragraph in article["paragraphs"]
+                for qa in paragraph["qas"]
+            ]
+        except (KeyError, TypeError, AttributeError) as error:
+            lack = f"lacks {error}" if isinstance(error, KeyError) else "is no object or holds one that is none"
+            raise DataError(
+                f"{path}: article {count} {lack}; SQuAD has paragraphs, each with 'context' and 'qas'"
+            ) from None
+        for qa, context, title in found:
+            yield _question(path, qa, context, title)
+
+
+def _question(path: Path, qa: Any, context: Any, title: Any) -> RawRow:
+    if not isinstance(qa, dict) or "question" not in qa:
+        seen = qa.get("id") if isinstance(qa, dict) else qa
+        raise DataError(f"{path}: question {seen!r} has no 'question'")
+    where = f"{path}: question '{qa.get('id', qa['question'])}'"
+    if "answers" not in qa and not qa.get("is_impossible"):
+        raise DataError(f"{where} has no 'answers'; an unanswerable question has an empty list")
+    values = {"id": qa.get("id", ""), "question": qa["question"], "context": context, "answers": qa.get("answers", [])}
+    values["title"] = title
+    if "is_impossible" in qa:
+        values["is_impossible"] = qa["is_impossible"]
+    return RawRow(normalised(values, "question-answering"), where)

@@ -1,0 +1,96 @@
+"""What reading a split has to tell: a report where it went well, the bad rows with their places where it did not.
+
+Decided here: reading goes on after a row that cannot be used, to tell of twenty at once; then all of it is refused.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from manyheads.errors import DataError, RowError
+from manyheads.tasks.base import Facts
+
+MOST_ERRORS = 20
+"""Bad rows that one DataError tells of; enough to see a pattern, few enough to read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Rows that were not used for one reason."""
+
+    count: int
+    where: str
+    """The first of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadReport:
+    """What became of the rows of one split."""
+
+    rows: int
+    used: int
+    skipped: Mapping[str, Skipped] = field(default_factory=dict)
+    """By reason."""
+    facts: Facts = field(default_factory=Facts)
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Where each label is first seen."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON, for `from_json`."""
+        return {
+            "rows": self.rows,
+            "used": self.used,
+            "skipped": {reason: [skip.count, skip.where] for reason, skip in self.skipped.items()},
+            "labels": dict(self.facts.labels),
+            "flags": sorted(self.facts.flags),
+            "places": dict(self.places),
+        }
+
+    @staticmethod
+    def from_json(kept: Mapping[str, Any]) -> ReadReport:
+        """The report again. Raises KeyError, TypeError or ValueError for JSON that is none."""
+        skipped = {reason: Skipped(*skip) for reason, skip in kept["skipped"].items()}
+        facts = Facts(kept["labels"], frozenset(kept["flags"]))
+        return ReadReport(kept["rows"], kept["used"], skipped, facts, kept["places"])
+
+
+class Tally:
+    """Sum of many facts. Adding them one by one would copy all counts each time."""
+
+    def __init__(self) -> None:
+        self._labels: Counter[str] = Counter()
+        self._flags: frozenset[str] = frozenset()
+
+    def add(self, facts: Facts) -> list[str]:
+        """Counts added, flags united; gives the labels not seen before."""
+        new = [label for label in facts.labels if label not in self._labels]
+        self._labels.update(facts.labels)
+        if not facts.flags <= self._flags:
+            self._flags |= facts.flags
+        return new
+
+    def total(self) -> Facts:
+        """The sum so far."""
+        return Facts(dict(self._labels), self._flags)
+
+
+def refuse(errors: Sequence[str]) -> None:
+    """Raise DataError telling of these, MOST_ERRORS at most; nothing when there are none."""
+    if len(errors) > MOST_ERRORS:
+        errors = [*errors[:MOST_ERRORS], f"there are more; reading stopped after {MOST_ERRORS}"]
+    if errors:
+        raise DataError("\n".join(errors))
+
+
+def exact_place(row: Mapping[str, Any], where: str, lines: int, use: Callable[[dict[str, Any]], object]) -> str:
+    """`where`; for a refused row with a line a word, the line of the first word that `use` refuses on its own."""
+    path, _, first = where.rpartition(":")
+    for k in range(lines if lines > 1 else 0):
+        try:
+            use({**row, "tokens": row["tokens"][k : k + 1], "tags": row["tags"][k : k + 1]})
+        except RowError:
+            return f"{path}:{int(first) + k}"
+    return where

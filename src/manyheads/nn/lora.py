@@ -1,0 +1,186 @@
+"""Low-rank adapters on an encoder's linear layers, through peft (Hu et al. 2022).
+
+peft puts the adapters in; taking them out again (`merge`) makes new weights and leaves the old ones alone, because the
+adapters of several tasks may sit on the same base weight. Adapters are written in peft's own format, so
+`PeftModel.from_pretrained(base, folder)` reads them too.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import nn
+
+from manyheads.errors import BundleError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from manyheads.nn.encoder import Encoder
+
+ADAPTER = "default"
+"""peft's name of the adapter inside the modules."""
+WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+QUERY_AND_VALUE: Mapping[str, tuple[str, ...]] = {
+    "distilbert": ("q_lin", "v_lin"),
+    "modernbert": ("Wqkv",),
+    "mpnet": ("q", "v"),
+    "deberta-v2": ("query_proj", "value_proj"),
+    "deberta": ("in_proj",),
+    "nomic_bert": ("q_proj", "v_proj"),
+}
+"""Names of the query and value projections where they are not `query` and `value`. ModernBERT has all three in one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """Settings of one adapter; the defaults are those of the field."""
+
+    rank: int = 8
+    alpha: int = 16
+    """The update is scaled by `alpha / rank`."""
+    dropout: float = 0.1
+    targets: tuple[str, ...] = ()
+    """Last names of the linear modules; none for the family's query and value."""
+    layers: tuple[int, ...] = ()
+    """Which layers, from 0; none for all."""
+    bias: Literal["none", "all", "lora_only"] = "none"
+
+
+def add_adapter(encoder: Encoder, lora: Lora) -> None:
+    """Put an adapter in, in place; from then on only it requires gradients. Raises UsageError when nothing matches."""
+    _inject(encoder, _matching(encoder, lora), lora)
+
+
+def adapted_layers(encoder: Encoder, lora: Lora) -> list[int]:
+    """The layers that an adapter would sit in, from 0. Raises UsageError for one past the depth."""
+    beyond = [layer for layer in lora.layers if not 0 <= layer < encoder.depth]
+    if beyond:
+        raise UsageError(
+            f"lora.layers names layer {beyond[0]}, but the encoder has layers 0 to {encoder.depth - 1}; remove it"
+        )
+    return sorted(set(lora.layers)) if lora.layers else list(range(encoder.depth))
+
+
+def adapters_of(encoder: Encoder) -> dict[str, nn.Module]:
+    """peft's modules in an encoder, by name; empty when it has no adapter."""
+    return {name: module for name, module in encoder.model.named_modules() if hasattr(module, "lora_A")}
+
+
+def merge(encoder: Encoder) -> dict[str, torch.Tensor]:
+    """Replace each adapted module by a plain one with `W + alpha / rank * B A`, in place.
+
+    Returns the base weights that were replaced, by their names in the encoder's model: what `write_adapter` leaves out.
+    """
+    replaced: dict[str, torch.Tensor] = {}
+    for name, found in adapters_of(encoder).items():
+        module: Any = found
+        base = module.get_base_layer()
+        plain = nn.Linear(base.in_features, base.out_features, base.bias is not None, device=base.weight.device)
+        with torch.no_grad():
+            plain.weight = nn.Parameter(base.weight + module.get_delta_weight(ADAPTER).to(base.weight.dtype))
+        if base.bias is not None:
+            plain.bias = base.bias
+        plain.train(module.training)
+        parent, _, last = name.rpartition(".")
+        setattr(encoder.model.get_submodule(parent), last, plain)
+        replaced[f"{name}.weight"] = base.weight.detach()
+    return replaced
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """The trained weights of an adapter, and its settings, as peft writes them."""
+
+    config: Mapping[str, Any]
+    weights: Mapping[str, torch.Tensor]
+
+
+def take_adapter(encoder: Encoder, lora: Lora, base: str) -> Adapter:
+    """The adapter inside an encoder. `base` names the encoder that it belongs to."""
+    from peft import LoraConfig
+    from peft.utils import get_peft_model_state_dict
+
+    found = get_peft_model_state_dict(encoder.model, adapter_name=ADAPTER)
+    weights = {f"base_model.model.{name}": value.detach().cpu().contiguous() for name, value in found.items()}
+    config = LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=sorted(adapters_of(encoder)),
+        bias=lora.bias, base_model_name_or_path=base, inference_mode=True, task_type="FEATURE_EXTRACTION",
+    ).to_dict()  # type: ignore[no-untyped-call]  # fmt: skip
+    plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
+    return Adapter(json.loads(json.dumps(plain, default=str)), weights)
+
+
+def write_adapter(adapter: Adapter, folder: Path) -> None:
+    """Write peft's two files."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG).write_text(json.dumps(adapter.config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    save_file(dict(adapter.weights), folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def read_adapter(encoder: Encoder, folder: Path) -> None:
+    """Put the adapter of a folder into an encoder and merge it. Raises BundleError when it does not fit."""
+    from safetensors.torch import load_file
+
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        modules = [str(name) for name in config["target_modules"]]
+        lora = Lora(int(config["r"]), int(config["lora_alpha"]), 0.0, tuple(modules), bias=config["bias"])
+        weights = {name.removeprefix("base_model.model."): value for name, value in load_file(folder / WEIGHTS).items()}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{folder} is no adapter that can be read ({error}); copy the model folder again") from None
+    linear = _linears(encoder)
+    strange = [name for name in modules if name not in linear]
+    if strange:
+        raise BundleError(
+            f"{folder / CONFIG} adapts {strange[0]}, which the encoder does not have; it is of another base"
+        )
+    _inject(encoder, modules, lora)
+    _load(encoder, weights, folder / WEIGHTS)
+    merge(encoder)
+
+
+def _inject(encoder: Encoder, modules: list[str], lora: Lora) -> None:
+    from peft import LoraConfig, inject_adapter_in_model
+
+    config = LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=modules, bias=lora.bias,
+    )  # fmt: skip
+    inject_adapter_in_model(config, encoder.model, adapter_name=ADAPTER)
+    encoder.train(encoder.training)
+
+
+def _load(encoder: Encoder, weights: Mapping[str, torch.Tensor], file: Path) -> None:
+    from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+
+    own = get_peft_model_state_dict(encoder.model, adapter_name=ADAPTER)
+    for name in sorted(own.keys() | weights.keys()):
+        if name not in own or name not in weights or own[name].shape != weights[name].shape:
+            raise BundleError(f"{file} does not fit its configuration at {name}; copy the model folder again")
+    set_peft_model_state_dict(encoder.model, dict(weights), adapter_name=ADAPTER)
+
+
+def _linears(encoder: Encoder) -> list[str]:
+    return [name for name, module in encoder.model.named_modules() if isinstance(module, nn.Linear)]
+
+
+def _matching(encoder: Encoder, lora: Lora) -> list[str]:
+    """Full names of the linear modules of the chosen layers whose last name is a target."""
+    targets = set(lora.targets or QUERY_AND_VALUE.get(encoder.config.model_type, ("query", "value")))
+    layers = encoder.layer_modules()
+    inside = {id(m): name for i in adapted_layers(encoder, lora) for name, m in layers[i].named_modules()}
+    linear = {name: encoder.model.get_submodule(name) for name in _linears(encoder)}
+    known = sorted({name.rpartition(".")[2] for name, module in linear.items() if id(module) in inside})
+    missing = sorted(targets - set(known))
+    if missing:
+        raise UsageError(
+            f"lora.targets: '{missing[0]}' matches no linear module of the chosen layers; they have {', '.join(known)}"
+        )
+    return [name for name, m in linear.items() if id(m) in inside and name.rpartition(".")[2] in targets]

@@ -1,0 +1,90 @@
+"""What tasks share of an encoder: branches that own some weights, and learned mixes of layers.
+
+A branch is a second encoder object whose parameters are the first one's, except for those that it owns. So one mechanism
+serves private upper layers (soft sharing, Caruana 1997), adapters of one task, and separate models; and the layers below
+a branch's first own layer need to run only once.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from manyheads.nn.encoder import Encoder
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """An encoder of some of the tasks. Below layer `start` it is the shared one."""
+
+    name: str
+    tasks: tuple[str, ...]
+    start: int
+    encoder: Encoder
+
+
+def branched(encoder: Encoder, owned: Callable[[str], bool]) -> Encoder:
+    """A second encoder that owns copies of the parameters whose names `owned` picks, and shares all others."""
+    shared = {id(value): value for name, value in encoder.named_parameters() if not owned(name)}
+    return copy.deepcopy(encoder, shared)
+
+
+def names_from_layer(encoder: Encoder, start: int) -> frozenset[str]:
+    """Names of the parameters of the layers from `start` upwards, with all that runs after or beside them.
+
+    At 0 that is every parameter, embeddings included: nothing is shared then.
+    """
+    names = {id(value): name for name, value in encoder.named_parameters()}
+    if start == 0:
+        return frozenset(names.values())
+    below = [encoder.embedding_module(), *encoder.layer_modules()[:start]]
+    under = {id(value) for module in below for value in module.parameters()}
+    return frozenset(name for key, name in names.items() if key not in under)
+
+
+def own_parameters(branch: Encoder, encoder: Encoder) -> dict[str, nn.Parameter]:
+    """The parameters of a branch that the shared encoder does not have."""
+    shared = {id(value) for value in encoder.parameters()}
+    return {name: value for name, value in branch.named_parameters() if id(value) not in shared}
+
+
+class ScalarMix(nn.Module):
+    """A learned mix of the embeddings and all layers: `gamma * sum_l softmax(w)_l hidden_l` (Peters et al. 2018)."""
+
+    def __init__(self, states: int) -> None:
+        """`states`: how many hidden states are mixed, depth + 1. Begins as their plain mean."""
+        super().__init__()
+        self.weight_S = nn.Parameter(torch.zeros(states))
+        self.gamma = nn.Parameter(torch.ones(()))
+
+    def forward(self, hidden_TD: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The mix, `(T, D)`."""
+        share_S = self.weight_S.softmax(0)
+        mixed = share_S[0] * hidden_TD[0]
+        for share, state_TD in zip(share_S[1:], hidden_TD[1:], strict=True):
+            mixed = torch.addcmul(mixed, share, state_TD)
+        return self.gamma * mixed
+
+
+def climb(
+    states: list[torch.Tensor], run: Callable[[torch.Tensor, int, int], torch.Tensor], start: int, stop: int, keep: bool
+) -> list[torch.Tensor]:
+    """Hidden states up to layer `stop`: each one when `keep`, else the last alone."""
+    if not keep:
+        return [run(states[-1], start, stop)] if stop > start else states
+    for layer in range(start, stop):
+        states = [*states, run(states[-1], layer, layer + 1)]
+    return states
+
+
+def groups_of(groups: Iterable[tuple[str, tuple[str, ...]]], tasks: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """The named groups, and each task that is in none as a group of its own."""
+    named = dict(groups)
+    inside = {task for members in named.values() for task in members}
+    return {**named, **{task: (task,) for task in tasks if task not in inside}}

@@ -1,0 +1,36 @@
+"""What a loss is divided by before it is weighted, so that equal weights mean something."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import torch
+
+    from manyheads.tasks.base import Loss
+
+Normalisation = Literal["none", "log-classes", "initial-loss"]
+
+
+class Normaliser:
+    """`log-classes`: by the loss of an uninformed head. `initial-loss`: by the task's first loss. `none`: by nothing."""
+
+    def __init__(self, method: Normalisation) -> None:
+        """The first losses are not known yet."""
+        self.method = method
+        self.first: dict[str, float] = {}
+        """Mean loss of the first step of each task, under `initial-loss`; a part of a run's state."""
+
+    def scaled(self, name: str, loss: Loss) -> torch.Tensor:
+        """The mean loss, divided. Under `initial-loss` the first step of a task is taken as `log-classes` has it."""
+        if self.method == "none":
+            return loss.mean * loss.uninformed
+        return loss.mean / self.first.get(name, 1.0)
+
+    def observe(self, losses: Mapping[str, float]) -> None:
+        """The scaled losses of a step; the first finite one above 0 of each task is kept."""
+        if self.method == "initial-loss":
+            for name, value in losses.items():
+                if name not in self.first and 0.0 < value < float("inf"):
+                    self.first[name] = value

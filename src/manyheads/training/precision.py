@@ -1,0 +1,45 @@
+"""Mixed precision: which numbers the encoder computes in. Weights, losses and optimizer states stay in float32."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from manyheads.errors import UsageError
+
+Name = Literal["auto", "float32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """A data type for autocast (None: float32), and whether its gradients need a scale."""
+
+    device: torch.device
+    dtype: torch.dtype | None
+
+    @property
+    def scaled(self) -> bool:
+        """float16 gradients underflow without a loss scale (Micikevicius et al. 2018)."""
+        return self.dtype == torch.float16
+
+    def __str__(self) -> str:
+        return {torch.float16: "fp16", torch.bfloat16: "bf16"}.get(self.dtype, "float32") if self.dtype else "float32"
+
+    def region(self) -> AbstractContextManager[object]:
+        """A context in which products are computed in the data type."""
+        return torch.autocast(self.device.type, self.dtype) if self.dtype else nullcontext()
+
+
+def precision_of(name: Name, device: torch.device) -> Precision:
+    """`auto` is bf16 where CUDA has it, else float32. Raises UsageError for what the device does not have."""
+    cuda = device.type == "cuda"
+    if name == "auto":
+        return Precision(device, torch.bfloat16 if cuda and torch.cuda.is_bf16_supported() else None)
+    if name == "fp16" and not cuda:
+        raise UsageError("training.precision is fp16, which needs a CUDA device; use float32 or bf16 on a CPU")
+    if name == "bf16" and cuda and not torch.cuda.is_bf16_supported():
+        raise UsageError("training.precision is bf16, which this CUDA device does not have; use fp16 or float32")
+    return Precision(device, {"bf16": torch.bfloat16, "fp16": torch.float16}.get(name))

@@ -1,0 +1,80 @@
+"""Which model is the best: a weighted mean of chosen metrics, and the patience to wait for a better one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from manyheads.errors import UsageError
+from manyheads.evaluate import combined
+
+if TYPE_CHECKING:
+    from manyheads.evaluate import Metrics
+    from manyheads.tasks.base import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The combined score: without weights the mean of the tasks' main metrics."""
+
+    weights: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """Of (task, metric)."""
+
+    @staticmethod
+    def of(select: Mapping[str, float], tasks: Mapping[str, Task[Any]], validated: Collection[str]) -> Selection:
+        """From `{"TASK.METRIC": weight}`. Raises UsageError for a task or metric that is not known or not validated."""
+        weights = {}
+        for key, weight in select.items():
+            name, _, metric = key.partition(".")
+            if name not in tasks:
+                raise UsageError(f"training.select: {key}: there is no task '{name}'; the tasks are {', '.join(tasks)}")
+            known = tasks[name].metric_names
+            if metric not in known:
+                near = get_close_matches(metric, known, 1)
+                raise UsageError(f"training.select: {key}: {tasks[name].kind} has no metric '{metric}'"
+                                 f"{f'; did you mean {near[0]}?' if near else ''} (known: {', '.join(known)})")  # fmt: skip
+            if name not in validated:
+                raise UsageError(
+                    f"training.select: {key}: '{name}' has no validation data; give it some, or leave it out"
+                )
+            weights[name, metric] = weight
+        return Selection(weights)
+
+    def score(self, tasks: Mapping[str, Task[Any]], metrics: Mapping[str, Metrics]) -> float:
+        """The combined score. Raises UsageError for a chosen metric that the validation data does not give."""
+        if not self.weights:
+            return combined(tasks, metrics)
+        total = 0.0
+        for (name, metric), weight in self.weights.items():
+            if name not in metrics:
+                continue
+            if metric not in metrics[name]:
+                raise UsageError(f"training.select: {name}.{metric} is not measured on this data; it gives "
+                                 f"{', '.join(metrics[name])}")  # fmt: skip
+            total += weight * metrics[name][metric]
+        present = sum(weight for (name, _), weight in self.weights.items() if name in metrics)
+        return total / present if present else 0.0
+
+
+@dataclass(slots=True)
+class Waiting:
+    """Counts evaluations since the best one. A part of a run's state."""
+
+    patience: int | None
+    best: float = float("-inf")
+    since: int = 0
+
+    def better(self, score: float) -> bool:
+        """Note a score; whether it is the best so far."""
+        if score > self.best:
+            self.best, self.since = score, 0
+            return True
+        self.since += 1
+        return False
+
+    @property
+    def over(self) -> bool:
+        """Whether patience has run out."""
+        return self.patience is not None and self.since >= self.patience

@@ -1,0 +1,54 @@
+"""csv and tsv with cells of any content, good and broken."""
+
+from __future__ import annotations
+
+from datafiles import PAIRS, TEXT, refusal_of, rows_of
+
+
+def test_csv_quotes_embedded_newlines_and_line_numbers(write):
+    path = write(
+        "a.csv",
+        '\ufeff text ,label\n"two\nlines, ""quoted""",A\n\n"x\r\ny\n\nz",B\nplain,C\n"' + "long " * 40_000 + '",D\n',
+    )
+    rows = rows_of(path, TEXT)
+    assert [row.where for row in rows] == ["a.csv:2", "a.csv:5", "a.csv:9", "a.csv:10"]
+    assert [row.values["text"] for row in rows[:3]] == ['two\nlines, "quoted"', "x\r\ny\n\nz", "plain"]
+    assert len(rows[3].values["text"]) == 200_000
+
+
+def test_tsv_and_optional_columns(write):
+    path = write("a.tsv.gz", "text\ttext_pair\tlabel\tnote\nIt's 5\" wide\t\tA\t\nb\tc\tB\tx\n")
+    assert [row.values for row in rows_of(path, TEXT)] == [
+        {"text": "It's 5\" wide", "text_pair": None, "label": "A", "note": ""},
+        {"text": "b", "text_pair": "c", "label": "B", "note": "x"},
+    ]
+
+
+def test_csv_without_a_header_says_what_was_expected_and_what_is_there(write):
+    path = write("sst.tsv", "one long string of cliches\t0\nanother\t1\n")
+    assert refusal_of(path, TEXT) == (
+        "sst.tsv:1 should be a header with the columns text, label or text, labels, "
+        "seen one long string of cliches | 0; add that line, or rename columns"
+    )
+    path = write("sts.csv", "A man is dancing with a hard hat on his very own head.,A man.,5.0\n")
+    assert refusal_of(path, PAIRS) == (
+        "sts.csv:1 should be a header with the columns text_a, text_b, "
+        "seen A man is dancing with a hard hat on his … | A man. | 5.0; add that line, or rename columns"
+    )
+
+
+def test_broken_csv_is_refused(write):
+    assert refusal_of(write("a.csv", "text,label\n\na,A\nb, with comma,B\n"), TEXT) == (
+        "a.csv:4 has 3 columns, the header has 2 (text, label); fill the row in, or quote a cell that holds a comma"
+    )
+    assert refusal_of(write("b.csv", 'text,label\na,A\n"never closed,B\nc,C\n'), TEXT).startswith(
+        "b.csv:3 has a cell whose quotes do not match (unexpected end of data); "
+    )
+    assert refusal_of(write("c.tsv", 'text\tlabel\n"Hi" she said\tA\n'), TEXT) == (
+        "c.tsv:2 has a cell whose quotes do not match ('\t' expected after '\"'); a cell that starts with a quote ends "
+        "with one before the next tab, and quotes inside it are doubled"
+    )
+    assert refusal_of(write("d.csv", "text,label,text\na,A,b\n"), TEXT) == (
+        "d.csv:1 names the column 'text' twice; rename one of them"
+    )
+    assert refusal_of(write("e.csv", "text,label\n"), TEXT) == "e.csv has no rows; give a file with data"
