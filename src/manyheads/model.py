@@ -52,41 +52,49 @@ class MultiTaskModel(nn.Module):
 
     def forward(self, pack: Pack, reads: Reads) -> dict[str, dict[str, torch.Tensor]]:
         """Outputs of the heads in `reads`, each on its own sequences; what tasks share is computed once."""
-        outputs: dict[str, dict[str, torch.Tensor]] = {}
-        for name, states in self._states(pack, reads).items():
-            hidden_TD = self.mixes[name](states) if name in self.mixes else states[-1]
-            outputs[name] = self.heads[name](hidden_TD, pack.segments.part(*reads[name]))
-        return outputs
+        if self.branches or self.mixes:
+            return self.above(self.below(pack, self.fork), pack, reads, self.fork)
+        hidden_TD = self.encoder(pack)
+        segments = pack.segments
+        return {
+            name: self.heads[name](segments.cut(hidden_TD, *asked), segments.part(*asked))
+            for name, asked in reads.items()
+        }
 
     def branch_of(self, task: str) -> Branch | None:
         """The branch of a task; None for the shared encoder itself."""
         return self._branch_of.get(task)
 
-    def _states(self, pack: Pack, reads: Reads) -> dict[str, list[torch.Tensor]]:
-        """For each task the hidden states of its sequences: all of them for a mix, else the last."""
-        if not self.branches and not self.mixes:
-            hidden_TD = self.encoder(pack)
-            return {name: [pack.segments.cut(hidden_TD, *asked)] for name, asked in reads.items()}
-        keep = bool(self.mixes)
-        shared = self._walk(self.encoder, pack, 0, self.fork, None, keep) if self.fork else []
+    def below(self, pack: Pack, layer: int) -> list[torch.Tensor]:
+        """Shared hidden states `(T, D)` under a layer that is not above `fork`: every one for a mix, else the last alone.
+
+        None at all under layer 0 where embeddings are a task's own.
+        """
+        return self._walk(self.encoder, pack, [], 0, layer) if layer else []
+
+    def above(
+        self, states: Sequence[torch.Tensor], pack: Pack, reads: Reads, layer: int
+    ) -> dict[str, dict[str, torch.Tensor]]:
+        """Outputs of the heads from the states that `below` gave under a layer. What two tasks share is computed once."""
         tops: dict[tuple[str | None, Range], list[torch.Tensor]] = {}
-        found = {}
+        outputs = {}
         for name, asked in reads.items():
             branch = self._branch_of.get(name)
             key = (branch.name if branch else None, asked)
             if key not in tops:
                 encoder = branch.encoder if branch else self.encoder
-                below = [pack.segments.cut(state_TD, *asked) for state_TD in shared]
-                tops[key] = self._walk(encoder, pack.part(*asked), self.fork, encoder.depth, below, keep)
-            found[name] = tops[key]
-        return found
+                under = [pack.segments.cut(state_TD, *asked) for state_TD in states]
+                tops[key] = self._walk(encoder, pack.part(*asked), under, layer, encoder.depth)
+            hidden_TD = self.mixes[name](tops[key]) if name in self.mixes else tops[key][-1]
+            outputs[name] = self.heads[name](hidden_TD, pack.segments.part(*asked))
+        return outputs
 
-    @staticmethod
     def _walk(
-        encoder: Encoder, pack: Pack, start: int, stop: int, below: list[torch.Tensor] | None, keep: bool
+        self, encoder: Encoder, pack: Pack, states: list[torch.Tensor], start: int, stop: int
     ) -> list[torch.Tensor]:
-        """States of layers up to `stop`, from those below `start`, or from the embeddings when there are none."""
-        if not below and stop == encoder.depth and not keep:
+        """States of layers up to `stop`, from those under `start`, or from the embeddings when there are none."""
+        keep = bool(self.mixes)
+        if not states and stop == encoder.depth and not keep:
             return [cast("torch.Tensor", encoder(pack))]
-        states = below or [encoder.embed(pack)]
+        states = states or [encoder.embed(pack)]
         return climb(states, lambda hidden, first, last: encoder.layers(hidden, pack, first, last), start, stop, keep)

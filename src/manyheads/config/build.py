@@ -110,7 +110,7 @@ def plan_of(
     sampler = sampler_of(file, tokens, per_step, max(1, steps))
     budget = text_budget(training, max_length)
     batcher = Batcher(feeds, sampler, tokenizer, max_length=max_length, budget=budget,
-                      max_tokens=training.max_tokens_per_pack, one_task=balancer.mode != "losses")  # fmt: skip
+                      max_tokens=training.max_tokens_per_pack, one_task=balancer.mode == "gramian")  # fmt: skip
     making = Making(
         optimizer_of(parts, balancer, training), balancer, Normaliser(training.balancing.normalize), precision,
         training.clip, training.seed,

@@ -37,8 +37,8 @@ def build_phases(file: RunFile, parts: Sequence[Part], depth: int, steps_an_epoc
             round(training.warmup * steps), training.patience,
         )  # fmt: skip
         phases = ready_made(training.phases, whole, depth, steps_an_epoch) if training.phases else [whole]
-    if not any(phase.freeze.everything for phase in phases):
-        check_phases(phases, parts)
+    if any(phase.steps for phase in phases):  # `freeze: all` is no training at all: features as they are
+        check_phases(phases, parts, "training.phases" if training.phases else "training.freeze")
     return phases
 
 

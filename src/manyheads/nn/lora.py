@@ -42,7 +42,7 @@ class Lora:
     """Settings of one adapter; the defaults are those of the field."""
 
     rank: int = 8
-    alpha: int = 16
+    alpha: float = 16
     """The update is scaled by `alpha / rank`."""
     dropout: float = 0.1
     targets: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -86,6 +86,7 @@ class Trainer:
         """What the user should be told; whoever iterates takes them."""
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=making.precision.scaled)
         self._last_layer: list[nn.Parameter] = []
+        self._last_shared = 0
         self._shared: list[nn.Parameter] = []
         self._own: dict[str, list[nn.Parameter]] = {}
 
@@ -94,18 +95,25 @@ class Trainer:
 
         Raises DivergedError when a loss or gradient is not finite.
         """
-        enter(phase, self.model, self.parts)
-        self._survey()
-        rates = {part.name: phase.rates.of(part, self.model.encoder.depth) for part in self.parts}
+        self.prepare(phase)
         batches = prefetched(self.batcher, first, stop)
         try:
             for step, packs in enumerate(batches, start=first):
-                factor = phase.factor(step - start)
-                rated = {name: rate * factor for name, rate in rates.items()}
-                set_rates(self.making.optimizer, {**rated, BALANCING: self.making.balancer.parameters_rate})
-                yield self._step(step, packs, phase.name, phase.rates.base * factor)
+                yield self.step(phase, step, packs, start)
         finally:
             batches.close()  # type: ignore[attr-defined]
+
+    def prepare(self, phase: Phase) -> None:
+        """Freeze and thaw as the phase says; must come before its steps, and again after an evaluation."""
+        enter(phase, self.model, self.parts)
+        self._survey()
+
+    def step(self, phase: Phase, step: int, packs: list[Batch], start: int = 0) -> StepRecord:
+        """One step of a phase that began at step `start`, on the packs of the batcher."""
+        factor = phase.factor(step - start)
+        rates = {part.name: phase.rates.of(part, self.model.encoder.depth) * factor for part in self.parts}
+        set_rates(self.making.optimizer, {**rates, BALANCING: self.making.balancer.parameters_rate})
+        return self._step(step, packs, phase.name, phase.rates.base * factor)
 
     def _survey(self) -> None:
         """Which parameters are shared in this phase, and which are a task's own."""
@@ -115,6 +123,7 @@ class Trainer:
         layers = [(part.layer, found) for part, found in on if part.place == "layer" and not part.tasks and found]
         top = max((layer for layer, _ in layers), default=-1)
         self._last_layer = [p for layer, found in layers for p in found if layer == top]
+        self._last_shared = max(top, 0)
 
     def _step(self, step: int, packs: list[Batch], phase: str, rate: float) -> StepRecord:
         if self.max_tokens is not None and any(pack.pack.tokens > self.max_tokens for pack in packs):
@@ -175,10 +184,16 @@ class Trainer:
         """Each task's share of the step's mean loss."""
         with self.making.precision.region():
             outputs = self.model(pack.pack.to(self.device), pack.reads)
+        return self._means(pack, totals, outputs)
+
+    def _means(
+        self, pack: Batch, totals: Mapping[str, float], outputs: Mapping[str, Mapping[str, torch.Tensor]]
+    ) -> dict[str, torch.Tensor]:
+        """Losses of the outputs of one pack, in float32, by their share of the step."""
         losses = {}
-        for name, arrays in pack.targets.items():
-            output = {key: value.float() for key, value in outputs[name].items()}
-            loss = self.tasks[name].loss(output, {key: value.to(self.device) for key, value in arrays.items()})
+        for name, output in outputs.items():
+            arrays = {key: value.to(self.device) for key, value in pack.targets[name].items()}
+            loss = self.tasks[name].loss({key: value.float() for key, value in output.items()}, arrays)
             losses[name] = self.making.normaliser.scaled(name, loss) * (pack.amounts[name] / (totals[name] or 1.0))
         return losses
 
@@ -189,7 +204,12 @@ class Trainer:
         sums: dict[str, torch.Tensor],
         weights: Mapping[str, torch.Tensor],
     ) -> None:
-        losses = self._losses(pack, totals)
+        self._add(self._losses(pack, totals), sums, weights)
+
+    def _add(
+        self, losses: Mapping[str, torch.Tensor], sums: dict[str, torch.Tensor], weights: Mapping[str, torch.Tensor]
+    ) -> None:
+        """Note the losses, and go backward from their weighted sum."""
         total = torch.zeros((), device=self.device)
         for name, loss in losses.items():
             sums[name] += loss.detach()
@@ -200,23 +220,36 @@ class Trainer:
     def _observed(
         self, step: int, packs: Sequence[Batch], totals: Mapping[str, float], sums: dict[str, torch.Tensor]
     ) -> None:
-        """Task by task, with the norm of each one's gradient at the last shared layer."""
-        balancer, norms = self.making.balancer, {}
-        for name in list(sums):
-            before = [None if p.grad is None else p.grad.clone() for p in self._last_layer]
-            weights = balancer.weights(step, list(sums))
-            for pack in packs:
-                if name in pack.reads:
-                    self._backward(pack, totals, sums, weights)
-            grown = [
-                p.grad if old is None else p.grad - old
-                for p, old in zip(self._last_layer, before, strict=True) if p.grad is not None
-            ]  # fmt: skip
-            norm = torch.stack([g.norm() for g in grown]).norm() if grown else torch.zeros(())
-            weight = float(weights[name]) * self._scaler.get_scale()
-            norms[name] = norm / weight if weight else norm * 0
-        figures = dict(zip(norms, torch.stack(list(norms.values())).tolist(), strict=True))
-        balancer.observe_norms(step, figures, {name: float(value) for name, value in sums.items()})
+        """The weighted sum of losses, with the norm of each task's gradient at the last shared layer.
+
+        Up to that layer all tasks run together, forward and backward; that layer and what is above it runs task by task.
+        """
+        balancer, scale = self.making.balancer, self._scaler.get_scale()
+        weights = balancer.weights(step, list(sums))
+        grown: dict[str, list[torch.Tensor]] = {}
+        for pack in packs:
+            whole = pack.pack.to(self.device)
+            with self.making.precision.region():
+                states = self.model.below(whole, self._last_shared)
+            cut: list[list[torch.Tensor]] = []
+            for name, asked in pack.reads.items():
+                before = [None if p.grad is None else p.grad.clone() for p in self._last_layer]
+                leaves = [
+                    whole.segments.cut(state, *asked).detach().requires_grad_(state.requires_grad) for state in states
+                ]
+                cut.append(leaves)
+                part = replace(pack, pack=whole.part(*asked), reads={name: (0, asked[1] - asked[0])})
+                with self.making.precision.region():
+                    outputs = self.model.above(leaves, part.pack, part.reads, self._last_shared)
+                self._add(self._means(part, totals, outputs), sums, weights)
+                _grow(grown.setdefault(name, []), self._last_layer, before)
+            _backward_below(states, cut)
+        norms = {name: float(torch.stack([g.norm() for g in found]).norm()) / scale if found else 0.0
+                 for name, found in grown.items()}  # fmt: skip
+        unweighted = {
+            name: norm / float(weights[name]) if float(weights[name]) else 0.0 for name, norm in norms.items()
+        }
+        balancer.observe_norms(step, unweighted, {name: float(value) for name, value in sums.items()})
 
     def _combined(
         self, step: int, packs: Sequence[Batch], totals: Mapping[str, float], sums: dict[str, torch.Tensor]
@@ -278,6 +311,29 @@ class Trainer:
             raise DivergedError(
                 f"step {step}: the loss of {bad} is not finite; lower `training.learning_rate` (now {rate:.2g})"
             )
+
+
+def _grow(grown: list[torch.Tensor], parameters: Sequence[nn.Parameter], before: Sequence[torch.Tensor | None]) -> None:
+    """Add to `grown` what gradients have grown by since `before`."""
+    pairs = [(p.grad, old) for p, old in zip(parameters, before, strict=True) if p.grad is not None]
+    diffs = [new.clone() if old is None else new - old for new, old in pairs]
+    if not grown:
+        grown.extend(diffs)
+        return
+    for total, diff in zip(grown, diffs, strict=True):
+        total.add_(diff)
+
+
+def _backward_below(states: Sequence[torch.Tensor], cut: Sequence[Sequence[torch.Tensor]]) -> None:
+    """Carry the gradients of the tasks' parts, which lie in the order of the pack, on to the states they were cut from."""
+    reached = [i for i, state in enumerate(states) if state.requires_grad]
+    gradients = [torch.cat([_gradient(leaves[i]) for leaves in cut]) for i in reached]
+    if reached:
+        torch.autograd.backward([states[i] for i in reached], gradients)
+
+
+def _gradient(leaf: torch.Tensor) -> torch.Tensor:
+    return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
 
 
 def _totals(packs: Sequence[Batch]) -> dict[str, float]:

@@ -1,7 +1,8 @@
 """Phases of a run: how long, what is frozen, how fast each part learns; and ready-made plans of them.
 
 A frozen part runs in evaluation mode (no dropout) and its weights do not change by a bit. Freezing the bottom layers
-freezes the embeddings under them too, or their backward pass would not be spared.
+freezes the embeddings under them too, or their backward pass would not be spared. What adapters alone keep as it is
+(the base under LoRA) is not frozen in this sense: it keeps its dropout, as in peft.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from manyheads.errors import UsageError
+
+from manyheads.training.parts import places_of
 
 if TYPE_CHECKING:
     from manyheads.model import MultiTaskModel
@@ -98,44 +101,45 @@ def ready_made(plan: str, whole: Phase, depth: int, steps_an_epoch: float) -> li
     `thirds`: the bottom third is never trained, the top third always, the layers between are thawed one by one from the top.
     """
     if plan == "heads-then-all":
-        cuts: list[tuple[str, Freeze, float]] = [("heads", Freeze(encoder=True), 0.2), ("all", Freeze(), 0.8)]
+        cuts = [_Cut("heads", Freeze(encoder=True), 0.2), _Cut("all", Freeze(), 0.8)]
     elif plan == "gradual":
         first = min(0.3, 2 * steps_an_epoch / whole.steps)
         starts = [max(0, depth - 3 * i) for i in range(1, math.ceil(depth / 3) + 1)]
         share = (1 - first) / (len(starts) + 1)
-        cuts = [("heads", Freeze(encoder=True), first)]
-        cuts += [(f"layers {start} to {depth - 1}", _thawed_from(start), share) for start in starts]
-        cuts += [("all, small rate", Freeze(), share)]
+        cuts = [_Cut("heads", Freeze(encoder=True), first)]
+        cuts += [_Cut(_layers(start, depth), Freeze.below(start), share) for start in starts]
+        cuts += [_Cut("all, small rate", Freeze(), share, SMALL_RATE)]
     else:
-        bottom, top = depth // 3, depth - depth // 3
-        starts = list(range(top, bottom - 1, -1)) if depth > 1 else [0]
-        cuts = [(f"layers {start} to {depth - 1}", _thawed_from(start), 1 / len(starts)) for start in starts]
+        bottom, top = depth // 3, depth - max(1, depth // 3)
+        starts = list(range(top, bottom - 1, -1))
+        cuts = [_Cut(_layers(start, depth), Freeze.below(start), 1 / len(starts)) for start in starts]
     return _shared_out(whole, cuts)
 
 
-def check_phases(phases: Sequence[Phase], parts: Sequence[Part]) -> None:
-    """Raise UsageError for a phase that trains nothing, or a head that no phase trains."""
+def check_phases(phases: Sequence[Phase], parts: Sequence[Part], where: str = "training.phases") -> None:
+    """Raise UsageError for a phase that trains nothing, or a head that no phase trains. `where`: the key to blame."""
     for phase in phases:
-        if not phase.freeze.everything and all(phase.freeze.holds(part) for part in parts):
-            raise UsageError(f"training.phases: phase '{phase.name}' trains nothing; leave something out of its freeze")
+        if all(phase.freeze.holds(part) for part in parts):
+            raise UsageError(f"{where}: phase '{phase.name}' trains nothing; leave something out of its freeze")
     for part in parts:
         if part.place == "head" and all(phase.freeze.holds(part) for phase in phases):
             raise UsageError(
-                f"training.phases: no phase trains the head of '{part.tasks[0]}'; leave it out of one phase's freeze "
+                f"{where}: no phase trains the head of '{part.tasks[0]}'; leave it out of one phase's freeze "
                 f"(heads: {', '.join(p.tasks[0] for p in parts if p.place == 'head')})"
             )
 
 
 def enter(phase: Phase, model: MultiTaskModel, parts: Sequence[Part]) -> None:
     """Set gradients and modes: everything that is not frozen trains."""
-    model.train()
     for part in parts:
         frozen = phase.freeze.holds(part)
         for parameter in part.parameters:
             parameter.requires_grad_(not frozen)
             if frozen:
                 parameter.grad = None
-        if frozen:
+    model.train()
+    for part in places_of(model):  # not `parts`: under adapters these leave out what has nothing to train
+        if phase.freeze.holds(part):
             for module in part.modules:
                 module.eval()
 
@@ -144,37 +148,47 @@ def plan_lines(phases: Sequence[Phase], parts: Sequence[Part], depth: int) -> li
     """A table: phase, steps, trainable parameters, and the rate of every part that trains (equal neighbours together)."""
     rows = [("phase", "steps", "trained", "learning rates at their highest")]
     for phase in phases:
-        on = [part for part in parts if not phase.freeze.holds(part)]
-        rates = [(part.name, phase.rates.of(part, depth)) for part in on]
-        rows.append((phase.name, f"{phase.steps:,}", f"{sum(part.size for part in on):,}", _runs(rates)))
+        trained = sum(part.size for part in parts if not phase.freeze.holds(part))
+        rates = [(p.name, 0.0 if phase.freeze.holds(p) else phase.rates.of(p, depth)) for p in parts]
+        rows.append((phase.name, f"{phase.steps:,}", f"{trained:,}", _runs(rates)))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     return [f"{a:{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}  {d}".rstrip() for a, b, c, d in rows]
 
 
 def _runs(rates: Sequence[tuple[str, float]]) -> str:
+    """Neighbours of one rate together; what is frozen, at 0, is left out and parts its neighbours."""
     shown: list[tuple[str, str, float]] = []
     for name, rate in rates:
         if shown and shown[-1][2] == rate:
             shown[-1] = (shown[-1][0], name, rate)
         else:
             shown.append((name, name, rate))
-    return ", ".join(f"{first if first == last else f'{first} .. {last}'} {rate:.2g}" for first, last, rate in shown)
+    return ", ".join(
+        f"{first if first == last else f'{first} .. {last}'} {rate:.2g}" for first, last, rate in shown if rate
+    ) or "none"
 
 
-def _thawed_from(start: int) -> Freeze:
-    return Freeze.below(start)
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """One phase of a ready-made plan: its share of the steps, and the factor on its rates."""
+
+    name: str
+    freeze: Freeze
+    share: float
+    factor: float = 1.0
 
 
-def _shared_out(whole: Phase, cuts: Sequence[tuple[str, Freeze, float]]) -> list[Phase]:
-    """Phases whose steps add up exactly; the last one of a gradual plan runs at a smaller rate."""
-    ends = [round(whole.steps * sum(share for _, _, share in cuts[: i + 1])) for i in range(len(cuts))]
+def _layers(start: int, depth: int) -> str:
+    return f"layers {start} to {depth - 1}"
+
+
+def _shared_out(whole: Phase, cuts: Sequence[_Cut]) -> list[Phase]:
+    """Phases whose steps add up exactly. One that would have no step is left out."""
+    ends = [round(whole.steps * sum(cut.share for cut in cuts[: i + 1])) for i in range(len(cuts))]
     phases = []
-    for (name, freeze, _), start, end in zip(cuts, [0, *ends], ends, strict=False):
-        if end <= start:
-            continue
-        warmup = round(whole.warmup * (end - start) / whole.steps)
-        rates = whole.rates
-        if name.endswith("small rate"):
-            rates = replace(rates, base=rates.base * SMALL_RATE, head=rates.head * SMALL_RATE)
-        phases.append(replace(whole, name=name, steps=end - start, freeze=freeze, warmup=warmup, rates=rates))
+    for cut, start, end in zip(cuts, [0, *ends[:-1]], ends, strict=True):
+        if end > start:
+            warmup = round(whole.warmup * (end - start) / whole.steps)
+            rates = replace(whole.rates, base=whole.rates.base * cut.factor, head=whole.rates.head * cut.factor)
+            phases.append(replace(whole, name=cut.name, steps=end - start, freeze=cut.freeze, warmup=warmup, rates=rates))
     return phases

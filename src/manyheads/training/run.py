@@ -128,7 +128,7 @@ class Course:
             if not self.plan.validation:
                 continue
             waiting.better(self._evaluated())
-            if waiting.over and self.step < stop:
+            if waiting.over:
                 self.progress.say(
                     f"step {self.step}: phase '{phase.name}' ends, {waiting.since} evaluations without a better one"
                 )
@@ -146,9 +146,9 @@ class Course:
         best = self.overall.better(score)
         shown = "  ".join(f"{name} {value:.4f}" for name, value in headlines.items())
         self.progress.say(f"step {self.step}: validation  {shown}  combined {score:.4f}{'  (best)' if best else ''}")
-        self._stop_tasks(headlines)
-        if best:
+        if best:  # before any head is put back: what is kept is what was scored
             self.best = [parameter.detach().to("cpu", copy=True) for parameter in self._trained]
+        self._stop_tasks(headlines)
         plan.trainer.batcher.sampler.tell(headlines, self.step)
         return score
 
@@ -161,7 +161,7 @@ class Course:
             own = [p for part in self.plan.trainer.parts if part.tasks == (name,) for p in part.parameters]
             if waiting.better(headlines[name]):
                 self.best_heads[name] = [parameter.detach().to("cpu", copy=True) for parameter in own]
-            elif waiting.over and len(sampler.active(self.step)) > 1:
+            elif waiting.over and name in self.best_heads and len(sampler.active(self.step)) > 1:
                 sampler.stop_task(name, self.step)
                 _put_back(own, self.best_heads[name])
                 self.progress.say(
