@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from manyheads.config.section import Section
 from manyheads.config.strategies import (
@@ -24,7 +24,7 @@ from manyheads.config.strategies import (
 
 
 class HubData(Section):
-    """`{path: hf:NAME, config: ..., split: ..., columns: {theirs: ours}}` in place of a file path."""
+    """`{path: hf:NAME, config: ..., split: ..., columns: {ours: theirs}}` in place of a file path."""
 
     path: str
     config: str | None = None
@@ -68,6 +68,12 @@ class TaskSection(Section):
     """Evaluations without a better score after which the task trains no more; its head goes back to its best weights."""
     validation_fraction: float = Field(0.1, ge=0, lt=1)
     """Of the training data, when there is no validation file; 0 for none."""
+
+    @model_validator(mode="after")
+    def _stops_after_it_starts(self) -> TaskSection:
+        if self.stop_step is not None and self.stop_step <= self.start_step:
+            raise ValueError(f"stop_step is {self.stop_step} and start_step {self.start_step}; stop after the start")
+        return self
 
 
 Dropout = Annotated[float, Field(ge=0, lt=1)]
@@ -197,11 +203,19 @@ def _plain_names(tasks: Any) -> Any:
     return tasks
 
 
+def _some_weight(tasks: dict[str, Any]) -> dict[str, Any]:
+    if not any(section.weight for section in tasks.values()):
+        raise ValueError(f"the weights of all tasks are 0 ({', '.join(tasks)}); give one more than 0")
+    return tasks
+
+
 class Run(Section):
     """A whole run file."""
 
     encoder: Encoder = Encoder()
-    tasks: Annotated[dict[str, AnyTask], Field(min_length=1), BeforeValidator(_plain_names)]
+    tasks: Annotated[
+        dict[str, AnyTask], Field(min_length=1), BeforeValidator(_plain_names), AfterValidator(_some_weight)
+    ]
     sharing: Sharing = Sharing()
     lora: Lora | None = None
     training: Training = Training()

@@ -2,7 +2,8 @@
 
     entities.py  spans with labels (conlleval)      answers.py  extractive answers (SQuAD)
     labels.py    one or many labels (scikit-learn)  vectors.py  similarity and retrieval (scipy)
-    score.py     files of gold data and of any system's answers, through the four above
+
+Files of gold data and of any system's answers come to them through `scoring/`.
 
 Every metric is a fraction, not percent; a division by zero is 0.
 """

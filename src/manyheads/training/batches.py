@@ -101,7 +101,7 @@ class Batcher:
         """
         limit = min(filter(None, (max_tokens, self.max_tokens)), default=None)
         portions = [portion for feed in self.feeds if (portion := self._portion(feed, step)) is not None]
-        return [_laid(parts) for parts in divided(portions, limit, one_task=self.one_task)]
+        return [laid(parts) for parts in divided(portions, limit, one_task=self.one_task)]
 
     def _portion(self, feed: Feed, step: int) -> Portion | None:
         name = feed.task.name
@@ -145,7 +145,8 @@ def _cut(portion: Portion, limit: int | None) -> list[Portion]:
     return [Portion(portion.feed, portion.examples[a:b], portion.encodings[a:b]) for a, b in ranges]
 
 
-def _laid(portions: Sequence[Portion]) -> Batch:
+def laid(portions: Sequence[Portion]) -> Batch:
+    """One pack of portions, in their order."""
     sequences: list[Encoding] = []
     reads, targets, tokens, amounts = {}, {}, {}, {}
     for portion in portions:

@@ -1,0 +1,257 @@
+"""The documentation holds: every YAML example is a run file, every key has its row with its default, every choice its name."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import pytest
+import yaml
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from manyheads.balance import BALANCERS, build_balancer, options_of
+from manyheads.config import schema, strategies
+from manyheads.config.files import parse_run
+from manyheads.config.schema import Run
+from manyheads.data.sampler import METHODS
+from manyheads.tasks import TASK_TYPES
+from manyheads.training.phases import READY_MADE
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TASKS = """
+tasks:
+  entities: {type: token-classification, data: {train: a.conll}}
+  section: {type: text-classification, data: {train: a.csv}}
+  answers: {type: question-answering, data: {train: a.json}}
+  similarity: {type: sentence-embedding, data: {train: b.csv}}
+"""
+"""What a fragment without tasks is completed with: the tasks of the README."""
+
+OF_EVERY_TASK = set(schema.TaskSection.model_fields)
+SECTIONS: dict[str, list[type[BaseModel]]] = {
+    "The whole file": [Run],
+    "encoder": [schema.Encoder],
+    "tasks": [schema.TaskSection],
+    "tasks: data": [schema.Data, schema.HubData],
+    "token-classification": [schema.TokenClassificationSection],
+    "text-classification": [schema.TextClassificationSection],
+    "question-answering": [schema.QuestionAnsweringSection],
+    "sentence-embedding": [schema.SentenceEmbeddingSection],
+    "sharing": [strategies.Sharing],
+    "lora": [strategies.Lora],
+    "training": [schema.Training],
+    "training: freeze": [strategies.Freeze],
+    "training: phases": [strategies.PhaseSection],
+    "training: sampling": [strategies.Sampling],
+    "training: balancing": [strategies.Balancing],
+}
+"""Which settings each heading of docs/run-file.md documents."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table of keys."""
+
+    key: str
+    default: str
+    meaning: str
+
+
+def fenced(page: Path) -> list[tuple[int, str]]:
+    """Line and text of each YAML example."""
+    text = page.read_text(encoding="utf-8")
+    found = re.finditer(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [(text.count("\n", 0, match.start()) + 2, match.group(1)) for match in found]
+
+
+def under(heading: str) -> str:
+    """What docs/run-file.md says under a heading, up to the next one."""
+    text = (ROOT / "docs" / "run-file.md").read_text(encoding="utf-8")
+    parts = re.split(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))[heading]
+
+
+def tables(text: str, first: str) -> list[list[list[str]]]:
+    """Cells of the rows of each table whose first column is called `first`."""
+    found: list[list[list[str]]] = []
+    inside = False
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        if not cells:
+            inside = False
+        elif cells[0] == first:
+            inside = True
+            found.append([])
+        elif inside and set(cells[0]) != {"-"}:
+            found[-1].append(cells)
+    return found
+
+
+def rows_of(heading: str) -> dict[str, Row]:
+    """The rows of a heading's tables of keys, by key."""
+    cells = [row for table in tables(under(heading), "key") for row in table]
+    return {row[0].strip("`"): Row(row[0].strip("`"), row[1], row[2]) for row in cells}
+
+
+def fields_of(heading: str) -> dict[str, FieldInfo]:
+    """What the schema has for a heading; keys of every task stand once, with the tasks."""
+    fields = {key: field for section in SECTIONS[heading] for key, field in section.model_fields.items()}
+    if heading == "tasks":
+        return {"type": schema.TokenClassificationSection.model_fields["type"], **fields}
+    return {
+        key: field for key, field in fields.items() if not (heading in TASK_TYPES and key in {*OF_EVERY_TASK, "type"})
+    }
+
+
+def choices(annotation: Any) -> set[str]:
+    """Every word that a key may be given literally."""
+    if get_origin(annotation) is Literal:
+        return {str(value) for value in get_args(annotation)}
+    return {word for part in get_args(annotation) for word in choices(part)}
+
+
+EXAMPLES = [
+    pytest.param(text, id=f"{page.name}:{line}") for page in PAGES if page.exists() for line, text in fenced(page)
+]
+
+
+@pytest.mark.parametrize("text", EXAMPLES)
+def test_every_yaml_example_is_a_run_file_or_becomes_one_with_tasks(text: str) -> None:
+    whole = text if re.search(r"^tasks:", text, re.MULTILINE) else text + TASKS
+    run = parse_run(whole, "example.yaml")
+    named = {
+        *(task for members in run.sharing.groups.values() for task in members),
+        *run.training.sampling.shares,
+        *(key.partition(".")[0] for key in run.training.select),
+        *run.training.freeze.heads,
+        *(task for phase in phases_of(run) for task in phase.freeze.heads),
+    }
+    assert named <= set(run.tasks)
+    for key in run.training.select:
+        task, _, metric = key.partition(".")
+        assert metric in TASK_TYPES[run.tasks[task].type].metric_names
+    balancing = run.training.balancing
+    weights = {name: task.weight for name, task in run.tasks.items()}
+    build_balancer(balancing.method, weights, run.training.seed, balancing.options)
+
+
+def phases_of(run: Run) -> list[strategies.PhaseSection]:
+    """The phases of a list; none of a plan."""
+    return run.training.phases if isinstance(run.training.phases, list) else []
+
+
+def test_there_are_examples_of_every_section() -> None:
+    keys: set[str] = set()
+    for example in EXAMPLES:
+        values = yaml.safe_load(str(example.values[0]))
+        keys |= {*values, *(f"training.{key}" for key in values.get("training", {}))}
+    wanted = {
+        "sharing",
+        "lora",
+        *(f"training.{key}" for key in ("freeze", "phases", "sampling", "balancing", "select")),
+    }
+    assert wanted <= keys
+
+
+@pytest.mark.parametrize("heading", SECTIONS)
+def test_the_tables_have_a_row_for_every_key_and_for_nothing_else(heading: str) -> None:
+    assert set(rows_of(heading)) == set(fields_of(heading))
+
+
+def test_no_section_of_the_schema_is_without_a_heading() -> None:
+    known = {section for sections in SECTIONS.values() for section in sections}
+    modules = {schema, strategies}
+    defined = {
+        value
+        for module in modules
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, BaseModel)
+        and value.__module__ in {m.__name__ for m in modules}
+    }
+    assert defined == known
+
+
+@pytest.mark.parametrize("heading", SECTIONS)
+def test_the_defaults_in_the_tables_are_those_of_the_schema(heading: str) -> None:
+    fields = fields_of(heading)
+    for key, row in rows_of(heading).items():
+        field = fields[key]
+        if field.is_required():
+            assert row.default == "required", key
+        elif isinstance(field.default, str | int | float):  # bool is an int
+            assert re.fullmatch(r"`[^`]+`", row.default), f"{key}: write its default, {field.default!r}, as code"
+            assert yaml.safe_load(row.default.strip("`")) == field.default, key
+        else:
+            assert row.default not in {"", "required"}, f"{key}: say what happens without it"
+
+
+@pytest.mark.parametrize("heading", SECTIONS)
+def test_every_choice_of_a_key_is_named(heading: str) -> None:
+    text = under(heading)
+    for key, field in fields_of(heading).items():
+        unnamed = {word for word in choices(field.annotation) if f"`{word}`" not in text}
+        assert not unnamed, f"{key}: {unnamed}"
+
+
+def test_sampling_methods_and_plans_are_in_their_tables_and_on_the_page_of_strategies() -> None:
+    strategies_page = (ROOT / "docs" / "strategies.md").read_text(encoding="utf-8")
+    sampling = {row[0].strip("`") for row in tables(under("training: sampling"), "method")[0]}
+    assert sampling == set(METHODS)
+    assert {row[0].strip("`") for row in tables(under("training: phases"), "plan")[0]} == set(READY_MADE)
+    for name in METHODS:
+        assert f"| `{name}`" in strategies_page
+    for name in READY_MADE:
+        assert f"| `phases: {name}`" in strategies_page
+
+
+def test_balancing_methods_have_their_options_and_defaults_in_the_table_and_a_row_among_the_strategies() -> None:
+    shown = {row[0].strip("`"): row[1] for row in tables(under("training: balancing"), "method")[0]}
+    assert list(shown) == list(BALANCERS)
+    for method, cell in shown.items():
+        options = {name: float(value) for name, value in re.findall(r"`(\w+)` ([\d.]+)", cell)}
+        assert options == options_of(method), method
+    page = (ROOT / "docs" / "strategies.md").read_text(encoding="utf-8")
+    assert not [method for method in BALANCERS if f"| `{method}`" not in page]
+
+
+def test_the_metrics_of_select_are_those_of_the_task_types_and_the_main_one_stands_first_or_where_it_applies() -> None:
+    table = {row[0].strip("`"): re.findall(r"`(\w+)`", row[1]) for row in tables(under("training: select"), "type")[0]}
+    assert set(table) == set(TASK_TYPES)
+    for kind, metrics in table.items():
+        assert sorted(metrics) == sorted(TASK_TYPES[kind].metric_names)
+        assert metrics[0] == TASK_TYPES[kind].main_metric
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that a page's headings get when it is shown."""
+    prose = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.exists()], ids=lambda page: page.name)
+def test_every_link_to_a_file_or_heading_of_the_repository_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text(encoding="utf-8")):
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path) if path else page
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), target
+
+
+def test_every_source_that_the_strategies_cite_is_listed() -> None:
+    text = (ROOT / "docs" / "strategies.md").read_text(encoding="utf-8")
+    body, _, sources = text.partition("## Sources")
+    body = " ".join(body.partition("## What it did")[0].split())  # measurements have dates of their own
+    listed = set(re.findall(r"^- (?:van der )?(\w+).*? ((?:19|20)\d\d[ab]?), ", sources, re.MULTILINE))
+    cited = set(re.findall(r"([A-Z][\wé]+)(?: & [A-Z]\w+| et al\.)?(?:,| \()? ?((?:19|20)\d\d[ab]?)", body))
+    assert len(listed) == sources.count("\n- ")
+    assert cited == listed
+
+
+def test_the_page_of_strategies_has_one_place_for_measurements() -> None:
+    text = (ROOT / "docs" / "strategies.md").read_text(encoding="utf-8")
+    assert text.count("<!-- strategies:begin -->") == text.count("<!-- strategies:end -->") == 1
+    assert text.index("<!-- strategies:begin -->") < text.index("<!-- strategies:end -->")
