@@ -6,19 +6,30 @@ import json
 from pathlib import Path
 from typing import Any
 
-from manyheads.bundle import HEADS, METRICS, manifest_hash, read_manifest, verify
+from manyheads.bundle import (
+    ADAPTER_FILES,
+    ADAPTERS,
+    BRANCHES,
+    ENCODER,
+    HEADS,
+    METRICS,
+    manifest_hash,
+    read_manifest,
+    verify,
+)
 
 
 def model_description(folder: Path) -> dict[str, Any]:
-    """Tasks, labels, scores, sizes and hashes. Raises BundleError for a damaged folder."""
+    """Tasks, labels, sharing, scores, sizes and hashes. Raises BundleError for a damaged folder."""
     manifest = read_manifest(folder)
-    verify(folder, manifest)
+    sharing = verify(folder, manifest)
     files = manifest["files"]
     return {
         "folder": str(folder),
         "hash": manifest_hash(manifest),
         "encoder": manifest["encoder"],
         "tasks": manifest["tasks"],
+        "sharing": sharing.to_json(),
         "parameters": {name: _parameters(folder / name) for name in files if name.endswith(".safetensors")},
         "files": files,
         "bytes": sum(entry["bytes"] for entry in files.values()),
@@ -35,8 +46,8 @@ def description_lines(description: dict[str, Any]) -> list[str]:
     lines = [
         f"model     {description['folder']}",
         f"hash      {description['hash']}",
-        f"encoder   {encoder['name']}, {sum(parameters.values()) - heads:,} parameters, "
-        f"windows of {encoder['max_length']} tokens",
+        f"encoder   {encoder['name']}, {_encoder_size(description)}, windows of {encoder['max_length']} tokens",
+        *_sharing_lines(description),
         f"heads     {len(description['tasks'])}, {heads:,} parameters",
         f"size      {description['bytes'] / 1e6:.1f} MB",
         f"made by   {', '.join(f'{name} {version}' for name, version in description['versions'].items())}",
@@ -49,6 +60,33 @@ def description_lines(description: dict[str, Any]) -> list[str]:
         for split, metrics in description["metrics"].get(name, {}).items():
             lines.append(f"    {split}: " + "  ".join(f"{metric} {value:.4f}" for metric, value in metrics.items()))
     return [*lines, "", *(f"{entry['sha256']}  {name}" for name, entry in description["files"].items())]
+
+
+def _encoder_size(description: dict[str, Any]) -> str:
+    """Parameters of the encoder that all tasks share, or where they are."""
+    if description["sharing"]["base"]:
+        return "whose weights are not in this folder"
+    parameters = description["parameters"]
+    return f"{sum(size for name, size in parameters.items() if name.startswith(f'{ENCODER}/')):,} parameters"
+
+
+def _sharing_lines(description: dict[str, Any]) -> list[str]:
+    """What tasks own of the encoder; nothing when they share all of it."""
+    sharing, parameters = description["sharing"], description["parameters"]
+    branches, base = sharing["branches"], sharing["base"]
+    lines = [f"branch    {name}: {', '.join(b['tasks'])} from layer {b['start']} up" for name, b in branches.items()]
+    if BRANCHES in parameters:
+        lines.append(f"          {parameters[BRANCHES]:,} parameters of branches")
+    for name in sharing["adapters"]:
+        size = parameters[f"{ADAPTERS}/{name}/{ADAPTER_FILES[1]}"]
+        lines.append(f"adapter   {name}, {size:,} parameters, kept apart")
+    if base:
+        revision = f" at revision {base['revision']}" if base["revision"] else ""
+        lines.append(f"base      {base['name']}{revision}; wanted beside this folder:")
+        lines += [f"          {sha256}  {name}" for name, sha256 in base["files"].items()]
+    if sharing["layer_mix"]:
+        lines.append("mix       each head reads a learned mix of all layers")
+    return lines
 
 
 def _parameters(path: Path) -> int:

@@ -6,11 +6,12 @@ on the sequences of its own tasks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from torch import nn
 
+from manyheads.errors import UsageError
 from manyheads.nn.sharing import Branch, ScalarMix, climb
 from manyheads.text.pack import Pack
 
@@ -39,8 +40,10 @@ class MultiTaskModel(nn.Module):
         """Heads are built by their tasks, initialised from torch's generator in the order of `tasks`.
 
         With `layer_mix` each head reads a learned mix of all layers instead of the last one.
+        Raises UsageError for a name of a task or branch that torch does not take.
         """
         super().__init__()
+        _check_names([*tasks, *(branch.name for branch in branches)])
         self.encoder = encoder
         self.branches = tuple(branches)
         self.branch_encoders = nn.ModuleDict({branch.name: branch.encoder for branch in branches})
@@ -98,3 +101,13 @@ class MultiTaskModel(nn.Module):
             return [cast("torch.Tensor", encoder(pack))]
         states = states or [encoder.embed(pack)]
         return climb(states, lambda hidden, first, last: encoder.layers(hidden, pack, first, last), start, stop, keep)
+
+
+def _check_names(names: Iterable[str]) -> None:
+    """torch finds heads by attribute, so a head cannot be called `type` or `values`."""
+    own = nn.ModuleDict()
+    taken = [name for name in names if hasattr(own, name)]
+    if taken:
+        raise UsageError(
+            f"a task or group cannot be called '{taken[0]}', which means something to torch; choose another name"
+        )

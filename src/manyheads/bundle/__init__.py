@@ -16,6 +16,9 @@ one is whole; every file is checked against it before it is read.
 from manyheads.bundle.folder import Bundle, Contents, is_finished, load_bundle, save_bundle
 from manyheads.bundle.layers import Apart
 from manyheads.bundle.manifest import (
+    ADAPTER_FILES,
+    ADAPTERS,
+    BRANCHES,
     ENCODER,
     HEADS,
     MANIFEST,
@@ -31,6 +34,9 @@ from manyheads.bundle.manifest import (
 )
 
 __all__ = [
+    "ADAPTERS",
+    "ADAPTER_FILES",
+    "BRANCHES",
     "ENCODER",
     "HEADS",
     "MANIFEST",

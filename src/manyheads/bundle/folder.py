@@ -101,7 +101,9 @@ def save_bundle(folder: Path, model: MultiTaskModel, tokenizer: Tokenizer, conte
         "encoder": {"name": contents.encoder_name, "max_length": contents.max_length},
         "tasks": {name: describe(task) for name, task in contents.tasks.items()},
         "sharing": sharing_in(model, apart, folder).to_json(),
-        "files": {name: {"sha256": sha256_of(folder / name), "bytes": (folder / name).stat().st_size} for name in names},
+        "files": {
+            name: {"sha256": sha256_of(folder / name), "bytes": (folder / name).stat().st_size} for name in names
+        },
         "versions": versions(),
     }
     write_manifest(folder, manifest)

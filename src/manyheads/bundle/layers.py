@@ -50,6 +50,8 @@ def write_base(encoder: Encoder, folder: Path, apart: Apart | None) -> None:
     from manyheads.nn.encoder import save_encoder
 
     if apart is not None and apart.base is not None:
+        for stale in folder.glob("*.safetensors"):  # of a run that was broken off: they would be taken for the base
+            stale.unlink()
         encoder.config.save_pretrained(folder)
         return
     base = apart.weights if apart else {}
@@ -143,7 +145,9 @@ def _put_in(branch: Branch, own: Mapping[str, Any], encoder: Encoder, file: Path
     above = names_from_layer(encoder, branch.start)
     for parameter, value in own.items():
         if parameter not in above or known[parameter].shape != value.shape:
-            raise BundleError(f"{file} does not fit the encoder at {branch.name}/{parameter}; the model folder is damaged")
+            raise BundleError(
+                f"{file} does not fit the encoder at {branch.name}/{parameter}; the model folder is damaged"
+            )
         known[parameter].data.copy_(value)
 
 

@@ -152,6 +152,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             raise BundleError(f"{path} has no '{key}'; the model folder is damaged")
     for name in manifest["tasks"]:
         _check_name("tasks", name)
+    entries = [*manifest["tasks"].values(), *manifest["files"].values()]
+    if not all(isinstance(entry, dict) for entry in entries) or not isinstance(
+        manifest["encoder"].get("max_length"), int
+    ):
+        raise BundleError(f"{path} has entries that cannot be read; the model folder is damaged")
     return manifest
 
 
@@ -168,6 +173,9 @@ def verify(folder: Path, manifest: Mapping[str, Any]) -> Sharing:
     missing = sorted(_required(sharing) - set(manifest["files"]))
     if missing:
         raise BundleError(f"{folder / MANIFEST} does not list {missing[0]}; the model folder is damaged")
+    for name in manifest["files"]:
+        if name.startswith((BRANCHES, f"{ADAPTERS}/")) and name not in _required(sharing):
+            raise BundleError(f"{folder / MANIFEST} lists {name}, but says of no task that it owns it; it is damaged")
     for name, facts in manifest["files"].items():
         pure = PurePosixPath(name)
         if pure.is_absolute() or ".." in pure.parts or "\\" in name or len(pure.parts) > 3:

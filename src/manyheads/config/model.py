@@ -83,7 +83,9 @@ def adapters_of_run(file: RunFile, located: Located) -> Adapters | None:
     if lora is None or section is None:
         return None
     encoder = file.run.encoder
-    base = Base.of(encoder.name, encoder.revision, Path(located.path_or_id)) if section.save == "adapter-only" else None
+    folder = Path(located.path_or_id).resolve()
+    name = str(folder) if located.origin == "folder" else encoder.name
+    base = Base.of(name, encoder.revision, folder) if section.save == "adapter-only" else None
     return Adapters(lora, encoder.name, apart=section.save != "merged", base=base)
 
 
@@ -92,12 +94,29 @@ def _owned_layers(sharing: Sharing, encoder: Encoder, tasks: Mapping[str, Task[A
     from manyheads.nn.sharing import Branch, branched, groups_of, names_from_layer
 
     start = sharing.shared_layers
+    _check_groups(sharing, tasks)
     if start is None or start == encoder.depth:
         return []
     if start > encoder.depth:
         raise UsageError(f"sharing.shared_layers is {start}, but the encoder has {encoder.depth} layers; "
                          f"give 0 to {encoder.depth}")  # fmt: skip
+    groups = groups_of(((name, tuple(members)) for name, members in sharing.groups.items()), tasks)
+    owned = names_from_layer(encoder, start)
+    return [
+        Branch(name, members, start, branched(encoder, owned.__contains__))
+        for name, members in list(groups.items())[1:]
+    ]
+
+
+def _check_groups(sharing: Sharing, tasks: Mapping[str, Task[Any]]) -> None:
+    """Raise UsageError for a group of unknown tasks, or with a name that cannot be one."""
+    from manyheads.bundle import plain_name
+
     for group, members in sharing.groups.items():
+        if not plain_name(group):
+            raise UsageError(
+                f"sharing.groups: the name {group!r} must start with a letter and hold letters, digits, - and _ only"
+            )
         strange = [task for task in members if task not in tasks]
         if strange:
             raise UsageError(
@@ -105,12 +124,6 @@ def _owned_layers(sharing: Sharing, encoder: Encoder, tasks: Mapping[str, Task[A
             )
         if group in tasks and group not in members:
             raise UsageError(f"sharing.groups.{group} has the name of a task that is not in it; rename the group")
-    groups = groups_of(((name, tuple(members)) for name, members in sharing.groups.items()), tasks)
-    owned = names_from_layer(encoder, start)
-    return [
-        Branch(name, members, start, branched(encoder, owned.__contains__))
-        for name, members in list(groups.items())[1:]
-    ]
 
 
 def _adapted(lora: Lora, encoder: Encoder, tasks: list[str]) -> list[Branch]:

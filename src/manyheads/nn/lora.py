@@ -26,6 +26,16 @@ ADAPTER = "default"
 """peft's name of the adapter inside the modules."""
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
+PREFIX = "base_model.model."
+"""Before the names of weights in peft's files."""
+LOW = ".lora_A.weight"
+BIASES = ("none", "all", "lora_only")
+HARMLESS = frozenset({
+    "peft_type", "task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode", "r",
+    "lora_alpha", "lora_dropout", "bias", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern",
+    "init_lora_weights",
+})  # fmt: skip
+"""Settings of peft that we follow, or that do not matter once an adapter is trained."""
 QUERY_AND_VALUE: Mapping[str, tuple[str, ...]] = {
     "distilbert": ("q_lin", "v_lin"),
     "modernbert": ("Wqkv",),
@@ -42,7 +52,7 @@ class Lora:
     """Settings of one adapter; the defaults are those of the field."""
 
     rank: int = 8
-    alpha: float = 16
+    alpha: int = 16
     """The update is scaled by `alpha / rank`."""
     dropout: float = 0.1
     targets: tuple[str, ...] = ()
@@ -81,7 +91,7 @@ def merge(encoder: Encoder) -> dict[str, torch.Tensor]:
     for name, found in adapters_of(encoder).items():
         module: Any = found
         base = module.get_base_layer()
-        plain = nn.Linear(base.in_features, base.out_features, base.bias is not None, device=base.weight.device)
+        plain = nn.Linear(base.in_features, base.out_features, base.bias is not None, device="meta")
         with torch.no_grad():
             plain.weight = nn.Parameter(base.weight + module.get_delta_weight(ADAPTER).to(base.weight.dtype))
         if base.bias is not None:
@@ -90,6 +100,8 @@ def merge(encoder: Encoder) -> dict[str, torch.Tensor]:
         parent, _, last = name.rpartition(".")
         setattr(encoder.model.get_submodule(parent), last, plain)
         replaced[f"{name}.weight"] = base.weight.detach()
+    if replaced and hasattr(encoder.model, "peft_config"):
+        del encoder.model.peft_config  # else a second adapter would be taken for one beside the first
     return replaced
 
 
@@ -106,8 +118,8 @@ def take_adapter(encoder: Encoder, lora: Lora, base: str) -> Adapter:
     from peft import LoraConfig
     from peft.utils import get_peft_model_state_dict
 
-    found = get_peft_model_state_dict(encoder.model, adapter_name=ADAPTER)
-    weights = {f"base_model.model.{name}": value.detach().cpu().contiguous() for name, value in found.items()}
+    found = get_peft_model_state_dict(encoder.model, adapter_name=ADAPTER, save_embedding_layers=False)
+    weights = {PREFIX + name: value.detach().cpu().contiguous() for name, value in found.items()}
     config = LoraConfig(
         r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=sorted(adapters_of(encoder)),
         bias=lora.bias, base_model_name_or_path=base, inference_mode=True, task_type="FEATURE_EXTRACTION",
@@ -126,25 +138,50 @@ def write_adapter(adapter: Adapter, folder: Path) -> None:
 
 
 def read_adapter(encoder: Encoder, folder: Path) -> None:
-    """Put the adapter of a folder into an encoder and merge it. Raises BundleError when it does not fit."""
+    """Put the adapter of a folder into an encoder and merge it. Raises BundleError when it does not fit.
+
+    Which modules it is for is read from its weights: peft's settings may name them by their ends.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        modules = [str(name) for name in config["target_modules"]]
-        lora = Lora(int(config["r"]), int(config["lora_alpha"]), 0.0, tuple(modules), bias=config["bias"])
-        weights = {name.removeprefix("base_model.model."): value for name, value in load_file(folder / WEIGHTS).items()}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"{folder} is no adapter that can be read ({error}); copy the model folder again") from None
-    linear = _linears(encoder)
-    strange = [name for name in modules if name not in linear]
-    if strange:
-        raise BundleError(
-            f"{folder / CONFIG} adapts {strange[0]}, which the encoder does not have; it is of another base"
-        )
+        weights = {name.removeprefix(PREFIX): value for name, value in load_file(folder / WEIGHTS).items()}
+        lora = _settings(config, folder / CONFIG)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise BundleError(f"{folder} is no adapter that can be read ({error}); copy it again") from None
+    modules = sorted(name.removesuffix(LOW) for name in weights if name.endswith(LOW))
+    if not modules:
+        raise BundleError(f"{folder / WEIGHTS} adapts no linear module; copy it again")
+    linear = set(_linears(encoder))
+    for name in modules:
+        if name not in linear:
+            raise BundleError(
+                f"{folder / WEIGHTS} adapts {name}, which the encoder does not have; it is of another base"
+            )
+        if len(weights[name + LOW]) != lora.rank:  # before anything of this rank is made
+            raise BundleError(f"{folder / WEIGHTS} does not fit its configuration at {name}{LOW}; copy it again")
     _inject(encoder, modules, lora)
     _load(encoder, weights, folder / WEIGHTS)
     merge(encoder)
+
+
+def _settings(config: Mapping[str, Any], file: Path) -> Lora:
+    """Settings as peft wrote them. Raises BundleError for those that change what a low-rank adapter computes."""
+    from peft import LoraConfig
+
+    usual = LoraConfig().to_dict()  # type: ignore[no-untyped-call]
+    unusual = [key for key in config if key not in HARMLESS and config[key] and config[key] != usual.get(key)]
+    if config.get("init_lora_weights") not in (True, False, None, "gaussian"):
+        unusual.append("init_lora_weights")  # the others begin by changing the base weights
+    if config["peft_type"] != "LORA" or unusual:
+        what = f"{unusual[0]}: {config[unusual[0]]}" if unusual else f"peft_type: {config['peft_type']}"
+        raise BundleError(f"{file} has {what}, which is not supported; plain low-rank adapters of linear modules are")
+    rank, alpha, bias = config["r"], config["lora_alpha"], config["bias"]
+    if not isinstance(rank, int) or rank < 1 or alpha != int(alpha) or bias not in BIASES:
+        raise ValueError(f"r is {rank!r}, lora_alpha is {alpha!r}, bias is {bias!r}")
+    return Lora(rank, int(alpha), 0.0, bias=bias)
 
 
 def _inject(encoder: Encoder, modules: list[str], lora: Lora) -> None:
@@ -160,7 +197,7 @@ def _inject(encoder: Encoder, modules: list[str], lora: Lora) -> None:
 def _load(encoder: Encoder, weights: Mapping[str, torch.Tensor], file: Path) -> None:
     from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 
-    own = get_peft_model_state_dict(encoder.model, adapter_name=ADAPTER)
+    own = get_peft_model_state_dict(encoder.model, adapter_name=ADAPTER, save_embedding_layers=False)
     for name in sorted(own.keys() | weights.keys()):
         if name not in own or name not in weights or own[name].shape != weights[name].shape:
             raise BundleError(f"{file} does not fit its configuration at {name}; copy the model folder again")
