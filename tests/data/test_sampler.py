@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manyheads.data.sampler import METHODS, ConstantSampler, Sampler, build_sampler
+from manyheads.data.sampler import METHODS, Sampler, build_sampler
 from manyheads.data.shares import Annealed, Difficulty, Fixed, RoundRobin, Temperature, Uniform
 from manyheads.data.windows import Window
 from manyheads.errors import UsageError
@@ -114,7 +114,7 @@ def test_a_single_task_gets_every_token(method):
 
 @given(SIZES, st.integers(1, 10**6), st.integers(0, 10**9))
 def test_steady_shares_are_one_rounded_down_multiplication(sizes, tokens_per_step, step):
-    sampler = ConstantSampler(sizes, tokens_per_step)
+    sampler = build_sampler("temperature", sizes, tokens_per_step, steps=10)
     for task, share in sampler.draw(0).items():
         assert sampler.quota(task, step) == step * tokens_per_step * round(share * 10**6) // 10**6
 
@@ -131,11 +131,6 @@ def test_shares_follow_the_square_root_of_size_up_to_the_cap():
     assert drawn({"a": 900, "b": 100}, exponent=0) == {"a": 0.5, "b": 0.5}
     assert drawn({"a": 10**9, "b": 1}, cap=4) == {"a": 0.8, "b": 0.2}
     assert drawn({"a": 10**6, "b": 1}, exponent=1, cap=None) == {"a": 0.999999, "b": 0.000001}
-
-
-def test_the_former_name_is_temperature_sampling_with_a_cap_of_ten():
-    former = ConstantSampler(ABC, PER_STEP, alpha=0.7)
-    assert table(former, 50) == table(made("temperature", exponent=0.7), 50)
 
 
 def test_the_smallest_share_still_trains():

@@ -1,4 +1,4 @@
-"""Batches are pure functions of the step; together they show every example once an epoch."""
+"""Batches are pure functions of the step; together they show every example once an epoch, in packs of any size."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from manyheads.data.sampler import ConstantSampler
+from manyheads.data.sampler import build_sampler
 from manyheads.data.stream import Stream
 from manyheads.tasks import TASK_TYPES
 from manyheads.tasks.base import Facts
 from manyheads.text.tokenizer import Tokenizer
-from manyheads.training.batches import Batcher, Feed, prefetched
+from manyheads.training.batches import Batch, Batcher, Feed, prefetched
 from toys import SENTENCES
 
 
@@ -29,27 +29,43 @@ def feeds(tokenizer: Tokenizer) -> list[Feed]:
     return made
 
 
-@pytest.fixture
-def batcher(toy_encoder: Path) -> Batcher:
+def batcher_of(toy_encoder: Path, per_step: int, max_tokens: int | None = None, one_task: bool = False) -> Batcher:
     tokenizer = Tokenizer.load(toy_encoder)
     made = feeds(tokenizer)
-    sampler = ConstantSampler({feed.task.name: feed.stream.tokens_per_epoch for feed in made}, 40)
-    return Batcher(made, sampler, tokenizer, max_length=64, budget=64)
+    tokens = {feed.task.name: feed.stream.tokens_per_epoch for feed in made}
+    sampler = build_sampler("temperature", tokens, per_step, steps=100)
+    return Batcher(made, sampler, tokenizer, max_length=64, budget=64, max_tokens=max_tokens, one_task=one_task)
+
+
+@pytest.fixture
+def batcher(toy_encoder: Path) -> Batcher:
+    return batcher_of(toy_encoder, 40)
+
+
+def ids_of(batches: list[Batch]) -> list[list[int]]:
+    return [batch.pack.ids_T.tolist() for batch in batches]
+
+
+def sequences(batches: list[Batch], task: str) -> list[list[int]]:
+    """The texts of a task, in order."""
+    found = []
+    for batch in batches:
+        slices = list(batch.pack.segments.slices())
+        for i in range(*batch.reads.get(task, (0, 0))):
+            found.append(batch.pack.ids_T[slices[i]].tolist())
+    return found
 
 
 def test_a_batch_depends_on_its_step_alone(batcher: Batcher) -> None:
     forward = [batcher.batch(step) for step in range(6)]
     for step in reversed(range(6)):
         again, first = batcher.batch(step), forward[step]
-        assert again is not None
-        assert first is not None
-        assert again.pack.ids_T.tolist() == first.pack.ids_T.tolist()
-        assert again.reads == first.reads
+        assert ids_of(again) == ids_of(first)
+        assert [batch.reads for batch in again] == [batch.reads for batch in first]
 
 
 def test_tasks_read_their_own_stretch_of_the_pack(batcher: Batcher) -> None:
-    batch = batcher.batch(0)
-    assert batch is not None
+    [batch] = batcher.batch(0)
     ends = [batch.reads[name] for name in ("one", "two")]
     assert ends[0][1] == ends[1][0]
     assert ends[1][1] == len(batch.pack.segments)
@@ -67,11 +83,44 @@ def test_an_epoch_shows_every_example_once(batcher: Batcher) -> None:
     assert len(seen) >= len(SENTENCES) - 1
 
 
-def test_prefetching_changes_nothing_and_hands_errors_on(batcher: Batcher) -> None:
-    ahead = [batch.pack.ids_T.tolist() for batch in prefetched(batcher, 2, 7) if batch is not None]
-    assert ahead == [batch.pack.ids_T.tolist() for step in range(2, 7) if (batch := batcher.batch(step)) is not None]
+@pytest.mark.parametrize("one_task", [False, True])
+@pytest.mark.parametrize("limit", [None, 1, 15, 24, 40, 60, 1000])
+def test_packs_hold_what_the_step_holds_in_order_and_keep_to_their_limit(
+    toy_encoder: Path, limit: int | None, one_task: bool
+) -> None:
+    whole = batcher_of(toy_encoder, 120)
+    divided = batcher_of(toy_encoder, 120, limit, one_task)
+    for step in range(5):
+        [batch], packs = whole.batch(step), divided.batch(step)
+        for task in ("one", "two"):
+            assert sequences(packs, task) == sequences([batch], task)
+            assert sum(pack.amounts.get(task, 0) for pack in packs) == pytest.approx(batch.amounts[task])
+            assert sum(pack.tokens.get(task, 0) for pack in packs) == batch.tokens[task]
+            if limit and batch.tokens[task] <= limit:
+                assert sum(task in pack.reads for pack in packs) == 1, "what fits into one pack is not cut"
+        for pack in packs:
+            assert limit is None or pack.pack.tokens <= limit or len(pack.pack.segments) == 1
+            assert set(pack.reads) == set(pack.targets) == set(pack.tokens) == set(pack.amounts)
+            assert not one_task or len(pack.reads) == 1
+        assert limit is not None or len(packs) == (2 if one_task else 1)
 
-    def broken(step: int) -> None:
+
+def test_a_lower_limit_can_be_asked_for_one_step(toy_encoder: Path) -> None:
+    batcher = batcher_of(toy_encoder, 120, 60)
+    assert ids_of(batcher.batch(0, 30)) == ids_of(batcher_of(toy_encoder, 120, 30).batch(0))
+    assert ids_of(batcher.batch(0, 90)) == ids_of(batcher.batch(0)), "the batcher's own limit stays in force"
+
+
+def test_a_step_shorter_than_every_next_example_has_no_pack(toy_encoder: Path) -> None:
+    batcher = batcher_of(toy_encoder, 2)
+    assert [] in [batcher.batch(step) for step in range(10)]
+
+
+def test_prefetching_changes_nothing_and_hands_errors_on(batcher: Batcher) -> None:
+    ahead = [ids_of(batches) for batches in prefetched(batcher, 2, 7)]
+    assert ahead == [ids_of(batcher.batch(step)) for step in range(2, 7)]
+
+    def broken(step: int) -> list[Batch]:
         raise OSError("the disk has gone")
 
     batcher.batch = broken  # type: ignore[method-assign,assignment]

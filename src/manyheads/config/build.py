@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import torch
 
     from manyheads.balance import Balancer
+    from manyheads.tasks.base import Task
     from manyheads.text.pack import Source
     from manyheads.training.parts import Part
     from manyheads.training.run import Plan
@@ -94,10 +95,8 @@ def plan_of(
     tasks = {name: data.task for name, data in dataset.items()}
     validation = {name: data.table("validation") for name, data in dataset.items() if "validation" in data.splits}
     selection = Selection.of(training.select, tasks, validation)
-    balancer = build_balancer(
-        training.balancing.method, {name: task.weight for name, task in tasks.items()}, training.seed,
-        training.balancing.options,
-    )  # fmt: skip
+    _check_patience(file, validation)
+    balancer = balancer_of(training, tasks)
     precision = precision_of(training.precision, device)
     feeds = feeds_of(dataset, tokenizer, training, max_length)
     tokens = {feed.task.name: feed.stream.tokens_per_epoch for feed in feeds}
@@ -147,9 +146,22 @@ def feeds_of(dataset: Mapping[str, TaskData], tokenizer: Tokenizer, training: Tr
     ]
 
 
+def balancer_of(training: Training, tasks: Mapping[str, Task[Any]]) -> Balancer:
+    """How losses are weighed. Raises UsageError for an unknown method or option, or a missing extra."""
+    weights = {name: task.weight for name, task in tasks.items()}
+    try:
+        return build_balancer(training.balancing.method, weights, training.seed, training.balancing.options)
+    except UsageError as error:
+        raise UsageError(f"training.balancing: {error}") from None
+
+
 def sampler_of(file: RunFile, tokens: Mapping[str, int], per_step: int, steps: int) -> Sampler:
-    """Who trains how much in each step."""
+    """Who trains how much in each step. Raises UsageError."""
     sampling = file.run.training.sampling
+    for name, section in file.run.tasks.items():
+        if section.start_step >= steps:
+            raise UsageError(f"tasks.{name}.start_step is {section.start_step}, but training ends after {steps} steps; "
+                             "start it earlier")  # fmt: skip
     windows = {
         name: Window(section.start_step, section.stop_step, section.tokens_per_step)
         for name, section in file.run.tasks.items()
@@ -161,6 +173,21 @@ def sampler_of(file: RunFile, tokens: Mapping[str, int], per_step: int, steps: i
         )  # fmt: skip
     except UsageError as error:
         raise UsageError(f"training.sampling: {error}") from None
+
+
+def _check_patience(file: RunFile, validated: Mapping[str, Any]) -> None:
+    """Patience waits for scores: raise UsageError where there will be none."""
+    phases = file.run.training.phases if isinstance(file.run.training.phases, list) else []
+    waits: dict[str, Any] = {
+        "training": file.run.training,
+        **{f"training.phases.{i}": phase for i, phase in enumerate(phases)},
+    }
+    asked = [f"{key}.patience" for key, section in waits.items() if section.patience and not validated]
+    asked += [f"tasks.{name}.patience" for name, section in file.run.tasks.items()
+              if section.patience and name not in validated]  # fmt: skip
+    if asked:
+        raise UsageError(f"{asked[0]} waits for better scores, but there is no validation data; "
+                         "give some, or leave patience out")  # fmt: skip
 
 
 def optimizer_of(parts: Sequence[Part], balancer: Balancer, training: Training) -> torch.optim.Optimizer:
@@ -201,7 +228,7 @@ def portable_run(file: RunFile, folder: Path) -> str:
         section["data"] = {split: moved(path) for split, path in section["data"].items()}
     beside = file.resolve(file.run.encoder.name)
     if (beside / "config.json").exists():
-        values["encoder"]["name"] = os.path.relpath(beside, folder.resolve())
+        values.setdefault("encoder", {})["name"] = os.path.relpath(beside, folder.resolve())
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from manyheads.config.section import Section
 from manyheads.config.strategies import (
@@ -15,7 +15,7 @@ from manyheads.config.strategies import (
     FreezeOrName,
     LayerDecay,
     Lora,
-    PhaseSection,
+    Phases,
     Rate,
     Sampling,
     SamplingOrName,
@@ -69,11 +69,13 @@ class TaskSection(Section):
     validation_fraction: float = Field(0.1, ge=0, lt=1)
     """Of the training data, when there is no validation file; 0 for none."""
 
-    @model_validator(mode="after")
-    def _stops_after_it_starts(self) -> TaskSection:
-        if self.stop_step is not None and self.stop_step <= self.start_step:
-            raise ValueError(f"stop_step is {self.stop_step} and start_step {self.start_step}; stop after the start")
-        return self
+    @field_validator("stop_step")
+    @classmethod
+    def _after_the_start(cls, stop: int | None, info: ValidationInfo) -> int | None:
+        start = info.data.get("start_step", 0)
+        if stop is not None and stop <= start:
+            raise ValueError(f"must be after start_step, which is {start}")
+        return stop
 
 
 Dropout = Annotated[float, Field(ge=0, lt=1)]
@@ -164,9 +166,7 @@ class Training(Section):
     clip: float = Field(1.0, gt=0)
     """Largest global norm of the gradient."""
     freeze: FreezeOrName = Freeze()
-    phases: (
-        Literal["heads-then-all", "gradual", "thirds"] | Annotated[list[PhaseSection], Field(min_length=1)] | None
-    ) = None
+    phases: Phases | None = None
     sampling: SamplingOrName = Sampling()
     balancing: BalancingOrName = Balancing()
     precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"

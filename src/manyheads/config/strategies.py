@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from manyheads.config.section import Section
 
@@ -104,6 +104,18 @@ class PhaseSection(Section):
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("a phase needs either epochs or steps")
         return self
+
+
+def _by_name_or_in_full(value: Any) -> str:
+    return "in full" if isinstance(value, list) else "by name"
+
+
+Phases = Annotated[
+    Annotated[Literal["heads-then-all", "gradual", "thirds"], Tag("by name")]
+    | Annotated[list[PhaseSection], Field(min_length=1), Tag("in full")],
+    Discriminator(_by_name_or_in_full),  # so that a mistake in one phase is named, not the list refused as no name
+]
+"""A ready-made plan, or the phases one by one."""
 
 
 class Sampling(Section):

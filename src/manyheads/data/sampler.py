@@ -271,8 +271,3 @@ def _check_run(sampler: Sampler, windows: Mapping[str, Window], steps: int) -> N
     for step, end in zip(switches, [*switches[1:], steps], strict=True):
         if not sampler.active(step):
             raise UsageError(f"no task takes part in steps {step} to {end - 1}; let one start earlier or stop later")
-
-
-def ConstantSampler(tokens: Mapping[str, int], tokens_per_step: int, *, alpha: float = 0.5) -> Sampler:  # noqa: N802
-    """The former name of temperature sampling with a cap of 10."""
-    return Sampler(tuple(tokens), Temperature(tokens, alpha, 10.0), tokens_per_step=tokens_per_step)

@@ -87,6 +87,8 @@ class Trainer:
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=making.precision.scaled)
         self._last_layer: list[nn.Parameter] = []
         self._last_shared = 0
+        self._norms: dict[str, float] = {}
+        """Of each task's gradient of its unweighted loss at the last shared layer, in this step."""
         self._shared: list[nn.Parameter] = []
         self._own: dict[str, list[nn.Parameter]] = {}
 
@@ -130,11 +132,13 @@ class Trainer:
             packs = self.batcher.batch(step, self.max_tokens)
         if not packs:
             return StepRecord(step, phase, {}, {}, {}, rate, 0.0, 0)
-        try:
-            sums = self._gradients(step, packs)
-        except torch.OutOfMemoryError:
+        sums = self._tried(step, packs)
+        if sums is None:
             packs = self._smaller(step, packs)
-            sums = self._second_try(step, packs)
+            sums = self._tried(step, packs)
+        if sums is None:
+            raise TrainingError(f"step {step}: packs of {self.max_tokens:,} tokens do not fit into memory either; "
+                                "lower training.max_tokens_per_pack further")  # fmt: skip
         balancer, optimizer = self.making.balancer, self.making.optimizer
         self._scaler.unscale_(optimizer)
         own = {id(parameter) for parameter in balancer.parameters()}
@@ -152,12 +156,23 @@ class Trainer:
         self._scaler.step(optimizer)
         self._scaler.update()
         optimizer.zero_grad(set_to_none=True)
-        self.making.normaliser.observe(figures)
-        balancer.observe(step, figures)
-        if balancer.needs_losses_after:
-            balancer.observe_after(step, figures, self._losses_again(step, packs))
+        figures = self._told(step, packs, figures)
         tokens = {name: sum(pack.tokens.get(name, 0) for pack in packs) for name in figures}
         return StepRecord(step, phase, figures, balancer.shown(), tokens, rate, norm_value, len(packs))
+
+    def _told(self, step: int, packs: Sequence[Batch], figures: Mapping[str, float]) -> dict[str, float]:
+        """Tell the balancer of a step that is done. The losses, in the units of the steps to come."""
+        balancer = self.making.balancer
+        after = self._losses_again(step, packs) if balancer.needs_losses_after else {}
+        factors = self.making.normaliser.observe(figures)
+        told = {name: value * factors[name] for name, value in figures.items()}
+        if balancer.mode == "last-layer":
+            norms = {name: norm * factors[name] for name, norm in self._norms.items()}
+            balancer.observe_norms(step, norms, told)
+        balancer.observe(step, told)
+        if balancer.needs_losses_after:
+            balancer.observe_after(step, told, {name: value * factors[name] for name, value in after.items()})
+        return told
 
     def _gradients(self, step: int, packs: Sequence[Batch]) -> dict[str, torch.Tensor]:
         """Leave the step's gradient in `.grad`; the mean loss of each task, still on the device."""
@@ -246,10 +261,9 @@ class Trainer:
             _backward_below(states, cut)
         norms = {name: float(torch.stack([g.norm() for g in found]).norm()) / scale if found else 0.0
                  for name, found in grown.items()}  # fmt: skip
-        unweighted = {
+        self._norms = {
             name: norm / float(weights[name]) if float(weights[name]) else 0.0 for name, norm in norms.items()
         }
-        balancer.observe_norms(step, unweighted, {name: float(value) for name, value in sums.items()})
 
     def _combined(
         self, step: int, packs: Sequence[Batch], totals: Mapping[str, float], sums: dict[str, torch.Tensor]
@@ -283,8 +297,19 @@ class Trainer:
                 sums[name] = sums.get(name, 0.0) + float(loss)
         return sums
 
+    def _tried(self, step: int, packs: Sequence[Batch]) -> dict[str, torch.Tensor] | None:
+        """The gradient of a step; None when memory runs out.
+
+        Not an `except` around the second try: while it is handled, an error holds all that the first one computed.
+        """
+        try:
+            return self._gradients(step, packs)
+        except torch.OutOfMemoryError:
+            return None
+
     def _smaller(self, step: int, packs: Sequence[Batch]) -> list[Batch]:
         """The packs of a step again, at most half as large. Raises TrainingError when they cannot be."""
+        self.making.optimizer.zero_grad(set_to_none=True)
         torch.cuda.empty_cache()
         largest = max(pack.pack.tokens for pack in packs)
         self.max_tokens = largest // 2
@@ -296,21 +321,12 @@ class Trainer:
                           f"packs have at most {self.max_tokens:,}. Set training.max_tokens_per_pack to that")  # fmt: skip
         return smaller
 
-    def _second_try(self, step: int, packs: Sequence[Batch]) -> dict[str, torch.Tensor]:
-        try:
-            return self._gradients(step, packs)
-        except torch.OutOfMemoryError:
-            raise TrainingError(f"step {step}: packs of {self.max_tokens:,} tokens do not fit into memory either; "
-                                "lower training.max_tokens_per_pack further") from None  # fmt: skip
-
     def _check(self, step: int, figures: Mapping[str, float], norm: float, rate: float) -> None:
-        bad = next((name for name, value in figures.items() if not _finite(value)), None)
+        bad = next((f"the loss of {name}" for name, value in figures.items() if not _finite(value)), None)
         if bad is None and not _finite(norm) and not self.making.precision.scaled:
             bad = "the gradient"
         if bad is not None:
-            raise DivergedError(
-                f"step {step}: the loss of {bad} is not finite; lower `training.learning_rate` (now {rate:.2g})"
-            )
+            raise DivergedError(f"step {step}: {bad} is not finite; lower `training.learning_rate` (now {rate:.2g})")
 
 
 def _grow(grown: list[torch.Tensor], parameters: Sequence[nn.Parameter], before: Sequence[torch.Tensor | None]) -> None:

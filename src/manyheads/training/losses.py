@@ -28,9 +28,15 @@ class Normaliser:
             return loss.mean * loss.uninformed
         return loss.mean / self.first.get(name, 1.0)
 
-    def observe(self, losses: Mapping[str, float]) -> None:
-        """The scaled losses of a step; the first finite one above 0 of each task is kept."""
+    def observe(self, losses: Mapping[str, float]) -> dict[str, float]:
+        """The scaled losses of a step; the first finite one above 0 of each task is kept.
+
+        Answers the factors that bring them into the units of the steps to come: 1, or the first loss over itself.
+        """
+        factors = dict.fromkeys(losses, 1.0)
         if self.method == "initial-loss":
             for name, value in losses.items():
                 if name not in self.first and 0.0 < value < float("inf"):
                     self.first[name] = value
+                    factors[name] = 1.0 / value
+        return factors

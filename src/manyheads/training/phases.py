@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from manyheads.errors import UsageError
-
 from manyheads.training.parts import places_of
 
 if TYPE_CHECKING:
@@ -132,11 +131,8 @@ def check_phases(phases: Sequence[Phase], parts: Sequence[Part], where: str = "t
 def enter(phase: Phase, model: MultiTaskModel, parts: Sequence[Part]) -> None:
     """Set gradients and modes: everything that is not frozen trains."""
     for part in parts:
-        frozen = phase.freeze.holds(part)
         for parameter in part.parameters:
-            parameter.requires_grad_(not frozen)
-            if frozen:
-                parameter.grad = None
+            parameter.requires_grad_(not phase.freeze.holds(part))
     model.train()
     for part in places_of(model):  # not `parts`: under adapters these leave out what has nothing to train
         if phase.freeze.holds(part):
@@ -163,9 +159,12 @@ def _runs(rates: Sequence[tuple[str, float]]) -> str:
             shown[-1] = (shown[-1][0], name, rate)
         else:
             shown.append((name, name, rate))
-    return ", ".join(
-        f"{first if first == last else f'{first} .. {last}'} {rate:.2g}" for first, last, rate in shown if rate
-    ) or "none"
+    return (
+        ", ".join(
+            f"{first if first == last else f'{first} .. {last}'} {rate:.2g}" for first, last, rate in shown if rate
+        )
+        or "none"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,5 +189,7 @@ def _shared_out(whole: Phase, cuts: Sequence[_Cut]) -> list[Phase]:
         if end > start:
             warmup = round(whole.warmup * (end - start) / whole.steps)
             rates = replace(whole.rates, base=whole.rates.base * cut.factor, head=whole.rates.head * cut.factor)
-            phases.append(replace(whole, name=cut.name, steps=end - start, freeze=cut.freeze, warmup=warmup, rates=rates))
+            phases.append(
+                replace(whole, name=cut.name, steps=end - start, freeze=cut.freeze, warmup=warmup, rates=rates)
+            )
     return phases

@@ -140,6 +140,7 @@ class Course:
         """Evaluate on validation data; the combined score."""
         plan = self.plan
         tasks, metrics = calibrate(predictor_of(plan), plan.validation)
+        plan.selection.check(metrics)
         score = plan.selection.score(tasks, metrics)
         headlines = {name: tasks[name].headline(values) for name, values in metrics.items()}
         self.log.scores(self.step, metrics, headlines, score)

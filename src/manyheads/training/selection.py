@@ -32,7 +32,7 @@ class Selection:
                 raise UsageError(f"training.select: {key}: there is no task '{name}'; the tasks are {', '.join(tasks)}")
             known = tasks[name].metric_names
             if metric not in known:
-                near = get_close_matches(metric, known, 1)
+                near = get_close_matches(metric, known, 1, 0.5)
                 raise UsageError(f"training.select: {key}: {tasks[name].kind} has no metric '{metric}'"
                                  f"{f'; did you mean {near[0]}?' if near else ''} (known: {', '.join(known)})")  # fmt: skip
             if name not in validated:
@@ -42,20 +42,24 @@ class Selection:
             weights[name, metric] = weight
         return Selection(weights)
 
-    def score(self, tasks: Mapping[str, Task[Any]], metrics: Mapping[str, Metrics]) -> float:
-        """The combined score. Raises UsageError for a chosen metric that the validation data does not give."""
-        if not self.weights:
-            return combined(tasks, metrics)
-        total = 0.0
-        for (name, metric), weight in self.weights.items():
-            if name not in metrics:
-                continue
-            if metric not in metrics[name]:
+    def check(self, metrics: Mapping[str, Metrics]) -> None:
+        """Raise UsageError for a chosen metric that the (validation) data does not give."""
+        for name, metric in self.weights:
+            if name in metrics and metric not in metrics[name]:
                 raise UsageError(f"training.select: {name}.{metric} is not measured on this data; it gives "
                                  f"{', '.join(metrics[name])}")  # fmt: skip
-            total += weight * metrics[name][metric]
-        present = sum(weight for (name, _), weight in self.weights.items() if name in metrics)
-        return total / present if present else 0.0
+
+    def score(self, tasks: Mapping[str, Task[Any]], metrics: Mapping[str, Metrics]) -> float:
+        """The combined score, over those of the chosen metrics that are measured; 0 for none.
+
+        Test data may give fewer of them than validation data (no unanswerable questions): a run is not lost for that.
+        """
+        if not self.weights:
+            return combined(tasks, metrics)
+        measured = {(name, metric): weight for (name, metric), weight in self.weights.items()
+                    if metric in metrics.get(name, {})}  # fmt: skip
+        total = sum(weight * metrics[name][metric] for (name, metric), weight in measured.items())
+        return total / sum(measured.values()) if measured else 0.0
 
 
 @dataclass(slots=True)

@@ -155,7 +155,9 @@ class FrozenStore:
         segment = index.with_suffix(".bin")
         try:
             facts = json.loads(index.read_text(encoding="utf-8"))
-            places = {bytes.fromhex(key): (int(offset), int(length)) for key, (offset, length) in facts["sequences"].items()}
+            places = {
+                bytes.fromhex(key): (int(offset), int(length)) for key, (offset, length) in facts["sequences"].items()
+            }
             if facts["width"] != self.width or segment.stat().st_size < facts["bytes"]:
                 return
             if any(o < 0 or n < 1 or o + n * self.width * BYTES > facts["bytes"] for o, n in places.values()):

@@ -1,0 +1,109 @@
+"""Mixed precision: products in bf16, losses and weights in float32."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from manyheads.errors import UsageError
+from manyheads.training.loop import Trainer
+from manyheads.training.precision import Precision, precision_of
+from manyheads.training.run import Plan
+from plans import by_hand, plan, stepped, still, weights
+
+CPU = torch.device("cpu")
+
+
+def test_the_default_on_a_cpu_is_float32() -> None:
+    precision = precision_of("auto", CPU)
+    assert precision.dtype is None
+    assert str(precision) == "float32"
+    assert not precision.scaled
+    with precision.region():
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+
+
+def test_bf16_computes_products_in_bf16_and_needs_no_scale() -> None:
+    precision = precision_of("bf16", CPU)
+    assert str(precision) == "bf16"
+    assert not precision.scaled
+    with precision.region():
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+
+
+def test_fp16_on_a_cpu_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"training.precision is fp16, which needs a CUDA device; use float32 or bf16"):
+        precision_of("fp16", CPU)
+
+
+def test_a_run_in_bf16_learns_and_its_losses_and_weights_are_float32(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = plan(project, "training.precision=bf16", "training.steps=30", "training.learning_rate=3e-3")
+    products, read = set[torch.dtype](), set[torch.dtype]()
+    layer = made.model.encoder.layer_modules()[0]
+    dense: Any = next(module for module in layer.modules() if isinstance(module, torch.nn.Linear))
+    dense.register_forward_hook(lambda module, args, out: products.add(out.dtype))
+    for task in made.tasks.values():
+        plain = type(task).loss
+
+        def noted(self: Any, output: Any, targets: Any, plain: Any = plain) -> Any:
+            loss = plain(self, output, targets)
+            read.update([loss.mean.dtype, *(value.dtype for value in output.values())])
+            return loss
+
+        monkeypatch.setattr(type(task), "loss", noted)
+    records = list(made.trainer.run(made.phases[0], 0, 30))
+    assert products == {torch.bfloat16}
+    assert read == {torch.float32}
+    assert {p.dtype for p in made.model.parameters()} == {torch.float32}
+    first, last = (sum(sum(r.losses.values()) for r in part) for part in (records[:5], records[-5:]))
+    assert last < 0.8 * first
+
+
+def scaled(made: Plan) -> Plan:
+    """The plan with a trainer in fp16 with a loss scale: on a CPU no setting gives it, but it runs there as on a GPU."""
+    old = made.trainer
+    making = replace(old.making, precision=Precision(CPU, torch.float16))
+    return replace(made, trainer=Trainer(old.model, old.tasks, old.batcher, old.parts, making))
+
+
+@pytest.mark.parametrize("method", ["static", "uncertainty", "gradnorm", "pcgrad", "famo"])
+def test_gradients_of_scaled_losses_are_scaled_back_whatever_the_balancing(
+    project: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    options = (f"training.balancing={method}", "training.max_tokens_per_pack=60", "tasks.section.weight=2")
+    plain, plain_record = stepped(still(project, *options))
+    made = scaled(still(project, *options))
+    norms: list[dict[str, float]] = []
+    monkeypatch.setattr(made.trainer.making.balancer, "observe_norms", lambda step, found, losses: norms.append(found))
+    found, record = stepped(made)
+    assert set(found) == set(plain)
+    one, two = (torch.cat([grads[name].flatten() for name in plain]) for grads in (plain, found))
+    assert float((one - two).norm() / one.norm()) < 0.02
+    assert record.gradient_norm == pytest.approx(plain_record.gradient_norm, rel=0.02)
+    assert record.weights == pytest.approx(plain_record.weights, rel=0.02)
+    if method == "gradnorm":
+        gradients, _ = by_hand(still(project, *options))
+        place = "encoder.model.encoder.layer.1."
+        expected = {task: float(torch.cat([g.flatten() for key, g in grads.items() if key.startswith(place)]).norm())
+                    for task, grads in gradients.items()}  # fmt: skip
+        assert norms == [pytest.approx(expected, rel=0.02)]
+
+
+def test_a_scale_that_is_too_large_skips_the_step_and_is_lowered(project: Path) -> None:
+    made = scaled(plan(project))
+    section = next(p for p in made.model.heads["section"].parameters() if p.ndim == 1)
+    hook = section.register_hook(lambda gradient: gradient * float("inf"))
+    before = weights(made.model)
+    stepped(made)
+    after = weights(made.model)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    hook.remove()
+    stepped(made, 1)
+    after = weights(made.model)
+    assert not any(torch.equal(before[name], after[name]) for name in before)
