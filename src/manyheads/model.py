@@ -7,6 +7,7 @@ on the sequences of its own tasks.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 
 from torch import nn
@@ -79,18 +80,36 @@ class MultiTaskModel(nn.Module):
         self, states: Sequence[torch.Tensor], pack: Pack, reads: Reads, layer: int
     ) -> dict[str, dict[str, torch.Tensor]]:
         """Outputs of the heads from the states that `below` gave under a layer. What two tasks share is computed once."""
-        tops: dict[tuple[str | None, Range], list[torch.Tensor]] = {}
         outputs = {}
-        for name, asked in reads.items():
+        for (owner, (first, stop)), names in self._runs(reads).items():
+            branch = self._branch_of.get(owner)
+            under = [pack.segments.cut(state_TD, first, stop) for state_TD in states]
+            part = pack.part(first, stop)
+            tops = self._walk(branch.encoder if branch else self.encoder, part, under, layer, self.encoder.depth)
+            for name in names:
+                asked = (reads[name][0] - first, reads[name][1] - first)
+                mine = [part.segments.cut(top_TD, *asked) for top_TD in tops]
+                hidden_TD = self.mixes[name](mine) if name in self.mixes else mine[-1]
+                outputs[name] = self.heads[name](hidden_TD, part.segments.part(*asked))
+        return {name: outputs[name] for name in reads}
+
+    def _runs(self, reads: Reads) -> dict[tuple[str, Range], list[str]]:
+        """What is run above the shared layers: for an encoder and a range, its tasks. Ranges that adjoin run together.
+
+        An encoder goes by the name of one of its tasks.
+        """
+        owned: dict[str, list[str]] = {}
+        for name in reads:
             branch = self._branch_of.get(name)
-            key = (branch.name if branch else None, asked)
-            if key not in tops:
-                encoder = branch.encoder if branch else self.encoder
-                under = [pack.segments.cut(state_TD, *asked) for state_TD in states]
-                tops[key] = self._walk(encoder, pack.part(*asked), under, layer, encoder.depth)
-            hidden_TD = self.mixes[name](tops[key]) if name in self.mixes else tops[key][-1]
-            outputs[name] = self.heads[name](hidden_TD, pack.segments.part(*asked))
-        return outputs
+            owned.setdefault(branch.tasks[0] if branch else "", []).append(name)
+        runs: dict[tuple[str, Range], list[str]] = {}
+        for owner, names in owned.items():
+            ranges = sorted({reads[name] for name in names})
+            adjoin = all(one[1] == two[0] for one, two in pairwise(ranges))
+            whole = (ranges[0][0], ranges[-1][1])
+            for name in names:
+                runs.setdefault((owner, whole if adjoin else reads[name]), []).append(name)
+        return runs
 
     def _walk(
         self, encoder: Encoder, pack: Pack, states: list[torch.Tensor], start: int, stop: int

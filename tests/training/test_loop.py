@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from manyheads.balance.base import GramianBalancer
+from manyheads.balance.base import Balancer, GramianBalancer
 from manyheads.errors import DivergedError, TrainingError
-from manyheads.training.loop import BALANCING, step_seed
+from manyheads.training.gradients import step_seed
+from manyheads.training.loop import BALANCING, Trainer
 from manyheads.training.run import Plan
 from plans import assert_equal, by_hand, plan, stepped, still, summed, weights
 
@@ -99,13 +100,20 @@ def test_losses_of_several_labels_a_text_split_alike(project: Path) -> None:
 # Gradients combined
 
 
+def with_balancer(made: Plan, balancer: Balancer) -> Plan:
+    """The plan with a trainer that balances otherwise."""
+    old = made.trainer
+    making = replace(old.making, balancer=balancer)
+    return replace(made, trainer=Trainer(old.model, old.tasks, old.batcher, old.parts, making))
+
+
 @pytest.mark.parametrize("model", [(), (BRANCHED,)], ids=["shared", "branched"])
 @pytest.mark.parametrize("packs", [(), (SMALL,)], ids=["one pack", "small packs"])
 def test_task_by_task_with_static_weights_is_the_joint_gradient(
     project: Path, model: tuple[str, ...], packs: tuple[str, ...]
 ) -> None:
     made = still(project, *WEIGHTED, *model, *packs, "training.balancing=pcgrad")
-    made.trainer.making = replace(made.trainer.making, balancer=Sum(FACTORS))
+    made = with_balancer(made, Sum(FACTORS))
     found, record = stepped(made)
     assert record.weights == pytest.approx(FACTORS)
     joint, _ = stepped(still(project, *WEIGHTED, *model))

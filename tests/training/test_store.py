@@ -139,8 +139,8 @@ def test_the_key_names_the_layers_below_and_nothing_above(toy_encoder: Path) -> 
 
 def test_folders_that_no_run_used_for_a_month_go(toy_encoder: Path, tmp_path: Path) -> None:
     encoder = load_encoder(str(toy_encoder))
-    open_store(tmp_path, encoder, 1, 1 << 20).close()
+    open_store(tmp_path, encoder, 1, "float32", 1 << 20).close()
     (old,) = (tmp_path / "frozen").iterdir()
     os.utime(old, (0, time.time() - KEPT_S - 60))
-    open_store(tmp_path, encoder, 2, 1 << 20).close()
+    open_store(tmp_path, encoder, 2, "float32", 1 << 20).close()
     assert not old.exists()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from manyheads.config.files import RunFile
 from manyheads.config.model import adapters_of_run, build_model, locate
 from manyheads.config.phases import build_phases
 from manyheads.config.schema import Training
+from manyheads.data.cache import cache_folder
 from manyheads.data.sampler import Sampler, build_sampler
 from manyheads.data.stream import Stream
 from manyheads.data.validate import WindowLengths, measure
@@ -28,9 +29,12 @@ if TYPE_CHECKING:
     import torch
 
     from manyheads.balance import Balancer
+    from manyheads.model import MultiTaskModel
     from manyheads.tasks.base import Task
     from manyheads.text.pack import Source
+    from manyheads.training.frozen import Frozen
     from manyheads.training.parts import Part
+    from manyheads.training.precision import Precision
     from manyheads.training.run import Plan
 
 STEPS_AN_EPOCH = 300
@@ -110,11 +114,11 @@ def plan_of(
     budget = text_budget(training, max_length)
     batcher = Batcher(feeds, sampler, tokenizer, max_length=max_length, budget=budget,
                       max_tokens=training.max_tokens_per_pack, one_task=balancer.mode == "gramian")  # fmt: skip
+    steps_an_epoch = math.ceil(sum(tokens.values()) / per_step)
     making = Making(
         optimizer_of(parts, balancer, training), balancer, Normaliser(training.balancing.normalize), precision,
-        training.clip, training.seed,
+        training.clip, training.seed, steps_an_epoch, frozen_of(training, precision),
     )  # fmt: skip
-    steps_an_epoch = math.ceil(sum(tokens.values()) / per_step)
     return Plan(
         encoder_name=file.run.encoder.name,
         max_length=max_length,
@@ -200,6 +204,24 @@ def optimizer_of(parts: Sequence[Part], balancer: Balancer, training: Training) 
     if learned:
         groups.append({"params": learned, "weight_decay": 0.0, "part": BALANCING})
     return adamw(groups)
+
+
+def frozen_of(training: Training, precision: Precision) -> Callable[[MultiTaskModel, int], Frozen | None] | None:
+    """Makes what keeps the output of frozen layers on disk. On a GPU they are computed faster than read."""
+    from manyheads.training.frozen import Frozen
+    from manyheads.training.store import open_store
+
+    if not training.frozen_store_gb or precision.device.type != "cpu":
+        return None
+
+    def made(model: MultiTaskModel, layer: int) -> Frozen | None:
+        try:
+            limit = int(training.frozen_store_gb * 1e9)
+            return Frozen(model, layer, open_store(cache_folder(), model.encoder, layer, str(precision), limit))
+        except OSError:  # a cache that cannot be written: everything is computed every time
+            return None
+
+    return made
 
 
 def device_of(name: str) -> torch.device:

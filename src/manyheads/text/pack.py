@@ -130,6 +130,15 @@ class Pack:
         ids_T, position_T, type_T = (cut(x_T, first, stop) for x_T in (self.ids_T, self.position_T, self.type_T))
         return Pack(ids_T, position_T, type_T, self.segments.part(first, stop))
 
+    def only(self, sequences: Sequence[int]) -> Pack:
+        """The pack of some of its sequences, in the order given, which may be any."""
+        import torch
+
+        lengths = list(self.segments.lengths)
+        divided = (x_T.split_with_sizes(lengths) for x_T in (self.ids_T, self.position_T, self.type_T))
+        ids_T, position_T, type_T = (torch.cat([parts[s] for s in sequences]) for parts in divided)
+        return Pack(ids_T, position_T, type_T, Segments.of([lengths[s] for s in sequences], self.ids_T.device))
+
     @property
     def tokens(self) -> int:
         """Real tokens: there are no others."""

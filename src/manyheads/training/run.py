@@ -77,6 +77,7 @@ def run_training(plan: Plan, progress: Progress) -> Scores:
         contents = Contents(tasks, plan.encoder_name, plan.max_length, scores, plan.run, card, apart)
         finished = True
     finally:
+        plan.trainer.close()
         progress.close()
         log.close(plot=finished)
     save_bundle(plan.output, plan.model, plan.tokenizer, contents)

@@ -41,10 +41,10 @@ INDEX_EVERY = 2_000
 Digest = bytes
 
 
-def layers_key(encoder: Encoder, layer: int) -> str:
+def layers_key(encoder: Encoder, layer: int, precision: str = "float32") -> str:
     """Names what the first `layer` layers compute: a sha256 of their weights, the embeddings' and the configuration."""
     digest = hashlib.sha256(json.dumps(encoder.config.to_dict(), sort_keys=True, default=str).encode())
-    digest.update(f"{layer} float32".encode())
+    digest.update(f"{layer} {precision}".encode())
     for module in (encoder.embedding_module(), *encoder.layer_modules()[:layer]):
         for name, value in sorted(module.state_dict().items()):
             digest.update(name.encode())
@@ -119,10 +119,11 @@ class FrozenStore:
             if self._used + size > self.limit_bytes:
                 self.full = True
                 return
-            if self._own_file is None:
-                self._own_file = os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
-                self._files.append(self._own_file)
-            os.pwrite(self._own_file, np.ascontiguousarray(rows.numpy(), np.float32).tobytes(), self._end)
+            try:
+                self._append(np.ascontiguousarray(rows.numpy(), np.float32).tobytes())
+            except OSError:  # a full disk: what is there can still be read
+                self.full = True
+                return
             self._places[digest] = (len(self._files) - 1, self._end, length)
             self._own[digest] = (self._end, length)
             self._end += size
@@ -130,6 +131,14 @@ class FrozenStore:
             self._unindexed += 1
         if self._unindexed >= INDEX_EVERY:
             self.flush()
+
+    def _append(self, values: bytes) -> None:
+        if self._own_file is None:
+            self._own_file = os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+            self._files.append(self._own_file)
+        done = 0
+        while done < len(values):
+            done += os.pwrite(self._own_file, values[done:], self._end + done)
 
     def flush(self) -> None:
         """Let other runs read what is written so far."""
@@ -181,9 +190,9 @@ class FrozenStore:
                     segment.unlink()
 
 
-def open_store(root: Path, encoder: Encoder, layer: int, limit_bytes: int) -> FrozenStore:
+def open_store(root: Path, encoder: Encoder, layer: int, precision: str, limit_bytes: int) -> FrozenStore:
     """The store of an encoder's first `layer` layers under a cache folder; folders long unused are removed."""
-    folder = root / "frozen" / layers_key(encoder, layer)
+    folder = root / "frozen" / layers_key(encoder, layer, precision)
     store = FrozenStore(folder, encoder.width, limit_bytes)
     with suppress(OSError):
         os.utime(folder)

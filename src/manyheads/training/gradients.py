@@ -1,0 +1,234 @@
+"""The gradient of a step: what the packs' losses, their weights and their order leave in `.grad`.
+
+Balancing methods that need the gradient of each task get it by running the tasks one after the other: their sequences
+are disjoint and there is no padding, so that costs no more products than running them together, and a task's gradient is
+what its backward pass left in `.grad`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from manyheads.balance.base import combined, gramian
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from manyheads.balance.base import Balancer
+    from manyheads.model import MultiTaskModel
+    from manyheads.tasks.base import Task
+    from manyheads.training.batches import Batch
+    from manyheads.training.frozen import Frozen
+    from manyheads.training.losses import Normaliser
+    from manyheads.training.parts import Part
+    from manyheads.training.precision import Precision
+
+
+class Gradients:
+    """Computes the gradient of any step of a phase."""
+
+    def __init__(
+        self,
+        model: MultiTaskModel,
+        tasks: Mapping[str, Task[Any]],
+        balancer: Balancer,
+        normaliser: Normaliser,
+        *,
+        precision: Precision,
+        seed: int,
+    ) -> None:
+        """`survey` must come first."""
+        self.model = model
+        self.tasks = tasks
+        self.balancer = balancer
+        self.normaliser = normaliser
+        self.precision = precision
+        self.seed = seed
+        self.device = next(model.parameters()).device
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision.scaled)
+        self.frozen: Frozen | None = None
+        """Where the output of frozen layers comes from, when it is kept."""
+        self.norms: dict[str, float] = {}
+        """Of each task's gradient of its unweighted loss at the last shared layer, in the last step."""
+        self._last_layer: list[nn.Parameter] = []
+        self._last_shared = 0
+        self._shared: list[nn.Parameter] = []
+        self._own: dict[str, list[nn.Parameter]] = {}
+
+    def survey(self, parts: Sequence[Part]) -> None:
+        """Look which parameters train now: shared ones, and each task's own."""
+        on = [(part, [p for p in part.parameters if p.requires_grad]) for part in parts]
+        self._shared = [p for part, found in on for p in found if len(part.tasks) != 1]
+        self._own = {name: [p for part, found in on for p in found if part.tasks == (name,)] for name in self.tasks}
+        layers = [(part.layer, found) for part, found in on if part.place == "layer" and not part.tasks and found]
+        top = max((layer for layer, _ in layers), default=-1)
+        self._last_layer = [p for layer, found in layers for p in found if layer == top]
+        self._last_shared = max(top, 0)
+
+    def of(self, step: int, packs: Sequence[Batch]) -> dict[str, torch.Tensor]:
+        """Leave the step's gradient in `.grad`; the mean loss of each task, still on the device."""
+        torch.manual_seed(step_seed(self.seed, step))
+        self.model.zero_grad(set_to_none=True)
+        balancer = self.balancer
+        totals = _totals(packs)
+        sums = {name: torch.zeros((), device=self.device) for name in self.tasks if name in totals}
+        present = list(sums)
+        if balancer.mode == "losses":
+            for pack in packs:
+                weights = balancer.weights(step, present)
+                self._backward(pack, totals, sums, weights)
+        elif balancer.mode == "last-layer":
+            self._observed(step, packs, totals, sums)
+        else:
+            self._combined(step, packs, totals, sums)
+        penalty = balancer.penalty(present)
+        if penalty is not None:
+            self.scaler.scale(penalty.to(self.device)).backward()  # type: ignore[no-untyped-call]
+        return sums
+
+    @torch.no_grad()
+    def losses_again(self, step: int, packs: Sequence[Batch]) -> dict[str, float]:
+        """The losses of the same packs, with the same dropout, after the update."""
+        torch.manual_seed(step_seed(self.seed, step))
+        totals = _totals(packs)
+        sums: dict[str, float] = {}
+        for pack in packs:
+            for name, loss in self._losses(pack, totals).items():
+                sums[name] = sums.get(name, 0.0) + float(loss)
+        return sums
+
+    def _losses(self, pack: Batch, totals: Mapping[str, float]) -> dict[str, torch.Tensor]:
+        """Each task's share of the step's mean loss."""
+        with self.precision.region():
+            if self.frozen is None:
+                outputs = self.model(pack.pack.to(self.device), pack.reads)
+            else:
+                states = [self.frozen.states(pack.pack)]
+                outputs = self.model.above(states, pack.pack.to(self.device), pack.reads, self.frozen.layer)
+        return self._means(pack, totals, outputs)
+
+    def _means(
+        self, pack: Batch, totals: Mapping[str, float], outputs: Mapping[str, Mapping[str, torch.Tensor]]
+    ) -> dict[str, torch.Tensor]:
+        """Losses of the outputs of one pack, in float32, by their share of the step."""
+        losses = {}
+        for name, output in outputs.items():
+            arrays = {key: value.to(self.device) for key, value in pack.targets[name].items()}
+            loss = self.tasks[name].loss({key: value.float() for key, value in output.items()}, arrays)
+            losses[name] = self.normaliser.scaled(name, loss) * (pack.amounts[name] / (totals[name] or 1.0))
+        return losses
+
+    def _backward(
+        self,
+        pack: Batch,
+        totals: Mapping[str, float],
+        sums: dict[str, torch.Tensor],
+        weights: Mapping[str, torch.Tensor],
+    ) -> None:
+        self._add(self._losses(pack, totals), sums, weights)
+
+    def _add(
+        self, losses: Mapping[str, torch.Tensor], sums: dict[str, torch.Tensor], weights: Mapping[str, torch.Tensor]
+    ) -> None:
+        """Note the losses, and go backward from their weighted sum."""
+        total = torch.zeros((), device=self.device)
+        for name, loss in losses.items():
+            sums[name] += loss.detach()
+            total = total + weights[name].to(self.device) * loss
+        if total.requires_grad:
+            self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+
+    def _observed(
+        self, step: int, packs: Sequence[Batch], totals: Mapping[str, float], sums: dict[str, torch.Tensor]
+    ) -> None:
+        """The weighted sum of losses, with the norm of each task's gradient at the last shared layer.
+
+        Up to that layer all tasks run together, forward and backward; that layer and what is above it runs task by task.
+        """
+        balancer, scale = self.balancer, self.scaler.get_scale()
+        weights = balancer.weights(step, list(sums))
+        grown: dict[str, list[torch.Tensor]] = {}
+        for pack in packs:
+            whole = pack.pack.to(self.device)
+            with self.precision.region():
+                states = self.model.below(whole, self._last_shared)
+            cut: list[list[torch.Tensor]] = []
+            for name, asked in pack.reads.items():
+                before = [None if p.grad is None else p.grad.clone() for p in self._last_layer]
+                leaves = [
+                    whole.segments.cut(state, *asked).detach().requires_grad_(state.requires_grad) for state in states
+                ]
+                cut.append(leaves)
+                part = replace(pack, pack=whole.part(*asked), reads={name: (0, asked[1] - asked[0])})
+                with self.precision.region():
+                    outputs = self.model.above(leaves, part.pack, part.reads, self._last_shared)
+                self._add(self._means(part, totals, outputs), sums, weights)
+                _grow(grown.setdefault(name, []), self._last_layer, before)
+            _backward_below(states, cut)
+        norms = {name: float(torch.stack([g.norm() for g in found]).norm()) / scale if found else 0.0
+                 for name, found in grown.items()}  # fmt: skip
+        self.norms = {
+            name: norm / float(weights[name]) if float(weights[name]) else 0.0 for name, norm in norms.items()
+        }
+
+    def _combined(
+        self, step: int, packs: Sequence[Batch], totals: Mapping[str, float], sums: dict[str, torch.Tensor]
+    ) -> None:
+        """Task by task; the shared gradient is a weighted sum that depends on how the tasks' gradients lie."""
+        present, gradients = list(sums), []
+        static = self.balancer.weights(step, present)
+        one = dict.fromkeys(present, torch.ones(()))
+        for name in present:
+            for pack in packs:
+                if name in pack.reads:
+                    self._backward(pack, totals, sums, one)
+            gradients.append([p.grad for p in self._shared])
+            for parameter in self._shared:
+                parameter.grad = None
+            for parameter in self._own[name]:
+                if parameter.grad is not None:
+                    parameter.grad.mul_(float(static[name]))
+        weights_K = self.balancer.combine(step, gramian(gradients), present)
+        for parameter, gradient in zip(self._shared, combined(gradients, weights_K), strict=True):
+            parameter.grad = gradient
+
+
+def _grow(grown: list[torch.Tensor], parameters: Sequence[nn.Parameter], before: Sequence[torch.Tensor | None]) -> None:
+    """Add to `grown` what gradients have grown by since `before`."""
+    pairs = [(p.grad, old) for p, old in zip(parameters, before, strict=True) if p.grad is not None]
+    diffs = [new.clone() if old is None else new - old for new, old in pairs]
+    if not grown:
+        grown.extend(diffs)
+        return
+    for total, diff in zip(grown, diffs, strict=True):
+        total.add_(diff)
+
+
+def _backward_below(states: Sequence[torch.Tensor], cut: Sequence[Sequence[torch.Tensor]]) -> None:
+    """Carry the gradients of the tasks' parts, which lie in the order of the pack, on to the states they were cut from."""
+    reached = [i for i, state in enumerate(states) if state.requires_grad]
+    gradients = [torch.cat([_gradient(leaves[i]) for leaves in cut]) for i in reached]
+    if reached:
+        torch.autograd.backward([states[i] for i in reached], gradients)
+
+
+def _gradient(leaf: torch.Tensor) -> torch.Tensor:
+    return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+
+
+def _totals(packs: Sequence[Batch]) -> dict[str, float]:
+    totals: dict[str, float] = {}
+    for pack in packs:
+        for name, amount in pack.amounts.items():
+            totals[name] = totals.get(name, 0.0) + amount
+    return totals
+
+
+def step_seed(seed: int, step: int) -> int:
+    """The seed of a step's dropout: depends on nothing else, so any step can be repeated."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}:{step}".encode(), digest_size=8).digest(), "big") >> 1
