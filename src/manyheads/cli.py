@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 import manyheads
 from manyheads.errors import ManyheadsError, UsageError
+from manyheads.process import keep_freed_memory
 
 INTERRUPTED = 1
 
@@ -33,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    keep_freed_memory()
     verb: Callable[[argparse.Namespace], int] = options.verb
     try:
         return verb(options)

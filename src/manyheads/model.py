@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from torch import nn
 
 from manyheads.errors import UsageError
+from manyheads.nn.dropout import replace_dropouts
 from manyheads.nn.sharing import Branch, ScalarMix, climb
 from manyheads.text.pack import Pack
 
@@ -49,6 +50,7 @@ class MultiTaskModel(nn.Module):
         self.branches = tuple(branches)
         self.branch_encoders = nn.ModuleDict({branch.name: branch.encoder for branch in branches})
         self.heads = nn.ModuleDict({name: task.build_head(encoder.width) for name, task in tasks.items()})
+        replace_dropouts(self.heads)
         self.mixes = nn.ModuleDict({name: ScalarMix(encoder.depth + 1) for name in tasks} if layer_mix else {})
         self._branch_of = {task: branch for branch in branches for task in branch.tasks}
         self.fork = min((branch.start for branch in branches), default=encoder.depth)

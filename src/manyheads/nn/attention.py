@@ -24,6 +24,8 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
+from manyheads.nn.dropout import kept
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -31,8 +33,6 @@ if TYPE_CHECKING:
 
 PACK = "manyheads_pack"
 """The name of the attention implementation."""
-BITS = 16
-"""Random bits an element of a dropout mask: a probability is met to 1 in 65,536."""
 FLASH_HEAD_WIDTHS = range(8, 257, 8)
 
 
@@ -114,14 +114,7 @@ def _dropped(
     scores = query @ key.transpose(-1, -2)
     if mask_LL is not None:
         scores = scores.masked_fill(~mask_LL, float("-inf"))
-    return (scores.softmax(-1) * _kept(scores.shape, dropout)).to(value.dtype) @ value
-
-
-def _kept(shape: torch.Size, dropout: float) -> torch.Tensor:
-    """A mask that is True with the probability 1 - dropout, from torch's CPU generator."""
-    elements = shape.numel()
-    words = torch.empty(-(-elements * BITS // 64), dtype=torch.int64).random_(-(2**63), None)
-    return words.view(torch.int16)[:elements].view(shape) >= round(dropout * 2**BITS) - 2 ** (BITS - 1)
+    return (scores.softmax(-1) * kept(tuple(scores.shape), dropout)).to(value.dtype) @ value
 
 
 def _near(length: int, window: int | None, device: torch.device) -> torch.Tensor | None:
@@ -193,7 +186,7 @@ def _flash(
     """One kernel over the pack. Its `window_size` of n lets i see j where |i - j| <= n."""
     varlen_attn = _varlen()
     assert varlen_attn is not None, "_flash_serves was asked first"
-    reach, longest, bounds_S1 = -1 if window is None else window - 1, segments.max_length, segments.bounds_S1
+    reach, longest, bounds_S1 = -1 if window is None else window - 1, segments.bound_length, segments.bounds_S1
     return varlen_attn(
         query_THD, key_THD, value_THD, bounds_S1, bounds_S1, longest, longest, scale=scaling, window_size=(reach, reach)
     )

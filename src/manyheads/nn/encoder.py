@@ -23,6 +23,7 @@ from torch import nn
 
 from manyheads.errors import EncoderError
 from manyheads.nn.attention import PACK, rectangle, runs
+from manyheads.nn.dropout import replace_dropouts
 from manyheads.nn.families import (
     PACKED,
     PADDED,
@@ -33,6 +34,7 @@ from manyheads.nn.families import (
     positions_spent,
     supported,
 )
+from manyheads.nn.post_norm import read_layer
 from manyheads.text.pack import Pack, Segments
 
 if TYPE_CHECKING:
@@ -101,8 +103,9 @@ class PackedEncoder(Encoder):
     """BERT, RoBERTa, XLM-R, CamemBERT, ELECTRA, DistilBERT, ModernBERT: no padding anywhere."""
 
     def __init__(self, model: nn.Module) -> None:
-        """Sets the model's attention implementation."""
+        """Sets the model's attention implementation, and replaces its dropout modules."""
         super().__init__(model)
+        replace_dropouts(model)
         self.config._attn_implementation = PACK
 
     def embed(self, pack: Pack) -> torch.Tensor:
@@ -148,6 +151,10 @@ class PackedEncoder(Encoder):
         rotary: dict[str, Any] = {}
         modern = self.config.model_type == "modernbert"
         for layer in self.layer_modules()[start:stop]:
+            written = read_layer(layer) if _by_hand(hidden) and _trains(layer, hidden) else None
+            if written is not None:
+                hidden = written.run(hidden[0], pack.segments)[None]
+                continue
             more = {}
             if modern:
                 kind = str(layer.attention_type)
@@ -245,6 +252,22 @@ def _by_length(pack: Pack) -> list[int] | None:
     if pack.ids_T.device.type != "cpu" or len(runs(lengths)) == len(set(lengths)):
         return None
     return sorted(range(len(lengths)), key=lengths.__getitem__)
+
+
+def _by_hand(hidden: torch.Tensor) -> bool:
+    """Whether layers that are written out serve: plain float32 on a CPU with gradients, and nobody is tracing."""
+    return (
+        torch.is_grad_enabled()
+        and hidden.device.type == "cpu"
+        and hidden.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+    )
+
+
+def _trains(layer: nn.Module, hidden: torch.Tensor) -> bool:
+    """Whether a gradient goes into the layer, or through it."""
+    return hidden.requires_grad or any(parameter.requires_grad for parameter in layer.parameters())
 
 
 def _moved(x_T: torch.Tensor, lengths: Sequence[int], order: Sequence[int]) -> torch.Tensor:
