@@ -126,12 +126,14 @@ def measured(name: str, seed: int, run: dict[str, Any], work: Path) -> dict[str,
     return result
 
 
-def table(results: list[dict[str, Any]]) -> Iterator[str]:
-    """Mean and spread (standard deviation over seeds) of each task's score, in points."""
+def table(results: list[dict[str, Any]], costs: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """Mean and spread (standard deviation over seeds) of each task's score, in points; costs where they are known."""
     heads = [
         "strategy (seeds)",
         *(f"{task} {metric}" for task, metric in METRICS.items()),
         "mean",
+        "time per step",
+        "trained",
         "peak MB",
         "saved MB",
     ]
@@ -145,6 +147,8 @@ def table(results: list[dict[str, Any]]) -> Iterator[str]:
             spread = f" ± {100 * statistics.stdev(figures):.1f}" if len(figures) > 1 else ""
             cells.append(f"{100 * statistics.mean(figures):.1f}{spread}")
         peak, saved = (statistics.median(r[key] for r in mine) for key in ("peak_mb", "saved_mb"))
+        cost = costs.get(name)
+        cells += [f"{cost['ratio']:.2f}", f"{cost['trained'] / 1e6:.2f} M"] if cost else ["", ""]
         yield f"| {name} ({len(mine)}) | " + " | ".join(cells) + f" | {peak:.0f} | {saved:.1f} |"
 
 
@@ -156,6 +160,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=list(STRATEGIES), default=list(STRATEGIES))
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--costs", type=Path, default=None, help="what strategy_costs.py wrote")
     parser.add_argument("--results", type=Path, default=None)
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
@@ -165,7 +170,8 @@ def main() -> int:
         results = list(
             pool.map(lambda job: measured(*job, run_file(tasks, STRATEGIES[job[0]], options.steps), options.work), jobs)
         )
-    print("\n".join(table(results)))
+    rows = json.loads(options.costs.read_text(encoding="utf-8"))["rows"] if options.costs else []
+    print("\n".join(table(results, {row["strategy"]: row for row in rows})))
     if options.results:
         summary = {"steps": options.steps, "tokens_per_step": 1024, "results": results}
         options.results.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")

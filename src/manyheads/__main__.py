@@ -1,6 +1,6 @@
 """`python -m manyheads` is the command."""
 
-from manyheads.cli import main
+from manyheads.cli import command
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(command())

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import manyheads
 from manyheads.errors import ManyheadsError, UsageError
-from manyheads.process import keep_freed_memory
+from manyheads.process import collect_rarely, keep_freed_memory, leave_lightly
 
 INTERRUPTED = 1
 
@@ -29,12 +29,21 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(UsageError.exit_status)
 
 
+def command() -> int:
+    """The command as a process of its own; the exit status."""
+    keep_freed_memory()
+    collect_rarely()
+    try:
+        return main()
+    finally:
+        leave_lightly()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status."""
     options = parser().parse_args(argv)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    keep_freed_memory()
     verb: Callable[[argparse.Namespace], int] = options.verb
     try:
         return verb(options)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
@@ -41,12 +42,19 @@ class Backend(Protocol):
 
 
 class TorchBackend:
-    """The model itself, without gradients and dropout."""
+    """The model itself, without gradients and dropout.
+
+    On CUDA products are computed in bf16 where the device has it, which is what its attention over packs takes; outputs
+    are float32 all the same. On a CPU everything is float32.
+    """
 
     def __init__(self, model: MultiTaskModel, device: torch.device) -> None:
         """Moves the model to the device and leaves it in evaluation mode."""
+        import torch
+
         self.model = model.to(device).eval()
         self.device = device
+        self._half = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
     def run(self, encodings: Sequence[Encoding], names: Sequence[str]) -> dict[str, dict[str, Array]]:
         """One pass over one pack."""
@@ -54,8 +62,12 @@ class TorchBackend:
 
         from manyheads.text.pack import Pack
 
-        with torch.inference_mode():
-            pack = Pack.of(encodings).to(self.device)
+        pack = Pack.of(encodings)
+        if self.device.type == "cuda":
+            pack = pack.pinned()
+        region = torch.autocast(self.device.type, torch.bfloat16) if self._half else nullcontext()
+        with torch.inference_mode(), region:
+            pack = pack.to(self.device)
             outputs = self.model(pack, dict.fromkeys(names, (0, len(encodings))))
             return {
                 name: {key: value.float().cpu().numpy() for key, value in output.items()}

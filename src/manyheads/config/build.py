@@ -22,6 +22,7 @@ from manyheads.data.stream import Stream
 from manyheads.data.validate import WindowLengths, measure
 from manyheads.data.windows import Window
 from manyheads.errors import UsageError
+from manyheads.text.pack import STEADY
 from manyheads.text.tokenizer import Tokenizer
 from manyheads.training.batches import Batcher, Feed
 
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 STEPS_AN_EPOCH = 300
 TOKENS_PER_STEP = (512, 4096)
 """Without `tokens_per_step`: so many that an epoch has 300 steps, within these bounds."""
+COMPILE_FROM = 200
+"""Runs of more steps have their layers compiled; shorter ones would spend much of their time on that."""
 
 
 def output_of(file: RunFile, override: Path | None) -> Path:
@@ -110,10 +113,13 @@ def plan_of(
     parts = trainable(parts_of(model))
     phases = build_phases(file, parts, model.encoder.depth, sum(tokens.values()) / per_step)
     steps = sum(phase.steps for phase in phases)
+    one_task = balancer.mode == "gramian"
+    compiled = compiled_layers(training, model, device, 0 if one_task else steps)
     sampler = sampler_of(file, tokens, per_step, max(1, steps))
     budget = text_budget(training, max_length)
     batcher = Batcher(feeds, sampler, tokenizer, max_length=max_length, budget=budget,
-                      max_tokens=training.max_tokens_per_pack, one_task=balancer.mode == "gramian")  # fmt: skip
+                      max_tokens=training.max_tokens_per_pack, one_task=one_task,
+                      multiple=STEADY if compiled else 1)  # fmt: skip
     steps_an_epoch = math.ceil(sum(tokens.values()) / per_step)
     making = Making(
         optimizer_of(parts, balancer, training), balancer, Normaliser(training.balancing.normalize), precision,
@@ -135,7 +141,7 @@ def plan_of(
         adapters=adapters_of_run(file, located),
         output=folder,
         run=portable_run(file, folder),
-        notes=tuple(_notes(feeds, sampler, per_step, steps_an_epoch, training, device)),
+        notes=tuple(_notes(feeds, sampler, per_step, steps_an_epoch, training, device, compiled)),
     )
 
 
@@ -224,6 +230,25 @@ def frozen_of(training: Training, precision: Precision) -> Callable[[MultiTaskMo
     return made
 
 
+def compiled_layers(training: Training, model: MultiTaskModel, device: torch.device, steps: int) -> int:
+    """Have the layers compiled as the run file says; how many will be. `steps`: of the run that gain by it.
+
+    Raises UsageError when that is asked for where it cannot be.
+    """
+    if not training.compile or (training.compile == "auto" and (device.type != "cuda" or steps <= COMPILE_FROM)):
+        return 0
+    from manyheads.nn.compiled import can_compile, compile_layers
+
+    if device.type != "cuda":
+        raise UsageError("training.compile is true, which needs a CUDA device; use auto or false on a CPU")
+    if not can_compile():
+        if training.compile == "auto":
+            return 0
+        raise UsageError("training.compile is true, but Triton or a C compiler (gcc, clang) is missing; "
+                         "install them, or use auto or false")  # fmt: skip
+    return sum(map(compile_layers, [model.encoder, *(branch.encoder for branch in model.branches)]))
+
+
 def device_of(name: str) -> torch.device:
     """The device to train on. Raises UsageError when CUDA is asked for and not there."""
     import torch
@@ -261,6 +286,7 @@ def _notes(
     steps_an_epoch: int,
     training: Training,
     device: torch.device,
+    compiled: int,
 ) -> list[str]:
     """What the user should know before the first step."""
     first = sampler.draw(0)
@@ -270,6 +296,8 @@ def _notes(
         for feed in feeds
     ]
     notes.append(f"{per_step:,} tokens a step, {steps_an_epoch:,} steps an epoch")
+    if compiled:
+        notes.append(f"{compiled} layers are compiled in the first steps, which take longer for it")
     if device.type == "cpu" and training.device == "auto":
         notes.append("no CUDA device: training on the CPU")
     return notes

@@ -171,6 +171,8 @@ class Training(Section):
     balancing: BalancingOrName = Balancing()
     precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
     gradient_checkpointing: bool = False
+    compile: bool | Literal["auto"] = "auto"
+    """Layers by torch.compile, on CUDA alone; auto: in runs of more than 200 steps."""
     frozen_store_gb: float = Field(8.0, ge=0)
     """Disk for the outputs of frozen bottom layers, so that they are computed once (on a CPU); 0: none are kept."""
     select: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)

@@ -255,10 +255,9 @@ def _by_length(pack: Pack) -> list[int] | None:
 
 
 def _by_hand(hidden: torch.Tensor) -> bool:
-    """Whether layers that are written out serve: plain float32 on a CPU with gradients, and nobody is tracing."""
+    """Whether layers that are written out serve: plain float32 on a CPU, and nobody is tracing."""
     return (
-        torch.is_grad_enabled()
-        and hidden.device.type == "cpu"
+        hidden.device.type == "cpu"
         and hidden.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
@@ -266,7 +265,9 @@ def _by_hand(hidden: torch.Tensor) -> bool:
 
 
 def _trains(layer: nn.Module, hidden: torch.Tensor) -> bool:
-    """Whether a gradient goes into the layer, or through it."""
+    """Whether a gradient goes into the layer, or through it; or could, and dropout must be that of such a pass."""
+    if not (torch.is_grad_enabled() or layer.training):
+        return False
     return hidden.requires_grad or any(parameter.requires_grad for parameter in layer.parameters())
 
 

@@ -3,6 +3,10 @@
 Legend of shapes, used in every tensor name of the library:
 T tokens of a pack · S sequences of a pack · D width of the encoder · K labels · B rows · L length of a padded row.
 A sequence is one window of one source; `bounds` holds S + 1 cumulative lengths: sequence s is `bounds[s]:bounds[s+1]`.
+
+Where shapes must not change from step to step (compiled layers on CUDA), a pack ends in a tail: sequences of zeros that
+bring its tokens to a multiple of `STEADY`, and that no head reads. They see only themselves, as all sequences do, so no
+figure depends on them.
 """
 
 from __future__ import annotations
@@ -14,12 +18,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy.typing as npt
     import torch
 
     Ints = npt.NDArray[np.int32]
+
+
+STEADY = 1024
+"""Tokens of a pack whose shape is steady are a multiple of this: at 32,768 tokens a step 2 shapes and 1.6 % in vain."""
+ROUNDED = 64
+"""The longest sequence that a kernel is told of is a multiple of this: its launch does not change with every step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +77,11 @@ class Segments:
         """The longest sequence, in tokens."""
         return max(self.lengths, default=0)
 
+    @property
+    def bound_length(self) -> int:
+        """No sequence is longer, in tokens: the longest, rounded up to a multiple of `ROUNDED`."""
+        return -(-self.max_length // ROUNDED) * ROUNDED
+
     def __len__(self) -> int:
         return len(self.lengths)
 
@@ -111,17 +126,21 @@ class Pack:
     segments: Segments
 
     @staticmethod
-    def of(encodings: Sequence[Encoding]) -> Pack:
-        """Lay encodings end to end, on the CPU. Raises ValueError when there are none."""
+    def of(encodings: Sequence[Encoding], multiple: int = 1) -> Pack:
+        """Lay encodings end to end, on the CPU, with a tail up to a `multiple` of tokens. Raises ValueError for none."""
         import torch
 
         if not encodings:
             raise ValueError("a pack needs at least one sequence")
+        lengths = [len(e) for e in encodings]
+        tail = tail_lengths(lengths, multiple)
+        nothing_T = np.zeros(sum(tail), np.int64)
+        lengths += tail
         return Pack(
-            ids_T=torch.from_numpy(np.concatenate([e.ids_L for e in encodings]).astype(np.int64)),
-            position_T=torch.from_numpy(np.concatenate([np.arange(len(e)) for e in encodings]).astype(np.int64)),
-            type_T=torch.from_numpy(np.concatenate([e.type_L for e in encodings]).astype(np.int64)),
-            segments=Segments.of([len(e) for e in encodings]),
+            ids_T=torch.from_numpy(np.concatenate([*(e.ids_L for e in encodings), nothing_T]).astype(np.int64)),
+            position_T=torch.from_numpy(np.concatenate([np.arange(length) for length in lengths]).astype(np.int64)),
+            type_T=torch.from_numpy(np.concatenate([*(e.type_L for e in encodings), nothing_T]).astype(np.int64)),
+            segments=Segments.of(lengths),
         )
 
     def part(self, first: int, stop: int) -> Pack:
@@ -141,16 +160,26 @@ class Pack:
 
     @property
     def tokens(self) -> int:
-        """Real tokens: there are no others."""
+        """Tokens that the encoder computes: real ones, and those of a tail."""
         return len(self.ids_T)
 
     def to(self, device: torch.device) -> Pack:
-        """The same pack on a device."""
+        """The same pack on a device. Nothing waits; from pinned memory the copy runs beside the computing."""
         if self.ids_T.device == device:
             return self
-        return Pack(
-            self.ids_T.to(device, non_blocking=True),
-            self.position_T.to(device, non_blocking=True),
-            self.type_T.to(device, non_blocking=True),
-            Segments(self.segments.lengths, self.segments.bounds_S1.to(device, non_blocking=True)),
-        )
+        return self._each(lambda x: x.to(device, non_blocking=True))
+
+    def pinned(self) -> Pack:
+        """The same pack in memory that a CUDA device copies from by itself. Needs a CUDA device."""
+        return self._each(lambda x: x.pin_memory())
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Pack:
+        ids_T, position_T, type_T = map(change, (self.ids_T, self.position_T, self.type_T))
+        return Pack(ids_T, position_T, type_T, Segments(self.segments.lengths, change(self.segments.bounds_S1)))
+
+
+def tail_lengths(lengths: Sequence[int], multiple: int) -> list[int]:
+    """Lengths of sequences that bring a pack to a multiple of so many tokens, none longer than the longest there is."""
+    missing, longest = -sum(lengths) % multiple, max(lengths)
+    whole, rest = divmod(missing, longest)
+    return [longest] * whole + ([rest] if rest else [])

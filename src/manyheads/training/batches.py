@@ -2,7 +2,10 @@
 
 A step holds `tokens_per_step` real tokens, shared out by the sampler; each task's part is the next stretch of its own
 endless shuffled stream. A step is one pack, or several where memory or the balancing of losses asks for it. They are
-made ahead in a thread, so that tokenising hides behind the matrix products.
+made ahead in a thread, so that tokenising hides behind the matrix products; for a CUDA device they come in pinned memory.
+
+Where layers are compiled, packs have a tail (`text/pack.py`), so that steps do not differ in shape. It belongs to no task:
+no range of `reads` holds it, and it counts in neither `tokens` nor `amounts`.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from manyheads.text.pack import Pack
+from manyheads.training.device import pinned
 
 if TYPE_CHECKING:
     import torch
@@ -70,7 +74,7 @@ class Portion:
 class Batcher:
     """Makes the packs of any step."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what a step is, and how it is divided
         self,
         feeds: Sequence[Feed],
         sampler: Sampler,
@@ -80,11 +84,13 @@ class Batcher:
         budget: int,
         max_tokens: int | None = None,
         one_task: bool = False,
+        multiple: int = 1,
     ) -> None:
         """`max_length` tokens a window; one text of an example never brings more than `budget` tokens.
 
         A step is divided into packs of at most `max_tokens` (one example always fits), and with `one_task` into packs of
-        one task each, for methods that need the gradient of each task.
+        one task each, for methods that need the gradient of each task. A tail brings each pack to a `multiple` of tokens;
+        there is none where packs have to be smaller than that.
         """
         self.feeds = feeds
         self.sampler = sampler
@@ -93,6 +99,7 @@ class Batcher:
         self.budget = budget
         self.max_tokens = max_tokens
         self.one_task = one_task
+        self.multiple = multiple
 
     def batch(self, step: int, max_tokens: int | None = None) -> list[Batch]:
         """The packs of a step; none when the stretches of all tasks are shorter than their next example.
@@ -100,8 +107,11 @@ class Batcher:
         `max_tokens`, when given, is a lower bound on the size of packs than the batcher's own.
         """
         limit = min(filter(None, (max_tokens, self.max_tokens)), default=None)
+        multiple = self.multiple if limit is None or limit >= self.multiple else 1
+        if limit is not None:
+            limit -= limit % multiple  # with its tail, too, a pack keeps to the limit
         portions = [portion for feed in self.feeds if (portion := self._portion(feed, step)) is not None]
-        return [laid(parts) for parts in divided(portions, limit, one_task=self.one_task)]
+        return [laid(parts, multiple) for parts in divided(portions, limit, one_task=self.one_task)]
 
     def _portion(self, feed: Feed, step: int) -> Portion | None:
         name = feed.task.name
@@ -145,8 +155,8 @@ def _cut(portion: Portion, limit: int | None) -> list[Portion]:
     return [Portion(portion.feed, portion.examples[a:b], portion.encodings[a:b]) for a, b in ranges]
 
 
-def laid(portions: Sequence[Portion]) -> Batch:
-    """One pack of portions, in their order."""
+def laid(portions: Sequence[Portion], multiple: int = 1) -> Batch:
+    """One pack of portions, in their order, with a tail up to a `multiple` of tokens."""
     sequences: list[Encoding] = []
     reads, targets, tokens, amounts = {}, {}, {}, {}
     for portion in portions:
@@ -158,7 +168,7 @@ def laid(portions: Sequence[Portion]) -> Batch:
         amounts[task.name] = task.amount(arrays)
         targets[task.name] = _tensors(arrays)
         sequences.extend(flat)
-    return Batch(Pack.of(sequences), reads, targets, tokens, amounts)
+    return Batch(Pack.of(sequences, multiple), reads, targets, tokens, amounts)
 
 
 def encode_examples(
@@ -171,8 +181,12 @@ def encode_examples(
     return [[list(next(encoded))[:keep] for _ in asks] for asks in asked]
 
 
-def prefetched(batcher: Batcher, start: int, stop: int) -> Iterator[list[Batch]]:
-    """Batches of steps `start` to `stop - 1`, made ahead in a thread. An error in the thread is raised here."""
+def prefetched(batcher: Batcher, start: int, stop: int, ready_for: torch.device | None = None) -> Iterator[list[Batch]]:
+    """Batches of steps `start` to `stop - 1`, made ahead in a thread. An error in the thread is raised here.
+
+    They stay on the CPU, in pinned memory when they are `ready_for` a CUDA device.
+    """
+    pin = ready_for is not None and ready_for.type == "cuda"
     ready: queue.Queue[list[Batch] | BaseException] = queue.Queue(AHEAD)
     stopping = threading.Event()
 
@@ -186,7 +200,8 @@ def prefetched(batcher: Batcher, start: int, stop: int) -> Iterator[list[Batch]]
     def work() -> None:
         try:
             for step in range(start, stop):
-                put(batcher.batch(step))
+                packs = batcher.batch(step)
+                put([pinned(pack) for pack in packs] if pin else packs)
                 if stopping.is_set():
                     return
         except BaseException as error:  # handed to the consumer, who raises it

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from manyheads.balance.base import combined, gramian
+from manyheads.training.device import moved
 
 if TYPE_CHECKING:
     from torch import nn
@@ -118,7 +119,7 @@ class Gradients:
         """Losses of the outputs of one pack, in float32, by their share of the step."""
         losses = {}
         for name, output in outputs.items():
-            arrays = {key: value.to(self.device) for key, value in pack.targets[name].items()}
+            arrays = moved(pack.targets[name], self.device)
             loss = self.tasks[name].loss({key: value.float() for key, value in output.items()}, arrays)
             losses[name] = self.normaliser.scaled(name, loss) * (pack.amounts[name] / (totals[name] or 1.0))
         return losses
@@ -139,7 +140,7 @@ class Gradients:
         total = torch.zeros((), device=self.device)
         for name, loss in losses.items():
             sums[name] += loss.detach()
-            total = total + weights[name].to(self.device) * loss
+            total = total + weights[name].to(self.device, non_blocking=True) * loss
         if total.requires_grad:
             self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
 
@@ -210,9 +211,16 @@ def _grow(grown: list[torch.Tensor], parameters: Sequence[nn.Parameter], before:
 
 
 def _backward_below(states: Sequence[torch.Tensor], cut: Sequence[Sequence[torch.Tensor]]) -> None:
-    """Carry the gradients of the tasks' parts, which lie in the order of the pack, on to the states they were cut from."""
+    """Carry the gradients of the tasks' parts, which lie in the order of the pack, on to the states they were cut from.
+
+    What is behind the last part, the tail of a pack, is read by no task and has a gradient of 0.
+    """
     reached = [i for i, state in enumerate(states) if state.requires_grad]
-    gradients = [torch.cat([_gradient(leaves[i]) for leaves in cut]) for i in reached]
+    gradients = []
+    for i in reached:
+        parts = [_gradient(leaves[i]) for leaves in cut]
+        tail = states[i].new_zeros(len(states[i]) - sum(map(len, parts)), *states[i].shape[1:])
+        gradients.append(torch.cat([*parts, tail]))
     if reached:
         torch.autograd.backward([states[i] for i in reached], gradients)
 

@@ -1,4 +1,9 @@
-"""The loop: training is an iterator over steps. Logging, evaluation and saving are plain `if`s of whoever iterates."""
+"""The loop: training is an iterator over steps. Logging, evaluation and saving are plain `if`s of whoever iterates.
+
+On CUDA, where nothing in the next step depends on them, the figures of a step (losses, norm of the gradient) are read when
+the next one has been asked of the device, which so never runs dry. Records are the same and in the same order, one
+step late; a loss that is not finite then ends the run one step later, with weights that nobody keeps.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from manyheads.balance.base import Balancer
 from manyheads.errors import DivergedError, TrainingError
 from manyheads.training.batches import Batch, Batcher, prefetched
+from manyheads.training.device import Figures
 from manyheads.training.frozen import Frozen, frozen_layers
 from manyheads.training.gradients import Gradients
 from manyheads.training.optim import set_rates
 from manyheads.training.phases import Phase, enter
 
 if TYPE_CHECKING:
-    from manyheads.balance.base import Balancer
     from manyheads.model import MultiTaskModel
     from manyheads.tasks.base import Task
     from manyheads.training.losses import Normaliser
@@ -58,6 +64,21 @@ class Making:
     """Makes what keeps the output of a model's bottom layers; None: it is computed every time."""
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A step whose update is made, or asked of the device, and whose figures may still be on their way."""
+
+    step: int
+    phase: str
+    rate: float
+    packs: Sequence[Batch]
+    names: Sequence[str]
+    figures: Figures
+    """The loss of each of `names`, and the norm of the gradient."""
+    weights: Mapping[str, float] | None
+    """As in the record, where the balancer has moved on before it is made."""
+
+
 class Trainer:
     """Trains a model step by step."""
 
@@ -76,6 +97,8 @@ class Trainer:
         self.parts = parts
         self.making = making
         self.device = next(model.parameters()).device
+        self.behind = self.device.type == "cuda" and reads_no_figures(making)
+        """Whether `run` reads the figures of a step when the next one has begun."""
         self.max_tokens: int | None = None
         """Lowered when memory runs out."""
         self.notes: list[str] = []
@@ -92,10 +115,18 @@ class Trainer:
         Raises DivergedError when a loss or gradient is not finite.
         """
         self.prepare(phase)
-        batches = prefetched(self.batcher, first, stop)
+        batches = prefetched(self.batcher, first, stop, self.device)
+        before: Begun | None = None
         try:
             for step, packs in enumerate(batches, start=first):
-                yield self.step(phase, step, packs, start)
+                begun = self._begun(phase, step, packs, start)
+                if before is not None:
+                    yield self._ended(before)
+                before = begun if self.behind else None
+                if not self.behind:
+                    yield self._ended(begun)
+            if before is not None:
+                yield self._ended(before)
         finally:
             batches.close()  # type: ignore[attr-defined]
 
@@ -119,16 +150,50 @@ class Trainer:
 
     def step(self, phase: Phase, step: int, packs: list[Batch], start: int = 0) -> StepRecord:
         """One step of a phase that began at step `start`, on the packs of the batcher."""
+        return self._ended(self._begun(phase, step, packs, start))
+
+    def _begun(self, phase: Phase, step: int, packs: list[Batch], start: int) -> Begun:
+        """Gradient and update of a step. Where figures are read behind it, nothing here waits for the device."""
+        balancer, optimizer = self.making.balancer, self.making.optimizer
         factor = phase.factor(step - start)
         rates = {part.name: phase.rates.of(part, self.model.encoder.depth) * factor for part in self.parts}
-        set_rates(self.making.optimizer, {**rates, BALANCING: self.making.balancer.parameters_rate})
-        return self._step(step, packs, phase.name, phase.rates.base * factor)
+        set_rates(optimizer, {**rates, BALANCING: balancer.parameters_rate})
+        rate = phase.rates.base * factor
+        packs, sums = self._computed(step, packs)
+        if not packs:
+            return Begun(step, phase.name, rate, packs, (), Figures([torch.zeros(())]), {})
+        self.gradients.scaler.unscale_(optimizer)
+        figures = Figures([*sums.values(), self._clipped().float()])
+        begun = Begun(step, phase.name, rate, packs, tuple(sums), figures, balancer.shown() if self.behind else None)
+        if not self.behind:
+            self._check(begun, figures.read())
+        self.gradients.scaler.step(optimizer)
+        self.gradients.scaler.update()
+        optimizer.zero_grad(set_to_none=True)
+        return begun
 
-    def _step(self, step: int, packs: list[Batch], phase: str, rate: float) -> StepRecord:
+    def _ended(self, begun: Begun) -> StepRecord:
+        """Read the figures of a step, tell who wants to know them, and make its record. Raises DivergedError."""
+        *values, norm = begun.figures.read()
+        if not begun.packs:
+            return StepRecord(begun.step, begun.phase, {}, {}, {}, begun.rate, 0.0, 0)
+        if self.behind:
+            self._check(begun, [*values, norm])
+        losses = self._told(begun.step, begun.packs, dict(zip(begun.names, values, strict=True)))
+        if self._frozen is not None and self._frozen.store.full and not self._told_full:
+            self._told_full = True
+            self.notes.append(f"step {begun.step}: the store of frozen layers' outputs in {self._frozen.store.folder} has "
+                              "reached training.frozen_store_gb; what is not in it is computed every time")  # fmt: skip
+        tokens = {name: sum(pack.tokens.get(name, 0) for pack in begun.packs) for name in losses}
+        weights = self.making.balancer.shown() if begun.weights is None else begun.weights
+        return StepRecord(begun.step, begun.phase, losses, weights, tokens, begun.rate, norm, len(begun.packs))
+
+    def _computed(self, step: int, packs: list[Batch]) -> tuple[list[Batch], dict[str, torch.Tensor]]:
+        """The gradient of a step, in smaller packs when memory runs out: the packs, and the mean loss of each task."""
         if self.max_tokens is not None and any(pack.pack.tokens > self.max_tokens for pack in packs):
             packs = self.batcher.batch(step, self.max_tokens)
         if not packs:
-            return StepRecord(step, phase, {}, {}, {}, rate, 0.0, 0)
+            return [], {}
         sums = self._tried(step, packs)
         if sums is None:
             packs = self._smaller(step, packs)
@@ -136,30 +201,16 @@ class Trainer:
         if sums is None:
             raise TrainingError(f"step {step}: packs of {self.max_tokens:,} tokens do not fit into memory either; "
                                 "lower training.max_tokens_per_pack further")  # fmt: skip
-        balancer, optimizer = self.making.balancer, self.making.optimizer
-        self.gradients.scaler.unscale_(optimizer)
-        own = {id(parameter) for parameter in balancer.parameters()}
-        trained = [
-            p for group in optimizer.param_groups for p in group["params"] if p.grad is not None and id(p) not in own
-        ]
-        norm = (
-            torch.nn.utils.clip_grad_norm_(trained, self.making.clip)
-            if trained
-            else torch.zeros((), device=self.device)
-        )
-        *values, norm_value = torch.stack([*(sums[name] for name in sums), norm.float()]).tolist()
-        figures = dict(zip(sums, values, strict=True))
-        self._check(step, figures, norm_value, rate)
-        self.gradients.scaler.step(optimizer)
-        self.gradients.scaler.update()
-        optimizer.zero_grad(set_to_none=True)
-        figures = self._told(step, packs, figures)
-        if self._frozen is not None and self._frozen.store.full and not self._told_full:
-            self._told_full = True
-            self.notes.append(f"step {step}: the store of frozen layers' outputs in {self._frozen.store.folder} has reached "
-                              "training.frozen_store_gb; what is not in it is computed every time")  # fmt: skip
-        tokens = {name: sum(pack.tokens.get(name, 0) for pack in packs) for name in figures}
-        return StepRecord(step, phase, figures, balancer.shown(), tokens, rate, norm_value, len(packs))
+        return packs, sums
+
+    def _clipped(self) -> torch.Tensor:
+        """Clip the gradient; its norm before that. Learned weights of the balancing have no part in it."""
+        own = {id(parameter) for parameter in self.making.balancer.parameters()}
+        groups = self.making.optimizer.param_groups
+        trained = [p for group in groups for p in group["params"] if p.grad is not None and id(p) not in own]
+        if not trained:
+            return torch.zeros((), device=self.device)
+        return torch.nn.utils.clip_grad_norm_(trained, self.making.clip)
 
     def _told(self, step: int, packs: Sequence[Batch], figures: Mapping[str, float]) -> dict[str, float]:
         """Tell the balancer of a step that is done. The losses, in the units of the steps to come."""
@@ -199,12 +250,30 @@ class Trainer:
                           f"packs have at most {self.max_tokens:,}. Set training.max_tokens_per_pack to that")  # fmt: skip
         return smaller
 
-    def _check(self, step: int, figures: Mapping[str, float], norm: float, rate: float) -> None:
-        bad = next((f"the loss of {name}" for name, value in figures.items() if not _finite(value)), None)
+    def _check(self, begun: Begun, figures: Sequence[float]) -> None:
+        *losses, norm = figures
+        bad = next((f"the loss of {name}" for name, value in zip(begun.names, losses, strict=True)
+                    if not _finite(value)), None)  # fmt: skip
         if bad is None and not _finite(norm) and not self.making.precision.scaled:
             bad = "the gradient"
         if bad is not None:
-            raise DivergedError(f"step {step}: {bad} is not finite; lower `training.learning_rate` (now {rate:.2g})")
+            raise DivergedError(f"step {begun.step}: {bad} is not finite; lower `training.learning_rate` "
+                                f"(now {begun.rate:.2g})")  # fmt: skip
+
+
+def reads_no_figures(making: Making) -> bool:
+    """Whether no step of such a trainer depends on the figures of the step before it.
+
+    Some balancing methods observe losses or norms, `initial-loss` keeps the first ones, and float16 skips a step by them.
+    """
+    balancer = making.balancer
+    watching = type(balancer).observe is not Balancer.observe or balancer.needs_losses_after or balancer.parameters()
+    return (
+        balancer.mode == "losses"
+        and not watching
+        and making.normaliser.method != "initial-loss"
+        and not making.precision.scaled
+    )
 
 
 def _finite(value: float) -> bool:

@@ -34,10 +34,14 @@ class Precision:
 
 
 def precision_of(name: Name, device: torch.device) -> Precision:
-    """`auto` is bf16 where CUDA has it, else float32. Raises UsageError for what the device does not have."""
+    """`auto` is bf16 where CUDA has it, else float32. Raises UsageError for what the device does not have.
+
+    Before Ampere CUDA only imitates bf16: `auto` leaves that alone, `bf16` takes it.
+    """
     cuda = device.type == "cuda"
     if name == "auto":
-        return Precision(device, torch.bfloat16 if cuda and torch.cuda.is_bf16_supported() else None)
+        has = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
+        return Precision(device, torch.bfloat16 if has else None)
     if name == "fp16" and not cuda:
         raise UsageError("training.precision is fp16, which needs a CUDA device; use float32 or bf16 on a CPU")
     if name == "bf16" and cuda and not torch.cuda.is_bf16_supported():

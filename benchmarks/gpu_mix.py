@@ -1,0 +1,137 @@
+"""A random encoder and four tasks on the bundled corpus, put together from parts: what the GPU checks and benchmarks run on.
+
+Needs no network and no run file: the encoder has random weights (speed does not depend on them), its tokenizer is made
+of the corpus. Lengths are those of the corpus: pairs and sentences of 8 to 43 tokens, questions with texts of 29 to 240.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import BertConfig, BertModel
+
+from manyheads.balance import build_balancer
+from manyheads.data.readers import read_rows
+from manyheads.data.sampler import build_sampler
+from manyheads.data.stream import Stream
+from manyheads.model import MultiTaskModel
+from manyheads.nn.compiled import compile_layers
+from manyheads.nn.encoder import load_encoder
+from manyheads.tasks import TASK_TYPES
+from manyheads.tasks.base import Facts
+from manyheads.text.pack import STEADY
+from manyheads.text.tokenizer import Tokenizer
+from manyheads.training.batches import Batcher, Feed
+from manyheads.training.loop import Making, Trainer
+from manyheads.training.losses import Normaliser
+from manyheads.training.optim import adamw, parameter_groups
+from manyheads.training.parts import parts_of, trainable
+from manyheads.training.phases import Phase, Rates
+from manyheads.training.precision import precision_of
+
+CORPUS = Path(str(files("manyheads") / "demo" / "corpus"))
+TASKS = {
+    "entities": ("token-classification", "entities-train.jsonl", {"decoder": "softmax"}),
+    "section": ("text-classification", "sections-train.csv", {}),
+    "answers": ("question-answering", "questions-train.json", {}),
+    "similarity": ("sentence-embedding", "pairs-train.csv", {}),
+}
+MAX_LENGTH = 384
+BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
+TINY = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
+
+
+@dataclass(frozen=True)
+class Mix:
+    """A trainer on the mix, and what a benchmark needs beside it."""
+
+    trainer: Trainer
+    phase: Phase
+    tasks: dict[str, Any]
+
+
+def passages() -> Iterator[str]:
+    for article in json.loads((CORPUS / "questions-train.json").read_text(encoding="utf-8"))["data"]:
+        for paragraph in article["paragraphs"]:
+            yield paragraph["context"]
+
+
+def encoder_folder(work: Path, *, tiny: bool) -> Path:
+    """A BERT of base size (or tiny) with random weights, and its tokenizer, as a folder that any library loads."""
+    from tokenizers import Tokenizer as Rust
+    from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
+
+    folder = work / ("tiny" if tiny else "base")
+    if (folder / "model.safetensors").exists():
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    rust = Rust(models.WordPiece(unk_token="[UNK]"))
+    rust.normalizer = normalizers.BertNormalizer(lowercase=True)
+    rust.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    rust.train_from_iterator(passages(), trainers.WordPieceTrainer(vocab_size=30522, special_tokens=special))
+    ends = [(token, rust.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
+    rust.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ends
+    )
+    rust.save(str(folder / "tokenizer.json"))
+    names = {
+        "pad_token": "[PAD]",
+        "unk_token": "[UNK]",
+        "cls_token": "[CLS]",
+        "sep_token": "[SEP]",
+        "mask_token": "[MASK]",
+    }
+    settings = {"tokenizer_class": "BertTokenizerFast", "model_max_length": 512, **names}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    torch.manual_seed(0)
+    BertModel(BertConfig(vocab_size=30522, **(TINY if tiny else BASE)), add_pooling_layer=False).save_pretrained(folder)
+    return folder
+
+
+def feeds_of(tokenizer: Tokenizer, tasks: dict[str, Any]) -> Iterator[Feed]:
+    """The examples of each task in the order of their stream; `tasks` gets the fitted tasks."""
+    for name, (kind, file, settings) in TASKS.items():
+        task: Any = TASK_TYPES[kind](name=name, **settings)
+        examples = [task.read(row.values) for row in read_rows(CORPUS / file, kind) if row.skip is None]
+        task = tasks[name] = task.fitted(sum((task.facts(example) for example in examples), Facts()))
+        asks = [task.asks(example) for example in examples]
+        counts = iter(tokenizer.lengths([ask.source for asked in asks for ask in asked], MAX_LENGTH))
+        tokens = [sum(sum(next(counts)) for _ in asked) for asked in asks]
+        yield Feed(task, examples, Stream(np.array(tokens), 0, name))  # type: ignore[arg-type]
+
+
+def mix(
+    folder: Path,
+    device: torch.device,
+    tokens_per_step: int,
+    *,
+    compiled: bool,
+    dropout: bool = True,
+    precision: Any = "auto",
+) -> Mix:
+    """A trainer on the four tasks; `compiled` layers see packs of a steady shape."""
+    tokenizer, tasks = Tokenizer.load(folder), dict[str, Any]()
+    feeds = list(feeds_of(tokenizer, tasks))
+    tokens = {feed.task.name: feed.stream.tokens_per_epoch for feed in feeds}
+    torch.manual_seed(0)
+    model = MultiTaskModel(load_encoder(str(folder)), tasks).to(device)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout) and not dropout:
+            module.p = 0.0
+    if compiled:
+        compile_layers(model.encoder)
+    parts = trainable(parts_of(model))
+    sampler = build_sampler("temperature", tokens, tokens_per_step, steps=10_000)
+    batcher = Batcher(feeds, sampler, tokenizer, max_length=MAX_LENGTH, budget=tokens_per_step,
+                      multiple=STEADY if compiled else 1)  # fmt: skip
+    balancer = build_balancer("static", dict.fromkeys(tasks, 1.0), 0, {})
+    making = Making(adamw(parameter_groups(parts, 0.01)), balancer, Normaliser("log-classes"),
+                    precision_of(precision, device), 1.0, 0, 1e9, None)  # fmt: skip
+    phase = Phase("all", 10_000, Rates(1e-5, 1e-4), curve="constant")
+    return Mix(Trainer(model, tasks, batcher, parts, making), phase, tasks)

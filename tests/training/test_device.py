@@ -1,0 +1,150 @@
+"""What crosses between devices, and records that come one step late. What needs CUDA is in tests/gpu."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from manyheads.errors import DivergedError
+from manyheads.text.pack import STEADY
+from manyheads.training.batches import prefetched
+from manyheads.training.device import READ_AS_NUMBERS, Figures, moved
+from manyheads.training.loop import Trainer, reads_no_figures
+from manyheads.training.losses import Normaliser
+from manyheads.training.precision import Precision
+from plans import plan, weights
+
+
+def test_figures_on_a_cpu_are_read_as_they_are() -> None:
+    assert Figures([torch.tensor(1.5), torch.tensor(float("inf"))]).read() == [1.5, float("inf")]
+
+
+def test_targets_that_are_read_as_numbers_stay_on_the_cpu(project: Path) -> None:
+    [batch] = plan(project).trainer.batcher.batch(0)
+    meta = torch.device("meta")
+    seen = {key: value.device.type for arrays in batch.targets.values() for key, value in moved(arrays, meta).items()}
+    assert {key for key, device in seen.items() if device == "cpu"} == READ_AS_NUMBERS
+    assert {device for key, device in seen.items() if key not in READ_AS_NUMBERS} == {"meta"}
+
+
+def test_losses_read_no_other_target_than_those_that_stay(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses of all types run where nothing else can be turned into Python numbers: on the meta device."""
+    for decoder in ("softmax", "crf"):
+        made = plan(project, f"tasks.entities.decoder={decoder}")
+        [batch] = made.trainer.batcher.batch(0)
+        outputs = made.model(batch.pack, batch.reads)
+        meta = torch.device("meta")
+        for name, task in made.tasks.items():
+            output = {key: value.detach().to(meta) for key, value in outputs[name].items()}
+            loss = task.loss(output, moved(batch.targets[name], meta))
+            assert loss.mean.device.type == "meta", name
+
+
+@pytest.mark.parametrize(
+    ("options", "behind"),
+    [
+        ((), True),
+        (("training.balancing=random",), True),
+        (("training.balancing=dwa",), False),
+        (("training.balancing=famo",), False),
+        (("training.balancing=uncertainty",), False),
+        (("training.balancing=gradnorm",), False),
+        (("training.balancing=pcgrad",), False),
+        (("training.balancing={normalize: initial-loss}",), False),
+    ],
+)
+def test_figures_are_read_behind_the_step_only_where_nothing_depends_on_them(
+    project: Path, options: tuple[str, ...], behind: bool
+) -> None:
+    made = plan(project, *options)
+    assert reads_no_figures(made.trainer.making) == behind
+    assert not made.trainer.behind, "on a CPU they are read at once"
+
+
+def test_float16_and_first_losses_are_read_at_once(project: Path) -> None:
+    making = plan(project).trainer.making
+    assert not reads_no_figures(replace(making, precision=Precision(torch.device("cuda"), torch.float16)))
+    assert not reads_no_figures(replace(making, normaliser=Normaliser("initial-loss")))
+
+
+def test_records_that_come_late_are_the_same_and_in_order(project: Path) -> None:
+    at_once, late = plan(project), plan(project)
+    late.trainer.behind = True
+    steps: list[int] = []
+    plain = late.trainer.gradients.of
+
+    def noted(step: int, packs: Any) -> Any:
+        steps.append(step)
+        return plain(step, packs)
+
+    late.trainer.gradients.of = noted  # type: ignore[method-assign]
+    records = []
+    for record in late.trainer.run(late.phases[0], 0, 6):
+        records.append(record)
+        assert len(steps) == min(6, len(records) + 1), "the next step is under way when a record comes"
+    assert records == list(at_once.trainer.run(at_once.phases[0], 0, 6))
+    one, two = weights(late.model), weights(at_once.model)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_loss_that_is_not_finite_ends_a_run_that_reads_late(project: Path) -> None:
+    made = plan(project)
+    made.trainer.behind = True
+    with torch.no_grad():
+        next(p for p in made.model.heads["section"].parameters() if p.ndim == 1)[0] = float("nan")
+    seen = []
+    with pytest.raises(DivergedError, match=r"^step 0: the loss of section is not finite"):
+        seen.extend(made.trainer.run(made.phases[0], 0, 4))
+    assert not seen
+
+
+def test_batches_for_a_cpu_are_not_pinned(project: Path) -> None:
+    trainer: Trainer = plan(project).trainer
+    [packs] = prefetched(trainer.batcher, 0, 1, torch.device("cpu"))
+    assert not packs[0].pack.ids_T.is_pinned()
+
+
+class Copies(TorchDispatchMode):
+    """Notes copies from the CPU to another device that the CPU would wait for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocking: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        more = kwargs or {}
+        moves = func is torch.ops.aten._to_copy.default and args[0].device.type == "cpu"
+        if moves and more.get("device", args[0].device).type != "cpu" and not more.get("non_blocking"):
+            self.blocking.append("".join(traceback.format_stack(limit=12)))
+        return func(*args, **more)
+
+
+@pytest.mark.parametrize("decoder", ["softmax", "crf"])
+def test_a_step_reads_nothing_back_from_its_device_and_waits_for_no_copy_to_it(project: Path, decoder: str) -> None:
+    """A device of whose numbers none can be read shows, without CUDA, that a step needs none."""
+    made = plan(project, f"tasks.entities.decoder={decoder}", "training.schedule=constant")
+    old, meta = made.trainer, torch.device("meta")
+    old.batcher.multiple = STEADY
+    old.model.to(meta)
+    making = replace(old.making, optimizer=unfused(old.making.optimizer), precision=Precision(meta, None))
+    trainer = Trainer(old.model, old.tasks, old.batcher, old.parts, making)
+    trainer.behind = True
+    trainer.prepare(made.phases[0])
+    with Copies() as copies:
+        for step in range(3):
+            trainer._begun(made.phases[0], step, trainer.batcher.batch(step), 0)
+    assert not copies.blocking, copies.blocking[0]
+
+
+def unfused(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """The same groups in an optimizer that any device has."""
+    keep = ("params", "weight_decay", "part")
+    return torch.optim.AdamW(
+        [{key: group[key] for key in keep} for group in optimizer.param_groups], lr=0.0, foreach=True
+    )
