@@ -19,6 +19,7 @@ import yaml
 
 from manyheads.config.build import build_plan
 from manyheads.config.files import load_run
+from manyheads.process import keep_freed_memory
 from strategies import data_of, run_file
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -38,6 +39,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--results", type=Path, default=None)
     options = parser.parse_args()
+    keep_freed_memory()  # as the command does; what is measured beside it has it too
     options.work.mkdir(parents=True, exist_ok=True)
     os.environ["MANYHEADS_CACHE"] = str((options.work / "cache").resolve())
     tasks = data_of(options.data, options.work / "data")

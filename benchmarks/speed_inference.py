@@ -33,6 +33,7 @@ from transformers import (
 
 import manyheads as mh
 from manyheads.nn.locate import locate_encoder
+from manyheads.process import keep_freed_memory
 from mixed_texts import ENCODER, four_heads, texts
 
 logging.set_verbosity_error()
@@ -100,6 +101,7 @@ def main() -> int:
     parser.add_argument("--work", type=Path, default=Path("runs/speed"))
     parser.add_argument("--results", type=Path, default=None)
     options = parser.parse_args()
+    keep_freed_memory()  # as the command does; what is measured beside it has it too
     given = texts(options.texts)
     model, more = mh.load(four_heads(options.work)), mh.load(four_heads(options.work, 3))
     folder = locate_encoder(ENCODER).path_or_id

@@ -30,6 +30,7 @@ from transformers.trainer_utils import set_seed
 from manyheads.config.build import build_plan
 from manyheads.config.files import load_run
 from manyheads.nn.locate import locate_encoder
+from manyheads.process import keep_freed_memory
 from manyheads.text.pack import Pack, Segments
 from manyheads.training.batches import Portion, encode_examples, laid
 from speed_inference import peak_flops
@@ -179,6 +180,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--results", type=Path, default=None)
     options = parser.parse_args()
+    keep_freed_memory()  # as the command does; what is measured beside it has it too
     options.work.mkdir(parents=True, exist_ok=True)
     run = run_file(data_of(options.data, options.work / "data"), {}, 10_000)
     run["training"]["tokens_per_step"] = TOKENS_PER_STEP

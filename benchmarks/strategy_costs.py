@@ -19,6 +19,7 @@ import yaml
 
 from manyheads.config.build import build_plan
 from manyheads.config.files import load_run
+from manyheads.process import keep_freed_memory
 from strategies import STRATEGIES, data_of, run_file
 
 MORE = {
@@ -41,6 +42,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", default=None)
     parser.add_argument("--results", type=Path, default=None)
     options = parser.parse_args()
+    keep_freed_memory()  # as the command does
     tasks = data_of(options.data, options.work / "data")
     every = {**STRATEGIES, **MORE}
     names = [name for name in every if options.only is None or name in options.only or name == next(iter(every))]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -59,6 +59,8 @@ class Gradients:
         self._last_layer: list[nn.Parameter] = []
         self._last_shared = 0
         self._shared: list[nn.Parameter] = []
+        self._table: int | None = None
+        """Which of them is the table of word embeddings: half of a small encoder, and all but a step's words is 0."""
         self._own: dict[str, list[nn.Parameter]] = {}
 
     def survey(self, parts: Sequence[Part]) -> None:
@@ -66,6 +68,8 @@ class Gradients:
         on = [(part, [p for p in part.parameters if p.requires_grad]) for part in parts]
         self._shared = [p for part, found in on for p in found if len(part.tasks) != 1]
         self._own = {name: [p for part, found in on for p in found if part.tasks == (name,)] for name in self.tasks}
+        words = getattr(self.model.encoder.model.get_input_embeddings(), "weight", None)
+        self._table = next((i for i, p in enumerate(self._shared) if p is words), None)
         layers = [(part.layer, found) for part, found in on if part.place == "layer" and not part.tasks and found]
         top = max((layer for layer, _ in layers), default=-1)
         self._last_layer = [p for layer, found in layers for p in found if layer == top]
@@ -181,7 +185,8 @@ class Gradients:
         self, step: int, packs: Sequence[Batch], totals: Mapping[str, float], sums: dict[str, torch.Tensor]
     ) -> None:
         """Task by task; the shared gradient is a weighted sum that depends on how the tasks' gradients lie."""
-        present, gradients = list(sums), []
+        present = list(sums)
+        gradients: list[list[torch.Tensor | None]] = []
         static = self.balancer.weights(step, present)
         one = dict.fromkeys(present, torch.ones(()))
         for name in present:
@@ -194,9 +199,18 @@ class Gradients:
             for parameter in self._own[name]:
                 if parameter.grad is not None:
                     parameter.grad.mul_(float(static[name]))
+        tables = [gradient[self._table] for gradient in gradients] if self._table is not None else []
+        dense = next((table for table in tables if table is not None), None)
+        if self._table is not None and dense is not None:
+            rows = torch.unique(torch.cat([pack.pack.ids_T for pack in packs])).to(self.device)
+            for gradient, table in zip(gradients, tables, strict=True):
+                gradient[self._table] = None if table is None else table.index_select(0, rows)
         weights_K = self.balancer.combine(step, gramian(gradients), present)
-        for parameter, gradient in zip(self._shared, combined(gradients, weights_K), strict=True):
-            parameter.grad = gradient
+        sums_P = combined(gradients, weights_K)
+        if self._table is not None and dense is not None:
+            sums_P[self._table] = dense.index_copy_(0, rows, cast("torch.Tensor", sums_P[self._table]))
+        for parameter, sum_ in zip(self._shared, sums_P, strict=True):
+            parameter.grad = sum_
 
 
 def _grow(grown: list[torch.Tensor], parameters: Sequence[nn.Parameter], before: Sequence[torch.Tensor | None]) -> None:
