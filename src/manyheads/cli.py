@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import manyheads
 from manyheads.errors import ManyheadsError, UsageError
-from manyheads.process import collect_rarely, keep_freed_memory, leave_lightly
+from manyheads.process import collect_rarely, forget_shapes, keep_freed_memory, leave_lightly
 
 INTERRUPTED = 1
 
@@ -32,6 +32,7 @@ class Parser(argparse.ArgumentParser):
 def command() -> int:
     """The command as a process of its own; the exit status."""
     keep_freed_memory()
+    forget_shapes()
     collect_rarely()
     try:
         return main()
@@ -44,8 +45,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    # oneDNN keeps what it makes for each shape, 1,024 of them: packs of all lengths filled 300 MB with that.
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
     verb: Callable[[argparse.Namespace], int] = options.verb
     try:
         return verb(options)
@@ -98,6 +97,7 @@ def parser() -> Parser:
     train.add_argument("--output", type=Path, metavar="DIR", help="model folder (`output` of the run file)")
     train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
                        help="change a key of the run file, as in training.epochs=1")  # fmt: skip
+    train.add_argument("--resume", action="store_true", help="go on with a run that was interrupted")
 
     evaluate = verb("evaluate", _evaluate, "score a model on labelled data")
     evaluate.add_argument("model", metavar="MODEL")
@@ -171,12 +171,17 @@ def _validate(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from manyheads.start import train_run
-    from manyheads.training.progress import Console
+    from manyheads.training.stop import StopSignals
 
-    output, scores = train_run(options.run, options.output, options.overrides, Console(sys.stderr))
-    _print_scores(scores)
-    print(f"model folder: {output}")
+    with StopSignals() as stop:
+        from manyheads.start import train_run
+        from manyheads.training.progress import Console
+
+        output, scores = train_run(
+            options.run, options.output, options.overrides, Console(sys.stderr), resume=options.resume, stop=stop
+        )
+        _print_scores(scores)
+        print(f"model folder: {output}")
     return 0
 
 

@@ -5,10 +5,12 @@
     │   ├── ConfigError            2  the run file: unknown key, wrong type (message starts with file:line)
     │   ├── DataError              2  a data file: message starts with file:line
     │   ├── EncoderError           2  an encoder that cannot be found or used (lists the places tried)
-    │   └── BundleError            2  a model folder that is missing, damaged or of another format
+    │   ├── BundleError            2  a model folder that is missing, damaged or of another format
+    │   └── CheckpointError        2  a checkpoint that is damaged, or of another run
     ├── RowError                   1  one input row that cannot be used; its neighbours are answered
-    ├── TrainingError                1  training cannot go on (the device's memory)
-    └── DivergedError              3  a guard stopped the training
+    ├── TrainingError              1  training cannot go on (the device's memory, the disk)
+    ├── DivergedError              3  a guard stopped the training
+    └── StoppedError              75  a signal stopped the training; it can be resumed
 
 A message says what is wrong, where, what was seen, and what to do.
 """
@@ -44,6 +46,10 @@ class BundleError(UsageError):
     """A model folder that is missing, damaged or made by another format version."""
 
 
+class CheckpointError(UsageError):
+    """A checkpoint that is damaged, or does not belong to the run."""
+
+
 class RowError(ManyheadsError):
     """One row that cannot be read; whoever iterates rows adds the place."""
 
@@ -56,3 +62,9 @@ class DivergedError(ManyheadsError):
     """Training produced numbers that are not finite."""
 
     exit_status = 3
+
+
+class StoppedError(ManyheadsError):
+    """A signal asked the training to stop, and all that is needed to go on is saved (75: EX_TEMPFAIL of sysexits.h)."""
+
+    exit_status = 75

@@ -25,6 +25,17 @@ def keep_freed_memory() -> bool:
     return bool(malloc_option(MMAP_THRESHOLD, LARGE) and malloc_option(TRIM_THRESHOLD, LARGE))
 
 
+def forget_shapes() -> None:
+    """Let oneDNN, which computes torch's GELU, keep nothing for each shape it meets; before torch computes anything.
+
+    What it keeps, of 1,024 shapes, lies amid the tensors of the pass that made it, and stays. Packs differ in length, so each
+    leaves another one, and what is free between them fits no later tensor: after 20 packs of 3,900 to 4,096 tokens 387 MB
+    of 544 were free, and growing; with nothing kept 164 of 320, and no more later. Making it anew takes 0.15 ms a layer,
+    0.2 % of the time of such a pack.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "0")
+
+
 def collect_rarely() -> None:
     """Look for garbage after 100,000 new objects, not after 700.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from manyheads.bundle import RUN
+from manyheads.bundle import METRICS, RUN, is_finished
 from manyheads.config.files import load_run
 from manyheads.data.validate import SplitReport, examine, measure, overview
 from manyheads.errors import DataError, UsageError
@@ -19,25 +20,52 @@ if TYPE_CHECKING:
     from manyheads.evaluate import Scores
     from manyheads.text.tokenizer import Tokenizer
     from manyheads.training.progress import Progress
+    from manyheads.training.stop import Stop
 
 
-def train(run: str | Path, *, output: str | Path | None = None, overrides: Sequence[str] = ()) -> Model:
+def train(
+    run: str | Path, *, output: str | Path | None = None, overrides: Sequence[str] = (), resume: bool = False
+) -> Model:
     """Train a run file and return the model. `overrides` are `KEY=VALUE`. What `manyheads train` does, silently."""
     from manyheads.api import load
     from manyheads.training.progress import Quiet
 
-    folder, _ = train_run(Path(run), Path(output) if output else None, overrides, Quiet())
+    folder, _ = train_run(Path(run), Path(output) if output else None, overrides, Quiet(), resume=resume)
     return load(folder)
 
 
-def train_run(run: Path, output: Path | None, overrides: Sequence[str], progress: Progress) -> tuple[Path, Scores]:
-    """Train a run file; the model folder and its scores."""
+def train_run(
+    run: Path,
+    output: Path | None,
+    overrides: Sequence[str],
+    progress: Progress,
+    *,
+    resume: bool = False,
+    stop: Stop | None = None,
+) -> tuple[Path, Scores]:
+    """Train a run file; the model folder and its scores. With `resume` a run that was interrupted goes on."""
     file = load_run(run, overrides)
     from manyheads.config.build import build_plan
     from manyheads.training.run import run_training
 
+    if resume and (done := _finished(file, output)) is not None:
+        progress.say(f"{done} already holds the finished model of this run: nothing to do")
+        return done, json.loads((done / METRICS).read_text(encoding="utf-8"))
     plan = build_plan(file, output)
-    return plan.output, run_training(plan, progress)
+    return plan.output, run_training(plan, progress, resume=resume, stop=stop)
+
+
+def _finished(file: RunFile, override: Path | None) -> Path | None:
+    """The output folder, if it holds the finished model of this run. Raises UsageError if it holds that of another."""
+    from manyheads.config.build import output_folder, portable_run
+    from manyheads.training.identity import essential
+
+    folder = output_folder(file, override)
+    if not is_finished(folder):
+        return None
+    if essential((folder / RUN).read_text(encoding="utf-8")) != essential(portable_run(file, folder)):
+        raise UsageError(f"{folder} holds a finished model of another run file (see its {RUN}); give another --output")
+    return folder
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ SECTIONS: dict[str, list[type[BaseModel]]] = {
     "training: phases": [strategies.PhaseSection],
     "training: sampling": [strategies.Sampling],
     "training: balancing": [strategies.Balancing],
+    "training: guard": [schema.Guard],
 }
 """Which settings each heading of docs/run-file.md documents."""
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +14,11 @@ import pytest
 import torch
 
 from manyheads.balance.base import Balancer, GramianBalancer
-from manyheads.errors import DivergedError, TrainingError
+from manyheads.errors import TrainingError
 from manyheads.training.gradients import step_seed
 from manyheads.training.loop import BALANCING, Trainer
 from manyheads.training.run import Plan
+from manyheads.training.state import state_of, tensors_of
 from plans import assert_equal, by_hand, plan, stepped, still, summed, weights
 
 TASKS = ("entities", "section", "answers", "similarity")
@@ -257,25 +261,41 @@ def test_a_step_repeats_whatever_was_drawn_before(project: Path) -> None:
 
 
 @pytest.mark.parametrize("broken", ["loss", "gradient"])
-def test_a_loss_or_gradient_that_is_not_finite_ends_the_run_before_the_weights_are_touched(
-    project: Path, broken: str
-) -> None:
-    made = plan(project)
-    head = made.model.heads["section"]
-    last = next(p for p in head.parameters() if p.ndim == 1)
+@pytest.mark.parametrize("method", ["static", "uncertainty", "dwa", "famo", "gradnorm", "pcgrad"])
+def test_a_step_whose_loss_or_gradient_is_not_finite_leaves_no_trace(project: Path, broken: str, method: str) -> None:
+    made = plan(project, f"training.balancing={{method: {method}, normalize: initial-loss}}")
+    last = next(p for p in made.model.heads["section"].parameters() if p.ndim == 1)
+    list(made.trainer.run(made.phases[0], 0, 2))
     if broken == "loss":
-        with torch.no_grad():
-            last[0] = float("nan")
+        spoil(made, "section")
     else:
         last.register_hook(lambda gradient: gradient * float("inf"))
-    before = weights(made.model)
-    words = "the loss of section" if broken == "loss" else "the gradient"
-    with pytest.raises(DivergedError, match=rf"^step 0: {words} is not finite; lower `training.learning_rate`"):
-        stepped(made)
+    before, state = weights(made.model), json.dumps(state_of(made.trainer))
+    moments = copy.deepcopy(tensors_of(made.trainer)["optimizer"])
+    [record] = made.trainer.run(made.phases[0], 2, 3)
+    assert record.skip is not None
+    assert record.skip.tasks == ("section",)
+    assert ("the loss of section" if broken == "loss" else "the gradient") in record.skip.reason
+    assert record.losses == {}
+    assert {name: list(rows) for name, rows in record.skip.rows.items()} == {
+        "section": made.trainer.batcher.rows(2)["section"]
+    }
+    assert re.search(r"sections\.\w+:\d+", record.skip.line()), "rows are named as in errors"
     after = weights(made.model)
-    assert all(
-        torch.equal(before[name], after[name]) for name in before if broken == "gradient" or "section" not in name
-    )
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert all(torch.equal(value, moments[name]) for name, value in tensors_of(made.trainer)["optimizer"].items())
+    assert json.dumps(state_of(made.trainer)) == state
+
+
+def spoil(made: Plan, task: str) -> None:
+    """From now on the loss of a task is not a number."""
+    loss = made.tasks[task].loss
+
+    def broken(output: Any, targets: Any) -> Any:
+        plain = loss(output, targets)
+        return replace(plain, mean=plain.mean * float("nan"))
+
+    object.__setattr__(made.tasks[task], "loss", broken)
 
 
 def limited(made: Plan, monkeypatch: pytest.MonkeyPatch, tokens: int) -> list[int]:

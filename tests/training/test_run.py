@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 import torch
 
-import manyheads.training.run as run_module
+import manyheads.training.course as course_module
 from manyheads.api import load
 from manyheads.cli import main
 from manyheads.start import train_run
+from manyheads.training.course import Course
 from manyheads.training.log import RunLog
 from manyheads.training.loop import StepRecord
 from manyheads.training.progress import Quiet
-from manyheads.training.run import Course, Plan
+from manyheads.training.run import Plan
 from plans import plan, weights
 from toys import SENTENCES, entity_rows, write_jsonl
 
@@ -56,7 +57,7 @@ def course(
         each = score if isinstance(score, Mapping) else dict.fromkeys(made.tasks, score)
         return dict(made.tasks), {n: dict.fromkeys(task.metric_names, each[n]) for n, task in made.tasks.items()}
 
-    monkeypatch.setattr(run_module, "calibrate", calibrate)
+    monkeypatch.setattr(course_module, "calibrate", calibrate)
     watch = Watch(made)
     log = RunLog(made.output)
     run = Course(made, log, watch)

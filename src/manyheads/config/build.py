@@ -45,11 +45,16 @@ COMPILE_FROM = 200
 """Runs of more steps have their layers compiled; shorter ones would spend much of their time on that."""
 
 
+def output_folder(file: RunFile, override: Path | None) -> Path:
+    """Where a run writes to."""
+    return override if override is not None else shown(file.resolve(file.run.output))
+
+
 def output_of(file: RunFile, override: Path | None) -> Path:
     """The output folder. Raises UsageError when it holds a finished model."""
     from manyheads.bundle import is_finished
 
-    folder = override if override is not None else shown(file.resolve(file.run.output))
+    folder = output_folder(file, override)
     if is_finished(folder):
         raise UsageError(f"{folder} already holds a finished model; give another --output, or delete it first")
     if folder.exists() and not folder.is_dir():
@@ -91,6 +96,8 @@ def plan_of(
     file: RunFile, dataset: Mapping[str, TaskData], folder: Path, device: torch.device, tokenizer: Tokenizer
 ) -> Plan:
     """The plan of a run whose data is read."""
+    from manyheads.training.guard import Guard
+    from manyheads.training.identity import Identity, base_hash, essential
     from manyheads.training.loop import Making, Trainer
     from manyheads.training.losses import Normaliser
     from manyheads.training.parts import parts_of, trainable
@@ -119,12 +126,14 @@ def plan_of(
     budget = text_budget(training, max_length)
     batcher = Batcher(feeds, sampler, tokenizer, max_length=max_length, budget=budget,
                       max_tokens=training.max_tokens_per_pack, one_task=one_task,
-                      multiple=STEADY if compiled else 1)  # fmt: skip
+                      multiple=STEADY if compiled else 1, workers=training.workers)  # fmt: skip
     steps_an_epoch = math.ceil(sum(tokens.values()) / per_step)
     making = Making(
         optimizer_of(parts, balancer, training), balancer, Normaliser(training.balancing.normalize), precision,
         training.clip, training.seed, steps_an_epoch, frozen_of(training, precision),
+        Guard(training.guard.skips, training.guard.spike),
     )  # fmt: skip
+    run = portable_run(file, folder)
     return Plan(
         encoder_name=file.run.encoder.name,
         max_length=max_length,
@@ -140,7 +149,10 @@ def plan_of(
         patience={name: section.patience for name, section in file.run.tasks.items() if section.patience},
         adapters=adapters_of_run(file, located),
         output=folder,
-        run=portable_run(file, folder),
+        run=run,
+        identity=Identity(essential(run), contents_of(dataset), base_hash(model, parts, tokenizer)),
+        save_every=training.save_every,
+        keep_checkpoints=training.keep_checkpoints,
         notes=tuple(_notes(feeds, sampler, per_step, steps_an_epoch, training, device, compiled)),
     )
 
@@ -154,6 +166,12 @@ def feeds_of(dataset: Mapping[str, TaskData], tokenizer: Tokenizer, training: Tr
         )
         for name, data in dataset.items()
     ]
+
+
+def contents_of(dataset: Mapping[str, TaskData]) -> dict[str, str]:
+    """A sha256 of each table that decides what training does."""
+    return {f"{name}.{split}": data.table(split).content_hash() for name, data in dataset.items()
+            for split in ("train", "validation") if split in data.splits}  # fmt: skip
 
 
 def balancer_of(training: Training, tasks: Mapping[str, Task[Any]]) -> Balancer:

@@ -145,6 +145,15 @@ AnyTask = Annotated[
 ]
 
 
+class Guard(Section):
+    """What is done about steps that cannot be right."""
+
+    skips: int = Field(10, ge=0)
+    """Bad steps in 100 that are left out; with more the run goes back to its last checkpoint, once, and then ends."""
+    spike: float | None = Field(10.0, gt=1)
+    """A loss of so many times its running mean is bad; null: only one that is not finite."""
+
+
 class Training(Section):
     """How long, how fast, how often."""
 
@@ -182,6 +191,13 @@ class Training(Section):
     seed: int = Field(0, ge=0)
     evaluate_every: int | None = Field(None, gt=0)
     """Steps; None: once an epoch."""
+    save_every: int = Field(200, ge=0)
+    """Steps between checkpoints that a killed run can go on from; 0: only when it is stopped by a signal."""
+    keep_checkpoints: int = Field(2, ge=1)
+    """How many of the newest stay, in case one is damaged."""
+    guard: Guard = Guard()
+    workers: int = Field(1, ge=0)
+    """Threads that make batches ahead; 0: none, they are made between the steps."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     @model_validator(mode="after")

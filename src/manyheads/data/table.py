@@ -7,6 +7,7 @@ what is read of it is shared by all processes. Rows are kept as JSON and read ag
 
 from __future__ import annotations
 
+import hashlib
 import json
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +31,10 @@ SCHEMA = pa.schema(
     {"row": pa.string(), "where": pa.string(), "cluster": pa.string(), "lines": pa.int32(), "digest": pa.uint64()}
 )
 """Columns of a table: the row as JSON, its place and how many lines it has, its cluster, a digest of its texts."""
+
+
+HASHED_ROWS = 1024
+"""Rows joined before they are hashed."""
 
 
 class ExampleTable(Generic[ExampleT]):
@@ -72,6 +77,14 @@ class ExampleTable(Generic[ExampleT]):
     def digests(self) -> npt.NDArray[np.uint64]:
         """For each example 64 bits of the sha256 of its texts; equal texts, equal digests."""
         return np.array(self._column(4), np.uint64)
+
+    def content_hash(self) -> str:
+        """A sha256 of the rows, in their order."""
+        digest = hashlib.sha256()
+        for start in range(0, len(self), HASHED_ROWS):
+            batch = [self._cell(0, index) for index in range(start, min(start + HASHED_ROWS, len(self)))]
+            digest.update("\n".join(batch).encode())
+        return digest.hexdigest()
 
     def take(self, indices: npt.NDArray[np.int64]) -> ExampleTable[ExampleT]:
         """A table of these examples, on the same file."""

@@ -96,6 +96,11 @@ class Tokenizer:
             (folder / name).write_text(text, encoding="utf-8")
 
     @property
+    def definition(self) -> str:
+        """All that decides what it does, as the text of a `tokenizer.json`."""
+        return self._rust.to_str(pretty=False)
+
+    @property
     def vocabulary_size(self) -> int:
         """Number of ids, added tokens included."""
         return self._rust.get_vocab_size(with_added_tokens=True)

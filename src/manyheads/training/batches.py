@@ -10,10 +10,11 @@ no range of `reads` holds it, and it counts in neither `tokens` nor `amounts`.
 
 from __future__ import annotations
 
-import queue
-import threading
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,12 +86,13 @@ class Batcher:
         max_tokens: int | None = None,
         one_task: bool = False,
         multiple: int = 1,
+        workers: int = 1,
     ) -> None:
         """`max_length` tokens a window; one text of an example never brings more than `budget` tokens.
 
         A step is divided into packs of at most `max_tokens` (one example always fits), and with `one_task` into packs of
         one task each, for methods that need the gradient of each task. A tail brings each pack to a `multiple` of tokens;
-        there is none where packs have to be smaller than that.
+        there is none where packs have to be smaller than that. `workers`: threads that make steps ahead.
         """
         self.feeds = feeds
         self.sampler = sampler
@@ -100,6 +102,7 @@ class Batcher:
         self.max_tokens = max_tokens
         self.one_task = one_task
         self.multiple = multiple
+        self.workers = workers
 
     def batch(self, step: int, max_tokens: int | None = None) -> list[Batch]:
         """The packs of a step; none when the stretches of all tasks are shorter than their next example.
@@ -113,9 +116,17 @@ class Batcher:
         portions = [portion for feed in self.feeds if (portion := self._portion(feed, step)) is not None]
         return [laid(parts, multiple) for parts in divided(portions, limit, one_task=self.one_task)]
 
-    def _portion(self, feed: Feed, step: int) -> Portion | None:
+    def rows(self, step: int) -> dict[str, list[int]]:
+        """The rows of each task's table that a step trains on, in its order."""
+        found = {feed.task.name: self._indices(feed, step) for feed in self.feeds}
+        return {name: indices for name, indices in found.items() if indices}
+
+    def _indices(self, feed: Feed, step: int) -> list[int]:
         name = feed.task.name
-        indices = feed.stream.between(self.sampler.quota(name, step), self.sampler.quota(name, step + 1))
+        return feed.stream.between(self.sampler.quota(name, step), self.sampler.quota(name, step + 1))
+
+    def _portion(self, feed: Feed, step: int) -> Portion | None:
+        indices = self._indices(feed, step)
         if not indices:
             return None
         examples = [feed.table[i] for i in indices]
@@ -182,42 +193,30 @@ def encode_examples(
 
 
 def prefetched(batcher: Batcher, start: int, stop: int, ready_for: torch.device | None = None) -> Iterator[list[Batch]]:
-    """Batches of steps `start` to `stop - 1`, made ahead in a thread. An error in the thread is raised here.
+    """Batches of steps `start` to `stop - 1`, made ahead in the batcher's threads. An error in a thread is raised here.
 
-    They stay on the CPU, in pinned memory when they are `ready_for` a CUDA device.
+    They stay on the CPU, in pinned memory when they are `ready_for` a CUDA device. How many threads there are makes no
+    difference to them: a step is a function of its number.
     """
     pin = ready_for is not None and ready_for.type == "cuda"
-    ready: queue.Queue[list[Batch] | BaseException] = queue.Queue(AHEAD)
-    stopping = threading.Event()
+    asked = iter(range(start, stop))
 
-    def put(item: list[Batch] | BaseException) -> None:
-        while not stopping.is_set():
-            try:
-                return ready.put(item, timeout=0.1)
-            except queue.Full:
-                continue
+    def made(step: int) -> list[Batch]:
+        packs = batcher.batch(step)
+        return [pinned(pack) for pack in packs] if pin else packs
 
-    def work() -> None:
-        try:
-            for step in range(start, stop):
-                packs = batcher.batch(step)
-                put([pinned(pack) for pack in packs] if pin else packs)
-                if stopping.is_set():
-                    return
-        except BaseException as error:  # handed to the consumer, who raises it
-            put(error)
-
-    thread = threading.Thread(target=work, name="manyheads-batches", daemon=True)
-    thread.start()
+    if batcher.workers == 0:
+        yield from map(made, asked)
+        return
+    pool = ThreadPoolExecutor(batcher.workers, "manyheads-batches")
     try:
-        for _ in range(start, stop):
-            item = ready.get()
-            if isinstance(item, BaseException):
-                raise item
-            yield item
+        waiting = deque(pool.submit(made, step) for step in islice(asked, AHEAD + batcher.workers - 1))
+        while waiting:
+            packs = waiting.popleft().result()
+            waiting.extend(pool.submit(made, step) for step in islice(asked, 1))
+            yield packs
     finally:
-        stopping.set()
-        thread.join()
+        pool.shutdown(cancel_futures=True)
 
 
 def _tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:

@@ -25,7 +25,7 @@ class Figures:
 
     def __init__(self, values: Sequence[torch.Tensor]) -> None:
         """`values`: 0-dimensional, on one device, float32. Nothing waits."""
-        stacked = torch.stack([*values])
+        self.on_device = stacked = torch.stack([*values])
         self._event: torch.cuda.Event | None = None
         if stacked.is_cuda:
             self._host = torch.empty(stacked.shape, dtype=stacked.dtype, pin_memory=True)
@@ -40,6 +40,12 @@ class Figures:
         if self._event is not None:
             self._event.synchronize()
         return self._host.tolist()
+
+
+def sent(values: Sequence[float], device: torch.device) -> torch.Tensor:
+    """Numbers as a float32 tensor on a device, without waiting for it."""
+    tensor = torch.tensor(values, dtype=torch.float32)
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 def moved(targets: Mapping[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:

@@ -107,6 +107,21 @@ class Gradients:
                 sums[name] = sums.get(name, 0.0) + float(loss)
         return sums
 
+    def culprits(self, step: int, packs: Sequence[Batch]) -> tuple[str, ...]:
+        """The tasks whose own gradient in a step is not finite. Leaves no gradient."""
+        totals, found = _totals(packs), []
+        for name in (name for name in self.tasks if name in totals):
+            torch.manual_seed(step_seed(self.seed, step))
+            for pack in packs:
+                losses = self._losses(pack, totals)
+                if name in losses and losses[name].requires_grad:
+                    losses[name].backward()  # type: ignore[no-untyped-call]
+            gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+            if not all(bool(gradient.isfinite().all()) for gradient in gradients):
+                found.append(name)
+            self.model.zero_grad(set_to_none=True)
+        return tuple(found)
+
     def _losses(self, pack: Batch, totals: Mapping[str, float]) -> dict[str, torch.Tensor]:
         """Each task's share of the step's mean loss."""
         with self.precision.region():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from manyheads.evaluate import Metrics
@@ -22,28 +23,43 @@ SMOOTHING = 0.9
 class RunLog:
     """Writes into the output folder while a run goes on."""
 
-    def __init__(self, folder: Path) -> None:
-        """Creates the folder."""
+    def __init__(self, folder: Path, *, step: int = 0, keep_bytes: int = 0) -> None:
+        """Creates the folder. A run that goes on at `step` keeps so many bytes of the history and drops the rest."""
         from torch.utils.tensorboard import SummaryWriter
 
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self._history = (folder / HISTORY).open("w", encoding="utf-8")
-        self._events = SummaryWriter(str(folder / EVENTS))
         self._losses: dict[str, list[tuple[int, float]]] = defaultdict(list)
         self._scores: dict[str, list[tuple[int, float]]] = defaultdict(list)
         self._weights: dict[str, list[tuple[int, float]]] = defaultdict(list)
+        path = folder / HISTORY
+        self.whole = (path.stat().st_size if path.exists() else 0) >= keep_bytes
+        """Whether the history that was to be kept was there."""
+        self._history = path.open("r+b" if path.exists() else "w+b")
+        self._history.truncate(keep_bytes if self.whole else 0)
+        for line in self._history:
+            self._remember(json.loads(line))
+        self._events = SummaryWriter(str(folder / EVENTS), purge_step=step or None)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the history so far."""
+        return self._history.tell()
+
+    def sync(self) -> None:
+        """Wait until what is written so far is on the disk."""
+        self._events.flush()
+        os.fsync(self._history.fileno())
 
     def step(self, record: StepRecord) -> None:
         """One training step."""
-        self._write({"step": record.step, "loss": dict(record.losses), "weight": dict(record.weights),
-                     "tokens": dict(record.tokens), "rate": record.rate, "gradient_norm": record.gradient_norm,
-                     "packs": record.packs, "phase": record.phase})  # fmt: skip
+        skipped = record.skip.to_json() if record.skip is not None else {}
+        self.event({"step": record.step, "loss": dict(record.losses), "weight": dict(record.weights),
+                    "tokens": dict(record.tokens), "rate": record.rate, "gradient_norm": record.gradient_norm,
+                    "packs": record.packs, "phase": record.phase, **skipped})  # fmt: skip
         for name, loss in record.losses.items():
-            self._losses[name].append((record.step, loss))
             self._events.add_scalar(f"loss/{name}", loss, record.step)
         for name, weight in record.weights.items():
-            self._weights[name].append((record.step, weight))
             self._events.add_scalar(f"weight/{name}", weight, record.step)
         self._events.add_scalar("rate", record.rate, record.step)
         self._events.add_scalar("gradient_norm", record.gradient_norm, record.step)
@@ -52,9 +68,8 @@ class RunLog:
         self, step: int, metrics: Mapping[str, Metrics], headlines: Mapping[str, float], combined: float
     ) -> None:
         """One evaluation on validation data."""
-        self._write({"step": step, "validation": metrics, "combined": combined})
+        self.event({"step": step, "validation": metrics, "headline": dict(headlines), "combined": combined})
         for name, values in metrics.items():
-            self._scores[name].append((step, headlines[name]))
             for metric, value in values.items():
                 self._events.add_scalar(f"validation/{name}/{metric}", value, step)
         self._events.add_scalar("validation/combined", combined, step)
@@ -66,9 +81,17 @@ class RunLog:
         if plot:
             draw(self.folder / PLOT, self._losses, self._scores, self._weights)
 
-    def _write(self, row: Mapping[str, object]) -> None:
-        self._history.write(json.dumps(row) + "\n")
+    def event(self, row: Mapping[str, Any]) -> None:
+        """A row of the history."""
+        self._history.write(json.dumps(row).encode() + b"\n")
         self._history.flush()
+        self._remember(row)
+
+    def _remember(self, row: Mapping[str, Any]) -> None:
+        """For the plot."""
+        for key, points in (("loss", self._losses), ("weight", self._weights), ("headline", self._scores)):
+            for name, value in row.get(key, {}).items():
+                points[name].append((row["step"], value))
 
 
 Points = Mapping[str, list[tuple[int, float]]]

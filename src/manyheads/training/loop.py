@@ -2,23 +2,24 @@
 
 On CUDA, where nothing in the next step depends on them, the figures of a step (losses, norm of the gradient) are read when
 the next one has been asked of the device, which so never runs dry. Records are the same and in the same order, one
-step late; a loss that is not finite then ends the run one step later, with weights that nobody keeps.
+step late. Whether the step is bad (`guard.py`) is then judged on the device, and a bad one's update is not made there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from manyheads.balance.base import Balancer
-from manyheads.errors import DivergedError, TrainingError
+from manyheads.errors import TrainingError
 from manyheads.training.batches import Batch, Batcher, prefetched
-from manyheads.training.device import Figures
+from manyheads.training.device import Figures, sent
 from manyheads.training.frozen import Frozen, frozen_layers
 from manyheads.training.gradients import Gradients
+from manyheads.training.guard import LARGEST, Guard, Skip, reason
 from manyheads.training.optim import set_rates
 from manyheads.training.phases import Phase, enter
 
@@ -31,11 +32,13 @@ if TYPE_CHECKING:
 
 BALANCING = "balancing"
 """The optimizer's group of learned loss weights."""
+PLACES = 5
+"""Rows of a bad step that are named by file and line."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """What one step did. Losses are the tasks' normalised means before their weights."""
+    """What one step did. Losses are the tasks' normalised means before their weights; a bad step has none."""
 
     step: int
     phase: str
@@ -47,6 +50,8 @@ class StepRecord:
     """Of the encoder's top."""
     gradient_norm: float
     packs: int
+    skip: Skip | None = None
+    """Why nothing was learned from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,7 @@ class Making:
     steps_an_epoch: float
     frozen: Callable[[MultiTaskModel, int], Frozen | None] | None
     """Makes what keeps the output of a model's bottom layers; None: it is computed every time."""
+    guard: Guard = field(default_factory=Guard)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,8 @@ class Begun:
     """The loss of each of `names`, and the norm of the gradient."""
     weights: Mapping[str, float] | None
     """As in the record, where the balancer has moved on before it is made."""
+    limits: Sequence[float] = ()
+    """The largest loss of each of `names` that is no spike."""
 
 
 class Trainer:
@@ -96,6 +104,7 @@ class Trainer:
         self.batcher = batcher
         self.parts = parts
         self.making = making
+        self.guard = making.guard
         self.device = next(model.parameters()).device
         self.behind = self.device.type == "cuda" and reads_no_figures(making)
         """Whether `run` reads the figures of a step when the next one has begun."""
@@ -109,11 +118,10 @@ class Trainer:
             model, tasks, making.balancer, making.normaliser, precision=making.precision, seed=making.seed
         )
 
-    def run(self, phase: Phase, first: int, stop: int, start: int = 0) -> Iterator[StepRecord]:
-        """Records of steps `first` to `stop - 1` of a phase that began at step `start`.
-
-        Raises DivergedError when a loss or gradient is not finite.
-        """
+    def run(
+        self, phase: Phase, first: int, stop: int, start: int = 0, *, halted: Callable[[], bool] = lambda: False
+    ) -> Iterator[StepRecord]:
+        """Records of steps `first` to `stop - 1` of a phase that began at step `start`; fewer once `halted` says so."""
         self.prepare(phase)
         batches = prefetched(self.batcher, first, stop, self.device)
         before: Begun | None = None
@@ -125,6 +133,8 @@ class Trainer:
                 before = begun if self.behind else None
                 if not self.behind:
                     yield self._ended(begun)
+                if halted():
+                    break
             if before is not None:
                 yield self._ended(before)
         finally:
@@ -141,6 +151,11 @@ class Trainer:
         # A phase that sees each example once would write what nobody reads.
         again = phase.steps > self.making.steps_an_epoch or (self._frozen is not None and len(self._frozen.store) > 0)
         self.gradients.frozen = self._frozen if again else None
+
+    def flush(self) -> None:
+        """Let what is in the store of frozen layers' outputs outlive the process."""
+        if self._frozen is not None:
+            self._frozen.store.flush()
 
     def close(self) -> None:
         """Let the store of frozen layers' outputs go, if there is one; the next run reads what it holds."""
@@ -159,34 +174,64 @@ class Trainer:
         rates = {part.name: phase.rates.of(part, self.model.encoder.depth) * factor for part in self.parts}
         set_rates(optimizer, {**rates, BALANCING: balancer.parameters_rate})
         rate = phase.rates.base * factor
-        packs, sums = self._computed(step, packs)
+        packs, sums = self._computed(step, [] if step in self.guard.avoided else packs)
         if not packs:
             return Begun(step, phase.name, rate, packs, (), Figures([torch.zeros(())]), {})
         self.gradients.scaler.unscale_(optimizer)
         figures = Figures([*sums.values(), self._clipped().float()])
-        begun = Begun(step, phase.name, rate, packs, tuple(sums), figures, balancer.shown() if self.behind else None)
-        if not self.behind:
-            self._check(begun, figures.read())
-        self.gradients.scaler.step(optimizer)
+        limits = self.guard.limits(list(sums))
+        weights = balancer.shown() if self.behind else None
+        begun = Begun(step, phase.name, rate, packs, tuple(sums), figures, weights, limits)
+        if self.behind:
+            self._update_unless_bad(figures, limits)
+        elif self._reason(begun, figures.read()) is None:
+            self.gradients.scaler.step(optimizer)
         self.gradients.scaler.update()
         optimizer.zero_grad(set_to_none=True)
         return begun
 
+    def _update_unless_bad(self, figures: Figures, limits: Sequence[float]) -> None:
+        """The update, made by the device if it finds the step good: the fused optimizer looks at `found_inf` (torch.amp)."""
+        values = figures.on_device
+        good = (values <= sent([*limits, LARGEST], self.device)) & values.isfinite()
+        optimizer: Any = self.making.optimizer
+        optimizer.found_inf = (~good.all()).float()
+        optimizer.step()
+        del optimizer.found_inf
+
     def _ended(self, begun: Begun) -> StepRecord:
-        """Read the figures of a step, tell who wants to know them, and make its record. Raises DivergedError."""
+        """Read the figures of a step, tell who wants to know them, and make its record."""
         *values, norm = begun.figures.read()
         if not begun.packs:
             return StepRecord(begun.step, begun.phase, {}, {}, {}, begun.rate, 0.0, 0)
-        if self.behind:
-            self._check(begun, [*values, norm])
+        tokens = {name: sum(pack.tokens.get(name, 0) for pack in begun.packs) for name in begun.names}
+        bad = self._reason(begun, [*values, norm])
+        if bad is not None:
+            skip = self._skip(begun, *bad)
+            return StepRecord(begun.step, begun.phase, {}, {}, tokens, begun.rate, 0.0, len(begun.packs), skip)
         losses = self._told(begun.step, begun.packs, dict(zip(begun.names, values, strict=True)))
+        self.guard.accept(losses)
         if self._frozen is not None and self._frozen.store.full and not self._told_full:
             self._told_full = True
             self.notes.append(f"step {begun.step}: the store of frozen layers' outputs in {self._frozen.store.folder} has "
                               "reached training.frozen_store_gb; what is not in it is computed every time")  # fmt: skip
-        tokens = {name: sum(pack.tokens.get(name, 0) for pack in begun.packs) for name in losses}
         weights = self.making.balancer.shown() if begun.weights is None else begun.weights
         return StepRecord(begun.step, begun.phase, losses, weights, tokens, begun.rate, norm, len(begun.packs))
+
+    def _reason(self, begun: Begun, figures: Sequence[float]) -> tuple[str, tuple[str, ...]] | None:
+        """Why a step is bad, and the tasks to blame. A loss scale makes gradients overflow now and then: it sees to that."""
+        *losses, norm = figures
+        judged = None if self.making.precision.scaled else norm
+        return reason(dict(zip(begun.names, losses, strict=True)), begun.limits, judged)
+
+    def _skip(self, begun: Begun, why: str, blamed: tuple[str, ...]) -> Skip:
+        """A bad step with its rows."""
+        tasks = blamed or self.gradients.culprits(begun.step, begun.packs) or tuple(begun.names)
+        rows = {name: found for name, found in self.batcher.rows(begun.step).items() if name in tasks}
+        tables = {feed.task.name: feed.table for feed in self.batcher.feeds}
+        places = [tables[name].where(i) for name, found in rows.items() for i in found[:PLACES]][:PLACES]
+        told = why if blamed else f"{why} ({', '.join(tasks)})"
+        return Skip(begun.step, told, tasks, rows, tuple(places))
 
     def _computed(self, step: int, packs: list[Batch]) -> tuple[list[Batch], dict[str, torch.Tensor]]:
         """The gradient of a step, in smaller packs when memory runs out: the packs, and the mean loss of each task."""
@@ -250,16 +295,6 @@ class Trainer:
                           f"packs have at most {self.max_tokens:,}. Set training.max_tokens_per_pack to that")  # fmt: skip
         return smaller
 
-    def _check(self, begun: Begun, figures: Sequence[float]) -> None:
-        *losses, norm = figures
-        bad = next((f"the loss of {name}" for name, value in zip(begun.names, losses, strict=True)
-                    if not _finite(value)), None)  # fmt: skip
-        if bad is None and not _finite(norm) and not self.making.precision.scaled:
-            bad = "the gradient"
-        if bad is not None:
-            raise DivergedError(f"step {begun.step}: {bad} is not finite; lower `training.learning_rate` "
-                                f"(now {begun.rate:.2g})")  # fmt: skip
-
 
 def reads_no_figures(making: Making) -> bool:
     """Whether no step of such a trainer depends on the figures of the step before it.
@@ -274,7 +309,3 @@ def reads_no_figures(making: Making) -> bool:
         and making.normaliser.method != "initial-loss"
         and not making.precision.scaled
     )
-
-
-def _finite(value: float) -> bool:
-    return value - value == 0.0

@@ -71,7 +71,9 @@ class Console:
         now = time.monotonic()
         if self._terminal:
             if self._bar is None:
-                self._bar = self._tqdm(total=steps, file=self._stream, unit="step", dynamic_ncols=True, leave=False)
+                self._bar = self._tqdm(
+                    total=steps, initial=record.step, file=self._stream, unit="step", dynamic_ncols=True, leave=False
+                )
                 self._started = now
             self._bar.set_postfix_str(_losses(self._mean), refresh=False)
             self._bar.update(1)

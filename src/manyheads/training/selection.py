@@ -78,6 +78,20 @@ class Waiting:
         self.since += 1
         return False
 
+    def to_json(self) -> dict[str, Any]:
+        """Its state."""
+        return {
+            "patience": self.patience,
+            "best": self.best if self.best > float("-inf") else None,
+            "since": self.since,
+        }
+
+    @staticmethod
+    def from_json(state: Mapping[str, Any]) -> Waiting:
+        """From its state."""
+        best = float("-inf") if state["best"] is None else float(state["best"])
+        return Waiting(state["patience"], best, int(state["since"]))
+
     @property
     def over(self) -> bool:
         """Whether patience has run out."""

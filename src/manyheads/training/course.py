@@ -1,0 +1,306 @@
+"""The course of a run through its phases: steps, evaluations, checkpoints, and the best weights so far.
+
+What it does next depends on nothing but its state, so a run that goes on from a checkpoint takes the same course. Whatever
+interrupts it, a checkpoint is made between steps only; an evaluation that is broken off is still due when the run goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from manyheads.errors import CheckpointError, DivergedError, StoppedError
+from manyheads.evaluate import calibrate
+from manyheads.predict import Predictor, TorchBackend
+from manyheads.training.checkpoint import Snapshot
+from manyheads.training.selection import Waiting
+from manyheads.training.state import (
+    check_shapes,
+    copies,
+    load_state,
+    load_tensors,
+    put_back,
+    state_of,
+    tensors_of,
+    trained,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+    from manyheads.predict import Backend
+    from manyheads.tasks.base import Array
+    from manyheads.text.pack import Encoding
+    from manyheads.training.checkpoint import Checkpoints
+    from manyheads.training.log import RunLog
+    from manyheads.training.loop import StepRecord
+    from manyheads.training.phases import Phase
+    from manyheads.training.progress import Progress
+    from manyheads.training.run import Plan
+    from manyheads.training.stop import Stop
+
+
+@dataclass(slots=True)
+class Place:
+    """Where a run is."""
+
+    step: int = 0
+    """Steps that are done."""
+    phase: int = 0
+    start: int = 0
+    """The step at which the phase began."""
+    due: bool = False
+    """Whether the evaluation of this step is still to come."""
+
+
+class Course:
+    """Runs a plan, from its beginning or from a snapshot."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        log: RunLog,
+        progress: Progress,
+        checkpoints: Checkpoints | None = None,
+        stop: Stop | None = None,
+    ) -> None:
+        """Nothing happens yet. Without `checkpoints` none are made."""
+        from manyheads.training.stop import Stop
+
+        self.plan = plan
+        self.log = log
+        self.progress = progress
+        self.checkpoints = checkpoints
+        self.stop = stop or Stop()
+        self.at = Place()
+        self.waiting = Waiting(plan.phases[0].patience if plan.phases else None)
+        self.overall = Waiting(None)
+        self.best: list[torch.Tensor] | None = None
+        self.tasks = {name: Waiting(patience) for name, patience in plan.patience.items()}
+        self.best_heads: dict[str, list[torch.Tensor]] = {}
+        names = trained(plan.trainer)
+        self._trained = {name: p for name, p in names.items() if not name.startswith("balancing.")}
+
+    @property
+    def step(self) -> int:
+        """Steps that are done."""
+        return self.at.step
+
+    def run(self) -> None:
+        """All phases; the model ends with the weights of the best evaluation, or the last without validation data.
+
+        Raises StoppedError when asked to stop, and DivergedError when a guard ends the run; both leave a checkpoint.
+        """
+        phases = self.plan.phases
+        while self.at.phase < len(phases):
+            phase = phases[self.at.phase]
+            if len(phases) > 1 and self.at.step == self.at.start:
+                self.progress.say(f"phase '{phase.name}': {phase.steps:,} steps")
+            try:
+                self._phase(phase)
+            except _TooManyBadError as error:
+                self._turn_back(error.record)
+                continue
+            patience = phases[self.at.phase + 1].patience if self.at.phase + 1 < len(phases) else None
+            self.at = Place(self.at.step, self.at.phase + 1, self.at.step)
+            self.waiting = Waiting(patience)
+        self._save()
+        if self.best is not None:
+            put_back(list(self._trained.values()), self.best)
+
+    def _phase(self, phase: Phase) -> None:
+        end, at = self.at.start + phase.steps, self.at
+        while True:
+            if at.due and self._evaluated():
+                return
+            if self.plan.save_every and at.step % self.plan.save_every == 0:
+                self._save()
+            if at.step >= end:
+                return
+            self._steps(phase, self._until(end))
+            at.due = bool(self.plan.validation) and (at.step == end or at.step % self.plan.evaluate_every == 0)
+            if self.stop.asked:
+                self._stopped()
+
+    def _until(self, end: int) -> int:
+        """Where there is something to do next."""
+        every = [self.plan.evaluate_every, *([self.plan.save_every] if self.plan.save_every else [])]
+        return min(end, *((self.at.step // some + 1) * some for some in every))
+
+    def _steps(self, phase: Phase, until: int) -> None:
+        trainer = self.plan.trainer
+        records = trainer.run(phase, self.at.step, until, self.at.start, halted=lambda: self.stop.asked is not None)
+        for record in records:
+            self.log.step(record)
+            self.progress.step(record, self.plan.steps)
+            self.at.step = record.step + 1
+            if record.skip is not None:
+                trainer.notes.append(record.skip.line())
+            self._tell()
+            if record.skip is not None and trainer.guard.refuse(record.step):
+                records.close()  # type: ignore[attr-defined]
+                raise _TooManyBadError(record)
+
+    def _tell(self) -> None:
+        while self.plan.trainer.notes:
+            self.progress.say(self.plan.trainer.notes.pop(0))
+
+    def _evaluated(self) -> bool:
+        """Evaluate on validation data; whether the phase is over by it."""
+        try:
+            self.waiting.better(self._evaluate())
+        except StoppedError:
+            self._stopped()
+        self.at.due = False
+        if self.waiting.over:
+            phase = self.plan.phases[self.at.phase]
+            self.progress.say(
+                f"step {self.at.step}: phase '{phase.name}' ends, {self.waiting.since} evaluations without a better one"
+            )
+            if self.best is not None:
+                put_back(list(self._trained.values()), self.best)
+        return self.waiting.over
+
+    def _evaluate(self) -> float:
+        """The combined score. Nothing changes before all of it is known."""
+        plan, step = self.plan, self.at.step
+        tasks, metrics = calibrate(predictor_of(plan, self.stop), plan.validation)
+        plan.selection.check(metrics)
+        score = plan.selection.score(tasks, metrics)
+        headlines = {name: tasks[name].headline(values) for name, values in metrics.items()}
+        self.log.scores(step, metrics, headlines, score)
+        best = self.overall.better(score)
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in headlines.items())
+        self.progress.say(f"step {step}: validation  {shown}  combined {score:.4f}{'  (best)' if best else ''}")
+        if best:  # before any head is put back: what is kept is what was scored
+            self.best = copies(list(self._trained.values()))
+        self._stop_tasks(headlines)
+        plan.trainer.batcher.sampler.tell(headlines, step)
+        return score
+
+    def _stop_tasks(self, headlines: Mapping[str, float]) -> None:
+        """Tasks whose own patience has run out train no more, and their heads go back to their best weights."""
+        sampler = self.plan.trainer.batcher.sampler
+        for name, waiting in self.tasks.items():
+            if name not in headlines or name not in sampler.active(self.at.step):
+                continue
+            own = list(self._own(name).values())
+            if waiting.better(headlines[name]):
+                self.best_heads[name] = copies(own)
+            elif waiting.over and name in self.best_heads and len(sampler.active(self.at.step)) > 1:
+                sampler.stop_task(name, self.at.step)
+                put_back(own, self.best_heads[name])
+                self.progress.say(
+                    f"step {self.at.step}: {name} trains no more, {waiting.since} evaluations without a better one"
+                )
+
+    def _own(self, task: str) -> dict[str, torch.nn.Parameter]:
+        """What belongs to one task alone."""
+        own = {id(p) for part in self.plan.trainer.parts if part.tasks == (task,) for p in part.parameters}
+        return {name: p for name, p in self._trained.items() if id(p) in own}
+
+    # Interruptions
+
+    def _stopped(self) -> None:
+        """Save, and raise StoppedError."""
+        self._save()
+        after = f"stopped by {self.stop.asked} after step {self.at.step} of {self.plan.steps}"
+        if self.checkpoints is None:
+            raise StoppedError(f"{after}; nothing is saved")
+        raise StoppedError(f"{after}; it is saved: go on with --resume")
+
+    def _turn_back(self, record: StepRecord) -> None:
+        """Go back to the last checkpoint and leave out the steps that were bad. Raises DivergedError the second time."""
+        assert record.skip is not None, "only a bad step turns a run back"
+        guard = self.plan.trainer.guard
+        many = f"step {record.step}: {record.skip.reason}; {len(guard.bad)} of the last steps were bad"
+        rate = f"lower `training.learning_rate` (now {record.rate:.2g}), or look at the rows named above"
+        if guard.turned_back:
+            raise DivergedError(f"{many}, after the run had gone back to a checkpoint once; {rate}")
+        snapshot = self.checkpoints.newest(self.progress.say) if self.checkpoints else None
+        if snapshot is None:
+            raise DivergedError(f"{many}, and there is no checkpoint to go back to; {rate}")
+        bad = guard.bad
+        self.load(snapshot)
+        guard.turn_back(bad)
+        steps = ", ".join(map(str, bad))
+        self.log.event({"step": record.step, "turned_back_to": snapshot.step, "left_out": bad})
+        self.progress.say(
+            f"{many}: back to the checkpoint of step {snapshot.step}, without the batches of steps {steps}"
+        )
+
+    # State
+
+    def _save(self) -> None:
+        if self.checkpoints is None:
+            return
+        self.plan.trainer.flush()
+        self.log.sync()
+        self.checkpoints.save(self.snapshot())
+
+    def snapshot(self) -> Snapshot:
+        """Everything the rest of the course depends on."""
+        plan = self.plan
+        state = {
+            "run": plan.identity.to_json(),
+            "place": {"phase": self.at.phase, "start": self.at.start, "due": self.at.due},
+            "waiting": self.waiting.to_json(),
+            "overall": self.overall.to_json(),
+            "tasks": {name: waiting.to_json() for name, waiting in self.tasks.items()},
+            "history_bytes": self.log.size,
+            **state_of(plan.trainer),
+        }
+        best = dict(zip(self._trained, self.best, strict=True)) if self.best is not None else {}
+        for task, values in self.best_heads.items():
+            best |= {f"{task}/{name}": value for name, value in zip(self._own(task), values, strict=True)}
+        return Snapshot(self.at.step, state, {**tensors_of(plan.trainer), "best": best})
+
+    def load(self, snapshot: Snapshot) -> None:
+        """Go on from a snapshot. Raises CheckpointError if it is of another run."""
+        state, saved = snapshot.state, snapshot.tensors.get("best", {})
+        kept = {name: value for name, value in saved.items() if "/" not in name}
+        if kept:
+            check_shapes("best weights", self._trained, kept)
+        load_tensors(self.plan.trainer, snapshot.tensors)
+        load_state(self.plan.trainer, state)
+        try:
+            place = state["place"]
+            self.at = Place(snapshot.step, int(place["phase"]), int(place["start"]), bool(place["due"]))
+            self.waiting = Waiting.from_json(state["waiting"])
+            self.overall = Waiting.from_json(state["overall"])
+            self.tasks = {name: Waiting.from_json(state["tasks"][name]) for name in self.tasks}
+            self.best = [kept[name] for name in self._trained] if kept else None
+            self.best_heads = {
+                task: [saved[f"{task}/{name}"] for name in self._own(task)]
+                for task in self.tasks
+                if any(name.startswith(f"{task}/") for name in saved)
+            }
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"the checkpoint's state does not fit this run ({error!r})") from None
+
+
+class _TooManyBadError(Exception):
+    """Thrown by the steps to the phases."""
+
+    def __init__(self, record: StepRecord) -> None:
+        super().__init__()
+        self.record = record
+
+
+@dataclass(frozen=True, slots=True)
+class _Breakable:
+    """A backend that a signal breaks off between two passes."""
+
+    backend: Backend
+    stop: Stop
+
+    def run(self, encodings: Sequence[Encoding], names: Sequence[str]) -> dict[str, dict[str, Array]]:
+        self.stop.check()
+        return self.backend.run(encodings, names)
+
+
+def predictor_of(plan: Plan, stop: Stop) -> Predictor:
+    """A predictor on the model in training. Its answers may end in StoppedError."""
+    backend = TorchBackend(plan.model, next(plan.model.parameters()).device)
+    return Predictor(_Breakable(backend, stop), plan.tasks, plan.tokenizer, max_length=plan.max_length)

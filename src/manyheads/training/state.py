@@ -1,0 +1,113 @@
+"""The state of a trainer as tensors and JSON, and back again.
+
+Absent on purpose: the state of random generators. Dropout is seeded by (seed, step), the order of samples and the shares of
+tasks are functions of (seed, step), so a step draws the same numbers whenever and wherever it is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from manyheads.errors import CheckpointError, UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from manyheads.training.loop import Trainer
+
+Tensors = Mapping[str, torch.Tensor]
+
+
+def trained(trainer: Trainer) -> dict[str, nn.Parameter]:
+    """Everything that any phase may train, with what balancing learns, by name."""
+    names = {id(parameter): name for name, parameter in trainer.model.named_parameters()}
+    names |= {id(p): f"balancing.{i}" for i, p in enumerate(trainer.making.balancer.parameters())}
+    return {names[id(p)]: p for group in trainer.making.optimizer.param_groups for p in group["params"]}
+
+
+def tensors_of(trainer: Trainer) -> dict[str, dict[str, torch.Tensor]]:
+    """`weights` and `optimizer`, by name; not copied."""
+    parameters, states = trained(trainer), trainer.making.optimizer.state
+    moments = {
+        f"{key}/{name}": value
+        for name, parameter in parameters.items()
+        for key, value in states.get(parameter, {}).items()
+    }
+    return {"weights": {name: parameter.detach() for name, parameter in parameters.items()}, "optimizer": moments}
+
+
+def load_tensors(trainer: Trainer, tensors: Mapping[str, Tensors]) -> None:
+    """Put saved tensors in place of the trainer's. Raises CheckpointError, before anything is changed, if they do not fit."""
+    parameters = trained(trainer)
+    check_shapes("weights", parameters, tensors.get("weights", {}))
+    states: dict[str, dict[str, torch.Tensor]] = {}
+    for label, value in tensors.get("optimizer", {}).items():
+        key, _, name = label.partition("/")
+        if name not in parameters or (key != "step" and value.shape != parameters[name].shape):
+            raise CheckpointError(f"the checkpoint's optimizer has {label} of shape {list(value.shape)}, which no "
+                                  "parameter of this run has; it belongs to another model")  # fmt: skip
+        states.setdefault(name, {})[key] = value
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors["weights"][name])
+    optimizer = trainer.making.optimizer
+    optimizer.state.clear()
+    for name, state in states.items():
+        device = parameters[name].device
+        optimizer.state[parameters[name]] = {key: value.to(device, copy=True) for key, value in state.items()}
+
+
+def check_shapes(what: str, wanted: Tensors, seen: Tensors) -> None:
+    """Raise CheckpointError unless both have the same names and shapes."""
+    strangers = sorted(set(wanted) ^ set(seen))
+    if strangers:
+        side = "lack" if strangers[0] in wanted else "have"
+        raise CheckpointError(f"the checkpoint's {what} {side} {strangers[0]}; it belongs to another model")
+    for name, tensor in wanted.items():
+        if tensor.shape != seen[name].shape or tensor.dtype != seen[name].dtype:
+            raise CheckpointError(
+                f"the checkpoint's {what} have {name} as {seen[name].dtype} {list(seen[name].shape)}, "
+                f"the model as {tensor.dtype} {list(tensor.shape)}; it belongs to another model"
+            )
+
+
+def state_of(trainer: Trainer) -> dict[str, Any]:
+    """Everything else, as JSON."""
+    making = trainer.making
+    return {
+        "sampler": trainer.batcher.sampler.state(),
+        "balancer": making.balancer.state(),
+        "first_losses": dict(making.normaliser.first),
+        "scaler": trainer.gradients.scaler.state_dict(),
+        "guard": trainer.guard.state(),
+        "max_tokens": trainer.max_tokens,
+    }
+
+
+def load_state(trainer: Trainer, state: Mapping[str, Any]) -> None:
+    """Go on from a saved state. Raises CheckpointError if it is of another run."""
+    try:
+        trainer.batcher.sampler.load_state(state["sampler"])
+        trainer.making.balancer.load_state(state["balancer"])
+        trainer.making.normaliser.first = {name: float(loss) for name, loss in state["first_losses"].items()}
+        if state["scaler"]:
+            trainer.gradients.scaler.load_state_dict(state["scaler"])
+        trainer.guard.load_state(state["guard"])
+        trainer.max_tokens = state["max_tokens"]
+    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+        raise CheckpointError(f"the checkpoint's state does not fit this run ({error})") from None
+
+
+def copies(parameters: Sequence[nn.Parameter]) -> list[torch.Tensor]:
+    """Of their values, on the CPU."""
+    return [parameter.detach().to("cpu", copy=True) for parameter in parameters]
+
+
+@torch.no_grad()
+def put_back(parameters: Sequence[nn.Parameter], values: Sequence[torch.Tensor]) -> None:
+    """Give parameters the values of such copies."""
+    for parameter, value in zip(parameters, values, strict=True):
+        parameter.copy_(value)

@@ -1,0 +1,49 @@
+"""Being asked to stop: SIGTERM and SIGINT let the step end and the run save; a second one ends the process at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+from types import FrameType, TracebackType
+from typing import Any
+
+from manyheads.errors import StoppedError
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Stop:
+    """Whether the run has been asked to stop. Asked by nobody unless signals are listened to."""
+
+    def __init__(self) -> None:
+        self.asked: str | None = None
+        """What asked: the name of a signal."""
+        self.patient = False
+        """Whether the run looks at `asked` by itself; until then, with nothing to save, a signal raises StoppedError."""
+
+    def check(self) -> None:
+        """Raise StoppedError if asked. For stretches of a run before which it was saved."""
+        if self.asked:
+            raise StoppedError(f"stopped by {self.asked}; the training is saved: go on with --resume")
+
+
+class StopSignals(Stop):
+    """Listens to signals while it is entered. In the main thread alone."""
+
+    def __enter__(self) -> StopSignals:
+        self._before: dict[int, Any] = {number: signal.signal(number, self._ask) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked is not None:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        self.asked = signal.Signals(number).name
+        if not self.patient:
+            raise StoppedError(f"stopped by {self.asked} before the first step: nothing is lost, start it again")
