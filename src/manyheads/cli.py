@@ -14,10 +14,18 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import manyheads
-from manyheads.errors import ManyheadsError, UsageError
-from manyheads.process import collect_rarely, forget_shapes, keep_freed_memory, leave_lightly
+from manyheads.errors import ManyheadsError, StoppedError, UsageError
+from manyheads.process import (
+    collect_rarely,
+    forget_shapes,
+    keep_freed_memory,
+    leave_lightly,
+    restart_without_small_caches,
+)
 
 INTERRUPTED = 1
+AGAIN_S = 5.0
+"""Whoever launches several processes passes a signal on that they have had from the terminal already."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -31,6 +39,7 @@ class Parser(argparse.ArgumentParser):
 
 def command() -> int:
     """The command as a process of its own; the exit status."""
+    restart_without_small_caches()
     keep_freed_memory()
     forget_shapes()
     collect_rarely()
@@ -67,6 +76,8 @@ def _failed(options: argparse.Namespace, error: BaseException, message: str, sta
         import traceback
 
         traceback.print_exception(error)
+    if status == StoppedError.exit_status and os.environ.get("RANK", "0") != "0":
+        return status  # the process that leads says so for all
     print(f"error: {message}", file=sys.stderr)
     return status
 
@@ -173,15 +184,26 @@ def _validate(options: argparse.Namespace) -> int:
 def _train(options: argparse.Namespace) -> int:
     from manyheads.training.stop import StopSignals
 
-    with StopSignals() as stop:
+    several = os.environ.get("WORLD_SIZE", "1") != "1"
+    with StopSignals(together_s=AGAIN_S if several else 0.0) as stop:
         from manyheads.start import train_run
         from manyheads.training.progress import Console
+        from manyheads.training.team import join
 
+        team = join(os.environ)
         output, scores = train_run(
-            options.run, options.output, options.overrides, Console(sys.stderr), resume=options.resume, stop=stop
+            options.run,
+            options.output,
+            options.overrides,
+            Console(sys.stderr),
+            resume=options.resume,
+            stop=stop,
+            team=team,
         )
-        _print_scores(scores)
-        print(f"model folder: {output}")
+        team.leave()
+        if team.leads:
+            _print_scores(scores)
+            print(f"model folder: {output}")
     return 0
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from manyheads.text.tokenizer import Tokenizer
     from manyheads.training.progress import Progress
     from manyheads.training.stop import Stop
+    from manyheads.training.team import Team
 
 
 def train(
@@ -42,8 +43,12 @@ def train_run(
     *,
     resume: bool = False,
     stop: Stop | None = None,
+    team: Team | None = None,
 ) -> tuple[Path, Scores]:
-    """Train a run file; the model folder and its scores. With `resume` a run that was interrupted goes on."""
+    """Train a run file; the model folder and its scores. With `resume` a run that was interrupted goes on.
+
+    `team`: the processes that do it together. Those that do not lead read the data after the first one, and give no scores.
+    """
     file = load_run(run, overrides)
     from manyheads.config.build import build_plan
     from manyheads.training.run import run_training
@@ -51,7 +56,11 @@ def train_run(
     if resume and (done := _finished(file, output)) is not None:
         progress.say(f"{done} already holds the finished model of this run: nothing to do")
         return done, json.loads((done / METRICS).read_text(encoding="utf-8"))
-    plan = build_plan(file, output)
+    if team is not None and not team.leads:
+        team.wait()
+    plan = build_plan(file, output, team)
+    if team is not None and team.leads:
+        team.wait()
     return plan.output, run_training(plan, progress, resume=resume, stop=stop)
 
 
@@ -95,9 +104,11 @@ def validate(run: Path, overrides: Sequence[str]) -> Validation:
     from manyheads.config.build import text_budget, window_lengths
     from manyheads.config.dataset import read_task
     from manyheads.config.model import locate
+    from manyheads.nn.families import check_folder
     from manyheads.text.tokenizer import Tokenizer
 
     located, max_length = locate(file), file.run.encoder.max_length
+    check_folder(Path(located.path_or_id))
     tokenizer = Tokenizer.from_encoder(located.path_or_id, located.revision)
     reports: list[SplitReport] = []
     errors: list[str] = []

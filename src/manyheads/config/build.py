@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from manyheads.training.parts import Part
     from manyheads.training.precision import Precision
     from manyheads.training.run import Plan
+    from manyheads.training.team import Team
 
 STEPS_AN_EPOCH = 300
 TOKENS_PER_STEP = (512, 4096)
@@ -82,20 +83,25 @@ def text_budget(training: Training, max_length: int) -> int:
     return max(training.tokens_per_step or TOKENS_PER_STEP[1], max_length)
 
 
-def build_plan(file: RunFile, output: Path | None = None) -> Plan:
+def build_plan(file: RunFile, output: Path | None = None, team: Team | None = None) -> Plan:
     """Everything a run needs. Cheap checks come first: output, encoder, data, and only then the weights."""
     folder = output_of(file, output)
     device = device_of(file.run.training.device)
     located = locate(file)
     return plan_of(
-        file, read_dataset(file), folder, device, Tokenizer.from_encoder(located.path_or_id, located.revision)
+        file, read_dataset(file), folder, device, Tokenizer.from_encoder(located.path_or_id, located.revision), team
     )
 
 
 def plan_of(
-    file: RunFile, dataset: Mapping[str, TaskData], folder: Path, device: torch.device, tokenizer: Tokenizer
+    file: RunFile,
+    dataset: Mapping[str, TaskData],
+    folder: Path,
+    device: torch.device,
+    tokenizer: Tokenizer,
+    team: Team | None = None,
 ) -> Plan:
-    """The plan of a run whose data is read."""
+    """The plan of a run whose data is read; `team`: the processes that make it."""
     from manyheads.training.guard import Guard
     from manyheads.training.identity import Identity, base_hash, essential
     from manyheads.training.loop import Making, Trainer
@@ -104,7 +110,9 @@ def plan_of(
     from manyheads.training.precision import precision_of
     from manyheads.training.run import Plan
     from manyheads.training.selection import Selection
+    from manyheads.training.team import ALONE
 
+    team = team or ALONE
     training, max_length = file.run.training, file.run.encoder.max_length
     tasks = {name: data.task for name, data in dataset.items()}
     validation = {name: data.table("validation") for name, data in dataset.items() if "validation" in data.splits}
@@ -126,12 +134,12 @@ def plan_of(
     budget = text_budget(training, max_length)
     batcher = Batcher(feeds, sampler, tokenizer, max_length=max_length, budget=budget,
                       max_tokens=training.max_tokens_per_pack, one_task=one_task,
-                      multiple=STEADY if compiled else 1, workers=training.workers)  # fmt: skip
+                      multiple=STEADY if compiled else 1, workers=training.workers, team=team)  # fmt: skip
     steps_an_epoch = math.ceil(sum(tokens.values()) / per_step)
     making = Making(
         optimizer_of(parts, balancer, training), balancer, Normaliser(training.balancing.normalize), precision,
         training.clip, training.seed, steps_an_epoch, frozen_of(training, precision),
-        Guard(training.guard.skips, training.guard.spike),
+        Guard(training.guard.skips, training.guard.spike), team,
     )  # fmt: skip
     run = portable_run(file, folder)
     return Plan(

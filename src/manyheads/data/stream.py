@@ -11,6 +11,7 @@ generator the same over its versions, but reserves the right to change what is m
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,11 @@ class Stream:
     def __len__(self) -> int:
         """Examples in an epoch."""
         return len(self._lengths_N)
+
+    def sizes(self, indices: Sequence[int]) -> list[int]:
+        """Tokens of examples."""
+        sizes: list[int] = self._lengths_N[list(indices)].tolist()
+        return sizes
 
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
         """Every index once, in the order of this epoch."""

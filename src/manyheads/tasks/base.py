@@ -109,6 +109,11 @@ class Task(ABC, Generic[ExampleT]):
     def outputs(self) -> Mapping[str, Level]:
         """Each output of the head, with its leading axis."""
 
+    @property
+    def compares_examples(self) -> bool:
+        """Whether the loss of an example depends on the others of its batch, which then must not be divided."""
+        return False
+
     # -- data ---------------------------------------------------------------------------------------------------
     @abstractmethod
     def read(self, row: Row) -> ExampleT:

@@ -92,6 +92,11 @@ class SentenceEmbedding(Task[Pair]):
         vectors: dict[str, Level] = {"vector_SD": "sequence"}
         return vectors | ({"nli_weight": "constant"} if self.objective == "softmax" else {})
 
+    @property
+    def compares_examples(self) -> bool:
+        """Only `cosine` and `softmax` look at each pair by itself."""
+        return self.objective not in ("cosine", "softmax")
+
     # -- data ---------------------------------------------------------------------------------------------------
     def read(self, row: Row) -> Pair:
         """`text_a`, `text_b`, and `score`, `negative`, `label` or nothing more."""

@@ -21,6 +21,7 @@ import numpy as np
 
 from manyheads.text.pack import Pack
 from manyheads.training.device import pinned
+from manyheads.training.team import ALONE, Team, partition
 
 if TYPE_CHECKING:
     import torch
@@ -87,12 +88,14 @@ class Batcher:
         one_task: bool = False,
         multiple: int = 1,
         workers: int = 1,
+        team: Team = ALONE,
     ) -> None:
         """`max_length` tokens a window; one text of an example never brings more than `budget` tokens.
 
         A step is divided into packs of at most `max_tokens` (one example always fits), and with `one_task` into packs of
         one task each, for methods that need the gradient of each task. A tail brings each pack to a `multiple` of tokens;
         there is none where packs have to be smaller than that. `workers`: threads that make steps ahead.
+        Of each step only this process's part is made.
         """
         self.feeds = feeds
         self.sampler = sampler
@@ -103,6 +106,7 @@ class Batcher:
         self.one_task = one_task
         self.multiple = multiple
         self.workers = workers
+        self.team = team
 
     def batch(self, step: int, max_tokens: int | None = None) -> list[Batch]:
         """The packs of a step; none when the stretches of all tasks are shorter than their next example.
@@ -113,22 +117,34 @@ class Batcher:
         multiple = self.multiple if limit is None or limit >= self.multiple else 1
         if limit is not None:
             limit -= limit % multiple  # with its tail, too, a pack keeps to the limit
-        portions = [portion for feed in self.feeds if (portion := self._portion(feed, step)) is not None]
+        rows = self._part(self.rows(step))
+        portions = [self._portion(feed, rows[feed.task.name]) for feed in self.feeds if rows.get(feed.task.name)]
         return [laid(parts, multiple) for parts in divided(portions, limit, one_task=self.one_task)]
 
     def rows(self, step: int) -> dict[str, list[int]]:
         """The rows of each task's table that a step trains on, in its order."""
-        found = {feed.task.name: self._indices(feed, step) for feed in self.feeds}
+        found = {}
+        for feed in self.feeds:
+            name = feed.task.name
+            found[name] = feed.stream.between(self.sampler.quota(name, step), self.sampler.quota(name, step + 1))
         return {name: indices for name, indices in found.items() if indices}
 
-    def _indices(self, feed: Feed, step: int) -> list[int]:
-        name = feed.task.name
-        return feed.stream.between(self.sampler.quota(name, step), self.sampler.quota(name, step + 1))
+    def tokens(self, step: int) -> dict[str, int]:
+        """The tokens of each task that a step trains on, in all processes together."""
+        streams = {feed.task.name: feed.stream for feed in self.feeds}
+        return {name: sum(streams[name].sizes(indices)) for name, indices in self.rows(step).items()}
 
-    def _portion(self, feed: Feed, step: int) -> Portion | None:
-        indices = self._indices(feed, step)
-        if not indices:
-            return None
+    def _part(self, rows: Mapping[str, list[int]]) -> Mapping[str, list[int]]:
+        """This process's part of a step's rows."""
+        if self.team.size == 1:
+            return rows
+        streams = {feed.task.name: feed.stream for feed in self.feeds}
+        sizes = {name: streams[name].sizes(indices) for name, indices in rows.items()}
+        whole = [feed.task.name for feed in self.feeds if feed.task.compares_examples]
+        mine = partition(sizes, whole, self.team.size)[self.team.rank]
+        return {name: [rows[name][i] for i in positions] for name, positions in mine.items()}
+
+    def _portion(self, feed: Feed, indices: Sequence[int]) -> Portion:
         examples = [feed.table[i] for i in indices]
         encodings = encode_examples(feed.task, examples, self.tokenizer, max_length=self.max_length, budget=self.budget)
         return Portion(feed, examples, encodings)

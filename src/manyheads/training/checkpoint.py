@@ -119,6 +119,10 @@ class Checkpoints:
                                   "or delete the folder to start from the beginning")  # fmt: skip
         return None
 
+    def read(self, step: int) -> Snapshot:
+        """The checkpoint of a step. Raises CheckpointError."""
+        return read_checkpoint(self._path(step))
+
     def clear(self) -> None:
         """Remove all of them: the run is finished."""
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -167,8 +171,10 @@ def _write(folder: Path, snapshot: Snapshot) -> None:
 def read_checkpoint(folder: Path) -> Snapshot:
     """A checkpoint, verified. Raises CheckpointError saying what is the matter with it."""
     manifest = _json(folder / MANIFEST)
+    text = json.dumps(manifest, indent=1) + "\n"  # as `write_json` has it, to the last byte
+    whole = (folder / MANIFEST).read_bytes() == text.encode()
     own = manifest.pop("sha256", None)
-    if own != _own_hash(manifest):
+    if not whole or own != _own_hash(manifest):
         raise CheckpointError(f"{folder / MANIFEST} is not what was written (its sha256 differs)")
     if manifest.get("format") != FORMAT:
         raise CheckpointError(f"{folder / MANIFEST} has format {manifest.get('format')!r}, this version reads {FORMAT}")

@@ -6,9 +6,9 @@ interrupts it, a checkpoint is made between steps only; an evaluation that is br
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from manyheads.errors import CheckpointError, DivergedError, StoppedError
 from manyheads.evaluate import calibrate
@@ -29,16 +29,18 @@ from manyheads.training.state import (
 if TYPE_CHECKING:
     import torch
 
+    from manyheads.evaluate import Metrics
     from manyheads.predict import Backend
     from manyheads.tasks.base import Array
     from manyheads.text.pack import Encoding
     from manyheads.training.checkpoint import Checkpoints
-    from manyheads.training.log import RunLog
+    from manyheads.training.log import RunLog, Unlogged
     from manyheads.training.loop import StepRecord
     from manyheads.training.phases import Phase
     from manyheads.training.progress import Progress
     from manyheads.training.run import Plan
     from manyheads.training.stop import Stop
+    from manyheads.training.team import Team
 
 
 @dataclass(slots=True)
@@ -60,7 +62,7 @@ class Course:
     def __init__(
         self,
         plan: Plan,
-        log: RunLog,
+        log: RunLog | Unlogged,
         progress: Progress,
         checkpoints: Checkpoints | None = None,
         stop: Stop | None = None,
@@ -73,6 +75,8 @@ class Course:
         self.progress = progress
         self.checkpoints = checkpoints
         self.stop = stop or Stop()
+        self.team = plan.trainer.team
+        self._halting = False
         self.at = Place()
         self.waiting = Waiting(plan.phases[0].patience if plan.phases else None)
         self.overall = Waiting(None)
@@ -120,7 +124,7 @@ class Course:
                 return
             self._steps(phase, self._until(end))
             at.due = bool(self.plan.validation) and (at.step == end or at.step % self.plan.evaluate_every == 0)
-            if self.stop.asked:
+            if self._halting:
                 self._stopped()
 
     def _until(self, end: int) -> int:
@@ -130,7 +134,7 @@ class Course:
 
     def _steps(self, phase: Phase, until: int) -> None:
         trainer = self.plan.trainer
-        records = trainer.run(phase, self.at.step, until, self.at.start, halted=lambda: self.stop.asked is not None)
+        records = trainer.run(phase, self.at.step, until, self.at.start, halted=self._halted)
         for record in records:
             self.log.step(record)
             self.progress.step(record, self.plan.steps)
@@ -142,16 +146,21 @@ class Course:
                 records.close()  # type: ignore[attr-defined]
                 raise _TooManyBadError(record)
 
+    def _halted(self) -> bool:
+        """Whether any process has been asked to stop: all of them learn of it after the same step."""
+        self._halting = self.team.any(self.stop.asked is not None)
+        return self._halting
+
     def _tell(self) -> None:
         while self.plan.trainer.notes:
             self.progress.say(self.plan.trainer.notes.pop(0))
 
     def _evaluated(self) -> bool:
         """Evaluate on validation data; whether the phase is over by it."""
-        try:
-            self.waiting.better(self._evaluate())
-        except StoppedError:
+        scores = self.team.told(self._scores())
+        if scores is None:
             self._stopped()
+        self.waiting.better(self._note(**scores))
         self.at.due = False
         if self.waiting.over:
             phase = self.plan.phases[self.at.phase]
@@ -162,13 +171,22 @@ class Course:
                 put_back(list(self._trained.values()), self.best)
         return self.waiting.over
 
-    def _evaluate(self) -> float:
-        """The combined score. Nothing changes before all of it is known."""
-        plan, step = self.plan, self.at.step
-        tasks, metrics = calibrate(predictor_of(plan, self.stop), plan.validation)
+    def _scores(self) -> dict[str, Any] | None:
+        """What validation data says, in the process that leads; None when a signal broke it off."""
+        plan = self.plan
+        if not self.team.leads:
+            return None
+        try:
+            tasks, metrics = calibrate(predictor_of(plan, self.stop), plan.validation)
+        except StoppedError:
+            return None
         plan.selection.check(metrics)
-        score = plan.selection.score(tasks, metrics)
         headlines = {name: tasks[name].headline(values) for name, values in metrics.items()}
+        return {"metrics": metrics, "headlines": headlines, "score": plan.selection.score(tasks, metrics)}
+
+    def _note(self, metrics: Mapping[str, Metrics], headlines: Mapping[str, float], score: float) -> float:
+        """Take scores into account; the combined one."""
+        step = self.at.step
         self.log.scores(step, metrics, headlines, score)
         best = self.overall.better(score)
         shown = "  ".join(f"{name} {value:.4f}" for name, value in headlines.items())
@@ -176,7 +194,7 @@ class Course:
         if best:  # before any head is put back: what is kept is what was scored
             self.best = copies(list(self._trained.values()))
         self._stop_tasks(headlines)
-        plan.trainer.batcher.sampler.tell(headlines, step)
+        self.plan.trainer.batcher.sampler.tell(headlines, step)
         return score
 
     def _stop_tasks(self, headlines: Mapping[str, float]) -> None:
@@ -202,10 +220,10 @@ class Course:
 
     # Interruptions
 
-    def _stopped(self) -> None:
+    def _stopped(self) -> NoReturn:
         """Save, and raise StoppedError."""
         self._save()
-        after = f"stopped by {self.stop.asked} after step {self.at.step} of {self.plan.steps}"
+        after = f"stopped by {self.stop.asked or 'a signal'} after step {self.at.step} of {self.plan.steps}"
         if self.checkpoints is None:
             raise StoppedError(f"{after}; nothing is saved")
         raise StoppedError(f"{after}; it is saved: go on with --resume")
@@ -218,7 +236,7 @@ class Course:
         rate = f"lower `training.learning_rate` (now {record.rate:.2g}), or look at the rows named above"
         if guard.turned_back:
             raise DivergedError(f"{many}, after the run had gone back to a checkpoint once; {rate}")
-        snapshot = self.checkpoints.newest(self.progress.say) if self.checkpoints else None
+        snapshot = newest_for(self.team, self.checkpoints, self.progress.say) if self.checkpoints else None
         if snapshot is None:
             raise DivergedError(f"{many}, and there is no checkpoint to go back to; {rate}")
         bad = guard.bad
@@ -233,9 +251,9 @@ class Course:
     # State
 
     def _save(self) -> None:
-        if self.checkpoints is None:
-            return
         self.plan.trainer.flush()
+        if self.checkpoints is None or not self.team.leads:
+            return
         self.log.sync()
         self.checkpoints.save(self.snapshot())
 
@@ -278,6 +296,13 @@ class Course:
             }
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"the checkpoint's state does not fit this run ({error!r})") from None
+
+
+def newest_for(team: Team, checkpoints: Checkpoints, say: Callable[[str], None]) -> Snapshot | None:
+    """The newest whole checkpoint, which the process that leads looks for and all read. Raises CheckpointError."""
+    snapshot = checkpoints.newest(say) if team.leads else None
+    step = team.told(snapshot.step if snapshot else None)
+    return snapshot if team.leads or step is None else checkpoints.read(step)
 
 
 class _TooManyBadError(Exception):

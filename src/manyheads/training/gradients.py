@@ -16,6 +16,7 @@ import torch
 
 from manyheads.balance.base import combined, gramian
 from manyheads.training.device import moved
+from manyheads.training.team import ALONE, Team
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,6 +43,7 @@ class Gradients:
         *,
         precision: Precision,
         seed: int,
+        team: Team = ALONE,
     ) -> None:
         """`survey` must come first."""
         self.model = model
@@ -50,6 +52,7 @@ class Gradients:
         self.normaliser = normaliser
         self.precision = precision
         self.seed = seed
+        self.team = team
         self.device = next(model.parameters()).device
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision.scaled)
         self.frozen: Frozen | None = None
@@ -62,14 +65,17 @@ class Gradients:
         self._table: int | None = None
         """Which of them is the table of word embeddings: half of a small encoder, and all but a step's words is 0."""
         self._own: dict[str, list[nn.Parameter]] = {}
+        self._learning: list[nn.Parameter] = []
 
     def survey(self, parts: Sequence[Part]) -> None:
         """Look which parameters train now: shared ones, and each task's own."""
         on = [(part, [p for p in part.parameters if p.requires_grad]) for part in parts]
         self._shared = [p for part, found in on for p in found if len(part.tasks) != 1]
         self._own = {name: [p for part, found in on for p in found if part.tasks == (name,)] for name in self.tasks}
+        self._learning = [p for _, found in on for p in found] + self.balancer.parameters()
         words = getattr(self.model.encoder.model.get_input_embeddings(), "weight", None)
-        self._table = next((i for i, p in enumerate(self._shared) if p is words), None)
+        alone = self.team.size == 1  # or the rows would be those of all processes' steps
+        self._table = next((i for i, p in enumerate(self._shared) if p is words and alone), None)
         layers = [(part.layer, found) for part, found in on if part.place == "layer" and not part.tasks and found]
         top = max((layer for layer, _ in layers), default=-1)
         self._last_layer = [p for layer, found in layers for p in found if layer == top]
@@ -77,11 +83,11 @@ class Gradients:
 
     def of(self, step: int, packs: Sequence[Batch]) -> dict[str, torch.Tensor]:
         """Leave the step's gradient in `.grad`; the mean loss of each task, still on the device."""
-        torch.manual_seed(step_seed(self.seed, step))
+        torch.manual_seed(step_seed(self.seed, step, self.team.rank))
         self.model.zero_grad(set_to_none=True)
         balancer = self.balancer
-        totals = _totals(packs)
-        sums = {name: torch.zeros((), device=self.device) for name in self.tasks if name in totals}
+        totals = self.team.totals(_totals(packs), list(self.tasks))
+        sums = {name: torch.zeros((), device=self.device) for name in totals}
         present = list(sums)
         if balancer.mode == "losses":
             for pack in packs:
@@ -91,27 +97,35 @@ class Gradients:
             self._observed(step, packs, totals, sums)
         else:
             self._combined(step, packs, totals, sums)
-        penalty = balancer.penalty(present)
+        penalty = balancer.penalty(present) if self.team.leads else None
         if penalty is not None:
             self.scaler.scale(penalty.to(self.device)).backward()  # type: ignore[no-untyped-call]
-        return sums
+        shared = {id(p) for p in self._shared} if balancer.mode == "gramian" else set()  # they are added up already
+        self.team.add_up_gradients([p for p in self._learning if id(p) not in shared])
+        return self._added_up(sums)
+
+    def _added_up(self, sums: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The losses of all processes together."""
+        if self.team.size == 1 or not sums:
+            return dict(sums)
+        return dict(zip(sums, self.team.add_up(torch.stack(list(sums.values()))).unbind(), strict=True))
 
     @torch.no_grad()
     def losses_again(self, step: int, packs: Sequence[Batch]) -> dict[str, float]:
         """The losses of the same packs, with the same dropout, after the update."""
-        torch.manual_seed(step_seed(self.seed, step))
-        totals = _totals(packs)
-        sums: dict[str, float] = {}
+        torch.manual_seed(step_seed(self.seed, step, self.team.rank))
+        totals = self.team.totals(_totals(packs), list(self.tasks))
+        sums = {name: torch.zeros((), device=self.device) for name in totals}
         for pack in packs:
             for name, loss in self._losses(pack, totals).items():
-                sums[name] = sums.get(name, 0.0) + float(loss)
-        return sums
+                sums[name] += loss
+        return {name: float(loss) for name, loss in self._added_up(sums).items()}
 
     def culprits(self, step: int, packs: Sequence[Batch]) -> tuple[str, ...]:
         """The tasks whose own gradient in a step is not finite. Leaves no gradient."""
         totals, found = _totals(packs), []
         for name in (name for name in self.tasks if name in totals):
-            torch.manual_seed(step_seed(self.seed, step))
+            torch.manual_seed(step_seed(self.seed, step, self.team.rank))
             for pack in packs:
                 losses = self._losses(pack, totals)
                 if name in losses and losses[name].requires_grad:
@@ -120,7 +134,7 @@ class Gradients:
             if not all(bool(gradient.isfinite().all()) for gradient in gradients):
                 found.append(name)
             self.model.zero_grad(set_to_none=True)
-        return tuple(found)
+        return tuple(self.team.totals(dict.fromkeys(found, 1.0), list(self.tasks)))
 
     def _losses(self, pack: Batch, totals: Mapping[str, float]) -> dict[str, torch.Tensor]:
         """Each task's share of the step's mean loss."""
@@ -190,8 +204,10 @@ class Gradients:
                 self._add(self._means(part, totals, outputs), sums, weights)
                 _grow(grown.setdefault(name, []), self._last_layer, before)
             _backward_below(states, cut)
-        norms = {name: float(torch.stack([g.norm() for g in found]).norm()) / scale if found else 0.0
-                 for name, found in grown.items()}  # fmt: skip
+        zeros = [torch.zeros_like(p) for p in self._last_layer]
+        whole_grown = {name: self.team.add_up_all(grown.get(name) or zeros, self._last_layer) for name in sums}
+        norms = {name: float(torch.stack([g.norm() for g in found if g is not None]).norm()) / scale if found else 0.0
+                 for name, found in whole_grown.items()}  # fmt: skip
         self.norms = {
             name: norm / float(weights[name]) if float(weights[name]) else 0.0 for name, norm in norms.items()
         }
@@ -208,7 +224,7 @@ class Gradients:
             for pack in packs:
                 if name in pack.reads:
                     self._backward(pack, totals, sums, one)
-            gradients.append([p.grad for p in self._shared])
+            gradients.append(self.team.add_up_all([p.grad for p in self._shared], self._shared))
             for parameter in self._shared:
                 parameter.grad = None
             for parameter in self._own[name]:
@@ -266,6 +282,7 @@ def _totals(packs: Sequence[Batch]) -> dict[str, float]:
     return totals
 
 
-def step_seed(seed: int, step: int) -> int:
-    """The seed of a step's dropout: depends on nothing else, so any step can be repeated."""
-    return int.from_bytes(hashlib.blake2b(f"{seed}:{step}".encode(), digest_size=8).digest(), "big") >> 1
+def step_seed(seed: int, step: int, rank: int = 0) -> int:
+    """The seed of a step's dropout in a process: depends on nothing else, so any step can be repeated."""
+    text = f"{seed}:{step}:{rank}" if rank else f"{seed}:{step}"
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import os
+import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 FREE = ("save_every", "keep_checkpoints", "workers")
 """Keys under `training` that make no difference to any result, and may change when a run goes on."""
+NOT_SETTINGS = ("_name_or_path", "transformers_version")
+"""Keys of an encoder's configuration that say where it lies and who wrote it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Identity:
     data: Mapping[str, str]
     """A sha256 of the rows of each `TASK.SPLIT` that training reads."""
     base: str
-    """A sha256 of the weights that are not trained, and of the tokenizer."""
+    """A sha256 of the weights that are not trained, of the encoder's configuration and of the tokenizer."""
 
     def to_json(self) -> dict[str, Any]:
         """For a checkpoint, with what should be the same for results to be equal to the last bit, but need not be."""
@@ -73,18 +75,21 @@ def essential(run: str) -> str:
 def environment() -> dict[str, Any]:
     """What the last bits of a result depend on besides the run."""
     import torch
+    import torch.distributed as dist
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
     return {"torch": torch.__version__, "threads": torch.get_num_threads(), "device": device,
-            "processes": int(os.environ.get("WORLD_SIZE", "1"))}  # fmt: skip
+            "processes": dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1}  # fmt: skip
 
 
 def base_hash(model: MultiTaskModel, parts: Sequence[Part], tokenizer: Tokenizer) -> str:
-    """Of all weights that no part trains, and of the tokenizer."""
+    """Of all weights that no part trains, of the encoder's configuration (dropout, say) and of the tokenizer."""
     import torch
 
     trained = {id(parameter) for part in parts for parameter in part.parameters}
     digest = hashlib.sha256(tokenizer.definition.encode())
+    settings = {key: value for key, value in model.encoder.config.to_dict().items() if key not in NOT_SETTINGS}
+    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
     for name, parameter in model.named_parameters():
         if id(parameter) not in trained:
             digest.update(name.encode())

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from manyheads.errors import TrainingError
 
 if TYPE_CHECKING:
     from manyheads.evaluate import Metrics
@@ -24,22 +27,29 @@ class RunLog:
     """Writes into the output folder while a run goes on."""
 
     def __init__(self, folder: Path, *, step: int = 0, keep_bytes: int = 0) -> None:
-        """Creates the folder. A run that goes on at `step` keeps so many bytes of the history and drops the rest."""
+        """Creates the folder. A run that goes on at `step` keeps so many bytes of the history and drops the rest.
+
+        Raises TrainingError where that cannot be, as all that writes does.
+        """
         from torch.utils.tensorboard import SummaryWriter
 
-        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._losses: dict[str, list[tuple[int, float]]] = defaultdict(list)
         self._scores: dict[str, list[tuple[int, float]]] = defaultdict(list)
         self._weights: dict[str, list[tuple[int, float]]] = defaultdict(list)
         path = folder / HISTORY
-        self.whole = (path.stat().st_size if path.exists() else 0) >= keep_bytes
-        """Whether the history that was to be kept was there."""
-        self._history = path.open("r+b" if path.exists() else "w+b")
-        self._history.truncate(keep_bytes if self.whole else 0)
-        for line in self._history:
-            self._remember(json.loads(line))
-        self._events = SummaryWriter(str(folder / EVENTS), purge_step=step or None)
+        with _written(path), ExitStack() as opened:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.whole = (path.stat().st_size if path.exists() else 0) >= keep_bytes
+            """Whether the history that was to be kept was there."""
+            self._history = opened.enter_context(path.open("r+b" if path.exists() else "w+b"))
+            self._history.truncate(keep_bytes if self.whole else 0)
+            for line in self._history:
+                with suppress(ValueError, TypeError, AttributeError):  # damaged: a point less in the plot
+                    self._remember(json.loads(line))
+            with _written(folder / EVENTS):
+                self._events = SummaryWriter(str(folder / EVENTS), purge_step=step)
+            opened.pop_all()
 
     @property
     def size(self) -> int:
@@ -48,8 +58,10 @@ class RunLog:
 
     def sync(self) -> None:
         """Wait until what is written so far is on the disk."""
-        self._events.flush()
-        os.fsync(self._history.fileno())
+        with _written(self.folder / EVENTS):
+            self._events.flush()
+        with _written(self.folder / HISTORY):
+            os.fsync(self._history.fileno())
 
     def step(self, record: StepRecord) -> None:
         """One training step."""
@@ -57,34 +69,38 @@ class RunLog:
         self.event({"step": record.step, "loss": dict(record.losses), "weight": dict(record.weights),
                     "tokens": dict(record.tokens), "rate": record.rate, "gradient_norm": record.gradient_norm,
                     "packs": record.packs, "phase": record.phase, **skipped})  # fmt: skip
-        for name, loss in record.losses.items():
-            self._events.add_scalar(f"loss/{name}", loss, record.step)
-        for name, weight in record.weights.items():
-            self._events.add_scalar(f"weight/{name}", weight, record.step)
-        self._events.add_scalar("rate", record.rate, record.step)
-        self._events.add_scalar("gradient_norm", record.gradient_norm, record.step)
+        with _written(self.folder / EVENTS):
+            for name, loss in record.losses.items():
+                self._events.add_scalar(f"loss/{name}", loss, record.step)
+            for name, weight in record.weights.items():
+                self._events.add_scalar(f"weight/{name}", weight, record.step)
+            self._events.add_scalar("rate", record.rate, record.step)
+            self._events.add_scalar("gradient_norm", record.gradient_norm, record.step)
 
     def scores(
         self, step: int, metrics: Mapping[str, Metrics], headlines: Mapping[str, float], combined: float
     ) -> None:
         """One evaluation on validation data."""
         self.event({"step": step, "validation": metrics, "headline": dict(headlines), "combined": combined})
-        for name, values in metrics.items():
-            for metric, value in values.items():
-                self._events.add_scalar(f"validation/{name}/{metric}", value, step)
-        self._events.add_scalar("validation/combined", combined, step)
+        with _written(self.folder / EVENTS):
+            for name, values in metrics.items():
+                for metric, value in values.items():
+                    self._events.add_scalar(f"validation/{name}/{metric}", value, step)
+            self._events.add_scalar("validation/combined", combined, step)
 
     def close(self, plot: bool) -> None:
         """Close the files; draw the plot."""
-        self._history.close()
-        self._events.close()
+        for file in (self._history, self._events):
+            with suppress(OSError):  # a write that failed has been told of, and fails here once more
+                file.close()
         if plot:
             draw(self.folder / PLOT, self._losses, self._scores, self._weights)
 
     def event(self, row: Mapping[str, Any]) -> None:
         """A row of the history."""
-        self._history.write(json.dumps(row).encode() + b"\n")
-        self._history.flush()
+        with _written(self.folder / HISTORY):
+            self._history.write(json.dumps(row).encode() + b"\n")
+            self._history.flush()
         self._remember(row)
 
     def _remember(self, row: Mapping[str, Any]) -> None:
@@ -92,6 +108,41 @@ class RunLog:
         for key, points in (("loss", self._losses), ("weight", self._weights), ("headline", self._scores)):
             for name, value in row.get(key, {}).items():
                 points[name].append((row["step"], value))
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Raise TrainingError when the disk fails."""
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(
+            f"{path} could not be written ({error.strerror or error}): mend that, then go on with --resume"
+        ) from None
+
+
+class Unlogged:
+    """Writes nothing: for the processes that do not lead."""
+
+    whole = True
+    size = 0
+
+    def step(self, record: StepRecord) -> None:
+        """Nothing."""
+
+    def scores(
+        self, step: int, metrics: Mapping[str, Metrics], headlines: Mapping[str, float], combined: float
+    ) -> None:
+        """Nothing."""
+
+    def event(self, row: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+    def sync(self) -> None:
+        """Nothing."""
+
+    def close(self, plot: bool) -> None:
+        """Nothing."""
 
 
 Points = Mapping[str, list[tuple[int, float]]]

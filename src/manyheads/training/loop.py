@@ -22,6 +22,7 @@ from manyheads.training.gradients import Gradients
 from manyheads.training.guard import LARGEST, Guard, Skip, reason
 from manyheads.training.optim import set_rates
 from manyheads.training.phases import Phase, enter
+from manyheads.training.team import ALONE, Team
 
 if TYPE_CHECKING:
     from manyheads.model import MultiTaskModel
@@ -68,6 +69,7 @@ class Making:
     frozen: Callable[[MultiTaskModel, int], Frozen | None] | None
     """Makes what keeps the output of a model's bottom layers; None: it is computed every time."""
     guard: Guard = field(default_factory=Guard)
+    team: Team = ALONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,7 @@ class Trainer:
         self.parts = parts
         self.making = making
         self.guard = making.guard
+        self.team = making.team
         self.device = next(model.parameters()).device
         self.behind = self.device.type == "cuda" and reads_no_figures(making)
         """Whether `run` reads the figures of a step when the next one has begun."""
@@ -115,7 +118,13 @@ class Trainer:
         self._frozen: Frozen | None = None
         self._told_full = False
         self.gradients = Gradients(
-            model, tasks, making.balancer, making.normaliser, precision=making.precision, seed=making.seed
+            model,
+            tasks,
+            making.balancer,
+            making.normaliser,
+            precision=making.precision,
+            seed=making.seed,
+            team=making.team,
         )
 
     def run(
@@ -175,7 +184,7 @@ class Trainer:
         set_rates(optimizer, {**rates, BALANCING: balancer.parameters_rate})
         rate = phase.rates.base * factor
         packs, sums = self._computed(step, [] if step in self.guard.avoided else packs)
-        if not packs:
+        if not sums:
             return Begun(step, phase.name, rate, packs, (), Figures([torch.zeros(())]), {})
         self.gradients.scaler.unscale_(optimizer)
         figures = Figures([*sums.values(), self._clipped().float()])
@@ -202,9 +211,9 @@ class Trainer:
     def _ended(self, begun: Begun) -> StepRecord:
         """Read the figures of a step, tell who wants to know them, and make its record."""
         *values, norm = begun.figures.read()
-        if not begun.packs:
+        if not begun.names:
             return StepRecord(begun.step, begun.phase, {}, {}, {}, begun.rate, 0.0, 0)
-        tokens = {name: sum(pack.tokens.get(name, 0) for pack in begun.packs) for name in begun.names}
+        tokens = {name: tokens for name, tokens in self.batcher.tokens(begun.step).items() if name in begun.names}
         bad = self._reason(begun, [*values, norm])
         if bad is not None:
             skip = self._skip(begun, *bad)
@@ -237,7 +246,7 @@ class Trainer:
         """The gradient of a step, in smaller packs when memory runs out: the packs, and the mean loss of each task."""
         if self.max_tokens is not None and any(pack.pack.tokens > self.max_tokens for pack in packs):
             packs = self.batcher.batch(step, self.max_tokens)
-        if not packs:
+        if not packs and (self.team.size == 1 or step in self.guard.avoided or not self.batcher.rows(step)):
             return [], {}
         sums = self._tried(step, packs)
         if sums is None:
@@ -279,6 +288,9 @@ class Trainer:
         try:
             return self.gradients.of(step, packs)
         except torch.OutOfMemoryError:
+            if self.team.size > 1:  # the others are already adding up
+                raise TrainingError(f"step {step} does not fit into the memory of process {self.team.rank}; set "
+                                    "training.max_tokens_per_pack, or lower it") from None  # fmt: skip
             return None
 
     def _smaller(self, step: int, packs: Sequence[Batch]) -> list[Batch]:

@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manyheads.bundle import Contents, save_bundle
-from manyheads.errors import UsageError
+from manyheads.errors import TrainingError, UsageError
 from manyheads.evaluate import calibrate, evaluate
 from manyheads.predict import Predictor
 from manyheads.training.card import model_card
 from manyheads.training.checkpoint import Checkpoints, Snapshot
-from manyheads.training.course import Course, predictor_of
+from manyheads.training.course import Course, newest_for, predictor_of
 from manyheads.training.lock import locked
-from manyheads.training.log import HISTORY, RunLog
+from manyheads.training.log import HISTORY, RunLog, Unlogged
+from manyheads.training.progress import Quiet
 from manyheads.training.selection import Selection
 from manyheads.training.stop import Stop
 
@@ -78,6 +79,8 @@ def run_training(plan: Plan, progress: Progress, *, resume: bool = False, stop: 
     """
     stop = stop or Stop()
     checkpoints = Checkpoints(plan.output, plan.keep_checkpoints)
+    if not plan.trainer.team.leads:
+        return _trained(plan, Quiet(), checkpoints, stop, resume)
     with locked(checkpoints.folder, plan.output):
         if checkpoints.steps() and not resume:
             raise UsageError(f"{plan.output} holds checkpoints of a run that did not finish; add --resume to go on with it, "
@@ -90,10 +93,12 @@ def run_training(plan: Plan, progress: Progress, *, resume: bool = False, stop: 
 
 
 def _trained(plan: Plan, progress: Progress, checkpoints: Checkpoints, stop: Stop, resume: bool) -> Scores:
-    """The run itself, up to its model folder."""
+    """The run itself, up to its model folder, which the process that leads leaves alone: others know no scores."""
+    team = plan.trainer.team
+    _check_start(plan)
     snapshot = _resumed(plan, checkpoints, progress) if resume else None
     kept = snapshot.state["history_bytes"] if snapshot else 0
-    log = RunLog(plan.output, step=snapshot.step if snapshot else 0, keep_bytes=kept)
+    log = RunLog(plan.output, step=snapshot.step if snapshot else 0, keep_bytes=kept) if team.leads else Unlogged()
     finished = False
     try:
         course = Course(plan, log, progress, checkpoints, stop)
@@ -104,6 +109,8 @@ def _trained(plan: Plan, progress: Progress, checkpoints: Checkpoints, stop: Sto
         snapshot = None  # or its tensors would stay in memory
         stop.patient = True
         course.run()
+        if not team.leads:
+            return {}
         apart = plan.adapters.settle(plan.model) if plan.adapters else None
         tasks, scores = _final_scores(plan, stop)
         card = model_card(tasks, scores, plan.encoder_name, course.step)
@@ -117,9 +124,19 @@ def _trained(plan: Plan, progress: Progress, checkpoints: Checkpoints, stop: Sto
     return scores
 
 
+def _check_start(plan: Plan) -> None:
+    """Raise TrainingError unless all processes begin with the same data and weights."""
+    team = plan.trainer.team
+    weights = sum(float(parameter.detach().double().sum()) for parameter in plan.model.parameters())
+    mine = [plan.identity.run, dict(plan.identity.data), plan.identity.base, weights]
+    if team.size > 1 and team.told(mine) != mine:
+        raise TrainingError(f"process {team.rank} has another run file, data, encoder or first weights than process 0; "
+                            "give all machines the same files and versions")  # fmt: skip
+
+
 def _resumed(plan: Plan, checkpoints: Checkpoints, progress: Progress) -> Snapshot | None:
     """The snapshot to go on from, of this very run. Raises CheckpointError."""
-    snapshot = checkpoints.newest(progress.say)
+    snapshot = newest_for(plan.trainer.team, checkpoints, progress.say)
     if snapshot is None:
         progress.say(f"{plan.output} has no checkpoint yet: the run starts from the beginning")
         return None

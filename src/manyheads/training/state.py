@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 Tensors = Mapping[str, torch.Tensor]
 
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+"""What AdamW keeps of a parameter, once it has had a gradient."""
+UNFIT = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError)
+"""What comes of reading a state that another program wrote."""
+
 
 def trained(trainer: Trainer) -> dict[str, nn.Parameter]:
     """Everything that any phase may train, with what balancing learns, by name."""
@@ -46,10 +51,14 @@ def load_tensors(trainer: Trainer, tensors: Mapping[str, Tensors]) -> None:
     states: dict[str, dict[str, torch.Tensor]] = {}
     for label, value in tensors.get("optimizer", {}).items():
         key, _, name = label.partition("/")
-        if name not in parameters or (key != "step" and value.shape != parameters[name].shape):
-            raise CheckpointError(f"the checkpoint's optimizer has {label} of shape {list(value.shape)}, which no "
+        shape = parameters[name].shape if name in parameters and key in MOMENTS else None
+        if value.shape != (torch.Size() if key == "step" else shape) or not value.is_floating_point() or shape is None:
+            raise CheckpointError(f"the checkpoint's optimizer has {label} as {value.dtype} {list(value.shape)}, which no "
                                   "parameter of this run has; it belongs to another model")  # fmt: skip
         states.setdefault(name, {})[key] = value
+    for name, state in states.items():
+        if set(state) != set(MOMENTS):
+            raise CheckpointError(f"the checkpoint's optimizer has only {', '.join(sorted(state))} of {name}")
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(tensors["weights"][name])
@@ -96,8 +105,8 @@ def load_state(trainer: Trainer, state: Mapping[str, Any]) -> None:
         if state["scaler"]:
             trainer.gradients.scaler.load_state_dict(state["scaler"])
         trainer.guard.load_state(state["guard"])
-        trainer.max_tokens = state["max_tokens"]
-    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+        trainer.max_tokens = None if state["max_tokens"] is None else int(state["max_tokens"])
+    except (*UNFIT, UsageError) as error:
         raise CheckpointError(f"the checkpoint's state does not fit this run ({error})") from None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -30,6 +31,12 @@ class Stop:
 class StopSignals(Stop):
     """Listens to signals while it is entered. In the main thread alone."""
 
+    def __init__(self, together_s: float = 0.0) -> None:
+        """Signals within so many seconds of the first are taken for the same one."""
+        super().__init__()
+        self._together_s = together_s
+        self._first = 0.0
+
     def __enter__(self) -> StopSignals:
         self._before: dict[int, Any] = {number: signal.signal(number, self._ask) for number in SIGNALS}
         return self
@@ -41,9 +48,12 @@ class StopSignals(Stop):
             signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
         if self.asked is not None:
+            if now - self._first < self._together_s:
+                return
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        self.asked = signal.Signals(number).name
+        self.asked, self._first = signal.Signals(number).name, now
         if not self.patient:
             raise StoppedError(f"stopped by {self.asked} before the first step: nothing is lost, start it again")
