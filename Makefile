@@ -5,8 +5,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 DATA ?= ../shared/data
+TOOLS := .venv-release
+TOOLS_STAMP := $(TOOLS)/.installed
+SERVICE ?= pypi
 
-.PHONY: demo test test-slow check bench corpus dist clean
+.PHONY: demo test test-slow check bench corpus dist release audit clean
 
 demo: $(STAMP)
 	rm -rf runs/demo
@@ -39,12 +42,27 @@ corpus: $(STAMP)
 dist: $(STAMP)
 	$(BIN)/python -m build
 
+# Wheel, sdist, SBOM and SHA256SUMS of the last commit, built twice and compared; SECURITY.md says how to check one.
+release: $(STAMP) $(TOOLS_STAMP)
+	$(TOOLS)/bin/python release/make_release.py dist --environment $(VENV)
+
+# Needs an advisory service on the network: SERVICE=pypi or SERVICE=osv.
+audit: $(TOOLS_STAMP)
+	$(TOOLS)/bin/python release/audit.py --service $(SERVICE)
+
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info
+	rm -rf $(VENV) .venv-release build dist src/*.egg-info
 
 # torch comes first and pinned: left to a dependency's range, pip would take the newest CUDA build.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+# Apart from what users install. The folder ignores itself: git and ruff pass it over.
+$(TOOLS_STAMP): release/requirements.txt
+	$(PYTHON) -m venv $(TOOLS)
+	echo '*' > $(TOOLS)/.gitignore
+	$(TOOLS)/bin/python -m pip install -q --disable-pip-version-check -r release/requirements.txt
 	touch $@
