@@ -86,7 +86,12 @@ def test_all_text_tasks_of_a_text_share_one_encoder_pass(trained: Path) -> None:
     assert len(calls) == 1
     calls.clear()
     model.predict([{"text": SENTENCES[0], "question": "What?"}])
-    assert len(calls) == 2, "the question with its passage needs a pass of its own"
+    assert len(calls) == 1, "the question with its passage is read beside the text, in one pack"
+    model.predictor.batch_tokens = 20
+    calls.clear()
+    model.predict([{"text": SENTENCES[0], "question": "What?"}])
+    assert len(calls) == 2, "what does not fit into one pack is divided by what is asked"
+    model.predictor.batch_tokens = 4096
     calls.clear()
     model.predict(SENTENCES)
     assert len(calls) == 1, "six short texts are one pack"

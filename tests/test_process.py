@@ -1,11 +1,12 @@
 """Settings of the process, in processes of their own."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
-from manyheads.process import keep_freed_memory
+from manyheads.process import forget_shapes, keep_freed_memory
 
 SCRIPT = """
 import resource, sys
@@ -22,6 +23,30 @@ for _ in range(5):
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
+SHAPES = """
+import random, sys
+from manyheads.process import forget_shapes, keep_freed_memory
+keep_freed_memory()
+if sys.argv[1] == "forgotten":
+    forget_shapes()
+import torch
+torch.set_num_threads(1)
+up_DW, down_WD = torch.randn(64, 1536), torch.randn(1536, 64)
+tokens = random.Random(0)
+def resident_mb():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 >> 20
+def a_pass(count):
+    hidden_TD = torch.randn(count, 64)
+    for _ in range(2):
+        hidden_TD = hidden_TD + torch.nn.functional.gelu(hidden_TD @ up_DW) @ down_WD
+with torch.inference_mode():
+    a_pass(2400)
+    before = resident_mb()
+    for _ in range(60):
+        a_pass(tokens.randint(2000, 2400))
+print(resident_mb() - before)
+"""
+
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
 def test_memory_that_was_freed_is_used_again_without_page_faults() -> None:
@@ -30,6 +55,56 @@ def test_memory_that_was_freed_is_used_again_without_page_faults() -> None:
         for how in ("plain", "kept")
     }
     assert faults["kept"] < 100 < faults["plain"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc only")
+def test_memory_does_not_grow_with_the_number_of_shapes() -> None:
+    plain = {name: value for name, value in os.environ.items() if name != "ONEDNN_PRIMITIVE_CACHE_CAPACITY"}
+    grown_mb = {
+        how: int(
+            subprocess.run(
+                [sys.executable, "-c", SHAPES, how], check=True, capture_output=True, text=True, env=plain
+            ).stdout
+        )
+        for how in ("kept", "forgotten")
+    }
+    assert grown_mb["forgotten"] < 30 < 100 < grown_mb["kept"]
+
+
+def test_what_the_user_says_of_shapes_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+    forget_shapes()
+    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "64"
+
+
+RESTART = """
+import os, sys
+from manyheads.process import restart_without_small_caches
+print(os.getpid(), flush=True)
+restart_without_small_caches()
+print(os.environ.get("GLIBC_TUNABLES"), sys.argv[1:], sys.stdin.read())
+"""
+
+
+def restarted(**variables: str) -> list[str]:
+    """Lines of a process that may restart; ids of processes as `id`."""
+    environment = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"} | variables
+    command = [sys.executable, "-c", RESTART, "a b", "-x"]
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        output = process.communicate("rows")[0]
+        assert process.returncode == 0
+    return output.replace(f"{process.pid}\n", "id\n").splitlines()
+
+
+@pytest.mark.skipif("CS_GNU_LIBC_VERSION" not in os.confstr_names, reason="glibc only")
+def test_a_restart_is_one_and_keeps_the_process_its_arguments_and_its_input() -> None:
+    assert restarted() == ["id", "id", "glibc.malloc.tcache_count=0 ['a b', '-x'] rows"]
+
+
+def test_there_is_no_restart_where_the_user_has_chosen() -> None:
+    assert restarted(GLIBC_TUNABLES="glibc.malloc.perturb=0") == ["id", "glibc.malloc.perturb=0 ['a b', '-x'] rows"]
 
 
 def test_it_says_whether_the_system_has_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,10 +137,26 @@ def parser() -> Parser:
     score.add_argument("--task", metavar="NAME", help="which task of manyheads prediction rows")
     score.add_argument("--json", type=Path, metavar="FILE")
 
+    _serving(verb("serve", _serve, "answer over HTTP: all tasks, one queue, and a page to try the model on"))
+
     info = verb("info", _info, "what a model folder holds: tasks, labels, scores, sizes, hashes")
     info.add_argument("model", metavar="MODEL")
     info.add_argument("--json", type=Path, metavar="FILE")
     return top
+
+
+def _serving(made: argparse.ArgumentParser) -> None:
+    made.add_argument("model", metavar="MODEL")
+    made.add_argument("--host", default="127.0.0.1", metavar="NAME", help="address to listen on (127.0.0.1)")
+    made.add_argument("--port", type=_port, default=8000, metavar="N", help="8000; 0 for any that is free")
+    made.add_argument(
+        "--workers", type=_positive, metavar="N", help="processes that hold the model (2, or 1 on one core)"
+    )
+    made.add_argument("--api-keys", type=Path, metavar="FILE",
+                       help="a key a line, which every request must give; also MANYHEADS_API_KEYS")  # fmt: skip
+    made.add_argument("--batch-tokens", type=_positive, metavar="N", help="tokens of a pass (1024)")
+    made.add_argument("--queue-tokens", type=_positive, metavar="N", help="tokens that may wait (200,000)")
+    made.add_argument("--deadline", type=_positive, metavar="S", help="seconds from a request to its answer (30)")
 
 
 def _runtime(made: argparse.ArgumentParser) -> None:
@@ -156,6 +172,12 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number above 0, seen {text!r}")
     return value
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to 65535, seen {text!r}")
+    return int(text)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -250,6 +272,21 @@ def _score(options: argparse.Namespace) -> int:
     for name, value in scores.metrics.items():
         print(f"{name:{width}}  {value:.6f}")
     _write_json(options.json, scores.metrics)
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    try:
+        from manyheads.serve.start import Address, serve
+    except ModuleNotFoundError as error:
+        raise UsageError(f'the server needs {error.name}; pip install "manyheads[serve]"') from None
+    from manyheads.serve.keys import Keys
+    from manyheads.serve.limits import Limits
+
+    given = {"batch_tokens": options.batch_tokens, "queue_tokens": options.queue_tokens, "deadline_s": options.deadline}
+    limits = Limits(**{key: value for key, value in given.items() if value is not None})
+    keys = Keys.of(options.api_keys, os.environ.get("MANYHEADS_API_KEYS"))
+    serve(options.model, Address(options.host, options.port), keys, limits, options.workers)
     return 0
 
 

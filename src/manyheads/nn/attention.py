@@ -63,7 +63,7 @@ def pack_attention(  # noqa: PLR0913  the signature is that of transformers' att
     return out_THD[None], None
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=4)
 def runs(lengths: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
     """Neighbours of equal length: (length, how many)."""
     return tuple((length, len(list(run))) for length, run in groupby(lengths))

@@ -15,6 +15,7 @@ from manyheads.evaluate import calibrate
 from manyheads.predict import Predictor, TorchBackend
 from manyheads.training.checkpoint import Snapshot
 from manyheads.training.selection import Waiting
+from manyheads.training.sharded import divided_as, gathered, joined, local
 from manyheads.training.state import (
     check_shapes,
     copies,
@@ -174,12 +175,13 @@ class Course:
     def _scores(self) -> dict[str, Any] | None:
         """What validation data says, in the process that leads; None when a signal broke it off."""
         plan = self.plan
-        if not self.team.leads:
-            return None
-        try:
-            tasks, metrics = calibrate(predictor_of(plan, self.stop), plan.validation)
-        except StoppedError:
-            return None
+        with plan.trainer.whole():
+            if not self.team.leads:
+                return None
+            try:
+                tasks, metrics = calibrate(predictor_of(plan, self.stop), plan.validation)
+            except StoppedError:
+                return None
         plan.selection.check(metrics)
         headlines = {name: tasks[name].headline(values) for name, values in metrics.items()}
         return {"metrics": metrics, "headlines": headlines, "score": plan.selection.score(tasks, metrics)}
@@ -252,13 +254,15 @@ class Course:
 
     def _save(self) -> None:
         self.plan.trainer.flush()
-        if self.checkpoints is None or not self.team.leads:
+        if self.checkpoints is None or not (self.team.leads or self.plan.trainer.making.sharded):
             return
         self.log.sync()
-        self.checkpoints.save(self.snapshot())
+        snapshot = self.snapshot()
+        if self.team.leads:
+            self.checkpoints.save(snapshot)
 
     def snapshot(self) -> Snapshot:
-        """Everything the rest of the course depends on."""
+        """Everything the rest of the course depends on, in the process that leads; with divided layers all must ask."""
         plan = self.plan
         state = {
             "run": plan.identity.to_json(),
@@ -272,7 +276,10 @@ class Course:
         best = dict(zip(self._trained, self.best, strict=True)) if self.best is not None else {}
         for task, values in self.best_heads.items():
             best |= {f"{task}/{name}": value for name, value in zip(self._own(task), values, strict=True)}
-        return Snapshot(self.at.step, state, {**tensors_of(plan.trainer), "best": best})
+        best = {
+            name: joined(self._trained[name], value) if name in self._trained else value for name, value in best.items()
+        }
+        return Snapshot(self.at.step, state, {**tensors_of(plan.trainer), "best": gathered(best, self.team.leads)})
 
     def load(self, snapshot: Snapshot) -> None:
         """Go on from a snapshot. Raises CheckpointError if it is of another run."""
@@ -288,7 +295,7 @@ class Course:
             self.waiting = Waiting.from_json(state["waiting"])
             self.overall = Waiting.from_json(state["overall"])
             self.tasks = {name: Waiting.from_json(state["tasks"][name]) for name in self.tasks}
-            self.best = [kept[name] for name in self._trained] if kept else None
+            self.best = [local(divided_as(p, kept[name])).cpu() for name, p in self._trained.items()] if kept else None
             self.best_heads = {
                 task: [saved[f"{task}/{name}"] for name in self._own(task)]
                 for task in self.tasks
@@ -319,6 +326,10 @@ class _Breakable:
 
     backend: Backend
     stop: Stop
+
+    @property
+    def one_trunk(self) -> bool:
+        return self.backend.one_trunk
 
     def run(self, encodings: Sequence[Encoding], names: Sequence[str]) -> dict[str, dict[str, Array]]:
         self.stop.check()
