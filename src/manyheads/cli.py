@@ -139,6 +139,10 @@ def parser() -> Parser:
 
     _serving(verb("serve", _serve, "answer over HTTP: all tasks, one queue, and a page to try the model on"))
 
+    _bulking(verb("bulk", _bulk, "answer a folder of files into Parquet; goes on where it was stopped"))
+
+    _exporting(verb("export", _export, "write a model as an ONNX graph, or a head of it as other tools know it"))
+
     info = verb("info", _info, "what a model folder holds: tasks, labels, scores, sizes, hashes")
     info.add_argument("model", metavar="MODEL")
     info.add_argument("--json", type=Path, metavar="FILE")
@@ -157,6 +161,31 @@ def _serving(made: argparse.ArgumentParser) -> None:
     made.add_argument("--batch-tokens", type=_positive, metavar="N", help="tokens of a pass (1024)")
     made.add_argument("--queue-tokens", type=_positive, metavar="N", help="tokens that may wait (200,000)")
     made.add_argument("--deadline", type=_positive, metavar="S", help="seconds from a request to its answer (30)")
+
+
+def _bulking(made: argparse.ArgumentParser) -> None:
+    made.add_argument("model", metavar="MODEL")
+    made.add_argument("input", type=Path, metavar="INPUT", help="a file or folder of jsonl, csv, tsv or parquet")
+    made.add_argument("output", type=Path, metavar="OUTPUT", help="a folder; the same again to go on")
+    made.add_argument("--engine", choices=["local", "ray"], default="local")
+    made.add_argument("--workers", type=_positive, default=2, metavar="N", help="actors of Ray (2)")
+    made.add_argument("--address", metavar="HOST:PORT", help="of a Ray cluster; else Ray runs on this machine alone")
+    made.add_argument("--task", nargs="+", metavar="NAME", dest="tasks")
+    made.add_argument(
+        "--rows-per-part", type=_positive, default=10_000, metavar="N", help="rows of an output file (10,000)"
+    )
+    made.add_argument("--batch-tokens", type=_positive, default=4096, metavar="N", help="real tokens a pass (4096)")
+
+
+def _exporting(made: argparse.ArgumentParser) -> None:
+    made.add_argument("model", metavar="MODEL")
+    made.add_argument("--to", required=True, choices=["onnx", "transformers", "sentence-transformers"])
+    made.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    made.add_argument("--task", metavar="NAME", help="one head (onnx: all of them; else the only one that fits)")
+    made.add_argument("--quantize", choices=["int8"], help="weights in 8 bits, if no head loses more than 0.5 point")
+    made.add_argument("--allow-drop", action="store_true", help="accept any loss of --quantize")
+    made.add_argument("--data", type=Path, metavar="RUN.yaml", help="run file whose validation data --quantize is scored "
+                      "on (the model's own)")  # fmt: skip
 
 
 def _runtime(made: argparse.ArgumentParser) -> None:
@@ -287,6 +316,34 @@ def _serve(options: argparse.Namespace) -> int:
     limits = Limits(**{key: value for key, value in given.items() if value is not None})
     keys = Keys.of(options.api_keys, os.environ.get("MANYHEADS_API_KEYS"))
     serve(options.model, Address(options.host, options.port), keys, limits, options.workers)
+    return 0
+
+
+def _bulk(options: argparse.Namespace) -> int:
+    from manyheads.bulk.run import Crew, Job, run_bulk
+
+    job = Job(options.model, options.input, options.output, options.tasks, options.rows_per_part, options.batch_tokens)
+    crew = Crew(options.workers, options.address) if options.engine == "ray" else None
+    try:
+        report = run_bulk(job, crew, _note)
+    except KeyboardInterrupt:
+        raise StoppedError("stopped by Ctrl-C; what is done is kept: the same command goes on from there") from None
+    except ModuleNotFoundError as error:
+        raise UsageError(f'--engine ray needs {error.name}; pip install "manyheads[bulk]"') from None
+    print(
+        f"{report.rows:,} rows answered in {options.output}"
+        + (f", {report.bad:,} bad rows in *.errors.jsonl" if report.bad else "")
+    )
+    return 1 if report.bad else 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from manyheads.export import Export, export_model
+
+    wanted = Export(
+        options.to, options.output, options.task, options.quantize, allow_drop=options.allow_drop, data=options.data
+    )
+    print(f"exported: {export_model(options.model, wanted, _note)}")
     return 0
 
 

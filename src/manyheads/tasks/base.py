@@ -85,6 +85,11 @@ class Facts:
         return Facts(Counter(self.labels) + Counter(other.labels), self.flags | other.flags)
 
 
+AnswerType = Any
+"""`"int"`, `"float"`, `"string"`; `[T]` a list; `{key: T}` an object; `("map", T)` an object with any keys."""
+SPAN: Mapping[str, AnswerType] = {"start": "int", "end": "int", "text": "string", "score": "float"}
+"""A stretch of a text: offsets in code points, the end exclusive."""
+
 ExampleT = TypeVar("ExampleT")
 
 
@@ -178,6 +183,11 @@ class Task(ABC, Generic[ExampleT]):
     def answer_keys(self, answer: Answer) -> dict[str, Any]:
         """The entries an answer adds to an output row: its own, and others beside it (`no_answer_score`)."""
         return {self.name: answer}
+
+    @property
+    @abstractmethod
+    def answer_types(self) -> Mapping[str, AnswerType]:
+        """The type of each key that `answer_keys` may give."""
 
     @abstractmethod
     def score(self, answers: Sequence[Sequence[Answer]], examples: Sequence[ExampleT]) -> dict[str, float]:

@@ -19,7 +19,7 @@ import numpy as np
 
 from manyheads.errors import RowError
 from manyheads.metrics.answers import answer_scores, best_threshold
-from manyheads.tasks.base import Array, Ask, Facts, Item, Level, Loss, Output, Row, Task, text_of
+from manyheads.tasks.base import SPAN, AnswerType, Array, Ask, Facts, Item, Level, Loss, Output, Row, Task, text_of
 from manyheads.text.pack import Source
 
 if TYPE_CHECKING:
@@ -196,6 +196,11 @@ class QuestionAnswering(Task[Question]):
         if answer.no_answer is not None:
             keys["no_answer_score"] = round(answer.no_answer, 6)
         return keys
+
+    @property
+    def answer_types(self) -> dict[str, AnswerType]:
+        """Spans, and the score of there being none."""
+        return {self.name: [SPAN], "no_answer_score": "float"}
 
     def score(self, answers: Sequence[Sequence[Found]], examples: Sequence[Question]) -> dict[str, float]:
         """Exact match and F1 of SQuAD; on unanswerable data also `has_answer_*` and `no_answer_*`."""

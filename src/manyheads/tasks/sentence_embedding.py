@@ -24,7 +24,21 @@ import numpy as np
 
 from manyheads.errors import DataError, RowError
 from manyheads.metrics.vectors import cosine, mrr, pearson, recall_at_k, spearman
-from manyheads.tasks.base import Array, Ask, Facts, Item, Level, Loss, Output, Row, Task, merged, text_of, window_owners
+from manyheads.tasks.base import (
+    AnswerType,
+    Array,
+    Ask,
+    Facts,
+    Item,
+    Level,
+    Loss,
+    Output,
+    Row,
+    Task,
+    merged,
+    text_of,
+    window_owners,
+)
 from manyheads.text.pack import Source
 
 if TYPE_CHECKING:
@@ -257,6 +271,11 @@ class SentenceEmbedding(Task[Pair]):
     def answer_keys(self, answer: np.ndarray) -> dict[str, Any]:
         """The vector as a list of numbers."""
         return {self.name: answer.tolist()}
+
+    @property
+    def answer_types(self) -> dict[str, AnswerType]:
+        """Numbers."""
+        return {self.name: ["float"]}
 
     def score(self, answers: Sequence[Sequence[np.ndarray]], examples: Sequence[Pair]) -> dict[str, float]:
         """Spearman and Pearson of cosine against scores (NLI labels ranked); else recall at 1 and reciprocal rank."""

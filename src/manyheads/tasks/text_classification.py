@@ -16,7 +16,21 @@ import numpy as np
 
 from manyheads.errors import DataError, RowError
 from manyheads.metrics.labels import multi_label_scores, single_label_scores
-from manyheads.tasks.base import Array, Ask, Facts, Item, Level, Loss, Output, Row, Task, merged, text_of, window_owners
+from manyheads.tasks.base import (
+    AnswerType,
+    Array,
+    Ask,
+    Facts,
+    Item,
+    Level,
+    Loss,
+    Output,
+    Row,
+    Task,
+    merged,
+    text_of,
+    window_owners,
+)
 from manyheads.text.pack import Source
 
 if TYPE_CHECKING:
@@ -191,6 +205,14 @@ class TextClassification(Task[LabelledText]):
             scores_BK = np.exp(logits_BK - logits_BK.max(-1, keepdims=True))
             scores_BK /= scores_BK.sum(-1, keepdims=True)
         return [self._answer(row_K) for row_K in scores_BK]
+
+    @property
+    def answer_types(self) -> dict[str, AnswerType]:
+        """The best label and its score, or all that apply; the score of each label."""
+        scores = ("map", "float")
+        if self.multi_label:
+            return {self.name: {"labels": ["string"], "scores": scores}}
+        return {self.name: {"label": "string", "score": "float", "scores": scores}}
 
     def score(self, answers: Sequence[Sequence[dict[str, Any]]], examples: Sequence[LabelledText]) -> dict[str, float]:
         """Accuracy (of the whole set when multi-label), macro, micro and weighted F1."""

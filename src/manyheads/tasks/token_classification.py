@@ -21,7 +21,21 @@ import numpy as np
 from manyheads.errors import DataError, RowError
 from manyheads.metrics.entities import entity_scores, token_accuracy
 from manyheads.nn.viterbi import iob2_rules, span_probabilities, viterbi
-from manyheads.tasks.base import Array, Ask, Facts, Item, Level, Loss, Output, Row, Task, joined, text_of
+from manyheads.tasks.base import (
+    SPAN,
+    AnswerType,
+    Array,
+    Ask,
+    Facts,
+    Item,
+    Level,
+    Loss,
+    Output,
+    Row,
+    Task,
+    joined,
+    text_of,
+)
 from manyheads.text.pack import Source
 from manyheads.text.spans import Span, check_tag, spans_of_tags, tags_of_char_spans
 from manyheads.text.windows import owned
@@ -194,6 +208,11 @@ class TokenClassification(Task[EntityExample]):
             _answer(item.source.first, offsets, spans, chances)
             for item, (offsets, _), spans, chances in zip(items, placed, found, scores, strict=True)
         ]
+
+    @property
+    def answer_types(self) -> dict[str, AnswerType]:
+        """Spans with labels."""
+        return {self.name: [{**SPAN, "label": "string"}]}
 
     def score(
         self, answers: Sequence[Sequence[list[dict[str, Any]]]], examples: Sequence[EntityExample]

@@ -1,0 +1,102 @@
+"""An input cut into parts: consecutive rows of one file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from manyheads.data.requests import Requested, read_requests
+from manyheads.errors import DataError
+
+ENDINGS = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".jsonl.gz", ".ndjson.gz", ".csv.gz", ".tsv.gz")
+EDGE_BYTES = 1 << 20
+"""Of the beginning and the end of a file, which tell it from others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows `first` to `stop - 1` of a file, from 0."""
+
+    index: int
+    file: str
+    """Relative to the input."""
+    first: int
+    stop: int
+
+    @property
+    def name(self) -> str:
+        """Of its files in the output, without an ending."""
+        return f"part-{self.index:06d}"
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """A file of the input, and what tells it from another."""
+
+    name: str
+    bytes: int
+    edges: str
+    """A sha256 of its first and last megabyte."""
+
+    def to_json(self) -> dict[str, Any]:
+        """For the manifest."""
+        return asdict(self)
+
+
+def files_of(source: Path) -> list[InputFile]:
+    """The files of an input, a file or a folder, in the order of their names. Raises DataError."""
+    if source.is_file():
+        paths = [source]
+    elif source.is_dir():
+        paths = sorted(path for path in source.rglob("*") if path.is_file() and path.name.lower().endswith(ENDINGS))
+        paths = [path for path in paths if not any(part.startswith(".") for part in path.relative_to(source).parts)]
+    else:
+        raise DataError(f"{source} is neither a file nor a folder; give rows as {', '.join(ENDINGS[:5])}")
+    if not paths:
+        raise DataError(f"{source} has no file of rows in it; they end in {', '.join(ENDINGS[:5])}, perhaps with .gz")
+    return [InputFile(_name(source, path), path.stat().st_size, _edges(path)) for path in paths]
+
+
+def path_of(source: Path, name: str) -> Path:
+    """The path of a file of an input."""
+    return source if source.is_file() else source / name
+
+
+def parts_of(source: Path, files: Sequence[InputFile], rows: int) -> Iterator[Part]:
+    """The parts of an input, of at most so many rows each. Reads every row to count them. Raises DataError."""
+    index = 0
+    for file in files:
+        count = _rows(path_of(source, file.name))
+        for first in range(0, count, rows):
+            yield Part(index, file.name, first, min(first + rows, count))
+            index += 1
+
+
+def rows_of(source: Path, part: Part) -> Iterator[Requested]:
+    """The rows of a part. Raises DataError."""
+    return islice(read_requests(path_of(source, part.file)), part.first, part.stop)
+
+
+def _rows(path: Path) -> int:
+    if path.suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        return int(pq.read_metadata(path).num_rows)
+    return sum(1 for _ in read_requests(path))
+
+
+def _name(source: Path, path: Path) -> str:
+    return path.name if source.is_file() else path.relative_to(source).as_posix()
+
+
+def _edges(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        digest.update(file.read(EDGE_BYTES))
+        file.seek(max(0, path.stat().st_size - EDGE_BYTES))
+        digest.update(file.read(EDGE_BYTES))
+    return digest.hexdigest()

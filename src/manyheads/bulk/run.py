@@ -1,0 +1,178 @@
+"""The parts of an input that are not done yet, answered by this process or by actors of Ray."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from manyheads.api import find_model, load
+from manyheads.bulk.parts import InputFile, Part, files_of, parts_of
+from manyheads.bulk.work import Done, answer_part, done_part
+from manyheads.durable import UNFINISHED, replace_file
+from manyheads.errors import UsageError
+
+if TYPE_CHECKING:
+    from manyheads.api import Model
+
+MANIFEST = "manifest.json"
+LOCK = ".lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is to be done, and how."""
+
+    model: str
+    source: Path
+    output: Path
+    tasks: Sequence[str] | None = None
+    rows_per_part: int = 10_000
+    batch_tokens: int = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """Actors of Ray."""
+
+    workers: int
+    address: str | None = None
+    """Of a cluster; None: a Ray of one's own on this machine, on loopback and without a dashboard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a job came to."""
+
+    parts: int
+    rows: int
+    bad: int
+    kept: int
+    """Parts that were done before."""
+
+
+def run_bulk(job: Job, crew: Crew | None, say: Callable[[str], None]) -> Report:
+    """Answer all rows of a job, those of an earlier run of the same job left out. `crew` None: in this process.
+
+    Raises UsageError when the output holds another job, or another process is at it; DataError for the input.
+    """
+    job.output.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(job.output / LOCK, timeout=0):
+            return _run(job, crew, say)
+    except Timeout:
+        raise UsageError(
+            f"another process writes into {job.output}; wait until it ends, or give another folder"
+        ) from None
+
+
+def _run(job: Job, crew: Crew | None, say: Callable[[str], None]) -> Report:
+    model = load(find_model(job.model), batch_tokens=job.batch_tokens)
+    names = model.predictor.chosen(job.tasks)
+    files = files_of(job.source)
+    facts = {
+        "format": 1, "model_hash": model.bundle.hash, "tasks": names, "rows_per_part": job.rows_per_part,
+        "files": [file.to_json() for file in files],
+    }  # fmt: skip
+    _check_same(job.output / MANIFEST, facts)
+    parts = _parts(job, files, facts)
+    for left in job.output.glob(f"*{UNFINISHED}"):
+        left.unlink()
+    kept = {part.index: done for part in parts if (done := done_part(job.output, part)) is not None}
+    todo = [part for part in parts if part.index not in kept]
+    rows = sum(part.stop - part.first for part in parts)
+    say(f"{rows:,} rows in {len(parts):,} parts" + (f", {len(kept):,} of them done before" if kept else ""))
+    finished = dict(kept)
+    for done in _answered(job, crew, model, names, todo):
+        finished[done.index] = done
+        say(f"part {len(finished):,}/{len(parts):,}  {sum(one.rows for one in finished.values()):,} rows answered")
+    ordered = [finished[part.index] for part in parts]
+    report = Report(len(parts), sum(done.rows for done in ordered), sum(done.bad for done in ordered), len(kept))
+    whole = {**facts, "parts": [asdict(part) for part in parts], "done": [done.to_json() for done in ordered],
+             "finished": True, "rows": report.rows, "bad": report.bad}  # fmt: skip
+    replace_file(job.output / MANIFEST, json.dumps(whole, indent=1) + "\n")
+    return report
+
+
+def _answered(job: Job, crew: Crew | None, model: Model, names: Sequence[str], parts: Sequence[Part]) -> Iterable[Done]:
+    if crew is not None and parts:
+        return _by_ray(job, crew, names, parts)
+    return (answer_part(model.predictor, names, job.source, part, job.output) for part in parts)
+
+
+def _by_ray(job: Job, crew: Crew, names: Sequence[str], parts: Sequence[Part]) -> Iterator[Done]:
+    """By actors that hold the model, a part at a time. The folders must be seen by all machines of the cluster."""
+    import logging
+    import os
+
+    import ray
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    own: dict[str, Any] = {} if crew.address else {"_node_ip_address": "127.0.0.1", "include_dashboard": False}
+    ray.init(address=crew.address, log_to_driver=False, logging_level=logging.ERROR, **own)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    try:
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        gpus = 1 if resources.get("GPU", 0) >= crew.workers else 0
+        cores = max(1, int(resources.get("CPU", 1)) // crew.workers)
+        items = [{"part": json.dumps(asdict(part))} for part in parts]
+        data = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+            Answering, fn_constructor_args=(job, list(names), cores, bool(gpus)), batch_size=1, num_cpus=cores, num_gpus=gpus,
+            compute=ray.data.ActorPoolStrategy(size=crew.workers),
+        )  # fmt: skip
+        for row in data.iter_rows():
+            yield Done(**json.loads(row["done"]))
+    finally:
+        ray.shutdown()
+
+
+class Answering:
+    """An actor: holds the model, answers parts."""
+
+    def __init__(self, job: Job, names: list[str], threads: int, gpu: bool) -> None:
+        import torch
+
+        torch.set_num_threads(threads)
+        device = "cuda" if gpu else "cpu"
+        self.job = job
+        self.names = names
+        self.predictor = load(find_model(job.model), batch_tokens=job.batch_tokens, device=device).predictor
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
+        """The parts of a batch, answered and written."""
+        parts = [Part(**json.loads(text)) for text in batch["part"]]
+        done = [answer_part(self.predictor, self.names, self.job.source, part, self.job.output) for part in parts]
+        return {"done": [json.dumps(one.to_json()) for one in done]}
+
+
+def _parts(job: Job, files: Sequence[InputFile], facts: dict[str, Any]) -> list[Part]:
+    """The parts, counted once and then read from the manifest."""
+    path = job.output / MANIFEST
+    if path.exists():
+        return [Part(**part) for part in json.loads(path.read_text(encoding="utf-8"))["parts"]]
+    parts = list(parts_of(job.source, files, job.rows_per_part))
+    replace_file(
+        path, json.dumps({**facts, "parts": [asdict(part) for part in parts], "finished": False}, indent=1) + "\n"
+    )
+    return parts
+
+
+def _check_same(path: Path, facts: dict[str, Any]) -> None:
+    """Raise UsageError when a manifest is of another job."""
+    if not path.exists():
+        if any(path.parent.glob("part-*")):
+            raise UsageError(f"{path.parent} holds parts but no {MANIFEST}; give an empty folder")
+        return
+    try:
+        seen = json.loads(path.read_text(encoding="utf-8"))
+        changed = [key for key in facts if seen.get(key) != facts[key]]
+    except (OSError, ValueError, AttributeError) as error:
+        raise UsageError(f"{path} cannot be read ({error}); give an empty folder") from None
+    if changed:
+        raise UsageError(f"{path.parent} holds another job: {', '.join(changed)} differ; give an empty folder")

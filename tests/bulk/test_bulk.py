@@ -1,0 +1,189 @@
+"""A folder of files answered into Parquet: nothing missing, doubled or changed, however often it is killed."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from filelock import FileLock
+
+from manyheads.api import load
+from manyheads.bulk.columns import arrow_type, schema_of, table_of
+from manyheads.bulk.run import LOCK, Crew, Job, run_bulk
+from manyheads.cli import main
+from manyheads.errors import DataError, UsageError
+from manyheads.start import train_run
+from manyheads.training.progress import Quiet
+from toys import SENTENCES, write_project
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory, toy_encoder: Path) -> Path:
+    """Trained for two steps."""
+    run = write_project(tmp_path_factory.mktemp("bulk"), toy_encoder)
+    return train_run(run, None, ["training.steps=2", "training.save_every=0"], Quiet())[0]
+
+
+def rows_for(count: int, start: int = 0) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": start + i,
+            "text": f"{SENTENCES[i % len(SENTENCES)]} Number {start + i}.",
+            **({"question": "What?"} if i % 5 == 0 else {}),
+        }
+        for i in range(count)
+    ]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Four files of four formats, 130 rows, two of them bad."""
+    folder = tmp_path / "in"
+    (folder / "deeper").mkdir(parents=True)
+    rows = rows_for(50)
+    rows[7] = {"id": 7}
+    (folder / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + "not json\n")
+    with (folder / "b.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["id", "text"])
+        writer.writeheader()
+        writer.writerows({"id": row["id"], "text": row["text"] + "\nnext line"} for row in rows_for(30, 100))
+    pq.write_table(pa.table({"text": [row["text"] for row in rows_for(30, 200)]}), folder / "deeper/c.parquet")
+    with gzip.open(folder / "d.jsonl.gz", "wt") as file:
+        file.write("".join(json.dumps(row) + "\n" for row in rows_for(20, 300)))
+    (folder / "notes.txt").write_text("not rows")
+    return folder
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != LOCK}
+
+
+def answers_in(folder: Path) -> list[dict[str, Any]]:
+    return [row for path in sorted(folder.glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+
+
+def test_every_row_is_answered_once_as_predict_answers_it(model: Path, source: Path, tmp_path: Path) -> None:
+    report = run_bulk(Job(str(model), source, tmp_path / "out", rows_per_part=16), None, lambda line: None)
+    assert (report.rows, report.bad, report.kept) == (129, 2, 0)
+    rows = answers_in(tmp_path / "out")
+    places = [(row["source"], row["row"]) for row in rows]
+    assert len(set(places)) == len(places) == 129
+    bad = [
+        json.loads(line) for path in (tmp_path / "out").glob("*.errors.jsonl") for line in path.read_text().splitlines()
+    ]
+    assert {(row["source"], row["row"]) for row in bad} == {("a.jsonl", 7), ("a.jsonl", 50)}
+    assert not set(places) & {(row["source"], row["row"]) for row in bad}
+    predictor = load(model).predictor
+    for given, row in zip(rows_for(5), rows, strict=False):
+        [plain] = predictor.predict([given])
+        assert row["id"] == str(given["id"])
+        assert row["windows"] == plain["windows"]
+        assert row["section"]["label"] == plain["tasks"]["section"]["label"]
+        assert dict(row["section"]["scores"]) == pytest.approx(plain["tasks"]["section"]["scores"], abs=1e-4)
+        assert [span["text"] for span in row["entities"]] == [span["text"] for span in plain["tasks"]["entities"]]
+        assert row["similarity"] == pytest.approx(plain["tasks"]["similarity"], abs=1e-4)
+        assert (row["answers"] is None) == ("question" not in given)
+
+
+def test_a_job_that_is_killed_again_and_again_ends_in_the_same_bytes(model: Path, source: Path, tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    command = [sys.executable, "-m", "manyheads", "bulk", str(model), str(source)]
+    few = ["--rows-per-part", "8"]
+    assert subprocess.run([*command, str(whole), *few], check=False, capture_output=True).returncode == 1, (
+        "two bad rows"
+    )
+    for _ in range(2):
+        process = subprocess.Popen([*command, str(killed), *few], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        done = len(list(killed.glob("part-*.json"))) if killed.is_dir() else 0
+        limit = time.monotonic() + 60
+        while len(list(killed.glob("part-*.json"))) <= done and process.poll() is None and time.monotonic() < limit:
+            time.sleep(0.005)
+        process.kill()
+        process.communicate()
+    assert subprocess.run([*command, str(killed), *few], check=False, capture_output=True).returncode == 1
+    assert files_in(killed) == files_in(whole)
+
+
+def test_parts_whose_files_are_gone_or_changed_are_made_again(model: Path, source: Path, tmp_path: Path) -> None:
+    job = Job(str(model), source, tmp_path / "out", rows_per_part=16)
+    run_bulk(job, None, lambda line: None)
+    before = files_in(job.output)
+    (job.output / "part-000001.parquet").unlink()
+    (job.output / "part-000002.parquet").write_bytes(b"PAR1")
+    (job.output / "part-000003.json").write_text("{")
+    (job.output / "part-000004.parquet.unfinished").write_bytes(b"half")
+    said: list[str] = []
+    report = run_bulk(job, None, said.append)
+    assert report.parts - report.kept == 3
+    assert files_in(job.output) == before
+
+
+def test_another_job_does_not_go_into_the_same_folder(model: Path, source: Path, tmp_path: Path) -> None:
+    job = Job(str(model), source, tmp_path / "out", rows_per_part=64)
+    run_bulk(job, None, lambda line: None)
+    with pytest.raises(UsageError, match="holds another job: tasks differ"):
+        run_bulk(Job(str(model), source, job.output, ["section"], rows_per_part=64), None, lambda line: None)
+    (source / "a.jsonl").write_text('{"text": "another"}\n')
+    with pytest.raises(UsageError, match="holds another job: files differ"):
+        run_bulk(job, None, lambda line: None)
+    (tmp_path / "strange").mkdir()
+    (tmp_path / "strange/part-000000.parquet").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"holds parts but no manifest\.json"):
+        run_bulk(Job(str(model), source, tmp_path / "strange"), None, lambda line: None)
+
+
+def test_two_jobs_do_not_write_into_one_folder_at_once(model: Path, source: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with FileLock(tmp_path / "out" / LOCK), pytest.raises(UsageError, match="another process writes into"):
+        run_bulk(Job(str(model), source, tmp_path / "out"), None, lambda line: None)
+
+
+def test_what_is_no_input_is_told_of(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="has no file of rows in it"):
+        run_bulk(Job(str(model), tmp_path / "empty", tmp_path / "out"), None, lambda line: None)
+    assert main(["bulk", str(model), str(tmp_path / "none"), str(tmp_path / "out")]) == 2
+    assert "is neither a file nor a folder" in capsys.readouterr().err
+
+
+def test_columns_follow_from_the_tasks(model: Path) -> None:
+    tasks = load(model).tasks
+    schema = schema_of(list(tasks.values()))
+    assert schema.names == [
+        "source",
+        "row",
+        "id",
+        "windows",
+        "entities",
+        "section",
+        "answers",
+        "no_answer_score",
+        "similarity",
+    ]
+    table = table_of(
+        schema,
+        "a",
+        [(0, {"id": {"k": 1}, "windows": 1, "tasks": {"section": {"label": "x", "score": 1.0, "scores": {"x": 1.0}}}})],
+    )
+    [row] = table.to_pylist()
+    assert row["id"] == '{"k": 1}'
+    assert row["section"] == {"label": "x", "score": 1.0, "scores": [("x", 1.0)]}
+    assert row["entities"] is None
+    assert arrow_type({"labels": ["string"], "scores": ("map", "float")}).num_fields == 2
+
+
+@pytest.mark.slow
+def test_actors_of_ray_write_the_same_bytes(model: Path, source: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    run_bulk(Job(str(model), source, tmp_path / "local", rows_per_part=16), None, lambda line: None)
+    run_bulk(Job(str(model), source, tmp_path / "ray", rows_per_part=16), Crew(2), lambda line: None)
+    assert files_in(tmp_path / "ray") == files_in(tmp_path / "local")
