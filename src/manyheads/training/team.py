@@ -14,19 +14,25 @@ Decided here:
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from manyheads.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
+    from torch._C._distributed_c10d import Store
 
 TIMEOUT = timedelta(hours=24)
 """Others wait so long while process 0 evaluates. A process that dies is noticed by whoever launched it."""
+MEETING = timedelta(minutes=10)
+"""Until all processes have to be there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,23 +136,59 @@ def join(environment: Mapping[str, str]) -> Team:
     size = _number(environment, "WORLD_SIZE", 1)
     if size == 1:
         return Team()
+    rank = _number(environment, "RANK", size)
+    if not 0 <= rank < size:
+        seen = f"RANK is {environment['RANK']}" if "RANK" in environment else "there is no RANK"
+        raise UsageError(f"WORLD_SIZE is {size}, but {seen}; start all processes with torchrun or accelerate launch, or "
+                         "unset WORLD_SIZE")  # fmt: skip
     import torch
     import torch.distributed as dist
+    from torch._C._distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
 
     if torch.cuda.is_available():
         torch.cuda.set_device(_number(environment, "LOCAL_RANK", 0) % torch.cuda.device_count())
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
-        dist.init_process_group(backend, timeout=TIMEOUT)
+        store, rank, size = next(rendezvous("env://", rank, size, timeout=MEETING))
+        own = PrefixStore(_agreed(store, rank, size), store)
+        store.set_timeout(TIMEOUT)
+        dist.init_process_group(backend, store=own, rank=rank, world_size=size, timeout=TIMEOUT)
     except (ValueError, RuntimeError) as error:
-        raise UsageError(f"WORLD_SIZE is {size}, but the processes did not find one another ({error}); start them with "
-                         "torchrun or accelerate launch") from None  # fmt: skip
-    return Team(dist.get_rank(), dist.get_world_size())
+        raise UsageError(f"WORLD_SIZE is {size}, but the processes did not find one another ({str(error).splitlines()[0]}); "
+                         "start them with torchrun or accelerate launch") from None  # fmt: skip
+    return Team(rank, size)
+
+
+def _agreed(store: Store, rank: int, size: int) -> str:
+    """A name that these very processes agree on, for what they tell one another through the store.
+
+    torchrun 2.13 keeps the store when it restarts its processes: under a name of before they would look for dead ones.
+    Process 0 asks, the others answer with a word of their own, and are meant if process 0 repeats it.
+    """
+    word, limit = uuid4().hex, time.monotonic() + MEETING.total_seconds()
+    others = [f"manyheads-answer-{other}" for other in range(1, size)]
+    if rank == 0:
+        store.set("manyheads-question", word)
+    while time.monotonic() < limit:
+        if rank == 0:
+            said = [store.get(key).decode().split() for key in others if store.check([key])]
+            if len(said) == len(others) and all(question == word for question, _ in said):
+                store.set("manyheads-agreed", " ".join([word, *(answer for _, answer in said)]))
+                return word
+        else:
+            store.set(others[rank - 1], f"{store.get('manyheads-question').decode()} {word}")
+            if store.check(["manyheads-agreed"]):
+                question, *words = store.get("manyheads-agreed").decode().split()
+                if word in words:
+                    return question
+        time.sleep(0.01)
+    raise RuntimeError(f"not all {size} came within {MEETING}")
 
 
 def _number(environment: Mapping[str, str], name: str, default: int) -> int:
     value = environment.get(name, str(default))
-    if not value.isdecimal():
+    if not (value.isascii() and value.isdecimal()):
         raise UsageError(
             f"the environment variable {name} is {value!r}, not a whole number; start with torchrun, or unset it"
         )
@@ -156,25 +198,25 @@ def _number(environment: Mapping[str, str], name: str, default: int) -> int:
 def partition(sizes: Mapping[str, Sequence[int]], whole: Collection[str], count: int) -> list[dict[str, list[int]]]:
     """Which examples of each task each of `count` processes takes: positions in `sizes`, tokens of the step's examples.
 
-    About the same number of tokens each, in the order of the step. The tasks in `whole` are not divided: their losses
-    compare examples with one another. A pure function, so that no process has to tell another.
+    The same number of tokens each, give or take an example, in the order of the step. The tasks in `whole` are not divided:
+    their losses compare examples with one another. A pure function, so that no process has to tell another.
     """
     loads = [0] * count
     shares: list[dict[str, list[int]]] = [{} for _ in range(count)]
-    for name in sorted(whole, key=lambda name: -sum(sizes.get(name, ()))):
+    for name in sorted(whole, key=lambda name: (-sum(sizes.get(name, ())), name)):
         if sizes.get(name):
             least = loads.index(min(loads))
             shares[least][name] = list(range(len(sizes[name])))
             loads[least] += sum(sizes[name])
     left = sum(sum(some) for some in sizes.values())
-    goals = _goals(loads, left - sum(loads))
+    ends = list(accumulate(_goals(loads, left - sum(loads))))
     process, taken = 0, 0
     for name, some in sizes.items():
         if name in whole:
             continue
         for position, size in enumerate(some):
-            while process < count - 1 and taken + size / 2 > goals[process]:
-                process, taken = process + 1, 0
+            while process < count - 1 and taken + size / 2 > ends[process]:
+                process += 1
             shares[process].setdefault(name, []).append(position)
             taken += size
     return shares

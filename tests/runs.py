@@ -1,0 +1,175 @@
+"""Runs that are stopped, go on, and are compared bit for bit; and runs in processes of their own.
+
+A child here is a fork of the test's process: torch is imported already, so it starts in milliseconds where a new
+interpreter takes seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from manyheads.cli import main
+from manyheads.training.checkpoint import FOLDER
+from manyheads.training.log import HISTORY
+from manyheads.training.loop import StepRecord
+from manyheads.training.progress import Quiet
+from manyheads.training.run import Plan, run_training
+from manyheads.training.state import state_of, tensors_of
+from manyheads.training.stop import Stop
+
+PATIENCE_S = 60.0
+"""Until something that a child has to do counts as not done."""
+
+
+class PulledError(Exception):
+    """What ends a run as a power cut does: nothing is told of it and nothing saved."""
+
+
+class Watch(Quiet):
+    """Remembers lines and records; asks to stop, or pulls the plug, once so many steps are done."""
+
+    def __init__(self, *, stop: Stop | None = None, after: int | None = None, pull: int | None = None) -> None:
+        self.stop, self.after, self.pull = stop, after, pull
+        self.said: list[str] = []
+        self.records: list[StepRecord] = []
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
+
+    def step(self, record: StepRecord, steps: int) -> None:
+        self.records.append(record)
+        if self.pull is not None and record.step + 1 == self.pull:
+            raise PulledError
+        if self.stop is not None and record.step + 1 == self.after:
+            self.stop.asked = "SIGTERM"
+
+    def lines(self, words: str) -> list[str]:
+        return [line for line in self.said if words in line]
+
+
+class StopAtPass(Stop):
+    """Asks in an evaluation: at its pass of this number, over all evaluations of the run."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.left = number
+
+    def check(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.asked = "SIGINT"
+        super().check()
+
+
+def went(made: Plan, *, resume: bool = False) -> Watch:
+    """Run a plan to its end."""
+    watch = Watch()
+    run_training(made, watch, resume=resume)
+    return watch
+
+
+def outcome(made: Plan) -> dict[str, bytes]:
+    """All that a finished run has come to: weights, optimizer, state, history, and the files of its model folder."""
+    kinds = tensors_of(made.trainer) if made.adapters is None else {}  # adapters are merged by then, and gone
+    found = {
+        f"{kind}/{name}": tensor.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+        for kind, tensors in kinds.items()
+        for name, tensor in tensors.items()
+    }
+    found["state"] = json.dumps(state_of(made.trainer), sort_keys=True).encode()
+    for name in (HISTORY, "encoder/model.safetensors", "heads.safetensors", "metrics.json", "run.yaml"):
+        found[name] = (made.output / name).read_bytes()
+    return found
+
+
+def assert_same(seen: dict[str, bytes], expected: dict[str, bytes]) -> None:
+    """To the last bit."""
+    assert set(seen) == set(expected)
+    assert [name for name in expected if seen[name] != expected[name]] == []
+
+
+def history(folder: Path) -> list[dict[str, object]]:
+    """The rows of a run's history."""
+    return [json.loads(line) for line in (folder / HISTORY).read_text(encoding="utf-8").splitlines()]
+
+
+def checkpoints(output: Path) -> list[str]:
+    """Names of what is in the folder of checkpoints, but for the lock."""
+    folder = output / FOLDER
+    return sorted(path.name for path in folder.iterdir() if path.name != ".lock") if folder.is_dir() else []
+
+
+class Child:
+    """A fork that does something and leaves with its answer as exit status."""
+
+    def __init__(self, act: Callable[[], int], said: Path) -> None:
+        """`said` gets its standard output and error."""
+        self.said = said
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python 3.12 warns of forks in processes with threads
+            self.pid = os.fork()
+        if self.pid == 0:
+            _act(act, said)
+
+    def status(self) -> int:
+        """Wait until it ends: its exit status, or minus the signal that ended it."""
+        limit = time.monotonic() + PATIENCE_S
+        while True:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                return os.waitstatus_to_exitcode(status)
+            if time.monotonic() > limit:
+                os.kill(self.pid, 9)
+                os.waitpid(self.pid, 0)
+                raise AssertionError(f"process {self.pid} did not end: {self.words()}")
+            time.sleep(0.005)
+
+    def words(self) -> str:
+        """What it has said so far."""
+        return self.said.read_text(encoding="utf-8") if self.said.exists() else ""
+
+
+def _act(act: Callable[[], int], said: Path) -> None:
+    """The life of a child. Never returns to the test that forked it."""
+    status = 70
+    try:
+        file = os.open(said, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o644)
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115  pytest's own capture stays behind
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+        torch.set_num_threads(1)
+        status = act()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def trains(run: Path, *arguments: str, before: Callable[[], None] = lambda: None, said: str = "said") -> Child:
+    """A child that does `manyheads train`. `before` is called in it first."""
+
+    def act() -> int:
+        before()
+        return main(["train", str(run), *arguments])
+
+    return Child(act, run.parent / said)
+
+
+def wait_for(found: Callable[[], object], what: str) -> None:
+    """Wait until something is so."""
+    limit = time.monotonic() + PATIENCE_S
+    while not found():
+        assert time.monotonic() < limit, f"no {what} after {PATIENCE_S:.0f} s"
+        time.sleep(0.005)
