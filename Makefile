@@ -9,7 +9,7 @@ TOOLS := .venv-release
 TOOLS_STAMP := $(TOOLS)/.installed
 SERVICE ?= pypi
 
-.PHONY: demo test test-slow check bench corpus dist release audit clean
+.PHONY: demo test test-slow check bench durability corpus dist release audit clean
 
 demo: $(STAMP)
 	rm -rf runs/demo
@@ -35,6 +35,10 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/run_files.py joint $(DATA)
 	$(BIN)/python benchmarks/run_files.py biomedical $(DATA)
 	$(BIN)/python benchmarks/offsets.py runs/bench/joint-seed0 $(DATA)
+
+# Two hours on 2 cores; docs/durability.md has results.
+durability: $(STAMP)
+	PYTHONPATH=benchmarks $(BIN)/python -m durability all
 
 corpus: $(STAMP)
 	$(BIN)/python corpus/build.py src/manyheads/demo/corpus

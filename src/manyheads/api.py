@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from manyheads.bundle import ENCODER, MANIFEST, Bundle, load_bundle
+from manyheads.bundle import ENCODER, MANIFEST, Bundle, load_bundle, read_manifest
 from manyheads.errors import BundleError, RowError, UsageError
-from manyheads.predict import Predictor, TorchBackend
+from manyheads.onnx_backend import Exported, is_exported, load_exported
+from manyheads.predict import Backend, Predictor, TorchBackend
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,13 +22,19 @@ Texts = str | Sequence[str]
 
 
 class Model:
-    """A loaded model folder that answers texts."""
+    """A loaded model folder that answers texts, with torch or from an ONNX graph."""
 
-    def __init__(self, bundle: Bundle, *, device: torch.device | None = None, batch_tokens: int = 4096) -> None:
+    def __init__(
+        self, bundle: Bundle | Exported, *, device: torch.device | None = None, batch_tokens: int = 4096
+    ) -> None:
         """`batch_tokens`: real tokens in one encoder pass; larger is not always faster."""
-        import torch
+        backend: Backend
+        if isinstance(bundle, Exported):
+            backend = bundle.backend
+        else:
+            import torch
 
-        backend = TorchBackend(bundle.model, device or torch.device("cpu"))
+            backend = TorchBackend(bundle.model, device or torch.device("cpu"))
         self.bundle = bundle
         self.predictor = Predictor(
             backend, bundle.tasks, bundle.tokenizer, max_length=bundle.max_length, batch_tokens=batch_tokens
@@ -95,11 +102,20 @@ class Model:
 
 
 def load(name: str | Path, *, device: str | None = None, batch_tokens: int = 4096) -> Model:
-    """The model in a folder, or of a hub id. `device`: `cpu` (default), `cuda`. Raises BundleError."""
+    """The model in a folder, or of a hub id. `device`: `cpu` (default), `cuda`. Raises BundleError.
+
+    A folder that `export --to onnx` wrote is answered from by ONNX Runtime on the CPU, without torch.
+    """
+    folder = find_model(name)
+    if is_exported(read_manifest(folder)):
+        if device not in (None, "cpu"):
+            raise UsageError(f"{folder} is an ONNX export, which runs on the CPU, not on '{device}'; "
+                             "load the model that it was made of")  # fmt: skip
+        return Model(load_exported(folder), batch_tokens=batch_tokens)
     import torch
 
     chosen = torch.device(device) if device else None
-    return Model(load_bundle(find_model(name), chosen), device=chosen, batch_tokens=batch_tokens)
+    return Model(load_bundle(folder, chosen), device=chosen, batch_tokens=batch_tokens)
 
 
 def find_model(name: str | Path) -> Path:
@@ -110,7 +126,7 @@ def find_model(name: str | Path) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        wanted = [MANIFEST, "*.json", "*.safetensors", "*.md", "*.yaml", f"{ENCODER}/*"]
+        wanted = [MANIFEST, "*.json", "*.safetensors", "*.onnx", "*.onnx.data", "*.md", "*.yaml", f"{ENCODER}/*"]
         return Path(snapshot_download(str(name), allow_patterns=wanted, etag_timeout=10))
     except Exception as error:  # the hub client raises many kinds, all of which mean: not there
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -17,11 +17,14 @@ from manyheads.bundle import (
     read_manifest,
     verify,
 )
+from manyheads.onnx_backend import is_exported, verify_exported
 
 
 def model_description(folder: Path) -> dict[str, Any]:
     """Tasks, labels, sharing, scores, sizes and hashes. Raises BundleError for a damaged folder."""
     manifest = read_manifest(folder)
+    if is_exported(manifest):
+        return _export_description(folder, manifest)
     sharing = verify(folder, manifest)
     files = manifest["files"]
     return {
@@ -38,17 +41,49 @@ def model_description(folder: Path) -> dict[str, Any]:
     }
 
 
+def _export_description(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """Of a folder with an ONNX graph."""
+    verify_exported(folder, manifest)
+    files = manifest["files"]
+    return {
+        "folder": str(folder),
+        "hash": manifest_hash(manifest),
+        "encoder": manifest["encoder"],
+        "tasks": manifest["tasks"],
+        "onnx": manifest["onnx"],
+        "files": files,
+        "bytes": sum(entry["bytes"] for entry in files.values()),
+        "versions": manifest.get("versions", {}),
+        "metrics": json.loads((folder / METRICS).read_text(encoding="utf-8")),
+    }
+
+
 def description_lines(description: dict[str, Any]) -> list[str]:
     """The description as a person reads it."""
     encoder = description["encoder"]
-    parameters = description["parameters"]
-    heads = parameters.get(HEADS, 0)
-    lines = [
+    if "onnx" in description:
+        onnx = description["onnx"]
+        return [
+            f"model     {description['folder']}",
+            f"hash      {description['hash']}",
+            f"encoder   {encoder['name']}, windows of {encoder['max_length']} tokens",
+            f"graph     ONNX, {onnx['precision']}, made of the model {onnx['source']}",
+            *_common_lines(description),
+        ]
+    heads = description["parameters"].get(HEADS, 0)
+    return [
         f"model     {description['folder']}",
         f"hash      {description['hash']}",
         f"encoder   {encoder['name']}, {_encoder_size(description)}, windows of {encoder['max_length']} tokens",
         *_sharing_lines(description),
         f"heads     {len(description['tasks'])}, {heads:,} parameters",
+        *_common_lines(description),
+    ]
+
+
+def _common_lines(description: dict[str, Any]) -> list[str]:
+    """Size, versions, tasks with their scores, files."""
+    lines = [
         f"size      {description['bytes'] / 1e6:.1f} MB",
         f"made by   {', '.join(f'{name} {version}' for name, version in description['versions'].items())}",
         "",

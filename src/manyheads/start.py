@@ -51,6 +51,8 @@ def train_run(
     """
     file = load_run(run, overrides)
     from manyheads.config.build import build_plan
+    from manyheads.config.model import locate
+    from manyheads.nn.encoder_files import check_finite, check_folder
     from manyheads.training.run import run_training
 
     if resume and (done := _finished(file, output)) is not None:
@@ -58,7 +60,10 @@ def train_run(
         return done, json.loads((done / METRICS).read_text(encoding="utf-8"))
     if team is not None and not team.leads:
         team.wait()
+    source = locate(file).path_or_id
+    check_folder(Path(source))
     plan = build_plan(file, output, team)
+    check_finite(plan.model.encoder, source)
     if team is not None and team.leads:
         team.wait()
     return plan.output, run_training(plan, progress, resume=resume, stop=stop)
@@ -104,7 +109,7 @@ def validate(run: Path, overrides: Sequence[str]) -> Validation:
     from manyheads.config.build import text_budget, window_lengths
     from manyheads.config.dataset import read_task
     from manyheads.config.model import locate
-    from manyheads.nn.families import check_folder
+    from manyheads.nn.encoder_files import check_folder
     from manyheads.text.tokenizer import Tokenizer
 
     located, max_length = locate(file), file.run.encoder.max_length
@@ -130,9 +135,11 @@ def validate(run: Path, overrides: Sequence[str]) -> Validation:
 def _plan(file: RunFile, dataset: Dataset, tokenizer: Tokenizer) -> list[str]:
     """The phases of a run as a table. Builds the whole plan, so whatever `train` would refuse is refused here."""
     from manyheads.config.build import device_of, plan_of
+    from manyheads.nn.encoder_files import check_finite
     from manyheads.training.phases import plan_lines
 
     plan = plan_of(file, dataset, Path(file.run.output), device_of(file.run.training.device), tokenizer)
+    check_finite(plan.model.encoder, file.run.encoder.name)
     return plan_lines(plan.phases, plan.trainer.parts, plan.model.encoder.depth)
 
 

@@ -1,5 +1,6 @@
 """Run files: what is wrong, where, and what to do."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,61 @@ def test_relative_paths_start_at_the_run_file(tmp_path: Path) -> None:
     path.parent.mkdir()
     path.write_text(GOOD)
     assert load_run(path).resolve("a.conll") == tmp_path / "deep" / "a.conll"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: !!python/object/apply:os.system [id]\n" + GOOD, r"run.yaml:1: this is not YAML: could not determine a constr"),
+        ("a: &a [*a]\n" + GOOD, r"run.yaml:1: an alias stands inside of what it names"),
+        ("a: &a [" + "x, " * 999 + "x]\nb: &b [" + "*a, " * 200 + "*a]\n" + GOOD, r"run.yaml:2: more than 100,000 values"),
+        ("m0: &m0 {a: 1, b: 2}\n" + "".join(f"m{i}: &m{i} {{<<: [*m{i - 1}, *m{i - 1}, *m{i - 1}]}}\n" for i in range(1, 20)) + GOOD,
+         r"run.yaml:\d+: more than 100,000 values"),
+        ("[" * 5000, r"run.yaml: lists and mappings are nested too deeply"),
+        (GOOD + "  seed: " + "9" * 100_000 + "\n", r"run.yaml:8: a value of 100,000 characters \(99999999999999999999\.\.\.\)"),
+        (GOOD + "  seed: 0x" + "f" * 60 + "\n", r"run.yaml:8: 0xf+ is too large a number"),
+        (GOOD + "  seed: 1" + ":59" * 21 + "\n", r"run.yaml:8: 1[:59]+ is too large a number"),
+        (GOOD + "  seed: !!int x\n", r"run.yaml:8: 'x' is no int"),
+        (GOOD + "output: 2024-13-45\n", r"run.yaml:8: '2024-13-45' is no timestamp"),
+        (GOOD + "output: " + "x" * 5000 + "\n", r"run.yaml:8: a value of 5,000 characters"),
+        (GOOD + 'output: "a\\0b"\n', r"run.yaml:8: 'a\\x00b' holds a character that is none"),
+        (GOOD + 'output: "\\uD800"\n', r"holds a character that is none"),
+        (GOOD + "k" * 1000 + ": 1\n", r"unknown key 'k{200}' \(known here"),
+        (GOOD + "trust_remote_code: true\n", r"unknown key 'trust_remote_code'"),
+    ],
+)  # fmt: skip
+def test_what_a_stranger_could_write_is_refused_in_a_sentence(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        parse_run(text, "run.yaml")
+    assert len(str(caught.value)) < 1000
+    assert "\n" not in str(caught.value)
+
+
+def test_an_anchor_that_is_used_twice_is_good() -> None:
+    run = parse_run(GOOD.replace("{train: a.conll}", "&d {train: a.conll}") + "sharing: {groups: {}}\n", "run.yaml")
+    assert run.tasks["people"].data.train == "a.conll"
+    twice = GOOD.replace("{train: a.conll}", "{train: &f a.conll, validation: *f}")
+    assert parse_run(twice, "run.yaml").tasks["people"].data.validation == "a.conll"
+
+
+def test_pipes_devices_and_large_files_are_no_run_files(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(ConfigError, match=r"pipe\.yaml is no regular file"):
+        load_run(tmp_path / "pipe.yaml")
+    (tmp_path / "large.yaml").write_text("# " + "x" * (1 << 20))
+    with pytest.raises(ConfigError, match=r"large\.yaml has 1,048,578 bytes, and at most 1,048,576 are read"):
+        load_run(tmp_path / "large.yaml")
+
+
+def test_an_override_is_no_way_around(tmp_path: Path) -> None:
+    for value in ("!!python/name:os.system", "[" * 5000, "9" * 5000, "2024-13-45"):
+        with pytest.raises(ConfigError, match="the value is not YAML"):
+            parse_run(GOOD, "run.yaml", [f"output={value}"])
+
+
+def test_a_path_that_leads_nowhere_is_told_of(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(GOOD)
+    (tmp_path / "loop").symlink_to("loop")
+    file = load_run(tmp_path / "run.yaml")
+    with pytest.raises(ConfigError, match="the path 'loop/a' leads nowhere"):
+        file.resolve("loop/a")

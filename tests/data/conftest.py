@@ -32,6 +32,7 @@ class StandIn(Task[Any]):
     labels: tuple[str, ...] = ()
 
     ask = build_head = targets = amount = loss = decode = score = describe = absent
+    answer_types: ClassVar[Mapping[str, Any]] = {}
 
     def row_of_target(self, row: Row, target: Any) -> Row:
         return {"text": row["text"], "label": target}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import json
+import os
 from pathlib import Path
 
 import pytest
 
-from datafiles import NER, PAIRS, QA, TEXT, refusal_of
+from datafiles import NER, PAIRS, QA, TEXT, refusal_of, rows_of
 
 
 @pytest.mark.parametrize(
@@ -59,4 +62,43 @@ def test_an_unknown_format_lists_the_known_ones(write):
     assert refusal_of(write("a.csv", "x"), NER) == (
         "a.csv: token-classification data is read from CoNLL columns (.conll, .txt, .tsv, ...), "
         ".json, .jsonl, .ndjson, .parquet, each also as .gz"
+    )
+
+
+def test_a_bomb_is_refused_and_a_repetition_of_a_small_file_is_not(write):
+    assert len(rows_of(write("a.conll", b"EU O\n\n" * 100_000), NER)) == 100_000
+    assert len(rows_of(write("a.conll.gz", b"EU O\n\n" * 100_000), NER)) == 100_000
+    assert refusal_of(write("b.conll.gz", b"EU O\n\n" * 1_000_000), NER) == (
+        "b.conll.gz unpacks to more than 100 times its size, which no data does; if it is good all the same, "
+        "unpack it and give that file"
+    )
+    honest = b"".join(hashlib.sha256(bytes([i % 256, i // 256])).hexdigest().encode() + b" O\n" for i in range(20_000))
+    late = write("c.conll.gz", honest + (b"x" * 1000 + b" O\n") * 120_000)
+    assert refusal_of(late, NER).startswith("c.conll.gz unpacks to more than 100 times")
+
+
+def test_lines_without_end_pipes_and_circles_are_refused(write):
+    assert (
+        refusal_of(write("a.conll", b"x" * 5_000_000), NER) == "a.conll:1 is longer than 4 MB; cut its text into parts"
+    )
+    os.mkfifo("a.csv")
+    assert refusal_of(Path("a.csv"), TEXT) == (
+        "a.csv is a pipe or a device, which cannot be read twice; write the data to a file"
+    )
+    os.symlink("b.csv", "b.csv")
+    assert refusal_of(Path("b.csv"), TEXT) == "b.csv cannot be read: Too many levels of symbolic links"
+    assert refusal_of(Path("c\0.csv"), TEXT) == "'c\\x00.csv' cannot be the name of a file; correct it"
+
+
+def test_squad_in_one_line_of_many_megabytes_is_read_and_what_has_too_many_values_is_not(write):
+    paragraphs = [{"context": f"{i} " + "x" * 2000, "qas": [{"question": "a", "answers": []}]} for i in range(4000)]
+    assert len(rows_of(write("a.json", json.dumps({"data": [{"paragraphs": paragraphs}]})), QA)) == 4000
+    assert refusal_of(write("b.json", '{"data": [' + "[]," * 3_000_000 + "0]}"), QA) == (
+        "b.json has more lists, objects and values than fit into memory; cut it into several files"
+    )
+    assert refusal_of(write("c.json", "[" * 100_000), QA).startswith(
+        "c.json is not JSON that can be read: maximum recursion"
+    )
+    assert refusal_of(write("d.json", b'{"data":\n "\xff"}'), QA) == (
+        "d.json:2 is not UTF-8: byte 0xff at column 3; save the file as UTF-8"
     )

@@ -35,8 +35,10 @@ from manyheads.bundle.manifest import (
     versions,
     write_manifest,
 )
-from manyheads.errors import BundleError
-from manyheads.tasks import describe, restore
+from manyheads.bundle.settings import check_heads, tasks_of
+from manyheads.errors import BundleError, UsageError
+from manyheads.nn.stored import stored_tensors
+from manyheads.tasks import describe
 
 if TYPE_CHECKING:
     import torch
@@ -138,12 +140,16 @@ def load_bundle(folder: Path, device: torch.device | None = None) -> Bundle:
 
     from manyheads.model import MultiTaskModel
     from manyheads.nn.encoder import load_encoder
+    from manyheads.nn.encoder_files import check_finite, check_folder
     from manyheads.text.tokenizer import Tokenizer
 
     manifest = read_manifest(folder)
     sharing = verify(folder, manifest)
-    tasks = {name: restore(description) for name, description in manifest["tasks"].items()}
-    encoder = load_encoder(base_folder(folder, sharing.base))
+    tasks = tasks_of(manifest, folder / MANIFEST)
+    base = base_folder(folder, sharing.base)
+    check_folder(Path(base))
+    encoder = load_encoder(base)
+    check_heads(tasks, encoder.width, stored_tensors(folder / HEADS), folder / HEADS)
     branches = read_branches(folder, sharing, encoder)
     model = MultiTaskModel(encoder, tasks, branches, layer_mix=sharing.layer_mix)
     weights = read_weights(folder / HEADS)
@@ -152,7 +158,40 @@ def load_bundle(folder: Path, device: torch.device | None = None) -> Bundle:
         model.heads.load_state_dict(weights, strict=True)
         model.mixes.load_state_dict(mixes, strict=True)
     except RuntimeError as error:
-        raise BundleError(f"{folder / HEADS} does not fit the tasks of {MANIFEST}: {error}") from None
+        reason = " ".join(str(error).split())[:300]
+        raise BundleError(f"{folder / HEADS} does not fit the tasks of {MANIFEST}: {reason}") from None
     model = model.to(device or torch.device("cpu")).eval()
     max_length = int(manifest["encoder"]["max_length"])
-    return Bundle(folder, manifest, model, tasks, Tokenizer.load(folder / ENCODER), max_length)
+    if max_length > encoder.max_length:
+        raise BundleError(f"{folder / MANIFEST} asks for windows of {max_length} tokens, but the encoder reads at most "
+                          f"{encoder.max_length}; the model folder is damaged")  # fmt: skip
+    bundle = Bundle(folder, manifest, model, tasks, Tokenizer.load(folder / ENCODER), max_length)
+    check_finite(model, folder)
+    _check_answers(bundle, device or torch.device("cpu"))
+    return bundle
+
+
+def _check_answers(bundle: Bundle, device: torch.device) -> None:
+    """Raise BundleError unless the heads answer a short text, and a pair, with finite numbers.
+
+    One pass of a few milliseconds notices what no look at the files does: weights that are not finite or too large, settings
+    under which a layer breaks, windows without room.
+    """
+    import numpy as np
+
+    from manyheads.predict import TorchBackend
+    from manyheads.text.pack import Source
+
+    try:
+        for source in (Source("the 1 a 一"), Source("the 1", "a 一")):
+            windows = bundle.tokenizer.encode([source], bundle.max_length)[0]
+            outputs = TorchBackend(bundle.model, device).run(windows, list(bundle.tasks))
+            for name, output in outputs.items():
+                if not all(np.isfinite(value).all() for value in output.values()):
+                    raise BundleError(f"{bundle.folder}: task '{name}' gives numbers that are not finite, so its weights or "
+                                      "settings are damaged; copy the model folder again")  # fmt: skip
+    except (UsageError, RuntimeError, IndexError, ValueError, TypeError) as error:
+        if isinstance(error, BundleError):
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
+        raise BundleError(f"{bundle.folder} cannot answer a text of four words ({reason}); it is damaged") from None

@@ -94,7 +94,9 @@ def base_folder(folder: Path, base: Base | None) -> str:
     except EncoderError as error:
         raise BundleError(f"{folder} holds adapters without the weights of their base '{base.name}': {error}. "
                           f"Put the .safetensors files of the base into {own}") from None  # fmt: skip
-    if Base.of(base.name, base.revision, Path(found)).files != base.files:
+    if set(base.files) != {path.name for path in Path(found).glob("*.safetensors")} or (
+        Base.of(base.name, base.revision, Path(found)).files != base.files
+    ):
         raise BundleError(f"{folder} holds adapters for '{base.name}', but the weights in {found} are others (their sha256 "
                           f"differs); put the .safetensors files of the encoder it was trained on into {own}")  # fmt: skip
     return found

@@ -1,6 +1,8 @@
 """The manifest of a model folder: what it says, and whether the folder is what it says.
 
 Nothing here loads weights. Names from a manifest become paths and names of modules, so each is checked before it is used.
+Whoever can write the folder can write the hashes too: they tell of accidents. So every file that is read is also looked at
+for what a stranger could put there: links, pipes, JSON that is none, headers that promise more than the file has.
 """
 
 from __future__ import annotations
@@ -9,13 +11,18 @@ import hashlib
 import json
 import os
 import platform
+import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from manyheads.bundle.settings import tasks_of
 from manyheads.errors import BundleError
+from manyheads.nn.stored import stored_tensors
+from manyheads.text.plain_files import is_text, leads_out, read_object
 
 FORMAT = 1
 MANIFEST = "manyheads.json"
@@ -30,6 +37,12 @@ ENCODER = "encoder"
 METRICS = "metrics.json"
 RUN = "run.yaml"
 CARD = "README.md"
+TOKENIZER = f"{ENCODER}/tokenizer.json"
+LONGEST_NAME = 200
+MOST_FILES = 10_000
+MOST_TOKENS = 1 << 30
+"""Of a window: as much as an encoder without positions reads."""
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,32 +99,48 @@ def sharing_of(manifest: Mapping[str, Any]) -> Sharing:
     said = manifest.get("sharing", {})
     try:
         branches = {
-            name: Owner(tuple(facts["tasks"]), facts["start"]) for name, facts in dict(said.get("branches", {})).items()
+            name: Owner(_names(facts["tasks"]), facts["start"])
+            for name, facts in dict(said.get("branches", {})).items()
         }
         base = said.get("base")
         sharing = Sharing(
-            bool(said.get("layer_mix", False)), branches, tuple(said.get("adapters", ())),
+            bool(said.get("layer_mix", False)), branches, _names(said.get("adapters", ())),
             Base(base["name"], base["revision"], dict(base["files"])) if base else None,
         )  # fmt: skip
     except (AttributeError, KeyError, TypeError, ValueError):
         raise BundleError(f"{MANIFEST} has a 'sharing' that cannot be read; the model folder is damaged") from None
     _check_owners(sharing, manifest["tasks"])
-    if sharing.base and not (isinstance(sharing.base.name, str) and sharing.base.name and sharing.base.files):
+    if sharing.base and not _is_base(sharing.base):
         raise BundleError(f"{MANIFEST} has a 'sharing.base' without a name or files; the model folder is damaged")
     return sharing
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    """A list of strings. Raises TypeError."""
+    if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
+        raise TypeError("no list of names")
+    return tuple(value)
+
+
+def _is_base(base: Base) -> bool:
+    """Whether a base has a name that can be one, and files with their hashes."""
+    named = is_text(base.name, LONGEST_NAME * 5) and base.name.isprintable()
+    dated = base.revision is None or is_text(base.revision, LONGEST_NAME)
+    return named and dated and bool(base.files) and all(isinstance(value, str) for value in base.files.values())
 
 
 def _check_owners(sharing: Sharing, tasks: Mapping[str, Any]) -> None:
     """Refuse names that are no names, and branches and adapters that belong to nobody."""
     for name, owner in sharing.branches.items():
         _check_name("sharing.branches", name)
-        if not isinstance(owner.start, int) or owner.start < 0:
-            raise BundleError(f"{MANIFEST}: sharing.branches.{name} starts at layer {owner.start!r}; it is damaged")
+        if type(owner.start) is not int or owner.start < 0:
+            raise BundleError(f"{MANIFEST}: sharing.branches.{name} starts at layer {owner.start!r:.80}; it is damaged")
     members = [task for owner in sharing.branches.values() for task in owner.tasks]
+    counts = Counter(members)
     for task in members:
-        if task not in tasks or members.count(task) > 1:
+        if task not in tasks or counts[task] > 1:
             why = "in two branches" if task in tasks else "in a branch, but there is no such task"
-            raise BundleError(f"{MANIFEST}: '{task}' is {why}; the model folder is damaged")
+            raise BundleError(f"{MANIFEST}: '{task[:LONGEST_NAME]}' is {why}; the model folder is damaged")
     known = set(sharing.branches) or {SHARED}
     for name in sharing.adapters:
         _check_name("sharing.adapters", name)
@@ -126,8 +155,8 @@ def plain_name(name: Any) -> bool:
 
 
 def _check_name(place: str, name: Any) -> None:
-    if not plain_name(name):
-        raise BundleError(f"{MANIFEST}: {place} has the name {name!r}; names start with a letter and hold letters, "
+    if not plain_name(name) or len(name) > LONGEST_NAME:
+        raise BundleError(f"{MANIFEST}: {place} has the name {name!r:.80}; names start with a letter and hold letters, "
                           "digits, - and _ only, so the model folder is damaged")  # fmt: skip
 
 
@@ -136,28 +165,50 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not folder.is_dir():
         raise BundleError(f"{folder} is not a folder; give the output folder of a finished training")
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():
         raise BundleError(f"{folder} has no {MANIFEST}: it is no model folder, or its training did not finish")
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if leads_out(folder, path):
+            raise ValueError("it is a link that leaves the folder")
+        manifest = read_object(path)
     except (ValueError, OSError) as error:
         raise BundleError(f"{path} cannot be read ({error}); the model folder is damaged") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        seen = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
+    seen = manifest.get("format")
+    if type(seen) is not int or seen != FORMAT:
         raise BundleError(
-            f"{path} has format {seen!r}, this version reads format {FORMAT}; load it with the version that wrote it"
+            f"{path} has format {seen!r:.80}, this version reads format {FORMAT}; load it with the version that wrote it"
         )
     for key, kind in (("encoder", dict), ("tasks", dict), ("files", dict)):
         if not isinstance(manifest.get(key), kind):
             raise BundleError(f"{path} has no '{key}'; the model folder is damaged")
     for name in manifest["tasks"]:
         _check_name("tasks", name)
-    entries = [*manifest["tasks"].values(), *manifest["files"].values()]
-    if not all(isinstance(entry, dict) for entry in entries) or not isinstance(
-        manifest["encoder"].get("max_length"), int
-    ):
+    if not _is_plain(manifest):
         raise BundleError(f"{path} has entries that cannot be read; the model folder is damaged")
     return manifest
+
+
+def _is_plain(manifest: Mapping[str, Any]) -> bool:
+    """Whether everything in a manifest that is used or shown has the type it should have."""
+    encoder, files, made_by = manifest["encoder"], manifest["files"], manifest.get("versions", {})
+    length = encoder.get("max_length")
+    return (
+        type(length) is int
+        and 0 < length <= MOST_TOKENS
+        and is_text(encoder.get("name"), LONGEST_NAME * 5)
+        and isinstance(made_by, dict)
+        and all(is_text(text, LONGEST_NAME) for text in [*made_by, *made_by.values()])
+        and all(isinstance(entry, dict) for entry in manifest["tasks"].values())
+        and len(files) <= MOST_FILES
+        and all(is_text(name, LONGEST_NAME * 2) and _is_entry(entry) for name, entry in files.items())
+    )
+
+
+def _is_entry(entry: Any) -> bool:
+    """Whether an entry under `files` has a hash and a size."""
+    if not isinstance(entry, dict) or type(entry.get("bytes")) is not int or entry["bytes"] < 0:
+        return False
+    return isinstance(entry.get("sha256"), str) and _SHA256.fullmatch(entry["sha256"]) is not None
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -169,6 +220,7 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
 
 def verify(folder: Path, manifest: Mapping[str, Any]) -> Sharing:
     """The sharing of a folder. Raises BundleError unless all that belongs to it is there, and is what was saved."""
+    tasks_of(manifest, folder / MANIFEST)
     sharing = sharing_of(manifest)
     missing = sorted(_required(sharing) - set(manifest["files"]))
     if missing:
@@ -178,16 +230,57 @@ def verify(folder: Path, manifest: Mapping[str, Any]) -> Sharing:
             raise BundleError(f"{folder / MANIFEST} lists {name}, but says of no task that it owns it; it is damaged")
     for name, facts in manifest["files"].items():
         pure = PurePosixPath(name)
-        if pure.is_absolute() or ".." in pure.parts or "\\" in name or len(pure.parts) > 3:
+        if pure.is_absolute() or ".." in pure.parts or "\\" in name or "\0" in name or not 0 < len(pure.parts) <= 3:
             raise BundleError(f"{folder / MANIFEST} names the file {name!r}, which is outside the model folder")
         path = folder / pure
-        if path.is_symlink() or not path.is_file():
-            raise BundleError(f"{path} is missing (or a link); copy the whole model folder again")
-        if path.stat().st_size != facts.get("bytes") or sha256_of(path) != facts.get("sha256"):
-            raise BundleError(
-                f"{path} is not the file that was saved (its sha256 differs); copy the model folder again"
-            )
+        try:
+            if leads_out(folder, path) or not path.is_file():
+                raise BundleError(
+                    f"{path} is missing (or a link that leaves the folder); copy the whole model folder again"
+                )
+            if path.stat().st_size != facts["bytes"] or sha256_of(path) != facts["sha256"]:
+                raise BundleError(
+                    f"{path} is not the file that was saved (its sha256 differs); copy the model folder again"
+                )
+            _check_content(name, path)
+        except (OSError, ValueError) as error:
+            what = "is no adapter that can be read" if name.startswith(ADAPTERS) else "cannot be read"
+            raise BundleError(f"{path} {what} ({error}); the model folder is damaged") from None
+    _check_strays(folder, manifest, sharing)
     return sharing
+
+
+def _check_content(name: str, path: Path) -> None:
+    """Raise ValueError for a file that is not of the format its name says."""
+    if name.endswith(".safetensors"):
+        stored_tensors(path)
+    elif name == METRICS:
+        scores = read_object(path)
+        for splits in scores.values():
+            for metrics in splits.values() if isinstance(splits, dict) else (None,):
+                if not isinstance(metrics, dict) or not all(_is_number(value) for value in metrics.values()):
+                    raise ValueError("holds no numbers by task, split and name")
+    elif name.endswith(".json") and name != TOKENIZER:
+        read_object(path)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value can be a score; one that is not defined is NaN."""
+    return type(value) is float or (type(value) is int and abs(value) < MOST_TOKENS)
+
+
+def _check_strays(folder: Path, manifest: Mapping[str, Any], sharing: Sharing) -> None:
+    """Raise BundleError for a file that nobody vouches for, and that transformers would read beside or before the others.
+
+    The weights of a base that is elsewhere may be put into the folder; they are held against the base's own hashes.
+    """
+    for path in sorted((folder / ENCODER).iterdir()):
+        name = f"{ENCODER}/{path.name}"
+        stray = name not in manifest["files"] and path.suffix in (".json", ".safetensors")
+        if path.name == "adapter_config.json" or (stray and not (sharing.base and path.suffix == ".safetensors")):
+            raise BundleError(
+                f"{path} does not belong to the model folder, and would be read with it; remove that file"
+            )
 
 
 def _required(sharing: Sharing) -> set[str]:

@@ -124,12 +124,13 @@ def plan_of(
     tokens = {feed.task.name: feed.stream.tokens_per_epoch for feed in feeds}
     per_step = tokens_per_step(training, sum(tokens.values()))
     located = locate(file)
+    sharded = shards_layers(file, balancer, precision, team)
     model = build_model(file, located, tasks).to(device)
     parts = trainable(parts_of(model))
     phases = build_phases(file, parts, model.encoder.depth, sum(tokens.values()) / per_step)
     steps = sum(phase.steps for phase in phases)
     one_task = balancer.mode == "gramian"
-    compiled = compiled_layers(training, model, device, 0 if one_task else steps)
+    compiled = compiled_layers(training, model, device, 0 if one_task or sharded else steps)
     sampler = sampler_of(file, tokens, per_step, max(1, steps))
     budget = text_budget(training, max_length)
     batcher = Batcher(feeds, sampler, tokenizer, max_length=max_length, budget=budget,
@@ -138,8 +139,8 @@ def plan_of(
     steps_an_epoch = math.ceil(sum(tokens.values()) / per_step)
     making = Making(
         optimizer_of(parts, balancer, training), balancer, Normaliser(training.balancing.normalize), precision,
-        training.clip, training.seed, steps_an_epoch, frozen_of(training, precision),
-        Guard(training.guard.skips, training.guard.spike), team,
+        training.clip, training.seed, steps_an_epoch, None if sharded else frozen_of(training, precision),
+        Guard(training.guard.skips, training.guard.spike), team, sharded,
     )  # fmt: skip
     run = portable_run(file, folder)
     return Plan(
@@ -236,6 +237,29 @@ def optimizer_of(parts: Sequence[Part], balancer: Balancer, training: Training) 
     if learned:
         groups.append({"params": learned, "weight_decay": 0.0, "part": BALANCING})
     return adamw(groups)
+
+
+def shards_layers(file: RunFile, balancer: Balancer, precision: Precision, team: Team) -> bool:
+    """Whether the encoder's layers are to be divided among the processes; never for one, which has all of them.
+
+    The store of frozen layers' outputs is left out then: who finds something there would not run the layers with the others.
+    Raises UsageError beside what cannot be with divided layers, for one process too.
+    """
+    training, sharing = file.run.training, file.run.sharing
+    if not training.shard_layers:
+        return False
+    by_gradients = balancer.mode != "losses"
+    reasons = {
+        "lora, which trains no layer as a whole: there is little to divide": file.run.lora is not None,
+        "sharing.shared_layers: all processes have to run all layers": sharing.shared_layers is not None,
+        f"training.balancing {training.balancing.method}, which reads gradients of whole layers": by_gradients,
+        "training.compile: true": training.compile is True,
+        "training.precision fp16; use bf16 or float32": precision.scaled,
+    }
+    for reason, hit in reasons.items():
+        if hit:
+            raise UsageError(f"training.shard_layers cannot be combined with {reason}; leave one of them out")
+    return team.size > 1
 
 
 def frozen_of(training: Training, precision: Precision) -> Callable[[MultiTaskModel, int], Frozen | None] | None:

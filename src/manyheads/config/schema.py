@@ -180,6 +180,8 @@ class Training(Section):
     balancing: BalancingOrName = Balancing()
     precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
     gradient_checkpointing: bool = False
+    shard_layers: bool = False
+    """With several processes each holds a part of the encoder's layers alone (FSDP2)."""
     compile: bool | Literal["auto"] = "auto"
     """Layers by torch.compile, on CUDA alone; auto: in runs of more than 200 steps."""
     frozen_store_gb: float = Field(8.0, ge=0)

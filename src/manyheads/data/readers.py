@@ -47,9 +47,11 @@ def open_files(files: Files, kind: str) -> Opened:
     digest = hashlib.sha256()
     for path in files.paths:
         with opened(path) as stream:
-            digest.update(
-                f"{path}\0".encode("utf-8", "surrogateescape") + hashlib.file_digest(stream, "sha256").digest()
-            )
+            try:
+                content = hashlib.file_digest(stream, "sha256").digest()
+            except OSError as error:
+                raise DataError(f"{path} cannot be read: {error.strerror}") from None
+            digest.update(f"{path}\0".encode("utf-8", "surrogateescape") + content)
     return Opened(digest.hexdigest(), lambda: (row for path in files.paths for row in read_rows(path, kind)))
 
 

@@ -1,22 +1,30 @@
 """Rows to be answered, as users send them: jsonl, csv or parquet, a file or standard input.
 
 Unlike training data, one bad row must not stop the others: it comes out as a RowError in its place. Rows are read one at
-a time, so a file of a million rows needs no more memory than one of ten.
+a time, so a file of a million rows needs no more memory than one of ten. A row that could not be written as JSON again
+(its `id` is in the answer) is a bad one. What is wrong with a file as a whole (a bomb, a cut-off archive) ends the reading.
 """
 
 from __future__ import annotations
 
 import csv
 import gzip
-import io
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from manyheads.data.formats.lines import is_packed, lines, opened, unpacked
+from manyheads.data.formats.parquet import ParquetRows
 from manyheads.errors import DataError, RowError
 
 Requested = dict[str, Any] | RowError
+
+LONGEST_ROW_BYTES = 4 << 20
+"""War and Peace has 3.2 MB. The tokens of a text and their answers take 200 bytes for each of its characters."""
+MOST_LEVELS = 50
+"""Of lists and objects in one another, in a row."""
 
 
 def read_requests(source: Path | IO[bytes]) -> Iterator[Requested]:
@@ -26,72 +34,120 @@ def read_requests(source: Path | IO[bytes]) -> Iterator[Requested]:
     """
     if not isinstance(source, Path):
         return _json_lines(source)
-    if not source.exists():
-        raise DataError(f"{source}: there is no such file")
     if source.is_dir():
         raise DataError(f"{source} is a folder; give a jsonl, csv or parquet file")
+    opened(source).close()
     ending = Path(source.name.removesuffix(".gz")).suffix.lower()
     if ending == ".parquet":
         return _parquet(source)
     if ending in (".jsonl", ".ndjson", ".json"):
-        return _json_lines(_opened(source))
+        return _file_lines(source)
     if ending in (".csv", ".tsv"):
         return _csv(source, "\t" if ending == ".tsv" else ",")
     raise DataError(f"{source}: the ending '{ending}' is not known; rows come as .jsonl, .csv, .tsv or .parquet")
 
 
-def _opened(path: Path) -> IO[bytes]:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+def _file_lines(path: Path) -> Iterator[Requested]:
+    stored = opened(path)  # here, not in the generator: a file that is not there is told of at once
+
+    def rows() -> Iterator[Requested]:
+        with stored:
+            try:
+                yield from _json_lines(unpacked(path, stored) if is_packed(path) else stored)
+            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+                raise DataError(f"{path} is a damaged or cut-off gzip file ({error}); copy it again") from None
+
+    return rows()
 
 
 def _json_lines(stream: IO[bytes]) -> Iterator[Requested]:
     with stream:
-        for number, line in enumerate(stream, start=1):
-            if line.strip():
+        for number, line in enumerate(_lines(stream), start=1):
+            if line is None:
+                yield RowError(f"line {number} is longer than {LONGEST_ROW_BYTES >> 20} MB; cut its text into parts")
+            elif line.strip():
                 yield _json_row(line, number)
+
+
+def _lines(stream: IO[bytes]) -> Iterator[bytes | None]:
+    """Lines; None for one that is too long, which is passed over."""
+    while line := stream.readline(LONGEST_ROW_BYTES + 1):
+        if len(line) <= LONGEST_ROW_BYTES:
+            yield line
+            continue
+        while line and not line.endswith(b"\n"):
+            line = stream.readline(LONGEST_ROW_BYTES)
+        yield None
 
 
 def _json_row(line: bytes, number: int) -> Requested:
     try:
-        row = json.loads(line.decode("utf-8-sig"))
+        row = json.loads(line.decode("utf-8-sig"), parse_constant=_no_number, parse_float=_number)
     except UnicodeDecodeError as error:
         return RowError(f"line {number} is not UTF-8 (byte {error.start + 1})")
     except (ValueError, RecursionError) as error:
-        return RowError(f"line {number} is not JSON: {error}")
+        return RowError(f"line {number} is not JSON: {str(error)[:200]}")
     if not isinstance(row, dict):
         return RowError(f'line {number} must be an object such as {{"text": "..."}}, seen {type(row).__name__}')
+    if line.count(b"[") + line.count(b"{") > MOST_LEVELS and _is_deep(row):
+        return RowError(
+            f"line {number} has lists or objects nested in more than {MOST_LEVELS} levels; send text and id alone"
+        )
+    if b"\\ud" in line or b"\\uD" in line:
+        try:
+            json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            return RowError(f"line {number} holds half of a surrogate pair, which is no character; mend the text")
     return row
 
 
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number")
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"{text[:40]} is too large a number")
+    return value
+
+
+def _is_deep(row: Any) -> bool:
+    level = [row]
+    for _ in range(MOST_LEVELS):
+        level = [
+            inner
+            for value in level
+            if isinstance(value, dict | list)
+            for inner in (value.values() if isinstance(value, dict) else value)
+        ]
+    return any(isinstance(value, dict | list) for value in level)
+
+
 def _csv(path: Path, delimiter: str) -> Iterator[Requested]:
-    csv.field_size_limit(2**31 - 1)
-    with _opened(path) as stream, io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
-        reader = csv.DictReader(text, delimiter=delimiter)
-        if not reader.fieldnames or not {"text", "tokens"} & set(reader.fieldnames):
-            seen = ", ".join(reader.fieldnames or []) or "nothing"
+    csv.field_size_limit(LONGEST_ROW_BYTES)
+    reader = csv.DictReader((line for _, line in lines(path, LONGEST_ROW_BYTES)), delimiter=delimiter)
+    try:
+        names = list(reader.fieldnames or [])
+        if not {"text", "tokens"} & set(names):
+            seen = ", ".join(names)[:200] or "nothing"
             raise DataError(f"{path}:1: the header needs a 'text' column; it has {seen}")
-        try:
-            for row in reader:
-                if None in row or None in row.values():
-                    yield RowError(f"line {reader.line_num} has not as many columns as the header")
-                else:
-                    yield {key: value for key, value in row.items() if value != "" or key == "text"}
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"{path}:{reader.line_num + 1}: not UTF-8 ({error.reason}); save the file as UTF-8"
-            ) from None
+        for row in reader:
+            if None in row or None in row.values():
+                yield RowError(f"line {reader.line_num} has not as many columns as the header")
+            else:
+                yield {key: value for key, value in row.items() if value != "" or key == "text"}
+    except csv.Error as error:
+        raise DataError(f"{path}:{reader.line_num + 1}: a cell cannot be read ({error}); cut texts of more than "
+                        f"{LONGEST_ROW_BYTES >> 20} MB into parts, and close its quotes") from None  # fmt: skip
 
 
 def _parquet(path: Path) -> Iterator[Requested]:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    with _opened(path) as stream:
-        try:
-            file = parquet.ParquetFile(stream)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise DataError(f"{path}: not a parquet file ({error})") from None
-        if not {"text", "tokens"} & set(file.schema_arrow.names):
-            raise DataError(f"{path}: needs a 'text' column; it has {', '.join(file.schema_arrow.names)}")
-        for batch in file.iter_batches(batch_size=1024):
-            yield from ({key: value for key, value in row.items() if value is not None} for row in batch.to_pylist())
+    with ParquetRows(path) as rows:
+        if not {"text", "tokens"} & set(rows.names):
+            raise DataError(f"{path}: needs a 'text' column; it has {', '.join(rows.names)[:200]}")
+        for row in rows:
+            if any(isinstance(value, str) and len(value) > LONGEST_ROW_BYTES for value in row.values()):
+                yield RowError(f"a text is longer than {LONGEST_ROW_BYTES >> 20} MB; cut it into parts")
+            else:
+                yield {key: value for key, value in row.items() if value is not None}

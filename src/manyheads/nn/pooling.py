@@ -9,6 +9,7 @@ derivatives, and its gradient is a plain gather. On CUDA it adds atomically: the
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -19,8 +20,29 @@ if TYPE_CHECKING:
 Pooling = Literal["mean", "cls"]
 
 
-def pool(hidden_TD: torch.Tensor, segments: Segments, pooling: Pooling) -> torch.Tensor:
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """What heads get in the place of segments when sequences are rows padded to one length: in an exported graph.
+
+    Hidden states are then those of the rectangle laid flat, `(S * L, D)`, padding included.
+    """
+
+    mask_SL: torch.Tensor
+    """1 for tokens, 0 for padding, which stands at the end of a row."""
+
+    def cut(self, values_TX: torch.Tensor, first: int, stop: int) -> torch.Tensor:
+        """All rows: heads of a graph read everything."""
+        return values_TX
+
+    def part(self, first: int, stop: int) -> Rows:
+        """All rows."""
+        return self
+
+
+def pool(hidden_TD: torch.Tensor, segments: Segments | Rows, pooling: Pooling) -> torch.Tensor:
     """`mean_pool` or `cls_pool`, `(S, D)`. Raises ValueError for another name."""
+    if isinstance(segments, Rows):
+        return _pool_rows(hidden_TD, segments, pooling)
     if pooling == "mean":
         return mean_pool(hidden_TD, segments)
     if pooling == "cls":
@@ -45,3 +67,12 @@ def mean_pool(hidden_TD: torch.Tensor, segments: Segments) -> torch.Tensor:
 def cls_pool(hidden_TD: torch.Tensor, segments: Segments) -> torch.Tensor:
     """The first token of each sequence, `(S, D)`."""
     return hidden_TD.index_select(0, segments.bounds_S1[:-1])
+
+
+def _pool_rows(hidden_TD: torch.Tensor, rows: Rows, pooling: Pooling) -> torch.Tensor:
+    """The same of a rectangle laid flat."""
+    hidden_SLD = hidden_TD.view(*rows.mask_SL.shape, hidden_TD.shape[1])
+    if pooling == "cls":
+        return hidden_SLD[:, 0]
+    weight_SL1 = rows.mask_SL[..., None].to(hidden_TD.dtype)
+    return (hidden_SLD * weight_SL1).sum(1) / weight_SL1.sum(1)

@@ -24,7 +24,7 @@ class Keys:
             raise UsageError(
                 f"an API key has fewer than {SHORTEST} characters; make longer ones, such as `openssl rand -hex 24`"
             )
-        self._hashes = [_hash(key.encode()) for key in keys]
+        self._hashes = [_hash(key.encode(errors="surrogateescape")) for key in keys]
 
     @staticmethod
     def of(file: Path | None, environment: str | None) -> Keys:

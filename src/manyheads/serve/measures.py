@@ -1,16 +1,14 @@
-"""What Prometheus reads at /metrics, and the log: a line of JSON for each request, without its texts."""
+"""What Prometheus reads at /metrics, and the log of requests and workers, without texts."""
 
 from __future__ import annotations
 
-import json
-import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from manyheads.serve.logs import log
 from manyheads.serve.queue import Queue, Unit
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -23,28 +21,25 @@ class Measures:
 
     def __init__(self, queue: Queue) -> None:
         """`queue` is looked at when somebody asks."""
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each, which nobody reads
         self._registry = registry = CollectorRegistry()
         self._requests = Counter("manyheads_requests", "Requests.", ["route", "status"], registry=registry)
         self._request_s = Histogram("manyheads_request_seconds", "Time to an answer.", ["route"], buckets=SECONDS,
                                     registry=registry)  # fmt: skip
         self._rows = Counter("manyheads_rows", "Rows answered, by task.", ["task"], registry=registry)
-        self._errors = Counter(
-            "manyheads_row_errors", "Rows with an error in place of answers.", ["type"], registry=registry
-        )
-        self._wait_s = Histogram(
-            "manyheads_queue_seconds", "Time of rows in the queue.", buckets=SECONDS, registry=registry
-        )
+        self._errors = Counter("manyheads_row_errors", "Rows with an error in place of answers.", ["type"],
+                               registry=registry)  # fmt: skip
+        self._wait_s = Histogram("manyheads_queue_seconds", "Time of rows in the queue.", buckets=SECONDS,
+                                 registry=registry)  # fmt: skip
         self._pass_s = Histogram("manyheads_pass_seconds", "Time of passes.", buckets=SECONDS, registry=registry)
-        self._pass_tokens = Histogram(
-            "manyheads_pass_tokens", "Estimated tokens of passes.", buckets=TOKENS, registry=registry
-        )
-        self._restarts = Counter(
-            "manyheads_worker_restarts", "Workers that died or could not start.", registry=registry
-        )
-        Gauge("manyheads_queue_tokens", "Estimated tokens that wait.", registry=registry).set_function(
-            lambda: queue.tokens
-        )
-        Gauge("manyheads_queue_rows", "Rows that wait.", registry=registry).set_function(lambda: len(queue))
+        self._pass_tokens = Histogram("manyheads_pass_tokens", "Estimated tokens of passes.", buckets=TOKENS,
+                                      registry=registry)  # fmt: skip
+        self._restarts = Counter("manyheads_worker_restarts", "Workers that died or could not start.",
+                                 registry=registry)  # fmt: skip
+        tokens = Gauge("manyheads_queue_tokens", "Estimated tokens that wait.", registry=registry)
+        tokens.set_function(lambda: queue.tokens)
+        rows = Gauge("manyheads_queue_rows", "Rows that wait.", registry=registry)
+        rows.set_function(lambda: len(queue))
 
     def passed(self, units: Sequence[Unit], seconds: float) -> None:
         """A pass has been answered."""
@@ -53,18 +48,22 @@ class Measures:
         for unit in units:
             self._wait_s.observe(unit.started - unit.arrived)
 
-    def restarted(self, reason: str) -> None:
+    def ready(self, worker: int, seconds: float) -> None:
+        """A worker has loaded the model."""
+        log("worker_ready", worker=worker, seconds=round(seconds, 1))
+
+    def restarted(self, worker: int, reason: str) -> None:
         """A worker has died, or could not start."""
         self._restarts.inc()
-        log("worker_restarted", reason=reason)
+        log("worker_restarted", worker=worker, reason=reason)
 
-    def answered(self, route: str, status: int, seconds: float, **facts: Any) -> None:
+    def answered(self, route: str, status: int, seconds: float) -> None:
         """A request has been answered."""
         self._requests.labels(route, str(status)).inc()
         self._request_s.labels(route).observe(seconds)
-        log("request", route=route, status=status, ms=round(1000 * seconds, 1), **facts)
+        log("request", route=route, status=status, ms=round(1000 * seconds, 1))
 
-    def rows(self, outputs: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
+    def rows(self, outputs: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
         """Rows have been answered."""
         for row in outputs:
             if "error" in row:
@@ -77,9 +76,3 @@ class Measures:
     def text(self) -> bytes:
         """All of it, as Prometheus reads it."""
         return generate_latest(self._registry)
-
-
-def log(event: str, **facts: Any) -> None:
-    """A line of JSON on stderr."""
-    sys.stderr.write(json.dumps({"time": round(time.time(), 3), "event": event, **facts}) + "\n")
-    sys.stderr.flush()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
+import json
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
+
+MOST_DIMENSIONS = 1_000_000
 
 
 class Strict(BaseModel):
@@ -33,6 +37,20 @@ class PredictResponse(BaseModel):
     outputs: list[dict[str, Any]]
 
 
+class TasksResponse(BaseModel):
+    """The tasks of the model as its manifest has them."""
+
+    model: str
+    hash: str
+    tasks: dict[str, dict[str, Any]]
+
+
+class HealthResponse(BaseModel):
+    """One word."""
+
+    status: Literal["live", "ready"]
+
+
 class EmbeddingsRequest(BaseModel):
     """As OpenAI's: unknown keys are let pass, for its clients send more with every version."""
 
@@ -41,7 +59,9 @@ class EmbeddingsRequest(BaseModel):
     input: str | list[str]
     model: str = Field("", description="an embedding task of the model; anything where there is only one")
     encoding_format: Literal["float", "base64"] = "float"
-    dimensions: int | None = Field(None, ge=1, description="the first so many numbers, brought back to length 1")
+    dimensions: int | None = Field(
+        None, ge=1, le=MOST_DIMENSIONS, description="the first so many numbers, brought back to length 1"
+    )
     user: str | None = None
 
 
@@ -80,6 +100,29 @@ class ErrorResponse(BaseModel):
     """The body of every answer that is not 200."""
 
     error: Problem
+
+
+def read_json(body: bytes) -> Any:
+    """What a body says. Raises ValueError for what is no JSON: also NaN and infinity, which could not be answered as JSON."""
+    try:
+        return json.loads(body.decode(), parse_constant=_refuse_constant, parse_float=_finite)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the body is not UTF-8 (byte {error.start + 1})") from None
+    except RecursionError:
+        raise ValueError("the body has lists or objects nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"the body is not JSON: {str(error)[:200]}") from None
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text[:40]} is too large a number")
+    return value
 
 
 def encoded(vector: Sequence[float], dimensions: int | None, form: Literal["float", "base64"]) -> list[float] | str:

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import uvicorn
 
 from manyheads.api import find_model
 from manyheads.bundle import manifest_hash, read_manifest
-from manyheads.errors import UsageError
-from manyheads.serve.app import Served, Service, build_app
+from manyheads.errors import BundleError, UsageError
+from manyheads.serve.app import build_app
 from manyheads.serve.keys import Keys
 from manyheads.serve.limits import Limits
-from manyheads.serve.measures import log
-from manyheads.serve.pool import Crew
+from manyheads.serve.logs import log, take_over
+from manyheads.serve.service import Served, Service
+from manyheads.serve.worker import Crew
 
 DRAIN_S = 60
-"""For requests that were accepted before the server was told to stop."""
+"""On top of the deadline, for rows that were begun before it."""
+SETTLE_S = 0.1
+"""For what clients have sent by the time that nothing more is accepted."""
+CPU_SHARE = Path("/sys/fs/cgroup/cpu.max")
+"""What a container may use: microseconds of each so many, or `max`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,39 +49,84 @@ def serve(model: str, address: Address, keys: Keys, limits: Limits, workers: int
     folder = find_model(model)
     manifest = read_manifest(folder)
     served = Served(folder.resolve().name, manifest_hash(manifest), manifest["tasks"])
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     count = workers or min(cores, 2)
-    service = Service(served, Crew(str(folder), count, max(1, cores // count), limits.batch_tokens), limits)
+    crew = Crew(str(folder), served.hash, count, max(1, cores // count), limits.batch_tokens)
+    service = Service(served, crew, limits)
     listening = listen(address)
     host, port = listening.getsockname()[:2]
+    take_over()
     log("listening", url=f"http://{f'[{host}]' if ':' in host else host}:{port}", model=str(folder), hash=served.hash,
-        tasks=list(served.tasks), workers=count, keys=bool(keys))  # fmt: skip
-    config = uvicorn.Config(build_app(service, keys), log_config=None, access_log=False, server_header=False,
-                            timeout_graceful_shutdown=DRAIN_S)  # fmt: skip
-    _Server(config).run(sockets=[listening])
+        tasks=list(served.tasks), workers=count, threads=crew.threads, keys=bool(keys))  # fmt: skip
+    config = uvicorn.Config(build_app(service, keys), log_config=None, access_log=False, server_header=False, ws="none",
+                            timeout_graceful_shutdown=math.ceil(limits.deadline_s) + DRAIN_S)  # fmt: skip
+    _Server(config, service).run(sockets=[listening])
     log("stopped")
+    if service.pool.hopeless is not None:
+        raise BundleError(f"no worker could be started: {service.pool.hopeless}")
 
 
 def listen(address: Address) -> socket.socket:
     """A socket that listens. Raises UsageError."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
-        return socket.create_server((address.host, address.port), family=_family(address.host), backlog=2048)
-    except OSError as error:
-        raise UsageError(f"cannot listen on {address.host}:{address.port} ({error.strerror or error}); give another --host "
-                         "or --port") from None  # fmt: skip
+        return socket.create_server((address.host, address.port), family=family, backlog=2048)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(
+            f"cannot listen on {address.host}:{address.port} ({reason}); give another --host or --port"
+        ) from None
 
 
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
+def usable_cores() -> int:
+    """Cores that this process may use: of the machine, of its affinity, or of its container's share."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = CPU_SHARE.read_text().split()
+        return max(1, min(cores, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):
+        return cores
 
 
 class _Server(uvicorn.Server):
-    """uvicorn raises the signal again when it has stopped; here a server that was told to stop has done its work."""
+    """uvicorn, with the beginning and the end as they are wanted here."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self.service = service
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to stop: also when the model cannot be loaded at all."""
+        return await super().on_tick(counter) or self.service.pool.hopeless is not None
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept what has connected already, which would be reset when nobody listens any more; then as uvicorn does."""
+        self.service.draining = True
+        waiting: list[socket.socket] = []
+        for listening in sockets or []:
+            listening.setblocking(False)
+            try:
+                while True:
+                    waiting.append(listening.accept()[0])
+            except OSError:  # there are no more
+                pass
+        for server in self.servers:
+            server.close()
+        loop = asyncio.get_running_loop()
+        for connection in waiting:
+            connection.setblocking(False)
+            await loop.connect_accepted_socket(self._protocol, connection)
+        await asyncio.sleep(SETTLE_S)
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        return self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        import signal
-
+        """uvicorn raises the signal again when it has stopped; here a server that was told to stop has done its work."""
         before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield

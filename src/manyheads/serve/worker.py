@@ -2,73 +2,83 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
+from manyheads.errors import BundleError
+from manyheads.serve.logs import log, place
+
 READY = "ready"
-INTERNAL = "this row could not be answered; the server's log says why"
+INTERNAL = {"type": "internal_error", "message": "this row could not be answered; the server's log says why"}
+NICE = 5
+"""Workers give way to the process that serves, which needs little: it must refuse quickly when they are at full load."""
 
 Request = tuple[Mapping[str, Any], Sequence[str] | None]
 """A row and the tasks asked of it; None: all."""
+Answering = Callable[[Sequence[Request]], Iterable[dict[str, Any]]]
 
 
-def work(pipe: Connection, folder: str, threads: int, batch_tokens: int) -> None:
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """How many workers, and with what."""
+
+    folder: str
+    hash: str
+    """Of the manifest: what is answered under this hash comes from that model, whatever happens to the folder."""
+    workers: int
+    threads: int
+    """Of each."""
+    batch_tokens: int
+
+
+def work(pipe: Connection, crew: Crew) -> None:
     """The life of a worker. Answers each list of requests by a list of output rows; says READY or an error first."""
     for number in (signal.SIGTERM, signal.SIGINT):  # whoever started it ends it, when all is answered
         signal.signal(number, signal.SIG_IGN)
-    from manyheads.process import collect_rarely, forget_shapes, keep_freed_memory
-
-    keep_freed_memory()
-    forget_shapes()
-    collect_rarely()
+    os.nice(NICE)
     try:
-        answer = _loaded(folder, threads, batch_tokens)
-        answer([({"text": "ready?"}, None)])
+        answer = loaded(crew)
+        list(answer([({"text": "ready?"}, None)]))
     except Exception as error:
         pipe.send(f"{type(error).__name__}: {error}")
         return
-    pipe.send(READY)
-    while True:
-        try:
-            requests = pipe.recv()
-        except (EOFError, OSError):
-            return
-        pipe.send(answered(answer, requests))
+    try:
+        pipe.send(READY)
+        while True:
+            pipe.send(answered(answer, pipe.recv()))
+    except (EOFError, OSError):  # the server has gone
+        return
 
 
-def answered(
-    answer: Callable[[Sequence[Request]], Iterable[dict[str, Any]]], requests: Sequence[Request]
-) -> list[dict[str, Any]]:
-    """An output row for each request. Where all together fail, each is tried alone, so that only the guilty ones fail."""
+def answered(answer: Answering, requests: Sequence[Request]) -> list[dict[str, Any]]:
+    """An output row for each request. Where all together fail, each half is tried, so that only the guilty ones fail."""
     try:
         return list(answer(requests))
     except Exception as error:
         if len(requests) > 1:
             half = len(requests) // 2
             return answered(answer, requests[:half]) + answered(answer, requests[half:])
-        _log(error)
-        row = requests[0][0]
-        head = {"id": row["id"]} if "id" in row else {}
-        return [{**head, "error": {"type": "internal_error", "message": INTERNAL}}]
+        log("row_failed", **place(error))
+        return [{"error": INTERNAL}]
 
 
-def _log(error: Exception) -> None:
-    """Where it happened, without its message, which may hold the text."""
-    import sys
-    import traceback
+def loaded(crew: Crew) -> Answering:
+    """The model's answers to rows. Raises BundleError for a model that is not the one the server began with."""
+    os.environ["OMP_NUM_THREADS"] = str(crew.threads)  # read when torch or numpy is loaded
+    from manyheads.process import collect_rarely, forget_shapes, keep_freed_memory
 
-    frames = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
-    line = json.dumps({"event": "row_failed", "type": type(error).__name__, "at": frames[-4:]})
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
-
-
-def _loaded(folder: str, threads: int, batch_tokens: int) -> Callable[[Sequence[Request]], Iterable[dict[str, Any]]]:
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # read when torch or numpy is loaded
+    keep_freed_memory()
+    forget_shapes()
+    collect_rarely()
     from manyheads.api import load
+    from manyheads.bundle import manifest_hash, read_manifest
 
-    return load(folder, batch_tokens=batch_tokens).predictor.reply
+    model = load(crew.folder, batch_tokens=crew.batch_tokens)
+    if manifest_hash(read_manifest(Path(crew.folder))) != crew.hash:
+        raise BundleError(f"{crew.folder} holds another model than when the server was started; start the server anew")
+    return model.predictor.reply

@@ -254,7 +254,7 @@ class Course:
 
     def _save(self) -> None:
         self.plan.trainer.flush()
-        if self.checkpoints is None or not (self.team.leads or self.plan.trainer.making.sharded):
+        if self.checkpoints is None or not (self.team.leads or self.plan.trainer.sharded):
             return
         self.log.sync()
         snapshot = self.snapshot()

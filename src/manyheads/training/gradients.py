@@ -16,6 +16,7 @@ import torch
 
 from manyheads.balance.base import combined, gramian
 from manyheads.training.device import moved
+from manyheads.training.sharded import is_sharded, local
 from manyheads.training.team import ALONE, Team
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from manyheads.training.losses import Normaliser
     from manyheads.training.parts import Part
     from manyheads.training.precision import Precision
+    from manyheads.training.sharded import Sharded
 
 
 class Gradients:
@@ -53,6 +55,8 @@ class Gradients:
         self.precision = precision
         self.seed = seed
         self.team = team
+        self.sharded: Sharded | None = None
+        """The layers, where processes have parts of them."""
         self.device = next(model.parameters()).device
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision.scaled)
         self.frozen: Frozen | None = None
@@ -66,6 +70,8 @@ class Gradients:
         """Which of them is the table of word embeddings: half of a small encoder, and all but a step's words is 0."""
         self._own: dict[str, list[nn.Parameter]] = {}
         self._learning: list[nn.Parameter] = []
+        self._nothing = torch.zeros((), device=self.device)
+        """What losses are added to; with divided layers, its gradient goes back through those of the last pass."""
 
     def survey(self, parts: Sequence[Part]) -> None:
         """Look which parameters train now: shared ones, and each task's own."""
@@ -87,9 +93,12 @@ class Gradients:
         self.model.zero_grad(set_to_none=True)
         balancer = self.balancer
         totals = self.team.totals(_totals(packs), list(self.tasks))
+        packs = self._evened(packs)
         sums = {name: torch.zeros((), device=self.device) for name in totals}
         present = list(sums)
         if balancer.mode == "losses":
+            if not packs:  # other processes have some: what is shown is of this step
+                balancer.weights(step, present)
             for pack in packs:
                 weights = balancer.weights(step, present)
                 self._backward(pack, totals, sums, weights)
@@ -100,8 +109,8 @@ class Gradients:
         penalty = balancer.penalty(present) if self.team.leads else None
         if penalty is not None:
             self.scaler.scale(penalty.to(self.device)).backward()  # type: ignore[no-untyped-call]
-        shared = {id(p) for p in self._shared} if balancer.mode == "gramian" else set()  # they are added up already
-        self.team.add_up_gradients([p for p in self._learning if id(p) not in shared])
+        done = {id(p) for p in self._shared} if balancer.mode == "gramian" else set()  # they are added up already
+        self.team.add_up_gradients([p for p in self._learning if id(p) not in done and not is_sharded(p)])
         return self._added_up(sums)
 
     def _added_up(self, sums: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -116,7 +125,7 @@ class Gradients:
         torch.manual_seed(step_seed(self.seed, step, self.team.rank))
         totals = self.team.totals(_totals(packs), list(self.tasks))
         sums = {name: torch.zeros((), device=self.device) for name in totals}
-        for pack in packs:
+        for pack in self._evened(packs):
             for name, loss in self._losses(pack, totals).items():
                 sums[name] += loss
         return {name: float(loss) for name, loss in self._added_up(sums).items()}
@@ -124,22 +133,31 @@ class Gradients:
     def culprits(self, step: int, packs: Sequence[Batch]) -> tuple[str, ...]:
         """The tasks whose own gradient in a step is not finite. Leaves no gradient."""
         totals, found = _totals(packs), []
-        for name in (name for name in self.tasks if name in totals):
+        packs = self._evened(packs)
+        for name in (name for name in self.tasks if name in totals or self.sharded is not None):
             torch.manual_seed(step_seed(self.seed, step, self.team.rank))
             for pack in packs:
                 losses = self._losses(pack, totals)
-                if name in losses and losses[name].requires_grad:
-                    losses[name].backward()  # type: ignore[no-untyped-call]
-            gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+                loss = self._nothing + losses[name] if name in losses else self._nothing
+                if loss.requires_grad:
+                    loss.backward()  # type: ignore[no-untyped-call]
+            gradients = [local(p.grad) for p in self.model.parameters() if p.grad is not None]
             if not all(bool(gradient.isfinite().all()) for gradient in gradients):
                 found.append(name)
             self.model.zero_grad(set_to_none=True)
         return tuple(self.team.totals(dict.fromkeys(found, 1.0), list(self.tasks)))
 
+    def _evened(self, packs: Sequence[Batch]) -> Sequence[Batch]:
+        """As many packs in every process, where layers are divided."""
+        return packs if self.sharded is None else self.sharded.evened(packs)
+
     def _losses(self, pack: Batch, totals: Mapping[str, float]) -> dict[str, torch.Tensor]:
         """Each task's share of the step's mean loss."""
         with self.precision.region():
-            if self.frozen is None:
+            if self.sharded is not None:
+                whole = pack.pack.to(self.device)
+                outputs, self._nothing = self.sharded.passed(lambda: self.model(whole, pack.reads))
+            elif self.frozen is None:
                 outputs = self.model(pack.pack.to(self.device), pack.reads)
             else:
                 states = [self.frozen.states(pack.pack)]
@@ -170,7 +188,7 @@ class Gradients:
         self, losses: Mapping[str, torch.Tensor], sums: dict[str, torch.Tensor], weights: Mapping[str, torch.Tensor]
     ) -> None:
         """Note the losses, and go backward from their weighted sum."""
-        total = torch.zeros((), device=self.device)
+        total = self._nothing
         for name, loss in losses.items():
             sums[name] += loss.detach()
             total = total + weights[name].to(self.device, non_blocking=True) * loss

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from manyheads.text.tokenizer import Tokenizer
     from manyheads.training.parts import Part
 
-FREE = ("save_every", "keep_checkpoints", "workers")
+FREE = ("save_every", "keep_checkpoints", "workers", "shard_layers")
 """Keys under `training` that make no difference to any result, and may change when a run goes on."""
 NOT_SETTINGS = ("_name_or_path", "transformers_version")
 """Keys of an encoder's configuration that say where it lies and who wrote it."""

@@ -8,6 +8,7 @@ step late. Whether the step is bad (`guard.py`) is then judged on the device, an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from manyheads.training.gradients import Gradients
 from manyheads.training.guard import LARGEST, Guard, Skip, reason
 from manyheads.training.optim import set_rates
 from manyheads.training.phases import Phase, enter
+from manyheads.training.sharded import Sharded, clipped
 from manyheads.training.team import ALONE, Team
 
 if TYPE_CHECKING:
@@ -70,6 +72,8 @@ class Making:
     """Makes what keeps the output of a model's bottom layers; None: it is computed every time."""
     guard: Guard = field(default_factory=Guard)
     team: Team = ALONE
+    shard_layers: bool = False
+    """Whether each process is to hold a part of the layers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,7 @@ class Trainer:
         """Lowered when memory runs out."""
         self.notes: list[str] = []
         """What the user should be told; whoever iterates takes them."""
+        self.sharded: Sharded | None = None
         self._frozen: Frozen | None = None
         self._told_full = False
         self.gradients = Gradients(
@@ -160,6 +165,16 @@ class Trainer:
         # A phase that sees each example once would write what nobody reads.
         again = phase.steps > self.making.steps_an_epoch or (self._frozen is not None and len(self._frozen.store) > 0)
         self.gradients.frozen = self._frozen if again else None
+
+    def divide(self) -> None:
+        """Divide the layers among the processes, if that is wanted. All must do it, before anything else but checks."""
+        if self.making.shard_layers:
+            self.sharded = Sharded(self.model.encoder, self.parts, self.making.optimizer, self.team)
+            self.gradients.sharded, self.parts = self.sharded, self.sharded.parts
+
+    def whole(self) -> AbstractContextManager[None]:
+        """A context in which the process that leads has a model without divided layers. All must enter it."""
+        return nullcontext() if self.sharded is None else self.sharded.whole()
 
     def flush(self) -> None:
         """Let what is in the store of frozen layers' outputs outlive the process."""
@@ -264,6 +279,8 @@ class Trainer:
         trained = [p for group in groups for p in group["params"] if p.grad is not None and id(p) not in own]
         if not trained:
             return torch.zeros((), device=self.device)
+        if self.sharded is not None:
+            return clipped(trained, self.making.clip, self.team)
         return torch.nn.utils.clip_grad_norm_(trained, self.making.clip)
 
     def _told(self, step: int, packs: Sequence[Batch], figures: Mapping[str, float]) -> dict[str, float]:

@@ -96,6 +96,7 @@ def _trained(plan: Plan, progress: Progress, checkpoints: Checkpoints, stop: Sto
     """The run itself, up to its model folder, which the process that leads leaves alone: others know no scores."""
     team = plan.trainer.team
     _check_start(plan)
+    plan.trainer.divide()
     snapshot = _resumed(plan, checkpoints, progress) if resume else None
     kept = snapshot.state["history_bytes"] if snapshot else 0
     log = RunLog(plan.output, step=snapshot.step if snapshot else 0, keep_bytes=kept) if team.leads else Unlogged()
@@ -109,6 +110,8 @@ def _trained(plan: Plan, progress: Progress, checkpoints: Checkpoints, stop: Sto
         snapshot = None  # or its tensors would stay in memory
         stop.patient = True
         course.run()
+        if plan.trainer.sharded is not None:
+            plan.trainer.sharded.put_together()
         if not team.leads:
             return {}
         apart = plan.adapters.settle(plan.model) if plan.adapters else None
@@ -129,8 +132,10 @@ def _check_start(plan: Plan) -> None:
     team = plan.trainer.team
     weights = sum(float(parameter.detach().double().sum()) for parameter in plan.model.parameters())
     mine = [plan.identity.run, dict(plan.identity.data), plan.identity.base, weights]
-    if team.size > 1 and team.told(mine) != mine:
-        raise TrainingError(f"process {team.rank} has another run file, data, encoder or first weights than process 0; "
+    differs = team.told(mine) != mine
+    if team.any(differs):  # all end, or process 0 would train on and find the others gone
+        who = f"process {team.rank}" if differs else "another process"
+        raise TrainingError(f"{who} has another run file, data, encoder or first weights than process 0; "
                             "give all machines the same files and versions")  # fmt: skip
 
 

@@ -6,12 +6,14 @@ tasks are functions of (seed, step), so a step draws the same numbers whenever a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from manyheads.errors import CheckpointError, UsageError
+from manyheads.training.sharded import divided_as, gathered, local
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,14 +36,19 @@ def trained(trainer: Trainer) -> dict[str, nn.Parameter]:
 
 
 def tensors_of(trainer: Trainer) -> dict[str, dict[str, torch.Tensor]]:
-    """`weights` and `optimizer`, by name; not copied."""
+    """`weights` and `optimizer`, by name; not copied.
+
+    With divided layers all processes must ask, and the one that leads gets them whole, on the CPU.
+    """
     parameters, states = trained(trainer), trainer.making.optimizer.state
     moments = {
         f"{key}/{name}": value
         for name, parameter in parameters.items()
         for key, value in states.get(parameter, {}).items()
     }
-    return {"weights": {name: parameter.detach() for name, parameter in parameters.items()}, "optimizer": moments}
+    weights = {name: parameter.detach() for name, parameter in parameters.items()}
+    leads = trainer.team.leads
+    return {"weights": gathered(weights, leads), "optimizer": gathered(moments, leads)}
 
 
 def load_tensors(trainer: Trainer, tensors: Mapping[str, Tensors]) -> None:
@@ -61,12 +68,12 @@ def load_tensors(trainer: Trainer, tensors: Mapping[str, Tensors]) -> None:
             raise CheckpointError(f"the checkpoint's optimizer has only {', '.join(sorted(state))} of {name}")
     with torch.no_grad():
         for name, parameter in parameters.items():
-            parameter.copy_(tensors["weights"][name])
+            local(parameter).copy_(local(divided_as(parameter, tensors["weights"][name])))
     optimizer = trainer.making.optimizer
     optimizer.state.clear()
     for name, state in states.items():
-        device = parameters[name].device
-        optimizer.state[parameters[name]] = {key: value.to(device, copy=True) for key, value in state.items()}
+        parameter = parameters[name]
+        optimizer.state[parameter] = {key: divided_as(parameter, value) for key, value in state.items()}
 
 
 def check_shapes(what: str, wanted: Tensors, seen: Tensors) -> None:
@@ -110,13 +117,30 @@ def load_state(trainer: Trainer, state: Mapping[str, Any]) -> None:
         raise CheckpointError(f"the checkpoint's state does not fit this run ({error})") from None
 
 
+def check_state(state: Mapping[str, Any], *, step: int, phases: int) -> None:
+    """Raise CheckpointError unless a run of so many phases can be at the place of this state, after `step` steps."""
+    try:
+        place, waits = state["place"], [state["waiting"], state["overall"], *state["tasks"].values()]
+        counts = [state["history_bytes"], place["phase"], place["start"], *(wait["since"] for wait in waits)]
+        fits = (
+            all(type(count) is int and count >= 0 for count in counts)
+            and (place["phase"] <= phases and place["start"] <= step and type(place["due"]) is bool)
+            and all(wait["patience"] is None or type(wait["patience"]) is int for wait in waits)
+            and all(wait["best"] is None or math.isfinite(wait["best"]) for wait in waits)
+        )
+    except UNFIT:
+        fits = False
+    if not fits:
+        raise CheckpointError("the checkpoint's state does not fit this run; it was not written by it")
+
+
 def copies(parameters: Sequence[nn.Parameter]) -> list[torch.Tensor]:
-    """Of their values, on the CPU."""
-    return [parameter.detach().to("cpu", copy=True) for parameter in parameters]
+    """Of their values, or this process's parts of them, on the CPU."""
+    return [local(parameter).detach().to("cpu", copy=True) for parameter in parameters]
 
 
 @torch.no_grad()
 def put_back(parameters: Sequence[nn.Parameter], values: Sequence[torch.Tensor]) -> None:
     """Give parameters the values of such copies."""
     for parameter, value in zip(parameters, values, strict=True):
-        parameter.copy_(value)
+        local(parameter).copy_(value)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from manyheads.data.formats.lines import bare_name, lines
+from manyheads.data.formats.lines import LONGEST_LINE_BYTES, bare_name, lines
 from manyheads.data.formats.rows import RawRow, counted, wanted_columns
 from manyheads.errors import DataError
 
-LONGEST_CELL = 2**31 - 1
+LONGEST_CELL = LONGEST_LINE_BYTES
 """Characters in a cell; the csv module refuses more than 131,072 unless told, and documents are longer."""
 
 
@@ -28,6 +29,9 @@ def read(path: Path, kind: str) -> Iterator[RawRow]:
         except StopIteration:
             return
         except csv.Error as error:
+            if "field larger" in str(error):
+                raise DataError(f"{path}:{start} has a cell that is longer than {LONGEST_CELL >> 20} MB, or a quote that is "
+                                "never closed; cut the text into parts, or close the quote") from None  # fmt: skip
             separator = "tab" if tab else "comma"
             raise DataError(
                 f"{path}:{start} has a cell whose quotes do not match ({error}); a cell that starts with a quote ends "
@@ -41,7 +45,7 @@ def read(path: Path, kind: str) -> Iterator[RawRow]:
             continue
         if len(cells) != len(header):
             raise DataError(
-                f"{path}:{start} has {counted(len(cells))}, the header has {len(header)} ({', '.join(header)}); "
+                f"{path}:{start} has {counted(len(cells))}, the header has {len(header)} ({', '.join(header)[:500]}); "
                 f"fill the row in, or quote a cell that holds a {'tab' if tab else 'comma'}"
             )
         values: dict[str, Any] = dict(zip(header, cells, strict=True))
@@ -53,10 +57,10 @@ def read(path: Path, kind: str) -> Iterator[RawRow]:
 def _check_header(header: Sequence[str], where: str, kind: str) -> None:
     wanted = wanted_columns(header, kind)
     if wanted:
-        seen = " | ".join(cell if len(cell) <= 40 else cell[:40] + "…" for cell in header)
+        seen = " | ".join(cell if len(cell) <= 40 else cell[:40] + "…" for cell in header[:50])
         raise DataError(
             f"{where} should be a header with the columns {wanted}, seen {seen}; add that line, or rename columns"
         )
-    twice = sorted({name for name in header if header.count(name) > 1})
+    twice = sorted(name for name, count in Counter(header).items() if count > 1)
     if twice:
-        raise DataError(f"{where} names the column '{twice[0]}' twice; rename one of them")
+        raise DataError(f"{where} names the column '{twice[0][:80]}' twice; rename one of them")

@@ -10,6 +10,19 @@ from manyheads.data.formats.lines import lines
 from manyheads.data.formats.rows import RawRow, kind_of_json, normalised
 from manyheads.errors import DataError
 
+MOST_KEYS = 1000
+MOST_KEY_CHARACTERS = 20_000
+MOST_DIGITS = 40
+
+
+def _integer(text: str) -> int:
+    if len(text) > MOST_DIGITS:
+        raise ValueError(f"a number of {len(text):,} digits")
+    return int(text)
+
+
+_DECODER = json.JSONDecoder(parse_int=_integer)
+
 
 def read(path: Path, kind: str) -> Iterator[RawRow]:
     """Rows. Raises DataError for a line that holds no JSON object."""
@@ -17,7 +30,7 @@ def read(path: Path, kind: str) -> Iterator[RawRow]:
         if not line.strip():
             continue
         try:
-            values = json.loads(line.rstrip("\r\n"))
+            values = _DECODER.decode(line.rstrip("\r\n"))
         except json.JSONDecodeError as error:
             array = "; the file looks like one JSON array" if number == 1 and line.lstrip()[0] == "[" else ""
             raise DataError(
@@ -31,4 +44,7 @@ def read(path: Path, kind: str) -> Iterator[RawRow]:
                 f"{path}:{number} holds {kind_of_json(values)}, not a JSON object; "
                 "write one {...} with its keys on each line"
             )
+        if len(values) > MOST_KEYS or sum(map(len, values)) > MOST_KEY_CHARACTERS:
+            raise DataError(f"{path}:{number} has {len(values):,} keys of {sum(map(len, values)):,} characters; a row has a "
+                            "few: leave the others out")  # fmt: skip
         yield RawRow(normalised(values, kind), f"{path}:{number}")

@@ -1,34 +1,138 @@
-"""Parquet files, a thousand rows at a time. A gzipped one is unpacked into memory."""
+"""Parquet files, a thousand rows at a time. A gzipped one is unpacked into memory.
+
+Decided here: a small file can stand for more text than a machine holds, by one long text in every row or by pages that
+unpack to gigabytes. So texts are read as dictionaries, each text once, and are written out only as far as LONGEST_LINE_BYTES
+and RATIO allow; pages are refused by what the footer says of them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
-from manyheads.data.formats.lines import blocks, is_packed, opened
+from manyheads.data.formats.lines import LONGEST_LINE_BYTES, RATIO, is_packed, opened, unpacked
 from manyheads.data.formats.rows import RawRow, normalised, wanted_columns
 from manyheads.errors import DataError
+
+BATCH_ROWS = 1000
+SMALL_BYTES = 64 << 20
+"""What the texts of any file may come to, and what rows that are written out together take."""
+PACKED_BYTES = 512 << 20
+"""What a gzipped file may unpack to: it is held in memory."""
+ROWS_A_BYTE = 8
+FEW_ROWS = 100_000
 
 
 def read(path: Path, kind: str) -> Iterator[RawRow]:
     """Rows. Raises DataError for columns that are wanting, and for a file that is damaged or of another format."""
-    import pyarrow as pa
-    from pyarrow import parquet
+    with ParquetRows(path) as rows:
+        wanted = wanted_columns(rows.names, kind)
+        if wanted and "targets" not in rows.names:
+            raise DataError(f"{path} has the columns {', '.join(rows.names)[:1000]}; expected {wanted}")
+        for number, values in enumerate(rows, 1):
+            yield RawRow(normalised(values, kind), f"{path}: row {number}")
 
-    packed = is_packed(path)
-    with opened(path) as stored:
+
+class ParquetRows:
+    """The rows of a parquet file as mappings; a context manager. All of it raises DataError for a damaged file or a bomb."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._held = ExitStack()
+        self._file: Any = None
+        self._size = 0
+        self._written = 0
+        self.names: list[str] = []
+
+    def __enter__(self) -> ParquetRows:
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        stored = self._held.enter_context(opened(self._path))
         try:
-            source = parquet.ParquetFile(pa.BufferReader(b"".join(blocks(path))) if packed else stored)
-            names = source.schema_arrow.names
-            wanted = wanted_columns(names, kind)
-            if wanted and "targets" not in names:
-                raise DataError(f"{path} has the columns {', '.join(names)}; expected {wanted}")
-            number = 0
-            for batch in source.iter_batches(batch_size=1000):
-                for values in batch.to_pylist():
-                    number += 1
-                    yield RawRow(normalised(values, kind), f"{path}: row {number}")
-        except (pa.ArrowException, OSError) as error:
+            packed = unpacked(self._path, stored).read(PACKED_BYTES + 1) if is_packed(self._path) else None
+            if packed is not None and len(packed) > PACKED_BYTES:
+                raise DataError(
+                    f"{self._path} unpacks to more than {PACKED_BYTES >> 20} MB; unpack it, and give that file"
+                )
+            self._size = self._path.stat().st_size if packed is None else len(packed)
+            source = stored if packed is None else pa.BufferReader(packed)
+            whole = parquet.ParquetFile(source)
+            self.names = whole.schema_arrow.names
+            self._check_footer(whole.metadata)
+            texts = [field.name for field in whole.schema_arrow if _is_text(field.type)]
+            source.seek(0)
+            self._file = parquet.ParquetFile(source, read_dictionary=texts)
+        except DataError:
+            self._held.close()
+            raise
+        except (pa.ArrowException, OSError, EOFError, ValueError, MemoryError, OverflowError) as error:
+            self._held.close()
+            raise self._damaged(error) from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        import pyarrow as pa
+
+        try:
+            for batch in self._file.iter_batches(batch_size=BATCH_ROWS):
+                for part in self._parts(batch):
+                    yield from part.to_pylist()
+        except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError) as error:
+            raise self._damaged(error) from None
+
+    def _check_footer(self, footer: Any) -> None:
+        """Raise DataError for more rows, or larger pages, than a file of this size has."""
+        count = sum(footer.row_group(i).num_rows for i in range(footer.num_row_groups))
+        if count != footer.num_rows or count < 0:
             raise DataError(
-                f"{path} is no readable parquet file: {str(error).splitlines()[0]}; write it again"
-            ) from None
+                f"{self._path} says it has {footer.num_rows:,} rows, but its parts have {count:,}; write it again"
+            )
+        if count > max(FEW_ROWS, ROWS_A_BYTE * self._size):
+            raise self._bomb(f"has {count:,} rows in {self._size:,} bytes")
+        for i in range(footer.num_row_groups):
+            group = footer.row_group(i)
+            for k in range(group.num_columns):
+                column = group.column(k)
+                if column.total_uncompressed_size > max(SMALL_BYTES, RATIO * column.total_compressed_size):
+                    raise self._bomb(f"has a column {column.path_in_schema[:80]!r} that unpacks to more than {RATIO} times "
+                                     "its size")  # fmt: skip
+
+    def _parts(self, batch: Any) -> Iterator[Any]:
+        """A batch in pieces whose texts are small together. Raises DataError for a text, or for all texts, too long."""
+        import pyarrow.compute as pc
+
+        longest = 0
+        for column in batch.columns:
+            if not hasattr(column, "dictionary"):
+                continue
+            lengths = pc.binary_length(column.dictionary)
+            longest = max(longest, pc.max(lengths).as_py() or 0)
+            self._written += pc.sum(lengths.take(column.indices)).as_py() or 0
+        if longest > LONGEST_LINE_BYTES:
+            raise DataError(f"{self._path} has a text longer than {LONGEST_LINE_BYTES >> 20} MB; cut it into parts")
+        if self._written > max(SMALL_BYTES, RATIO * self._size):
+            raise self._bomb(f"has texts of more than {RATIO} times its size")
+        step = max(1, SMALL_BYTES // max(1, longest))
+        for start in range(0, len(batch), step):
+            yield batch.slice(start, step)
+
+    def _bomb(self, what: str) -> DataError:
+        return DataError(
+            f"{self._path} {what}, which no data does; if it is good all the same, write it without compression"
+        )
+
+    def _damaged(self, error: BaseException) -> DataError:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        return DataError(f"{self._path} is no readable parquet file: {reason}; write it again")
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(kind) or pa.types.is_binary(kind))

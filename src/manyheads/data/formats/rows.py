@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 COLUMNS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "token-classification": (("tokens", "tags"), ("text", "entities")),
@@ -34,7 +34,9 @@ def normalised(values: dict[str, Any], kind: str) -> dict[str, Any]:
         return values
     answers = values["answers"]
     if isinstance(answers, Mapping) and {"text", "answer_start"} <= set(answers):
-        texts, starts = cast("tuple[list[Any], list[Any]]", (answers["text"], answers["answer_start"]))
+        texts, starts = answers["text"], answers["answer_start"]
+        if not isinstance(texts, list) or not isinstance(starts, list):
+            return values  # the task says what is wrong with them
         answers = [{"text": text, "start": start} for text, start in zip(texts, starts, strict=False)]
     elif isinstance(answers, list):
         answers = [

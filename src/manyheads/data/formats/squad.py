@@ -10,30 +10,40 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from manyheads.data.formats.lines import lines
+from manyheads.data.formats.lines import whole
 from manyheads.data.formats.rows import RawRow, kind_of_json, normalised
 from manyheads.errors import DataError
+
+MOST_BYTES = 256 << 20
+"""Six times the training data of SQuAD v2."""
+MOST_VALUES = 3_000_000
+"""Lists and objects; SQuAD v2 has 0.6 million. Each takes some 200 bytes."""
 
 
 def read(path: Path, kind: str) -> Iterator[RawRow]:
     """Questions. Raises DataError for JSON of another form, with the line, article or question."""
-    text = "".join(line for _, line in lines(path))
+    text = whole(path, MOST_BYTES)
+    if text.count("[") + text.count("{") > MOST_VALUES or text.count(",") > 4 * MOST_VALUES:
+        raise DataError(f"{path} has more lists, objects and values than fit into memory; cut it into several files")
     try:
-        whole = json.loads(text)
+        found = json.loads(text)
     except json.JSONDecodeError as error:
         hint = "; JSON lines are read from files that end in .jsonl" if error.msg == "Extra data" else ""
         raise DataError(f"{path}:{error.lineno} is not valid JSON: {error.msg} at column {error.colno}{hint}") from None
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, a list in a list in a list ...
+        raise DataError(f"{path} is not JSON that can be read: {error}") from None
     del text
-    articles = whole.get("data") if isinstance(whole, dict) else None
+    articles = found.get("data") if isinstance(found, dict) else None
     if not isinstance(articles, list):
-        raise DataError(f"{path} is not SQuAD JSON: expected an object with a list 'data', seen {kind_of_json(whole)}")
+        raise DataError(f"{path} is not SQuAD JSON: expected an object with a list 'data', seen {kind_of_json(found)}")
+    del found
     articles.reverse()
     count = 0
     while articles:
         article = articles.pop()
         count += 1
         try:
-            found = [
+            asked = [
                 (qa, paragraph["context"], article.get("title", ""))
                 for paragraph in article["paragraphs"]
                 for qa in paragraph["qas"]
@@ -43,15 +53,15 @@ def read(path: Path, kind: str) -> Iterator[RawRow]:
             raise DataError(
                 f"{path}: article {count} {lack}; SQuAD has paragraphs, each with 'context' and 'qas'"
             ) from None
-        for qa, context, title in found:
+        for qa, context, title in asked:
             yield _question(path, qa, context, title)
 
 
 def _question(path: Path, qa: Any, context: Any, title: Any) -> RawRow:
     if not isinstance(qa, dict) or "question" not in qa:
         seen = qa.get("id") if isinstance(qa, dict) else qa
-        raise DataError(f"{path}: question {seen!r} has no 'question'")
-    where = f"{path}: question '{qa.get('id', qa['question'])}'"
+        raise DataError(f"{path}: question {seen!r:.80} has no 'question'")
+    where = f"{path}: question '{str(qa.get('id', qa['question']))[:200]}'"
     if "answers" not in qa and not qa.get("is_impossible"):
         raise DataError(f"{where} has no 'answers'; an unanswerable question has an empty list")
     values = {"id": qa.get("id", ""), "question": qa["question"], "context": context, "answers": qa.get("answers", [])}

@@ -1,0 +1,130 @@
+"""The tasks of a manifest: each setting of the type that its task declares, and within bounds, before anything is built."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from manyheads.errors import BundleError
+from manyheads.nn.stored import Stored
+from manyheads.tasks import TASK_TYPES, restore
+from manyheads.text.plain_files import is_text
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+    from manyheads.tasks.base import Task
+
+MOST_TASKS = 1000
+MOST_TAGS = 2001
+"""O and two for each of 1,000 labels. The rules between tags are a square of them, 16 MB."""
+MOST_NUMBER = 1 << 31
+LONGEST_LABEL = 1000
+NOT_ZERO = frozenset({"projection", "hidden", "max_answer_length", "n_best", "top", "matryoshka"})
+PROBABILITIES = frozenset({"dropout"})
+
+
+def tasks_of(manifest: Mapping[str, Any], path: Path) -> dict[str, Task[Any]]:
+    """The tasks of the manifest in `path`. Raises BundleError for one that is not as `describe` writes it."""
+    described = manifest["tasks"]
+    if not 0 < len(described) <= MOST_TASKS:
+        raise BundleError(f"{path} has {len(described):,} tasks; the model folder is damaged")
+    return {name: _task(name, description, path) for name, description in described.items()}
+
+
+def check_heads(tasks: Mapping[str, Task[Any]], width: int, stored: Mapping[str, Stored], path: Path) -> None:
+    """Raise BundleError unless the tensors of a file are those of the tasks' heads. Nothing is made of their size.
+
+    `width`: of the encoder. Tensors whose names begin with _ belong to no head.
+    """
+    import torch
+
+    found = {name: tensor.shape for name, tensor in stored.items() if not name.startswith("_")}
+    numbers = sum(tensor.numbers for tensor in stored.values())
+    wanted: dict[str, tuple[int, ...]] = {}
+    for name, task in tasks.items():
+        labels = getattr(task, "labels", ())
+        if len(labels) > numbers:
+            raise BundleError(
+                f"{path} has {numbers:,} numbers, too few for the {len(labels):,} labels of task '{name}'"
+            )
+        try:
+            with torch.device("meta"):
+                head = task.build_head(width)
+        except (ValueError, TypeError, RuntimeError, OverflowError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            raise BundleError(f"task '{name}' of the model folder has no head that can be built ({reason})") from None
+        wanted |= {f"{name}.{key}": tuple(value.shape) for key, value in head.state_dict().items()}
+    for key in sorted(wanted.keys() | found.keys()):
+        if wanted.get(key) != found.get(key):
+            raise BundleError(f"{path} does not fit the tasks of the manifest: {key[:200]} has the shape {found.get(key)}, "
+                              f"and should have {wanted.get(key)}; the model folder is damaged")  # fmt: skip
+
+
+def _task(name: str, description: Mapping[str, Any], path: Path) -> Task[Any]:
+    kind = description.get("type")
+    if not isinstance(kind, str) or kind not in TASK_TYPES:
+        raise BundleError(
+            f"{path}: task type {kind!r:.80} is not known to this version; it knows {', '.join(TASK_TYPES)}"
+        )
+    if description.get("name") != name:
+        raise BundleError(
+            f"{path}: task '{name}' calls itself {description.get('name')!r:.80}; the model folder is damaged"
+        )
+    adapters = _adapters(kind)
+    for key, value in description.items():
+        if key != "type" and not _is_plain(key, value, adapters.get(key)):
+            raise BundleError(f"{path}: task '{name}' has {key[:80]!r}: {value!r:.80}, which it cannot have; the model "
+                              "folder is damaged, or of another version")  # fmt: skip
+    try:
+        task = restore(description)
+    except (TypeError, ValueError) as error:
+        raise BundleError(
+            f"{path}: task '{name}' cannot be made ({str(error)[:200]}); the model folder is damaged"
+        ) from None
+    if len(getattr(task, "tags", ())) > MOST_TAGS:
+        raise BundleError(
+            f"{path}: task '{name}' has {len(getattr(task, 'labels', ())):,} labels, at most {MOST_TAGS // 2} are read"
+        )
+    return task
+
+
+def _is_plain(key: str, value: Any, adapter: TypeAdapter[Any] | None) -> bool:
+    """Whether a setting has its declared type, its numbers are in bounds, and its texts can be shown."""
+    from pydantic import ValidationError
+
+    if adapter is None:
+        return False
+    try:
+        adapter.validate_python(tuple(value) if isinstance(value, list) else value, strict=True)
+    except ValidationError:
+        return False
+    inner = list(value) if isinstance(value, list) else list(value.values()) if isinstance(value, dict) else [value]
+    texts = [*inner, *value] if isinstance(value, dict) else inner
+    strings = [text for text in texts if isinstance(text, str)]
+    if key == "labels" and len(set(strings)) < len(strings):
+        return False
+    return all(is_text(text, LONGEST_LABEL) for text in strings) and all(
+        _in_bounds(key, number) for number in inner if isinstance(number, int | float)
+    )
+
+
+def _in_bounds(key: str, number: float) -> bool:
+    if isinstance(number, int):
+        return (1 if key in NOT_ZERO else 0) <= number < MOST_NUMBER
+    return math.isfinite(number) and (0 <= number < 1 or key not in PROBABILITIES)
+
+
+@lru_cache
+def _adapters(kind: str) -> dict[str, TypeAdapter[Any]]:
+    """What tells whether a setting of this type of task is of its declared type."""
+    from dataclasses import fields
+
+    from pydantic import TypeAdapter
+
+    cls = TASK_TYPES[kind]
+    hints = get_type_hints(cls)
+    return {field.name: TypeAdapter(hints[field.name]) for field in fields(cls)}

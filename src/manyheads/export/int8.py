@@ -1,0 +1,96 @@
+"""Weights of the encoder's layers in 8 bits: a smaller graph that answers sooner, if scores allow it.
+
+Decided here:
+- Dynamic: weights are rounded when the graph is written, one scale for each output channel; activations when they come by.
+- `reduce_range`: weights use 7 of the 8 bits, because sums of products of 8 bits overflow 16 on processors without VNNI.
+- Only the products of the encoder. The table of word embeddings stays float32 (half of a small encoder), and so do heads: they
+  are thousandths of the work, and what is read off them is final.
+- Which data decides is said by the caller; the float32 model is scored on the same rows.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from manyheads.errors import UsageError
+from manyheads.evaluate import evaluate
+from manyheads.export.parity import validation_tables
+from manyheads.onnx_backend import OnnxBackend
+from manyheads.predict import Predictor, TorchBackend
+
+if TYPE_CHECKING:
+    from manyheads.bundle import Bundle
+    from manyheads.export.command import Export, Say
+    from manyheads.predict import Backend
+    from manyheads.tasks.base import Task
+
+MOST_LOST = 0.005
+"""Of the headline score of a head, a fraction: half a point."""
+OF_HEADS = "model.heads."
+"""How names of the nodes of heads begin in the graph; all other products are those of encoders."""
+
+
+def quantized(graph: Path, bundle: Bundle, tasks: Mapping[str, Task[Any]], wanted: Export, say: Say) -> dict[str, Any]:
+    """Replace a graph by its int8 form, unless that loses too much: the scores of both, by task.
+
+    Raises UsageError for a loss, and for a task without validation data, unless `wanted.allow_drop`.
+    """
+    tables = validation_tables(bundle, wanted.data)
+    unscored = [name for name in tasks if name not in tables]
+    where = wanted.data or bundle.folder / "run.yaml"
+    if unscored and not wanted.allow_drop:
+        raise UsageError(f"{where} has no validation data for {', '.join(unscored)}, so what int8 costs cannot be told; name "
+                         "a run file that has with --data, or accept any loss with --allow-drop")  # fmt: skip
+    small = graph.with_name("int8.onnx")
+    write_int8(graph, small)
+    tables = {name: table for name, table in tables.items() if name in tasks}
+    import torch
+
+    before = _scores(TorchBackend(bundle.model, torch.device("cpu")), bundle, tables)
+    pad_id = int(getattr(bundle.model.encoder.config, "pad_token_id", None) or 0)
+    after = _scores(OnnxBackend(small, tasks, pad_id), bundle, tables)
+    for name in unscored:
+        say(f"{name}: not scored, {where} has no validation data for it")
+    lost = []
+    for name, score in before.items():
+        change = after[name] - score
+        say(f"{name}: {score:.4f} in float32, {after[name]:.4f} in int8 ({100 * change:+.2f} points)")
+        if not change >= -MOST_LOST:
+            lost.append(f"{name} {-100 * change:.2f}")
+    if lost and not wanted.allow_drop:
+        raise UsageError(f"int8 costs more than {100 * MOST_LOST:g} points of {', '.join(lost)}; nothing was written. Export "
+                         "in float32, or accept the loss with --allow-drop")  # fmt: skip
+    os.replace(small, graph)
+    graph.with_name(f"{graph.name}.data").unlink(missing_ok=True)
+    return {name: {"float32": score, "int8": after[name]} for name, score in before.items()}
+
+
+def write_int8(graph: Path, small: Path) -> None:
+    """Write the int8 form of a graph."""
+    import logging
+
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    proto = onnx.load(str(graph), load_external_data=False)
+    of_heads = [node.name for node in proto.graph.node if node.name.startswith(OF_HEADS)]
+    kept = [*of_heads, *(f"{name}_MatMul" for name in of_heads)]  # what a Gemm is called once it is replaced
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)  # it warns that the graph was not prepared, which helps only static quantization
+    try:
+        quantize_dynamic(
+            str(graph), str(small), per_channel=True, reduce_range=True, weight_type=QuantType.QInt8,
+            op_types_to_quantize=["MatMul", "Gemm"], nodes_to_exclude=kept, extra_options={"MatMulConstBOnly": True},
+        )  # fmt: skip
+    finally:
+        root.setLevel(level)
+
+
+def _scores(backend: Backend, bundle: Bundle, tables: Mapping[str, Any]) -> dict[str, float]:
+    """The headline score of each task."""
+    predictor = Predictor(backend, bundle.tasks, bundle.tokenizer, max_length=bundle.max_length)
+    return {name: bundle.tasks[name].headline(metrics) for name, metrics in evaluate(predictor, tables).items()}

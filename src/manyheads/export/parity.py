@@ -1,0 +1,123 @@
+"""Whether an export answers as the model does: texts of many lengths through both, every number compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from manyheads.bundle import RUN
+from manyheads.config.dataset import read_split
+from manyheads.config.files import load_run
+from manyheads.errors import ManyheadsError, UsageError
+from manyheads.text.pack import Source
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from manyheads.bundle import Bundle
+    from manyheads.evaluate import Examples
+    from manyheads.predict import Backend
+    from manyheads.tasks.base import Array, Task
+    from manyheads.text.pack import Encoding
+
+READ = 400
+"""Examples of each task that texts are chosen from."""
+CHOSEN = 24
+"""Texts of each task, evenly over their lengths."""
+PACK_TOKENS = 2048
+BUILT_IN = (
+    "a", "", "Metformin improved glucose control in type 2 diabetes.", "Does it hold?",
+    "“Zürich, 3 °C”: naïve façade — 東京は晴れ, привет 👩\u200d🚀 [PAD] <pad> [MASK]",
+    "We measured blood pressure before and after treatment in 120 patients of three hospitals, in 2019 and 2021.",
+)  # fmt: skip
+"""Always among the texts: nothing, one letter, other scripts, names of special tokens."""
+
+
+def validation_tables(bundle: Bundle, data: Path | None) -> dict[str, Examples]:
+    """Validation examples of each task that a run file has some for (the model's own by default). Raises UsageError."""
+    file = load_run(data or bundle.folder / RUN)
+    tables: dict[str, Examples] = {}
+    for name, task in bundle.tasks.items():
+        section = file.run.tasks.get(name)
+        if section is not None and section.type == task.kind:
+            table = read_split(file, task, "validation")
+            if table is not None and len(table):
+                tables[name] = table
+    return tables
+
+
+def texts(bundle: Bundle) -> tuple[list[Source], bool]:
+    """What both are asked, and whether it is the model's own validation data (else only built-in texts)."""
+    built_in = [*BUILT_IN, BUILT_IN[2] * 3, BUILT_IN[5] * (1 + bundle.max_length // 10)]
+    sources = [Source(text) for text in built_in] + [Source("What improved?", text) for text in built_in]
+    try:
+        tables = validation_tables(bundle, None)
+    except (ManyheadsError, OSError):
+        return sources, False
+    for name, table in tables.items():
+        asked = [ask.source for i in range(min(READ, len(table))) for ask in bundle.tasks[name].asks(table[i])]
+        asked.sort(key=lambda source: len(source.first) + len(source.second or ""))
+        sources += [asked[i] for i in np.unique(np.linspace(0, len(asked) - 1, CHOSEN).astype(int))]
+    return sources, bool(tables)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How far two backends were apart."""
+
+    largest: float
+    """Of any number, absolute."""
+    output: str
+    """Where that was, `TASK/OUTPUT`."""
+    windows: int
+    shortest: int
+    longest: int
+
+    def line(self, own_data: bool) -> str:
+        """What was compared, and what came of it."""
+        of = "the model's validation data" if own_data else "built-in texts (its validation data is not here)"
+        return (
+            f"parity: {self.windows} windows of {self.shortest} to {self.longest} tokens of {of}; "
+            f"largest difference {self.largest:.2g} ({self.output})"
+        )
+
+
+def difference(one: Backend, two: Backend, windows: Sequence[Encoding], tasks: Mapping[str, Task[Any]]) -> Difference:
+    """Every output of both on the same windows."""
+    largest, where = -1.0, "none"
+    for pack in _packs(windows):
+        seen, expected = two.run(pack, list(tasks)), one.run(pack, list(tasks))
+        for name, outputs in expected.items():
+            for key, value in outputs.items():
+                apart = _apart(value, seen[name][key])
+                if not apart <= largest:  # also where it is no number
+                    largest, where = apart, f"{name}/{key}"
+    lengths = [len(window) for window in windows]
+    return Difference(largest, where, len(windows), min(lengths), max(lengths))
+
+
+def check(found: Difference, most: float, what: str) -> None:
+    """Raise UsageError for a difference above `most`."""
+    if not found.largest <= most:
+        raise UsageError(f"{what} does not answer as the model does: {found.output} differs by {found.largest:.2g}, more "
+                         f"than {most:g}; nothing was written")  # fmt: skip
+
+
+def _apart(one: Array, two: Array) -> float:
+    """The largest absolute difference; infinite where shapes differ."""
+    if one.shape != two.shape:
+        return float("inf")
+    return float(np.abs(one.astype(np.float64) - two).max()) if one.size else 0.0
+
+
+def _packs(windows: Sequence[Encoding]) -> list[list[Encoding]]:
+    """Windows as they come, so that lengths are mixed, in packs of bounded size."""
+    packs: list[list[Encoding]] = [[]]
+    for window in windows:
+        if packs[-1] and sum(map(len, packs[-1])) + len(window) > PACK_TOKENS:
+            packs.append([])
+        packs[-1].append(window)
+    return packs

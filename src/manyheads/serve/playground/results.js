@@ -1,0 +1,278 @@
+// What each type of task answers, drawn. A type that is not known here is shown as JSON.
+
+import { counted, h, bar, raw, s, scrollable } from "./dom.js";
+import { apart, cut, length } from "./points.js";
+
+const HUES = 8;
+const LINES = 3;
+const SHOWN_CLASSES = 8;
+const SHOWN_ROWS = 500;
+const MANY_PIECES = 500;
+const PART_CHARACTERS = 4000;
+
+/** How the types of tasks are called, in few words. */
+export const TYPES = {
+  "token-classification": "entities in the text",
+  "text-classification": "classes of the text",
+  "question-answering": "answers from the text",
+  "sentence-embedding": "vectors for similarity",
+};
+
+/**
+ * One task's answer: `{card, summary}`. `asked` is the row that was sent, `tasks` the output row's, `settings` the task's
+ * own of /v1/tasks.
+ */
+export function drawn(name, settings, asked, tasks) {
+  const draw = {
+    "token-classification": entities,
+    "text-classification": classes,
+    "question-answering": answers,
+    "sentence-embedding": vector,
+  }[settings.type];
+  const { summary, parts } = draw ? draw(tasks[name], settings, asked, tasks) : other(tasks[name]);
+  return { summary: `${name}: ${summary}`, card: card(name, settings.type, summary, parts) };
+}
+
+/** Score with two decimals; 0.9996 is 0.999, not a certainty. */
+export function score(value) {
+  if (value < 1 && value > 0.995) return (Math.floor(1000 * value) / 1000).toFixed(3);
+  return value.toFixed(2).replace(/^-/, "\u2212");
+}
+
+/** A part of the page for one task. */
+export function card(name, type, summary, parts) {
+  return h(
+    "article",
+    { class: "card", "data-task": name },
+    h("header", {}, h("h3", {}, name, " ", h("small", {}, TYPES[type] ?? type)), h("p", { class: "sum" }, summary)),
+    ...parts,
+  );
+}
+
+// -- entities ----------------------------------------------------------------------------------------------------------
+
+/** Eight colours, then the same with other lines below: the label is always written beside. */
+function dress(labels, label) {
+  const i = Math.max(0, labels.indexOf(label));
+  return { "data-hue": i % HUES, "data-line": Math.floor(i / HUES) % LINES };
+}
+
+function entities(spans, settings, asked) {
+  const labels = settings.labels ?? [];
+  const counts = new Map();
+  for (const span of spans) counts.set(span.label, (counts.get(span.label) ?? 0) + 1);
+  const legend = h(
+    "ul",
+    { class: "legend", "aria-label": "Labels found" },
+    [...counts].map(([label, count]) =>
+      h("li", { class: "swatch", ...dress(labels, label) }, label, " ", h("b", {}, String(count))),
+    ),
+  );
+  const marked = cut(asked.text, spans).map(({ text, span }) =>
+    span === null
+      ? text
+      : h(
+          "mark",
+          dress(labels, span.label),
+          text,
+          h("span", { class: "tag" }, h("span", { class: "label" }, span.label), " ", score(span.score)),
+        ),
+  );
+  const table = spans.length
+    ? listed(
+        "All entities as a table",
+        ["Text", "Label", "Score", "From", "To"],
+        spans.map((span) => [span.text, span.label, span.score.toFixed(3), span.start, span.end]),
+      )
+    : null;
+  return {
+    summary: spans.length ? counted(spans.length, "entity", "entities") : "no entities",
+    parts: [counts.size ? legend : null, passage(marked, "Text with its entities"), table],
+  };
+}
+
+/**
+ * The text as it was pasted, from strings and marks, in a box that scrolls when it is long. Many marks are laid out in
+ * parts, of which the browser draws those that are in view: 36,000 in one paragraph took it a minute.
+ */
+function passage(pieces, name) {
+  const parts = [h("div", { class: "part" })];
+  let length = 0;
+  for (const piece of pieces) {
+    const isMark = typeof piece !== "string";
+    const end =
+      isMark || pieces.length < MANY_PIECES || length < PART_CHARACTERS
+        ? 0
+        : Math.max(piece.lastIndexOf("\n"), piece.lastIndexOf(" ")) + 1;
+    if (end > 0) {
+      parts.at(-1).append(piece.slice(0, end));
+      parts.push(h("div", { class: "part" }));
+      length = 0;
+    }
+    parts.at(-1).append(isMark ? piece : piece.slice(end));
+    length += (isMark ? piece.textContent : piece).length;
+  }
+  return scrollable(h("div", { class: "passage", dir: "auto" }, parts), name);
+}
+
+function listed(summary, heads, rows) {
+  const body = rows.slice(0, SHOWN_ROWS).map((row) =>
+    h(
+      "tr",
+      {},
+      row.map((cell) =>
+        h(
+          "td",
+          typeof cell === "number" || /^-?[\d.]+$/.test(cell) ? { class: "number" } : { dir: "auto" },
+          String(cell),
+        ),
+      ),
+    ),
+  );
+  const rest = rows.length - body.length;
+  return h(
+    "details",
+    {},
+    h("summary", {}, summary),
+    scrollable(
+      h(
+        "div",
+        { class: "table" },
+        h(
+          "table",
+          {},
+          h(
+            "thead",
+            {},
+            h(
+              "tr",
+              {},
+              heads.map((head) => h("th", { scope: "col" }, head)),
+            ),
+          ),
+          h("tbody", {}, body),
+        ),
+      ),
+      summary,
+    ),
+    rest > 0
+      ? h("p", { class: "hint" }, `and ${counted(rest, "more row")}: the raw answer below has all of them`)
+      : null,
+  );
+}
+
+// -- classes -----------------------------------------------------------------------------------------------------------
+
+function classes(answer, settings) {
+  const many = Array.isArray(answer.labels);
+  const chosen = new Set(many ? answer.labels : [answer.label]);
+  const limit = many ? (settings.threshold ?? 0.5) : null;
+  const scores = Object.entries(answer.scores ?? {}).sort((a, b) => b[1] - a[1]);
+  const rows = scores.map(([label, value]) => classBar(label, value, chosen.has(label), limit));
+  const rest = rows.splice(Math.max(SHOWN_CLASSES, many ? chosen.size : 0));
+  const parts = [h("ol", { class: "bars" }, rows)];
+  if (rest.length)
+    parts.push(
+      h(
+        "details",
+        {},
+        h("summary", {}, counted(rest.length, "more class", "more classes")),
+        h("ol", { class: "bars" }, rest),
+      ),
+    );
+  if (many) parts.push(h("p", { class: "hint" }, `A class is given from ${score(limit)} on, where the line stands.`));
+  const summary = many
+    ? chosen.size
+      ? [...chosen].join(", ")
+      : "no class"
+    : `${answer.label} (${score(answer.score)})`;
+  return { summary, parts };
+}
+
+function classBar(label, value, chosen, limit) {
+  return h(
+    "li",
+    { class: chosen ? "chosen" : null },
+    h("span", { class: "name", dir: "auto" }, label, chosen ? h("span", { class: "given" }, " given") : null),
+    bar(value, limit),
+    h("span", { class: "score" }, score(value)),
+  );
+}
+
+// -- answers -----------------------------------------------------------------------------------------------------------
+
+function answers(spans, settings, asked, tasks) {
+  const parts = [];
+  if (spans.length) {
+    parts.push(
+      h(
+        "ol",
+        { class: "found" },
+        spans.map((span) =>
+          h("li", {}, h("q", { dir: "auto" }, span.text), " ", h("span", { class: "score" }, score(span.score))),
+        ),
+      ),
+    );
+    const best = spans[0];
+    parts.push(
+      passage(
+        cut(asked.text, apart(spans)).map(({ text, span }) =>
+          span === null ? text : h("mark", { class: span === best ? "answer" : "answer other" }, text),
+        ),
+        "Text with its answer",
+      ),
+    );
+  }
+  if (settings.no_answer && typeof tasks.no_answer_score === "number") {
+    const [value, limit] = [tasks.no_answer_score, settings.no_answer_threshold];
+    parts.push(
+      h(
+        "ol",
+        { class: "bars" },
+        h(
+          "li",
+          {},
+          h("span", { class: "name" }, "no answer in the text"),
+          bar(value, limit),
+          h("span", { class: "score" }, score(value)),
+        ),
+      ),
+    );
+    parts.push(h("p", { class: "hint" }, `No answer is given above ${score(limit)}, where the line stands.`));
+  }
+  return { summary: spans.length ? `“${spans[0].text}” (${score(spans[0].score)})` : "no answer in the text", parts };
+}
+
+// -- vectors -----------------------------------------------------------------------------------------------------------
+
+function vector(values) {
+  const size = Math.sqrt(values.reduce((sum, value) => sum + value * value, 0));
+  const most = Math.max(...values.map(Math.abs)) || 1;
+  const bars = values.map((value, i) =>
+    s("rect", {
+      x: i,
+      width: 0.8,
+      y: value > 0 ? 20 - (20 * value) / most : 20,
+      height: Math.max(0.2, (20 * Math.abs(value)) / most),
+    }),
+  );
+  const picture = s(
+    "svg",
+    {
+      class: "vector",
+      viewBox: `0 0 ${values.length} 40`,
+      preserveAspectRatio: "none",
+      "aria-hidden": "true",
+      focusable: "false",
+    },
+    bars,
+  );
+  return { summary: `${counted(values.length, "number")}, length ${size.toFixed(2)}`, parts: [picture] };
+}
+
+function other(answer) {
+  return { summary: "an answer of a type that this page does not draw", parts: [raw("The answer", answer)] };
+}
+
+/** How long a text is, for people: "1,204 characters". */
+export const sized = (text) => counted(length(text), "character");

@@ -1,0 +1,26 @@
+"""A toy model for servers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from toys import write_project
+
+
+@pytest.fixture(scope="session")
+def toy_model(tmp_path_factory: pytest.TempPathFactory, toy_encoder: Path) -> Path:
+    """A model folder of four tasks."""
+    from manyheads.cli import main
+
+    run = write_project(tmp_path_factory.mktemp("served"), toy_encoder)
+    folder = run.parent / "toy"
+    more = [
+        "--set",
+        "training.steps=40",
+        "--set",
+        "training.learning_rate=1e-2",
+    ]  # enough to find the names of its sentences
+    assert main(["train", str(run), "--output", str(folder), *more]) == 0
+    return folder

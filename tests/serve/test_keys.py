@@ -1,0 +1,83 @@
+"""API keys: which are taken, from where, and what each request must give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from manyheads.errors import UsageError
+from manyheads.serve.keys import OPEN, Keys
+
+ONE, TWO = "a" * 16, "b" * 24
+ROUTES = [
+    "/",
+    "/docs",
+    "/openapi.json",
+    "/metrics",
+    "/v1/tasks",
+    "/v1/predict",
+    "/v1/embeddings",
+    "/static/a.js",
+    "/no",
+]
+
+
+def test_without_keys_everybody_may_ask() -> None:
+    assert not Keys([])
+    assert all(Keys([]).admit(path, b"", b"") for path in ROUTES)
+
+
+@pytest.mark.parametrize("path", ROUTES)
+def test_every_key_opens_every_route_in_either_header_and_nothing_else_does(path: str) -> None:
+    keys = Keys([ONE, TWO])
+    for key in (ONE.encode(), TWO.encode()):
+        assert keys.admit(path, b"Bearer " + key, b"")
+        assert keys.admit(path, b"bearer  " + key, b"")
+        assert keys.admit(path, b"", key)
+    for wrong in (b"", b"a" * 15, b"a" * 17, ONE.encode() + b"\x00", b"\xff" * 16, ONE.upper().encode(), b","):
+        assert not keys.admit(path, b"Bearer " + wrong, b"")
+        assert not keys.admit(path, b"", wrong)
+        assert not keys.admit(path, b"Basic " + ONE.encode(), b"")
+    assert not keys.admit(path, ONE.encode(), b"")
+    assert not keys.admit(path, b"Bearer " + b"x" * 20, ONE.encode()), (
+        "what is wrong in one place is not looked for in another"
+    )
+
+
+def test_only_the_two_health_routes_are_open_and_only_as_they_are_written() -> None:
+    keys = Keys([ONE])
+    assert {"/health/live", "/health/ready"} == OPEN
+    assert all(keys.admit(path, b"", b"") for path in OPEN)
+    for path in ("/health", "/health/live/", "//health/live", "/Health/Live", "/health/live/../../v1/predict", "/health/live;x",
+                 "/v1/predict/health/live", "/health/ready ", ""):  # fmt: skip
+        assert not keys.admit(path, b"", b"")
+
+
+def test_keys_come_from_a_file_and_from_the_environment(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(f"# ours\n\n  {ONE}  # the first\n", encoding="utf-8")
+    keys = Keys.of(file, f" {TWO},,{'c' * 20} ")
+    assert all(keys.admit("/", b"", key) for key in (ONE.encode(), TWO.encode(), b"c" * 20))
+    assert not keys.admit("/", b"", b"# ours")
+    assert not Keys.of(None, None)
+    assert not Keys.of(None, " , ")
+
+
+def test_short_keys_and_files_without_any_are_refused_and_no_key_is_repeated(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="fewer than 16 characters") as refused:
+        Keys(["secretsecret"])
+    assert "secretsecret" not in str(refused.value)
+    empty, binary = tmp_path / "empty", tmp_path / "binary"
+    empty.write_text("# nothing\n")
+    binary.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match="no API key"):
+        Keys.of(empty, None)
+    with pytest.raises(UsageError, match="cannot be read"):
+        Keys.of(tmp_path / "absent", None)
+    with pytest.raises(UsageError, match="cannot be read"):
+        Keys.of(binary, None)
+
+
+def test_keys_are_not_kept_as_they_are() -> None:
+    assert ONE not in repr(vars(Keys([ONE])))

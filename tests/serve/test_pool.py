@@ -1,0 +1,179 @@
+"""Workers in processes of their own, without a model: they die, hang and cannot start, and every row has its answer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from manyheads.serve import pool as pools
+from manyheads.serve.limits import Limits
+from manyheads.serve.pool import Pool
+from manyheads.serve.queue import Fate, Queue, Unit
+from manyheads.serve.worker import Crew
+from serve import stub_worker
+
+PATIENCE_S = 60.0
+
+
+class Told:
+    """A watcher, and what became of rows."""
+
+    def __init__(self) -> None:
+        self.answers: dict[int, Any] = {}
+        self.restarts: list[str] = []
+        self.passes: list[int] = []
+        self._changed = threading.Condition()
+
+    def passed(self, units: Sequence[Unit], seconds: float) -> None:
+        self.passes.append(len(units))
+
+    def ready(self, worker: int, seconds: float) -> None: ...
+
+    def restarted(self, worker: int, reason: str) -> None:
+        self.restarts.append(reason)
+
+    def unit(self, number: int, text: str, tokens: int = 10, *, within_s: float = PATIENCE_S) -> Unit:
+        def done(answer: dict[str, Any] | Fate) -> None:
+            with self._changed:
+                assert number not in self.answers, "answered once"
+                self.answers[number] = answer
+                self._changed.notify_all()
+
+        return Unit({"id": number, "text": text}, ["section"], tokens, time.monotonic() + within_s, done)
+
+    def wait_for(self, numbers: range) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: set(numbers) <= set(self.answers), PATIENCE_S)
+
+
+@contextmanager
+def pool_of(workers: int = 1, limits: Limits | None = None) -> Iterator[tuple[Pool, Queue, Told]]:
+    told = Told()
+    queue = Queue(limits or Limits(patience_s=1e9, deadline_s=1e9, queue_tokens=10**9), workers)
+    pool = Pool(Crew("nowhere", "", workers, 1, 1024), queue, told)
+    pool.start()
+    try:
+        yield pool, queue, told
+    finally:
+        pool.close()
+    assert all(not thread.is_alive() for thread in pool._threads)
+
+
+def until(what: Callable[[], bool], within_s: float = PATIENCE_S) -> None:
+    end = time.monotonic() + within_s
+    while not what():
+        assert time.monotonic() < end, "did not happen in time"
+        time.sleep(0.01)
+
+
+@pytest.fixture(autouse=True)
+def _stub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "work", stub_worker.work)
+
+
+def good(answer: Any) -> bool:
+    return isinstance(answer, dict) and "tasks" in answer
+
+
+def test_a_row_that_raises_or_kills_fails_alone_and_its_neighbours_are_answered() -> None:
+    with pool_of() as (pool, queue, told):
+        texts = ["a", "!raise x", "b", "!kill", "c", "d"]
+        queue.put([told.unit(i, text) for i, text in enumerate(texts)])
+        told.wait_for(range(6))
+        assert [good(told.answers[i]) for i in range(6)] == [True, False, True, False, True, True]
+        assert told.answers[1] == {
+            "error": {"type": "internal_error", "message": stub_worker.worker.INTERNAL["message"]}
+        }
+        assert told.answers[3] is Fate.DEADLY
+        assert told.restarts == [f"exit status {-signal.SIGKILL}"] * 3
+        until(lambda: pool.ready)
+
+
+def test_kills_under_load_lose_no_row_and_are_seen_within_a_second() -> None:
+    with pool_of(2) as (pool, queue, told):
+        until(lambda: pool.ready)
+        for i in range(60):
+            queue.put([told.unit(i, "!sleep 0.01", 600)])
+        for _ in range(3):
+            until(lambda: pool.ready)
+            os.kill(pool.pids[0], signal.SIGKILL)
+            until(lambda: not pool.ready, 1.0)
+        told.wait_for(range(60))
+        assert all(map(good, told.answers.values()))
+        assert len(told.restarts) == 3
+
+
+def test_a_worker_that_hangs_is_ended_and_its_neighbours_are_answered() -> None:
+    with pool_of(limits=Limits(hang_s=0.5)) as (_, queue, told):
+        queue.put([told.unit(0, "!hang", 1), told.unit(1, "a", 1)])
+        told.wait_for(range(2))
+        assert told.answers[0] is Fate.DEADLY
+        assert good(told.answers[1])
+
+
+def test_a_long_row_holds_one_worker_and_short_ones_go_on_in_the_other() -> None:
+    with pool_of(2) as (pool, queue, told):
+        until(lambda: pool.ready)
+        queue.put([told.unit(0, "!sleep 3", 5000)])
+        queue.put([told.unit(9, "!sleep 3", 5000)])
+        until(lambda: len(queue) == 1)
+        for i in range(1, 6):
+            queue.put([told.unit(i, "a")])
+            told.wait_for(range(1, i + 1))
+        assert 0 not in told.answers
+        assert 9 not in told.answers
+
+
+def test_rows_that_no_worker_takes_are_late_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "PAUSE_S", 0.05)
+    monkeypatch.setattr(pools, "LONGEST_PAUSE_S", 0.05)
+    with pool_of() as (pool, queue, told):
+        until(lambda: pool.ready)
+        monkeypatch.setattr(pools, "work", stub_worker.work_never)
+        os.kill(pool.pids[0], signal.SIGKILL)
+        until(lambda: not pool.ready)
+        queue.put([told.unit(0, "a", within_s=0.5)])
+        told.wait_for(range(1))
+        assert told.answers[0] is Fate.LATE
+        until(lambda: "RuntimeError: no such luck" in told.restarts)
+        assert not pool.ready
+        assert pool.hopeless is None, "it was started once: it may come back"
+        monkeypatch.setattr(pools, "work", stub_worker.work)
+        until(lambda: pool.ready)
+
+
+def test_a_model_that_could_never_be_loaded_is_hopeless_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "work", stub_worker.work_never)
+    with pool_of() as (pool, _, _):
+        until(lambda: pool.hopeless is not None)
+        assert pool.hopeless == "RuntimeError: no such luck"
+
+
+def test_closing_lets_go_of_what_waits_and_of_what_hangs() -> None:
+    with pool_of() as (pool, queue, told):
+        until(lambda: pool.ready)
+        queue.put([told.unit(0, "!hang", 1000)])
+        until(lambda: len(queue) == 0)
+        queue.put([told.unit(1, "a")])
+        started = time.monotonic()
+    assert time.monotonic() - started < 5
+    assert told.answers == {0: Fate.LATE, 1: Fate.LATE}
+    assert not pool.ready
+
+
+def test_rows_that_cannot_be_sent_to_a_worker_fail_alone() -> None:
+    with pool_of() as (pool, queue, told):
+        until(lambda: pool.ready)
+        bad = told.unit(0, "a")
+        bad.row = {"text": threading.Lock()}
+        queue.put([bad, told.unit(1, "b")])
+        told.wait_for(range(2))
+        assert told.answers[0] is Fate.DEADLY
+        assert good(told.answers[1])

@@ -1,0 +1,242 @@
+"""The queue: nothing is lost or answered twice, what is due first goes first, budgets and deadlines hold."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from manyheads.serve.limits import Limits
+from manyheads.serve.queue import ATTEMPTS, FIRST_RATE, Fate, FullError, Queue, Unit
+
+PLENTY = 1e9
+
+
+class Told:
+    """What became of each unit."""
+
+    def __init__(self) -> None:
+        self.fates: dict[int, list[Any]] = {}
+        self._lock = threading.Lock()
+
+    def unit(self, tokens: int = 10, *, within_s: float = 60.0) -> Unit:
+        number = len(self.fates)
+        self.fates[number] = []
+
+        def done(answer: dict[str, Any] | Fate) -> None:
+            with self._lock:
+                self.fates[number].append(answer)
+
+        return Unit({"n": number}, ["section"], tokens, time.monotonic() + within_s, done)
+
+
+def queue_of(batch: int = 100, *, most: int = 10**9, patience_s: float = PLENTY, wait_s: float = 0.0, workers: int = 1,
+             deadline_s: float = PLENTY) -> Queue:  # fmt: skip
+    return Queue(Limits(batch_tokens=batch, queue_tokens=most, patience_s=patience_s, wait_s=wait_s, deadline_s=deadline_s),
+                 workers)  # fmt: skip
+
+
+def numbers(units: Sequence[Unit]) -> list[int]:
+    return [unit.row["n"] for unit in units]
+
+
+requests = st.lists(st.lists(st.integers(1, 250), min_size=1, max_size=8), max_size=12)
+
+
+@given(requests, st.randoms(use_true_random=False))
+@settings(deadline=None, max_examples=60)
+def test_every_row_is_settled_once_whatever_dies_and_no_pass_is_over_its_budget(sizes: list[list[int]],
+                                                                                draw: random.Random) -> None:  # fmt: skip
+    told, queue = Told(), queue_of()
+    for request in sizes:
+        queue.put([told.unit(tokens) for tokens in request])
+    total = sum(map(sum, sizes))
+    while units := queue.take(0.0):
+        total -= sum(unit.tokens for unit in units)
+        assert queue.tokens == total
+        assert len(units) == 1 or sum(unit.tokens for unit in units) <= 100
+        assert len(units) == 1 or not any(unit.attempts for unit in units), "what a worker died of goes alone"
+        for unit in units:
+            unit.attempts += 1
+        if draw.random() < 0.3:
+            queue.put_back(units)
+            total += sum(unit.tokens for unit in units if unit.attempts < ATTEMPTS)
+        else:
+            for unit in units:
+                unit.done({})
+    assert len(queue) == queue.tokens == 0
+    assert all(fates in ([{}], [Fate.DEADLY]) for fates in told.fates.values())
+
+
+@given(requests)
+@settings(deadline=None, max_examples=60)
+def test_what_is_due_first_goes_first(sizes: list[list[int]]) -> None:
+    told, queue = Told(), queue_of()
+    for request in sizes:
+        queue.put([told.unit(tokens) for tokens in request])
+    waiting = sorted(queue._units, key=lambda unit: unit.due)
+    while units := queue.take(0.0):
+        assert units[0] is waiting[0], "so nothing starves: the first place is always reached"
+        left = [unit for unit in waiting if unit not in units]
+        room = 100 - sum(unit.tokens for unit in units)
+        assert not [unit for unit in left if unit.tokens <= room], "what still fits goes with it"
+        waiting = left
+
+
+def test_rows_of_one_request_keep_their_order() -> None:
+    told, queue = Told(), queue_of(batch=50)
+    queue.put([told.unit() for _ in range(12)])
+    taken = [numbers(queue.take(0.0)) for _ in range(3)]
+    assert taken == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11]]
+
+
+def test_one_row_does_not_wait_for_all_of_a_large_request_that_came_before() -> None:
+    told, queue = Told(), queue_of()
+    queue.put([told.unit(90) for _ in range(1000)])
+    single = told.unit(50)
+    queue.put([single])
+    assert any(single in queue.take(0.0) for _ in range(3))
+
+
+def test_a_row_longer_than_a_pass_goes_alone_and_only_to_who_takes_such() -> None:
+    told, queue = Told(), queue_of()
+    long, short = told.unit(5000), told.unit(10)
+    queue.put([long])
+    queue.put([short])
+    assert queue.take(0.0, long=False) == [short]
+    assert queue.take(0.0, long=False) == []
+    assert queue.take(0.0) == [long]
+
+
+def test_many_threads_lose_and_double_nothing() -> None:
+    told, queue = Told(), queue_of(wait_s=0.001)
+    units = [told.unit(random.Random(i).randint(1, 120)) for i in range(2000)]
+    over = threading.Event()
+
+    def put(mine: list[Unit]) -> None:
+        for start in range(0, len(mine), 7):
+            queue.put(mine[start : start + 7])
+
+    def take(seed: int) -> None:
+        draw = random.Random(seed)
+        while not over.is_set():
+            taken = queue.take(0.05, long=seed == 0)
+            for unit in taken:
+                unit.attempts += 1
+            if taken and draw.random() < 0.1:
+                queue.put_back(taken)
+            else:
+                for unit in taken:
+                    unit.done({})
+
+    threads = [threading.Thread(target=put, args=(units[i::4],)) for i in range(4)]
+    takers = [threading.Thread(target=take, args=(i,)) for i in range(3)]
+    for thread in [*threads, *takers]:
+        thread.start()
+    until = time.monotonic() + 60
+    while not all(told.fates.values()) and time.monotonic() < until:
+        time.sleep(0.01)
+    over.set()
+    for thread in [*threads, *takers]:
+        thread.join()
+    assert Counter(map(len, told.fates.values())) == {1: 2000}
+
+
+def test_late_and_gone_rows_are_told_and_never_taken() -> None:
+    told, queue = Told(), queue_of()
+    late, gone, good = told.unit(within_s=-1), told.unit(), told.unit()
+    gone.gone = True
+    queue.put([late, gone, good])
+    assert queue.take(0.0) == [good]
+    assert told.fates == {0: [Fate.LATE], 1: [Fate.GONE], 2: []}
+    assert queue.tokens == 0
+
+
+def test_rows_that_nobody_takes_are_told_that_they_are_late() -> None:
+    told, queue = Told(), queue_of()
+    queue.put([told.unit(within_s=-1)])
+    queue.expire()
+    assert told.fates[0] == [Fate.LATE]
+
+
+def test_a_full_queue_takes_all_of_a_request_or_nothing_and_says_when() -> None:
+    told, queue = Told(), queue_of(most=100)
+    queue.put([told.unit(60)])
+    with pytest.raises(FullError) as refused:
+        queue.put([told.unit(20), told.unit(21)])
+    assert refused.value.retry_after_s >= 1
+    assert (len(queue), queue.tokens) == (1, 60)
+    assert queue.full_s() == 0
+    queue.put([told.unit(20), told.unit(20)])
+    assert queue.full_s() >= 1
+
+
+def test_an_empty_queue_takes_even_what_is_larger_than_itself() -> None:
+    told, queue = Told(), queue_of(most=100)
+    queue.put([told.unit(1000)])
+    assert queue.take(0.0)
+
+
+def test_nothing_is_added_to_overdue_work_beyond_the_patience_but_work_of_later_does_not_count() -> None:
+    told, queue = Told(), queue_of(patience_s=0.1)
+    queue.put([told.unit(100) for _ in range(100)])  # five seconds' work, due bit by bit
+    queue.put([told.unit()])
+    for _ in range(2):
+        queue.put([told.unit(70)])
+    with pytest.raises(FullError):
+        queue.put([told.unit()])
+
+
+def test_more_than_can_be_done_before_the_deadline_is_refused() -> None:
+    told, queue = Told(), queue_of(deadline_s=1.0)
+    queue.put([told.unit(100) for _ in range(15)])
+    with pytest.raises(FullError):
+        queue.put([told.unit(100) for _ in range(10)])
+
+
+def test_a_pass_that_is_not_full_waits_a_little_for_company() -> None:
+    told, queue = Told(), queue_of(wait_s=0.5)
+    queue.put([told.unit()])
+    timer = threading.Timer(0.05, lambda: queue.put([told.unit(90)]))
+    timer.start()
+    started = time.monotonic()
+    assert numbers(queue.take(1.0)) == [0, 1]
+    assert time.monotonic() - started < 0.45, "a full pass waits no longer"
+
+
+def test_take_returns_empty_handed_after_its_time() -> None:
+    started = time.monotonic()
+    assert queue_of().take(0.05) == []
+    assert 0.04 < time.monotonic() - started < 2
+
+
+def test_a_closed_queue_lets_go_of_all_and_takes_nothing() -> None:
+    told, queue = Told(), queue_of()
+    waiting, busy = told.unit(), told.unit()
+    queue.put([busy])
+    queue.take(0.0)
+    queue.put([waiting])
+    queue.close()
+    queue.put_back([busy])
+    assert told.fates == {0: [Fate.LATE], 1: [Fate.LATE]}
+    with pytest.raises(FullError):
+        queue.put([told.unit()])
+    assert queue.take(10.0) == []
+
+
+def test_the_rate_is_learned_from_passes_that_are_full_enough() -> None:
+    queue = queue_of(workers=2)
+    assert queue.rate == 2 * FIRST_RATE
+    queue.ran(10, 1.0)
+    assert queue.rate == 2 * FIRST_RATE
+    for _ in range(100):
+        queue.ran(100, 0.01)
+    assert queue.rate == pytest.approx(20_000, rel=0.01)
+    assert queue.expected_s(100) == pytest.approx(0.01, rel=0.01)

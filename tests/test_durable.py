@@ -1,0 +1,128 @@
+"""Files and folders that are there whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from manyheads.durable import make_folder, put_in_place, remove_folder, replace_file, sync, write_json
+from runs import Child
+
+
+def fails_at(monkeypatch: pytest.MonkeyPatch, at: int, act: Callable[[], None]) -> list[str]:
+    """The operations of `act`, of which one fails."""
+    seen: list[str] = []
+
+    def around(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def done(*arguments: Any, **options: Any) -> Any:
+            seen.append(name)
+            if len(seen) - 1 == at:
+                raise OSError(errno.EIO, "the disk is broken")
+            return real(*arguments, **options)
+
+        return done
+
+    with monkeypatch.context() as patch:
+        for name in ("fsync", "replace"):
+            patch.setattr(os, name, around(name, getattr(os, name)))
+        patch.setattr(Path, "write_text", around("write", Path.write_text))
+        act()
+    return seen
+
+
+def test_a_file_is_replaced_at_once(tmp_path: Path) -> None:
+    replace_file(tmp_path / "a", "one")
+    replace_file(tmp_path / "a", "two")
+    assert (tmp_path / "a").read_text(encoding="utf-8") == "two"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("at", range(4))
+def test_a_replacement_that_fails_leaves_one_of_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    path = tmp_path / "a"
+    replace_file(path, "one")
+    with pytest.raises(OSError, match="the disk is broken"):
+        fails_at(monkeypatch, at, lambda: replace_file(path, "two"))
+    assert path.read_text(encoding="utf-8") == ("one" if at < 3 else "two"), "write, fsync, rename, fsync of the folder"
+    assert [found.name for found in tmp_path.iterdir()] == ["a"]
+
+
+def fill(folder: Path) -> None:
+    write_json(folder / "a.json", {"a": 1})
+    write_json(folder / "b.json", {"b": 2})
+
+
+def test_a_folder_appears_with_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = fails_at(monkeypatch, -1, lambda: make_folder(tmp_path / "made/below", fill))
+    assert seen == ["write", "write", "fsync", "fsync", "fsync", "replace", "fsync"]
+    assert {path.name: json.loads(path.read_text(encoding="utf-8")) for path in (tmp_path / "made/below").iterdir()} == {
+        "a.json": {"a": 1}, "b.json": {"b": 2}}  # fmt: skip
+
+
+@pytest.mark.parametrize("at", range(7))
+def test_a_folder_that_cannot_be_made_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    with pytest.raises(OSError, match="the disk is broken"):
+        fails_at(monkeypatch, at, lambda: make_folder(tmp_path / "made", fill))
+    assert [path.name for path in tmp_path.iterdir()] == ([] if at < 6 else ["made"])
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_whatever_ends_the_filling_leaves_no_trace(tmp_path: Path, error: type[BaseException]) -> None:
+    def broken(folder: Path) -> None:
+        fill(folder)
+        raise error
+
+    with pytest.raises(error):
+        make_folder(tmp_path / "made", broken)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_written_over(tmp_path: Path) -> None:
+    def killed(folder: Path) -> None:
+        fill(folder)
+        (folder / "stranger").touch()
+        os._exit(9)
+
+    child = Child(lambda: make_folder(tmp_path / "made", killed) or 0, tmp_path / "said")  # type: ignore[func-returns-value]
+    assert child.status() == 9
+    assert (tmp_path / "made.unfinished/stranger").exists()
+    make_folder(tmp_path / "made", fill)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "said"]
+    assert sorted(path.name for path in (tmp_path / "made").iterdir()) == ["a.json", "b.json"]
+
+
+def test_a_removed_folder_is_gone_under_its_name_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_folder(tmp_path / "made", fill)
+    (tmp_path / "made.unfinished").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", lambda path, **_: None if not Path(path).is_dir() else _gone_half(Path(path)))
+        with pytest.raises(OSError, match=r"[Nn]ot empty|exists"):
+            remove_folder(tmp_path / "made")
+    assert (tmp_path / "made/a.json").exists()
+    remove_folder(tmp_path / "made")
+    assert list(tmp_path.iterdir()) == []
+
+
+def _gone_half(path: Path) -> None:
+    """A removal that does not come to its end."""
+    (path / "kept").touch()
+
+
+def test_numbers_that_json_does_not_have_are_not_written(tmp_path: Path) -> None:
+    for number in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="JSON"):
+            write_json(tmp_path / "a.json", {"a": number})
+    assert not (tmp_path / "a.json").exists()
+
+
+def test_what_is_not_there_cannot_be_synced_or_put_in_place(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        sync(tmp_path / "a")
+    with pytest.raises(FileNotFoundError):
+        put_in_place(tmp_path / "a", tmp_path / "b")
