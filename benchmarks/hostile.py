@@ -1,4 +1,4 @@
-"""Hostile input: every artefact of the corpus in a process of its own, on every loader that would read it.
+"""Hostile input: every artefact of the corpus in a process of its own, on every loader that would read it (minutes).
 
 python benchmarks/hostile.py [--json docs/results/hostile.json] [--only PREFIX ...]
 
@@ -24,12 +24,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--only", nargs="+", default=[""], metavar="PREFIX")
-    parser.add_argument("--together", action="store_true", help="many cases in one process: minutes instead of an hour")
     options = parser.parse_args()
     cases = [case for case in all_cases() if case.name.startswith(tuple(options.only))]
     with tempfile.TemporaryDirectory() as folder:
         good = make_good(Path(folder) / "hostile")
-        results = list(run_cases(good.root, cases, alone=not options.together))
+        results = list(run_cases(good.root, cases, alone=True))
     wrong = complaints(cases, results)
     kinds = {case.name: case.kind for case in cases}
     table = {}
@@ -58,7 +57,7 @@ def main() -> int:
     print(f"{len(wrong)} wrong, {len(GAPS)} gaps")
     if options.json is not None:
         found = {"artefacts": len(cases), "runs": len(results), **worst, "limits": limits, "wrong": wrong, "gaps": GAPS,
-                 "process_each": not options.together, "by_kind": table}  # fmt: skip
+                 "by_kind": table}  # fmt: skip
         options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     return 1 if wrong else 0
 

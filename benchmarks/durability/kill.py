@@ -72,7 +72,7 @@ def trial(project: Project, reference: Reference, number: int, processes: int, w
             status = run.wait()
         else:
             whole_s.append(time.perf_counter() - run.began)
-        if not kills:
+            status = run.wait() or None  # a whole run that nobody killed is no trial; one that failed is
             shutil.rmtree(output, ignore_errors=True)
     odd = [f"exit status {status}: {run.last_words()}"] if status else differences(reference, output)
     left = [path.name for path in output.glob(f"{CHECKPOINTS}/step-*")]

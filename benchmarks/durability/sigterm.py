@@ -69,6 +69,8 @@ def trial(project: Project, reference: Reference, number: int, *, training: bool
             time.sleep(draw.uniform(0, reference.seconds))
         if run.process.poll() is None:
             break
+        if run.wait():
+            raise RuntimeError(f"a run that nobody stopped failed: {run.last_words()}")
         shutil.rmtree(output)
     row = {"trial": number, "forked": training, **_asked(run, output)}
     resumed = _start(project, output, log, "--resume", forked=True)

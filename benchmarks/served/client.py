@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+LOWEST = 0.5
+"""Requests a second: what cannot answer so many is said to answer none."""
 Call = tuple[str, str, bytes]
 """Base URL, path, body."""
 
@@ -156,7 +158,9 @@ def run_all(calls: Sequence[Call], *, at_once: int) -> list[Heard]:
     return asyncio.run(run())
 
 
-def capacity(measure: Callable[[float], Outcome], *, p99_s: float, first: float, steps: int) -> tuple[float, list[dict[str, Any]]]:
+def capacity(
+    measure: Callable[[float], Outcome], *, p99_s: float, first: float, steps: int
+) -> tuple[float, list[dict[str, Any]]]:
     """The highest rate at which 99 % are answered within `p99_s` and none is refused; and each rate that was tried.
 
     Doubled or halved until it lies between two rates, then bisected `steps` times.
@@ -167,7 +171,8 @@ def capacity(measure: Callable[[float], Outcome], *, p99_s: float, first: float,
         outcome = measure(rate)
         p99 = outcome.quantile(0.99)
         good = bool(outcome.heard) and p99 < p99_s and set(outcome.statuses()) == {"200"}
-        tried.append({"rate": round(rate, 2), "requests": len(outcome.heard), "p50_ms": round(1000 * outcome.quantile(0.5), 1),
+        tried.append({"rate": round(rate, 2), "requests": len(outcome.heard),
+                      "p50_ms": round(1000 * outcome.quantile(0.5), 1),
                       "p99_ms": round(1000 * min(p99, 1e6), 1), "statuses": outcome.statuses(), "fits": good})  # fmt: skip
         print(json.dumps(tried[-1]), flush=True)
         return good
@@ -175,7 +180,7 @@ def capacity(measure: Callable[[float], Outcome], *, p99_s: float, first: float,
     low, high = 0.0, first
     while fits(high):
         low, high = high, 2 * high
-    while low == 0.0 and high > 0.1:
+    while low == 0.0 and high >= 2 * LOWEST:
         if fits(high / 2):
             low = high / 2
         else:

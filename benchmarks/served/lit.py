@@ -1,6 +1,6 @@
 """One task behind litserve: `python lit.py TYPE ENCODER PORT`, in an environment that has litserve.
 
-What it serves is what people serve: a transformers pipeline, or sentence-transformers; litserve batches requests. Heads are
+What it serves is what people serve: a transformers pipeline, where there is one, or sentence-transformers; litserve batches. Heads are
 untrained, which changes no time.
 """
 
@@ -22,8 +22,27 @@ WAIT_S = 0.005
 MAKERS = {
     "token-classification": ("token-classification", AutoModelForTokenClassification, {"num_labels": 5}),
     "text-classification": ("text-classification", AutoModelForSequenceClassification, {"num_labels": 5}),
-    "question-answering": ("question-answering", AutoModelForQuestionAnswering, {}),
 }
+
+
+class Answers:
+    """Questions, batched; transformers 5 has no pipeline for them any more. The best span of each window, no more."""
+
+    def __init__(self, tokenizer: Any, model: Any) -> None:
+        self.tokenizer, self.model = tokenizer, model
+
+    def __call__(self, rows: list[Any]) -> list[Any]:
+        batch = self.tokenizer([row["question"] for row in rows], [row["text"] for row in rows], truncation="only_second", max_length=256,
+                               stride=64, return_overflowing_tokens=True, return_offsets_mapping=True, padding=True,
+                               return_tensors="pt")  # fmt: skip
+        places, owners = batch.pop("offset_mapping").tolist(), batch.pop("overflow_to_sample_mapping").tolist()
+        with torch.inference_mode():
+            output = self.model(**batch)
+        starts, ends = output.start_logits.argmax(-1).tolist(), output.end_logits.argmax(-1).tolist()
+        best = {}
+        for window, owner in enumerate(owners):
+            best[owner] = {"start": places[window][starts[window]][0], "end": places[window][ends[window]][1]}
+        return [best[i] for i in range(len(rows))]
 
 
 class Api(ls.LitAPI):
@@ -41,14 +60,13 @@ class Api(ls.LitAPI):
             model = SentenceTransformer(self.encoder, device="cpu")
             self.run = lambda rows: model.encode([row["text"] for row in rows], batch_size=BATCH).tolist()
             return
-        name, maker, settings = MAKERS[self.kind]
         tokenizer = AutoTokenizer.from_pretrained(self.encoder)
-        pipe = pipeline(name, model=maker.from_pretrained(self.encoder, **settings).eval(), tokenizer=tokenizer)
         if self.kind == "question-answering":
-            self.run = lambda rows: [
-                pipe(question=row["question"], context=row["text"], max_seq_len=256, doc_stride=64) for row in rows
-            ]
-        elif self.kind == "token-classification":
+            self.run = Answers(tokenizer, AutoModelForQuestionAnswering.from_pretrained(self.encoder).eval())
+            return
+        name, maker, settings = MAKERS[self.kind]
+        pipe = pipeline(name, model=maker.from_pretrained(self.encoder, **settings).eval(), tokenizer=tokenizer)
+        if self.kind == "token-classification":
             self.run = lambda rows: pipe([row["text"] for row in rows], batch_size=BATCH, stride=64)
         else:
             self.run = lambda rows: pipe(
@@ -78,4 +96,6 @@ def _plain(value: Any) -> Any:
 
 if __name__ == "__main__":
     server = ls.LitServer(Api(sys.argv[1], sys.argv[2]), accelerator="cpu", timeout=120)
-    server.run(host="127.0.0.1", port=int(sys.argv[3]), num_api_servers=1, generate_client_file=False, log_level="error")
+    server.run(
+        host="127.0.0.1", port=int(sys.argv[3]), num_api_servers=1, generate_client_file=False, log_level="error"
+    )

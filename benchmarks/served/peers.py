@@ -35,7 +35,19 @@ def litserve(python: str, encoder: str, tasks: dict[str, str], threads: int) -> 
 def infinity(command: str, encoder: str, engine: str) -> Iterator[str]:
     """URL of infinity with its engine `torch` or `optimum` (ONNX). `command`: its program."""
     port = free_port()
-    arguments = ["v2", "--model-id", encoder, "--engine", engine, "--device", "cpu", "--host", "127.0.0.1", "--port", str(port)]
+    arguments = [
+        "v2",
+        "--model-id",
+        encoder,
+        "--engine",
+        engine,
+        "--device",
+        "cpu",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
     with _running([[command, *arguments]], 0):
         url = f"http://127.0.0.1:{port}"
         _wait_for(f"{url}/embeddings", {"input": "ready?", "model": encoder})

@@ -46,23 +46,16 @@ def _conll(path: Path) -> Iterator[str]:
 
 
 def _sections(path: Path, most: int = 3_000) -> Iterator[str]:
+    """Parts of abstracts, four sentences each."""
+    found = 0
     with gzip.open(path, "rt", encoding="utf-8") as lines:
-        found = 0
         for line in lines:
-            for text in _strings(json.loads(line)):
-                if len(text) > 200:
-                    found += 1
-                    yield text
+            sentences = json.loads(line)["sentences"]
+            for start in range(0, len(sentences), 4):
+                yield " ".join(sentences[start : start + 4])
+                found += 1
             if found >= most:
                 return
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list | dict):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from _strings(inner)
 
 
 def _pairs(path: Path) -> Iterator[str]:

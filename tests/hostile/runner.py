@@ -31,14 +31,14 @@ def run_cases(
     """The results of all cases, in order. `loaders`: the first so many of each kind; `alone`: a process for each case."""
     waiting = {case.name: list(LOADERS[case.kind])[:loaders] for case in cases}
     while waiting:
-        results = _run(root, dict(list(waiting.items())[: 1 if alone else None]))
+        results = _run(root, waiting, "alone" if alone else "together")
         yield from results
         for result in results:
             waiting[result.case].remove(result.loader)
         waiting = {name: left for name, left in waiting.items() if left}
 
 
-def _run(root: Path, cases: Mapping[str, Sequence[str]]) -> list[Result]:
+def _run(root: Path, cases: Mapping[str, Sequence[str]], how: str) -> list[Result]:
     """What one process told before it ended; the loader that ended it, if one did, has a result of its own."""
     listed, told = root / "names.txt", root / "results.jsonl"
     listed.write_text("\n".join(" ".join([name, *loaders]) for name, loaders in cases.items()))
@@ -47,7 +47,7 @@ def _run(root: Path, cases: Mapping[str, Sequence[str]]) -> list[Result]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_TRIM_THRESHOLD_": "1000000",
                    "ARROW_DEFAULT_MEMORY_POOL": "system"}  # fmt: skip
     process = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("worker.py")), str(root), str(listed), str(told)],
+        [sys.executable, str(Path(__file__).with_name("worker.py")), str(root), str(listed), str(told), how],
         check=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         text=True, errors="replace", env=environment, cwd=root,
     )  # fmt: skip
@@ -58,8 +58,8 @@ def _run(root: Path, cases: Mapping[str, Sequence[str]]) -> list[Result]:
     if not lines or "begins" not in lines[-1]:
         raise RuntimeError(f"the worker broke outside of a case: {process.stderr[-2000:]}")
     name, loader = lines[-1]["begins"], lines[-1]["loader"]
-    how = f"the process ended with {process.returncode}: {process.stderr[-600:]}"
-    return [*results, Result(name, loader, "failed", how, 0.0, 0.0, 0.0)]
+    why = f"the process ended with {process.returncode}: {process.stderr[-600:]}"
+    return [*results, Result(name, loader, "failed", why, 0.0, 0.0, 0.0)]
 
 
 def complaints(cases: Sequence[Case], results: Sequence[Result]) -> list[str]:

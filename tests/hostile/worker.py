@@ -1,4 +1,4 @@
-"""Runs cases in a process of its own, and watches what they do: `worker.py ROOT NAMES RESULTS`.
+"""Runs cases in a process of its own, and watches what they do: `worker.py ROOT NAMES RESULTS alone|together`.
 
 ROOT has the good things, NAMES the cases to run, one a line, each with the loaders to run it on. For each case and loader a JSON line is added to RESULTS: first
 that it begins, then how it ended; so a process that is killed leaves the name of the case that killed it.
@@ -10,18 +10,23 @@ files read outside of the case (`outside/`), memory (the high-water mark of the 
 from __future__ import annotations
 
 import faulthandler
+import gc
 import json
 import os
 import resource
 import shutil
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hostile.corpus import Case
 
 HANG_S = 120
 """After so many seconds in one loader the process gives up."""
@@ -59,6 +64,7 @@ class Watch:
     """What Python tells of the things that matter (audit hooks cannot be taken away, so one serves all cases)."""
 
     def __init__(self, root: Path) -> None:
+        self.root = root
         self.outside = str(root / "outside")
         self.allowed = (str(root / "cache"), str(root / "temporary"), "/dev/null")
         self.box = ""
@@ -97,44 +103,60 @@ def _place_of(event: str, arguments: tuple[Any, ...]) -> str:
     return os.path.abspath(name)
 
 
-def main(root: Path, names: Path, results: Path) -> None:
-    """Run the cases that are named."""
+def main(root: Path, names: Path, results: Path, alone: str) -> None:
+    """Run the cases that are named; `alone` is `alone` for a process of its own for each, a copy of this one."""
     settle(root)
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     from hostile.corpus import all_cases
-    from hostile.good import Good
-    from hostile.loaders import LOADERS, warm_up
+    from hostile.loaders import warm_up
 
     warm_up()
-    good, watch = Good(root), Watch(root)
+    gc.freeze()  # copies share what is there by now
+    watch = Watch(root)
     known = {case.name: case for case in all_cases()}
+    for line in names.read_text().splitlines():
+        name, *loaders = line.split()
+        run = partial(_run, known[name], loaders, watch, results)
+        if alone == "alone":
+            _in_a_copy(run)
+        else:
+            run()
+
+
+def _in_a_copy(run: Callable[[], None]) -> None:
+    """Run in a copy of this process. Ends this process too if the copy does not end well."""
+    copy = os.fork()
+    if not copy:
+        run()
+        os._exit(0)
+    _, status = os.waitpid(copy, 0)
+    if status:
+        os._exit(1 if os.WIFEXITED(status) else 128 + os.WTERMSIG(status))
+
+
+def _run(case: Case, loaders: Sequence[str], watch: Watch, results: Path) -> None:
+    """One artefact, made and read by each loader; what came of it is added to the results."""
+    from hostile.good import Good
+    from hostile.loaders import LOADERS
+
+    good, place = Good(watch.root), Path(tempfile.mkdtemp(dir=watch.root / "cases"))
+    (place / "box").mkdir()
+    path = case.make(good, place / "box")
+    before = _listing(place)
     with results.open("a", encoding="utf-8") as file:
-
-        def tell(value: object) -> None:
-            file.write(json.dumps(value) + "\n")
-            file.flush()
-
-        for number, line in enumerate(names.read_text().splitlines()):
-            name, *loaders = line.split()
-            case, place = known[name], root / "cases" / f"{os.getpid()}-{number}"
-            box = place / "box"
-            box.mkdir(parents=True)
-            path = case.make(good, box)
-            before = _listing(place)
-            for loader in loaders:
-                load = partial(LOADERS[case.kind][loader], good, path)
-                tell({"begins": name, "loader": loader})
-                result = judged(name, loader, watch, place, load)
-                changed = sorted(set(_listing(place)) ^ set(before))
-                if changed and result.outcome != "failed":
-                    result = _failed(result, f"files changed: {changed[:3]}")
-                tell(asdict(result))
-            shutil.rmtree(place)
+        for loader in loaders:
+            print(json.dumps({"begins": case.name, "loader": loader}), file=file, flush=True)
+            result = judged(case.name, loader, watch, place, partial(LOADERS[case.kind][loader], good, path))
+            changed = sorted(set(_listing(place)) ^ set(before))
+            if changed and result.outcome != "failed":
+                result = _failed(result, f"files changed: {changed[:3]}")
+            print(json.dumps(asdict(result)), file=file, flush=True)
+    shutil.rmtree(place)
 
 
 def settle(root: Path) -> None:
     """The process as the command would be, with its own home, and no more memory than it may harm nobody with."""
-    for name in ("cache", "temporary", "home"):
+    for name in ("cache", "cases", "temporary", "home"):
         (root / name).mkdir(exist_ok=True)
     os.environ |= {"MANYHEADS_CACHE": str(root / "cache"), "TMPDIR": str(root / "temporary"), "HOME": str(root / "home"),
                    "HF_HOME": str(root / "home/hub"), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error",
@@ -235,4 +257,4 @@ def _heard(file: Path) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]))
+    main(*map(Path, sys.argv[1:4]), sys.argv[4])

@@ -1,11 +1,13 @@
-"""A toy model for servers."""
+"""A toy model, and a server of it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from serve.servers import Server, serving
 from toys import write_project
 
 
@@ -24,3 +26,10 @@ def toy_model(tmp_path_factory: pytest.TempPathFactory, toy_encoder: Path) -> Pa
     ]  # enough to find the names of its sentences
     assert main(["train", str(run), "--output", str(folder), *more]) == 0
     return folder
+
+
+@pytest.fixture(scope="session")
+def server(toy_model: Path) -> Iterator[Server]:
+    """With the real model, in one worker that does what texts say."""
+    with serving(toy_model, "--workers", "1", stub="model") as server:
+        yield server

@@ -695,9 +695,12 @@ def test_both_colour_schemes_are_followed_and_the_answers_are_printed(page: Page
         page.emulate_media(color_scheme=scheme)
         papers.append(page.evaluate("getComputedStyle(document.documentElement).backgroundColor"))
     assert papers[0] != papers[1]
-    page.emulate_media(media="print")
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.evaluate("getComputedStyle(document.documentElement).color") == "rgb(29, 28, 26)"
     assert page.is_visible(f"{card('entities')} .passage")
     assert page.is_hidden("#read-send")
+    assert page.is_hidden("#rank"), "what was not asked for is not printed"
     assert page.evaluate("getComputedStyle(document.querySelector('.passage')).maxHeight") == "none"
 
 

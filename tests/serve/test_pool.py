@@ -107,7 +107,7 @@ def test_kills_under_load_lose_no_row_and_are_seen_within_a_second() -> None:
             until(lambda: not pool.ready, 1.0)
         told.wait_for(range(60))
         assert all(map(good, told.answers.values()))
-        assert len(told.restarts) == 3
+        until(lambda: len(told.restarts) == 3)
 
 
 def test_a_worker_that_hangs_is_ended_and_its_neighbours_are_answered() -> None:

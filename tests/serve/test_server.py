@@ -14,7 +14,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +28,6 @@ from toys import SENTENCES
 
 KEY = "k" * 20
 QUESTION = "What lowered fever?"
-
-
-@pytest.fixture(scope="module")
-def server(toy_model: Path) -> Iterator[Server]:
-    """With the real model, in one worker that does what texts say."""
-    with serving(toy_model, "--workers", "1", stub="model") as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

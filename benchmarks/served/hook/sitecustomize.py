@@ -5,10 +5,10 @@ from manyheads.serve import worker
 real = worker.loaded
 
 
-def loaded(crew):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def loaded(crew):  # type: ignore[no-untyped-def]
     answer = real(crew)
 
-    def poisoned(requests):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def poisoned(requests):  # type: ignore[no-untyped-def]
         answers = list(answer(requests))
         if any("POISON" in str(row.get("text")) for row, _ in requests):
             raise RuntimeError("poison")

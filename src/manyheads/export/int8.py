@@ -3,8 +3,8 @@
 Decided here:
 - Dynamic: weights are rounded when the graph is written, one scale for each output channel; activations when they come by.
 - `reduce_range`: weights use 7 of the 8 bits, because sums of products of 8 bits overflow 16 on processors without VNNI.
-- Only the products of the encoder. The table of word embeddings stays float32 (half of a small encoder), and so do heads: they
-  are thousandths of the work, and what is read off them is final.
+- Only the products of the encoder. The table of word embeddings stays float32 (half of a small encoder), and so do heads:
+  they are thousandths of the work, and what is read off them is final.
 - Which data decides is said by the caller; the float32 model is scored on the same rows.
 """
 

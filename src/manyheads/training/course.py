@@ -17,6 +17,7 @@ from manyheads.training.checkpoint import Snapshot
 from manyheads.training.selection import Waiting
 from manyheads.training.sharded import divided_as, gathered, joined, local
 from manyheads.training.state import (
+    UNFIT,
     check_shapes,
     copies,
     load_state,
@@ -287,6 +288,13 @@ class Course:
         kept = {name: value for name, value in saved.items() if "/" not in name}
         if kept:
             check_shapes("best weights", self._trained, kept)
+        heads = {
+            task: {name: saved[f"{task}/{name}"] for name in self._own(task) if f"{task}/{name}" in saved}
+            for task in self.tasks
+            if any(name.startswith(f"{task}/") for name in saved)
+        }
+        for task, found in heads.items():
+            check_shapes(f"best weights of {task}", self._own(task), found)
         load_tensors(self.plan.trainer, snapshot.tensors)
         load_state(self.plan.trainer, state)
         try:
@@ -296,12 +304,8 @@ class Course:
             self.overall = Waiting.from_json(state["overall"])
             self.tasks = {name: Waiting.from_json(state["tasks"][name]) for name in self.tasks}
             self.best = [local(divided_as(p, kept[name])).cpu() for name, p in self._trained.items()] if kept else None
-            self.best_heads = {
-                task: [saved[f"{task}/{name}"] for name in self._own(task)]
-                for task in self.tasks
-                if any(name.startswith(f"{task}/") for name in saved)
-            }
-        except (KeyError, TypeError, ValueError) as error:
+            self.best_heads = {task: [found[name] for name in self._own(task)] for task, found in heads.items()}
+        except UNFIT as error:
             raise CheckpointError(f"the checkpoint's state does not fit this run ({error!r})") from None
 
 

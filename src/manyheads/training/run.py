@@ -22,6 +22,7 @@ from manyheads.training.lock import locked
 from manyheads.training.log import HISTORY, RunLog, Unlogged
 from manyheads.training.progress import Quiet
 from manyheads.training.selection import Selection
+from manyheads.training.state import check_state
 from manyheads.training.stop import Stop
 
 if TYPE_CHECKING:
@@ -145,6 +146,7 @@ def _resumed(plan: Plan, checkpoints: Checkpoints, progress: Progress) -> Snapsh
     if snapshot is None:
         progress.say(f"{plan.output} has no checkpoint yet: the run starts from the beginning")
         return None
+    check_state(snapshot.state, step=snapshot.step, phases=len(plan.phases))
     for note in plan.identity.check(snapshot.state.get("run")):
         progress.say(f"warning: {note}")
     progress.say(f"going on after step {snapshot.step:,} of {plan.steps:,}")

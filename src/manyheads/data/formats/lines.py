@@ -62,7 +62,7 @@ def opened(path: Path) -> BufferedReader:
 
 
 class Unpacked(RawIOBase):
-    """What a gzip file unpacks to, as a stream. Raises DataError for a bomb, when opened or on the way, and what gzip raises."""
+    """What a gzip file unpacks to, as a stream. Raises DataError for a bomb, at once or on the way, and what gzip raises."""
 
     def __init__(self, path: Path, stored: BufferedReader) -> None:
         """Unpacks the beginning at once: most bombs are told of before anybody works on their first rows."""

@@ -1,0 +1,104 @@
+"""Rows that raise, rows alone and in company, and names planted in a long text."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from served.client import Heard, run_all
+from served.ours import predict_call, serving
+from served.texts import mixed
+
+HOOK = Path(__file__).with_name("hook")
+TOLERANCE = 1e-4
+"""Of scores and vectors: additions in another order."""
+AT_ONCE = 32
+
+
+def poison(given: Namespace) -> dict[str, Any]:
+    """One row in a hundred raises inside the pass: how many others fail."""
+    path = os.pathsep.join([str(HOOK), os.environ.get("PYTHONPATH", "")])
+    with serving(given.model, *given.server, environment={"PYTHONPATH": path}) as server:
+        rows = [row for _, row in mixed(given.data, server.tasks(), given.texts)]
+        bad = {i for i in range(len(rows)) if i % 100 == 50}
+        calls = [predict_call(server.url, {**row, "text": f"POISON {row['text']}"} if i in bad else row)
+                 for i, row in enumerate(rows)]  # fmt: skip
+        outputs = [_output(heard) for heard in run_all(calls, at_once=AT_ONCE)]
+    failed = {i for i, output in enumerate(outputs) if "error" in output}
+    return {
+        "rows": len(rows),
+        "poison": len(bad),
+        "poison_failed": len(bad & failed),
+        "others_failed": len(failed - bad),
+    }
+
+
+def company(given: Namespace) -> dict[str, Any]:
+    """Each text by itself, and all of them in random company: which labels, spans and answers differ."""
+    with serving(given.model, *given.server) as server:
+        rows = [row for _, row in mixed(given.data, server.tasks(), given.texts)]
+        alone = [_output(heard) for heard in run_all([predict_call(server.url, row) for row in rows], at_once=1)]
+        order = random.Random(1).sample(range(len(rows)), len(rows))
+        heard = run_all([predict_call(server.url, rows[i]) for i in order], at_once=AT_ONCE)
+        mixed_up = dict(zip(order, map(_output, heard), strict=True))
+    differ, worst = [], 0.0
+    for i, output in enumerate(alone):
+        same, difference = _compared(output, mixed_up[i])
+        worst = max(worst, difference)
+        if not same:
+            differ.append(i)
+    return {"texts": len(rows), "differ": len(differ), "errors": sum("error" in output for output in alone),
+            "largest_difference_of_a_score": worst, "first": differ[:10]}  # fmt: skip
+
+
+def planted(given: Namespace) -> dict[str, Any]:
+    """Sentences whose names the model finds by themselves, put into 50,000 tokens of others: how many are found there."""
+    with serving(given.model, *given.server) as server:
+        task = next(name for name, kind in server.tasks().items() if kind == "token-classification")
+        texts = list({row["text"] for name, row in mixed(given.data, {task: "token-classification"}, 3_000)})
+        calls = [predict_call(server.url, {"text": text}, [task]) for text in texts[:400]]
+        found = [_output(heard)["tasks"][task] for heard in run_all(calls, at_once=AT_ONCE)]
+        sure = [
+            (text, spans)
+            for text, spans in zip(texts, found, strict=False)
+            if spans and min(s["score"] for s in spans) > 0.95
+        ]
+        plain = [text for text, spans in zip(texts, found, strict=False) if not spans] or ["It was measured again."]
+        draw, pieces, wanted, length = random.Random(2), [], [], 0
+        while length < given.characters:
+            for text, spans in [(draw.choice(plain), []) for _ in range(20)] + [draw.choice(sure)]:
+                wanted += [(length + span["start"], length + span["end"]) for span in spans]
+                pieces.append(text)
+                length += len(text) + 1
+        output = _output(run_all([predict_call(server.url, {"text": " ".join(pieces)}, [task])], at_once=1)[0])
+    spans = {(span["start"], span["end"]) for span in output["tasks"][task]}
+    return {
+        "characters": length,
+        "windows": output["windows"],
+        "planted": len(wanted),
+        "found": sum(each in spans for each in wanted),
+    }
+
+
+def _output(heard: Heard) -> dict[str, Any]:
+    if heard.status != 200:
+        return {"error": {"type": str(heard.status), "message": heard.body[:200].decode(errors="replace")}}
+    output: dict[str, Any] = json.loads(heard.body)["outputs"][0]
+    return output
+
+
+def _compared(one: Any, two: Any) -> tuple[bool, float]:
+    """Whether all but numbers with a point are equal, and those nearly; and their largest difference."""
+    if isinstance(one, float) and isinstance(two, float):
+        return abs(one - two) <= TOLERANCE, abs(one - two)
+    if isinstance(one, dict) and isinstance(two, dict) and list(one) == list(two):
+        pairs = [_compared(one[key], two[key]) for key in one]
+    elif isinstance(one, list) and isinstance(two, list) and len(one) == len(two):
+        pairs = [_compared(left, right) for left, right in zip(one, two, strict=True)]
+    else:
+        return one == two, 0.0
+    return all(same for same, _ in pairs), max((difference for _, difference in pairs), default=0.0)

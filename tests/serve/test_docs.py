@@ -1,0 +1,76 @@
+"""docs/serving.md holds: its examples run against a server, its tables say what the code does."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from manyheads.serve.gate import KINDS
+from manyheads.serve.limits import Limits
+from serve.servers import Server
+
+PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+HERE = "http://127.0.0.1:8000"
+
+
+def fenced(language: str) -> list[str]:
+    """The examples in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def rows(first: str) -> list[list[str]]:
+    """Cells of the rows of the table whose first column is called so."""
+    table = PAGE.partition(f"| {first} |")[2].partition("\n\n")[0]
+    return [[cell.strip() for cell in line.split(" | ")] for line in table.splitlines()[2:]]
+
+
+@pytest.mark.parametrize("example", fenced("bash"))
+def test_what_is_typed_in_a_shell_answers(server: Server, example: str) -> None:
+    done = subprocess.run(["bash", "-c", example.replace(HERE, server.url)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    output = json.loads(done.stdout)["outputs"][0]
+    assert output["id"] == 1
+    assert set(output["tasks"]) >= {"entities", "section", "answers"}
+
+
+@pytest.mark.parametrize("example", fenced("python"))
+def test_what_is_run_in_python_answers(server: Server, example: str) -> None:
+    done = subprocess.run([sys.executable, "-c", example.replace(HERE, server.url)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+def test_there_are_examples_for_curl_python_openai_and_operators() -> None:
+    assert (len(fenced("bash")), len(fenced("python")), len(fenced("ini"))) == (1, 2, 1)
+    assert "livenessProbe" in json.loads(fenced("json")[0])
+
+
+def test_every_route_is_in_the_table(server: Server) -> None:
+    paths = {f"{method.upper()} {path}" for path, methods in httpx.get(f"{server.url}/openapi.json").json()["paths"].items()
+             for method in methods}  # fmt: skip
+    named = set(re.findall(r"`((?:GET|POST) [^`]+)`", PAGE.partition("## Asking")[0]))
+    assert named == paths | {"GET /", "GET /docs", "GET /openapi.json"}
+
+
+def test_every_metric_is_in_the_table(server: Server) -> None:
+    served = set(re.findall(r"^# TYPE (\S+) ", httpx.get(f"{server.url}/metrics").text, re.MULTILINE))
+    assert set(re.findall(r"`(manyheads_\w+)", PAGE.partition("## Metrics")[2].partition("The log is")[0])) == served
+
+
+def test_every_refusal_is_in_the_table() -> None:
+    named = {int(status): kind for row in rows("status") for status, kind in
+             zip(re.findall(r"\d+", row[0]), re.findall(r"`(\w+)`", row[1]), strict=True)}  # fmt: skip
+    assert named == {status: kind for status, kind in KINDS.items() if status != 400}
+
+
+def test_the_limits_are_those_of_the_code() -> None:
+    limits = Limits()
+    numbers = {int(number.replace(",", "")) for row in rows("what") for number in re.findall(r"\d[\d,]*", row[1])}
+    assert numbers == {limits.body_bytes, limits.bodies_bytes, limits.rows, limits.characters, limits.unbroken,
+                       limits.batch_tokens, limits.queue_tokens, int(limits.patience_s), int(limits.deadline_s)}  # fmt: skip
