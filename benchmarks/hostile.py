@@ -13,7 +13,9 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path[0] = str(
+    Path(__file__).resolve().parent.parent / "tests"
+)  # in place of this folder, where `hostile` is this file
 
 from hostile.corpus import all_cases
 from hostile.good import make_good
