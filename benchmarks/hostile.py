@@ -13,9 +13,8 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-sys.path[0] = str(
-    Path(__file__).resolve().parent.parent / "tests"
-)  # in place of this folder, where `hostile` is this file
+sys.path.pop(0)  # this folder, where `hostile` is this file
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from hostile.corpus import all_cases
 from hostile.good import make_good

@@ -137,7 +137,8 @@ LINES: dict[str, tuple[str, str, Callable[[Found], str], Callable[[Found], bool]
                  and f["memory_growth"] <= 0.1 and f["normal_after_s"] <= 2),
     "bodies": ("malformed bodies; schemathesis", "no 5xx, nothing undocumented, no exception text",
                lambda f: f"{f['bodies']:,} bodies: {f['statuses']}, {f['undocumented']} undocumented, "
-               f"{f['tracebacks']} with exceptions; schemathesis {f['schemathesis'].get('exit', f['schemathesis'].get('cannot'))}",
+               f"{f['tracebacks']} with exceptions; schemathesis "
+               f"{f['schemathesis'].get('exit', f['schemathesis'].get('cannot'))}",
                lambda f: not f["undocumented"] and not f["tracebacks"] and f["schemathesis"].get("exit") == 0
                and not any(status.startswith("5") for status in f["statuses"])),
     "poison": ("1 % rows that raise inside the batch", "no other row fails",

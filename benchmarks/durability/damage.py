@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from durability.forks import Lines, built, carried_out, forked, prepare
-from durability.project import make_project
+from durability.project import Project, make_project
 from durability.runs import CHECKPOINTS, prints
 
 if TYPE_CHECKING:
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from manyheads.training.run import Plan
 
 Row = dict[str, Any]
-STEPS, SAVE_EVERY, STOPPED = 12, 3, 10
-"""Broken off when step 10 is done, the run leaves the checkpoints of steps 6 and 9."""
-OLDER, NEWER = "step-00000006", "step-00000009"
+STEPS, SAVE_EVERY, EVALUATE_EVERY, STOPPED = 75, 25, 25, 55
+"""Broken off when step 55 is done, the run leaves the checkpoints of steps 25 and 50."""
+OLDER, NEWER = "step-00000025", "step-00000050"
+SEEDS = tuple(range(3, 15))
 
 
 def truncated(path: Path, draw: random.Random) -> str:
@@ -65,12 +66,12 @@ def measure(work: Path, trials: int) -> Iterator[Row]:
     """A row for each damage: `trials` random ones of each kind to each file."""
     from manyheads.training.checkpoint import read_checkpoint
 
-    project = make_project(work, steps=STEPS, save_every=SAVE_EVERY, evaluate_every=4)
+    project = make_project(work, steps=STEPS, save_every=SAVE_EVERY, evaluate_every=EVALUATE_EVERY)
     prepare(project)
-    plan, reference, broken_off = built(project), project.output("reference"), project.output("broken-off")
+    plan, broken_off = _interrupted(project)
+    reference = project.output("reference")
     if forked(lambda: carried_out(plan, reference), project.folder / "reference.log"):
         raise RuntimeError(f"the undisturbed run failed: {(project.folder / 'reference.log').read_text()}")
-    forked(lambda: carried_out(plan, broken_off, progress=Lines(_end_at(STOPPED))), project.folder / "broken-off.log")
     older, expected = read_checkpoint(broken_off / CHECKPOINTS / OLDER), prints(reference)
     files = sorted(path.name for path in (broken_off / CHECKPOINTS / NEWER).iterdir())
     yield {"files": files}
@@ -84,6 +85,21 @@ def measure(work: Path, trials: int) -> Iterator[Row]:
                 row = {"file": file, "damage": kind, "how": how, **looked_at(output, older)}
                 yield row | ({"resumed_equal": _resumed(plan, output, expected)} if number == 0 else {})
     yield _all_damaged(plan, broken_off, project.output("damaged"), project.folder / "all-damaged.log")
+
+
+def _interrupted(project: Project) -> tuple[Plan, Path]:
+    """A run that was broken off, with a seed of which no file is the same in both checkpoints: swapping would do nothing.
+
+    The best weights are, where no evaluation between the two was better.
+    """
+    for seed in SEEDS:
+        plan, output = built(project, [f"training.seed={seed}"]), project.output(f"broken-off-{seed}")
+        forked(lambda plan=plan, output=output: carried_out(plan, output, progress=Lines(_end_at(STOPPED))),  # type: ignore[misc]
+               project.folder / f"broken-off-{seed}.log")  # fmt: skip
+        older, newer = (output / CHECKPOINTS / name for name in (OLDER, NEWER))
+        if all(path.read_bytes() != (older / path.name).read_bytes() for path in newer.iterdir()):
+            return plan, output
+    raise RuntimeError(f"the checkpoints of runs with seeds {SEEDS} have equal files; try other seeds")
 
 
 def looked_at(output: Path, older: Snapshot) -> Row:

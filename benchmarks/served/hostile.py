@@ -118,7 +118,8 @@ def _schemathesis(given: Namespace, url: str) -> dict[str, Any]:
     checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
     done = subprocess.run([command, "run", f"{url}/openapi.json", "--max-examples", str(given.examples), "--checks", checks,
                            "--seed", "1", "--phases", "examples,coverage,fuzzing"], capture_output=True,
-                          text=True, check=False,                          env={**os.environ, "NO_COLOR": "1"}, cwd=tempfile.gettempdir())  # fmt: skip
+                          text=True, check=False,
+                          env={**os.environ, "NO_COLOR": "1"}, cwd=tempfile.gettempdir())  # fmt: skip
     return {"exit": done.returncode, "examples_a_route": given.examples, "said": done.stdout.splitlines()[-25:]}
 
 

@@ -1,7 +1,7 @@
 """One task behind litserve: `python lit.py TYPE ENCODER PORT`, in an environment that has litserve.
 
-What it serves is what people serve: a transformers pipeline, where there is one, or sentence-transformers; litserve batches. Heads are
-untrained, which changes no time.
+What it serves is what people serve: a transformers pipeline, where there is one, or sentence-transformers; litserve makes
+batches. Heads are untrained, which changes no time.
 """
 
 import sys
@@ -32,8 +32,9 @@ class Answers:
         self.tokenizer, self.model = tokenizer, model
 
     def __call__(self, rows: list[Any]) -> list[Any]:
-        batch = self.tokenizer([row["question"] for row in rows], [row["text"] for row in rows], truncation="only_second", max_length=256,
-                               stride=64, return_overflowing_tokens=True, return_offsets_mapping=True, padding=True,
+        batch = self.tokenizer([row["question"] for row in rows], [row["text"] for row in rows],
+                               truncation="only_second", max_length=256, stride=64,
+                               return_overflowing_tokens=True, return_offsets_mapping=True, padding=True,
                                return_tensors="pt")  # fmt: skip
         places, owners = batch.pop("offset_mapping").tolist(), batch.pop("overflow_to_sample_mapping").tolist()
         with torch.inference_mode():

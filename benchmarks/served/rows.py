@@ -62,11 +62,8 @@ def planted(given: Namespace) -> dict[str, Any]:
         texts = list({row["text"] for name, row in mixed(given.data, {task: "token-classification"}, 3_000)})
         calls = [predict_call(server.url, {"text": text}, [task]) for text in texts[:400]]
         found = [_output(heard)["tasks"][task] for heard in run_all(calls, at_once=AT_ONCE)]
-        sure = [
-            (text, spans)
-            for text, spans in zip(texts, found, strict=False)
-            if spans and min(s["score"] for s in spans) > 0.95
-        ]
+        named = [(text, spans) for text, spans in zip(texts, found, strict=False) if spans]
+        sure = sorted(named, key=lambda pair: -min(span["score"] for span in pair[1]))[:50]
         plain = [text for text, spans in zip(texts, found, strict=False) if not spans] or ["It was measured again."]
         draw, pieces, wanted, length = random.Random(2), [], [], 0
         while length < given.characters:

@@ -32,7 +32,9 @@ def rows(first: str) -> list[list[str]]:
 
 @pytest.mark.parametrize("example", fenced("bash"))
 def test_what_is_typed_in_a_shell_answers(server: Server, example: str) -> None:
-    done = subprocess.run(["bash", "-c", example.replace(HERE, server.url)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["bash", "-c", example.replace(HERE, server.url)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     output = json.loads(done.stdout)["outputs"][0]
     assert output["id"] == 1
@@ -41,7 +43,9 @@ def test_what_is_typed_in_a_shell_answers(server: Server, example: str) -> None:
 
 @pytest.mark.parametrize("example", fenced("python"))
 def test_what_is_run_in_python_answers(server: Server, example: str) -> None:
-    done = subprocess.run([sys.executable, "-c", example.replace(HERE, server.url)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", example.replace(HERE, server.url)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
 

@@ -121,6 +121,7 @@ def test_a_worker_that_hangs_is_ended_and_its_neighbours_are_answered() -> None:
 def test_a_long_row_holds_one_worker_and_short_ones_go_on_in_the_other() -> None:
     with pool_of(2) as (pool, queue, told):
         until(lambda: pool.ready)
+        time.sleep(2 * pools.LOOK_S)  # until both know that there are two
         queue.put([told.unit(0, "!sleep 3", 5000)])
         queue.put([told.unit(9, "!sleep 3", 5000)])
         until(lambda: len(queue) == 1)

@@ -259,7 +259,11 @@ class Load:
 
 
 def test_kills_of_workers_under_load_leave_no_request_unanswered(toy_model: Path) -> None:
-    with serving(toy_model, "--workers", "2", stub="fake") as server, Load(server.url, 4, "!sleep 0.02") as load:
+    slowly = {"STUB_LOAD_S": "1"}  # a real model takes longer
+    with (
+        serving(toy_model, "--workers", "2", stub="fake", **slowly) as server,
+        Load(server.url, 4, "!sleep 0.02") as load,
+    ):
         for kill in range(3):
             server.wait_until_ready()
             time.sleep(0.1)

@@ -4,6 +4,7 @@
 """
 
 import os
+import time
 
 if os.environ.get("STUB"):
     from manyheads.serve import worker
@@ -14,6 +15,7 @@ if os.environ.get("STUB"):
     def loaded(crew):  # type: ignore[no-untyped-def]
         if os.environ.get("STUB_BROKEN"):
             raise RuntimeError("no such luck")
+        time.sleep(float(os.environ.get("STUB_LOAD_S", "0")))
         return obeying(real(crew) if os.environ["STUB"] == "model" else fake_answers)
 
     worker.loaded = loaded
