@@ -59,7 +59,15 @@ def test_entities_and_answers_have_a_class_in_every_family_with_a_plain_linear_h
 
 @pytest.mark.parametrize(
     ("family", "hidden"),
-    [("bert", None), ("bert", 8), ("bert", 32), ("roberta", None), ("roberta", 8), ("mpnet", None), ("deberta-v2", None)],
+    [
+        ("bert", None),
+        ("bert", 8),
+        ("bert", 32),
+        ("roberta", None),
+        ("roberta", 8),
+        ("mpnet", None),
+        ("deberta-v2", None),
+    ],
 )
 def test_a_cls_head_is_the_class_of_the_families_with_tanh(
     family: str, hidden: int | None, toy_models: Models, tmp_path: Path

@@ -118,7 +118,7 @@ def _by_ray(job: Job, crew: Crew, names: Sequence[str], parts: Sequence[Part]) -
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     try:
-        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        resources: dict[str, float] = ray.cluster_resources()
         gpus = 1 if resources.get("GPU", 0) >= crew.workers else 0
         cores = max(1, int(resources.get("CPU", 1)) // crew.workers)
         items = [{"part": json.dumps(asdict(part))} for part in parts]
