@@ -383,6 +383,26 @@ def test_a_group_that_is_killed_goes_on_where_it_would_have_been(project: Path, 
     assert files(project.parent / "runs/model") == whole
 
 
+@pytest.mark.usefixtures("no_plot")
+def test_a_process_whose_fellow_dies_says_so_in_a_sentence(project: Path) -> None:
+
+    def killed(rank: int) -> None:
+        step = Unlogged.step
+
+        def last(log: Unlogged, record: StepRecord) -> None:
+            step(log, record)
+            if record.step == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        Unlogged.step = last  # type: ignore[method-assign]
+
+    ends, said = train(project, "runs/model", before=killed)
+    assert ends == [1, -signal.SIGKILL]
+    assert "error: another process of this run has ended" in said[0]
+    assert "Traceback" not in said[0]
+    assert train(project, "runs/model", "--resume")[0] == [0, 0]
+
+
 def asks_to_stop(rank: int, step: int) -> Callable[[int], None]:
     """Has one process get SIGTERM in its step of this number."""
 

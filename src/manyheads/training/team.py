@@ -15,14 +15,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from manyheads.errors import UsageError
+from manyheads.errors import TrainingError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +53,8 @@ class Team:
         if self.size > 1:
             import torch.distributed as dist
 
-            dist.all_reduce(tensor)
+            with _together():
+                dist.all_reduce(tensor)
         return tensor
 
     def any(self, flag: bool) -> bool:
@@ -110,9 +112,10 @@ class Team:
 
         text = json.dumps(value).encode() if self.leads else b""
         size = torch.tensor(len(text))
-        dist.broadcast(size, 0)
-        data = torch.frombuffer(bytearray(text or bytes(int(size))), dtype=torch.uint8)
-        dist.broadcast(data, 0)
+        with _together():
+            dist.broadcast(size, 0)
+            data = torch.frombuffer(bytearray(text or bytes(int(size))), dtype=torch.uint8)
+            dist.broadcast(data, 0)
         return json.loads(data.numpy().tobytes())
 
     def wait(self) -> None:
@@ -126,6 +129,17 @@ class Team:
 
             self.wait()
             dist.destroy_process_group()
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    """Raises TrainingError when another process is gone. gloo has a dozen sentences for it, none about the run."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0][:200]
+        raise TrainingError(f"another process of this run has ended or cannot be reached ({reason}); what it said last "
+                            "tells why. Start all of them again with --resume") from None  # fmt: skip
 
 
 ALONE = Team()
