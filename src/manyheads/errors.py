@@ -17,6 +17,10 @@ A message says what is wrong, where, what was seen, and what to do.
 
 from typing import ClassVar
 
+LONGEST_MESSAGE = 1000
+"""Characters of what is said of a row."""
+MIDDLE = LONGEST_MESSAGE // 2 - 2
+
 
 class ManyheadsError(Exception):
     """Base of every error that is meant for the user's eyes."""
@@ -51,7 +55,11 @@ class CheckpointError(UsageError):
 
 
 class RowError(ManyheadsError):
-    """One row that cannot be read; whoever iterates rows adds the place."""
+    """One row that cannot be read; whoever iterates rows adds the place. What it quotes may be long and is cut short."""
+
+    def __init__(self, message: str) -> None:
+        cut = message if len(message) <= LONGEST_MESSAGE else message[:MIDDLE] + " … " + message[-MIDDLE:]
+        super().__init__(cut)
 
 
 class TrainingError(ManyheadsError):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from manyheads.text.pack import Encoding, Source
 from manyheads.text.tokenizer import Tokenizer
 from manyheads.text.windows import owned
-from manyheads.text.words import first_pieces, tidy_offsets, words
+from manyheads.text.words import first_pieces, tidy_offsets, within, words
 
 CHARACTERS = "aäbñ\u0301 \n.,-_(日ガーのกำ👩\u200d🚀👍🏽️❤🇩🇪\x00\u200b\u00adשम\u094d\u1112\u1161½１\ud800©ℹ٣"
 
@@ -181,3 +181,21 @@ def test_every_word_of_a_text_has_a_first_piece(family: Path) -> None:
     piece_N = first_pieces(found, loaded(family).encode([Source(text)], 512)[0][0])
     assert (piece_N >= 0).all()
     assert (np.diff(piece_N) > 0).all()
+
+
+@given(
+    st.integers(1, 12),
+    st.integers(1, 10),
+    st.sampled_from(["metformin lowers glucose, 5 % (n=20).", "a b c", "日本 東京 x1"]),
+)
+def test_no_word_beyond_the_reach_of_a_window_has_a_piece_in_it(size: int, shift: int, text: str) -> None:
+    """Windows over pieces of two characters."""
+    offsets = np.array(words(text), np.int64).reshape(-1, 2)
+    pieces = [(i, min(i + 2, stop)) for start, stop in words(text) for i in range(start, stop, 2)]
+    for number, begin in enumerate(range(0, len(pieces), shift)):
+        seen = pieces[begin : begin + size]
+        encoding = window(seen, [0] * len(seen), number)
+        reached = within(offsets, encoding)
+        whole = first_pieces(offsets, encoding)
+        assert first_pieces(offsets[reached], encoding).tolist() == whole[reached].tolist()
+        assert (np.delete(whole, range(reached.start, reached.stop)) == -1).all()

@@ -47,7 +47,8 @@ class Sharing(Section):
 class Lora(Section):
     """Low-rank adapters on the encoder, whose own weights then stay as they are."""
 
-    rank: int = Field(8, gt=0)
+    rank: int = Field(8, gt=0, le=4096)
+    """No encoder is wider: a larger rank would be no low one."""
     alpha: int = Field(16, gt=0)
     dropout: float = Field(0.1, ge=0, lt=1)
     targets: list[str] = Field(default_factory=list)

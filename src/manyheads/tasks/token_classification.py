@@ -39,7 +39,7 @@ from manyheads.tasks.base import (
 from manyheads.text.pack import Source
 from manyheads.text.spans import Span, check_tag, spans_of_tags, tags_of_char_spans
 from manyheads.text.windows import owned
-from manyheads.text.words import first_pieces, words
+from manyheads.text.words import first_pieces, within, words
 
 if TYPE_CHECKING:
     import torch
@@ -154,12 +154,14 @@ class TokenClassification(Task[EntityExample]):
         pieces, tags, counts, base = [], [], [], 0
         for example, asked in zip(examples, encodings, strict=True):
             offsets = words(example.text)
+            offsets_W2 = np.array(offsets, np.int64).reshape(-1, 2)
             tag_W = np.array([index[tag] for tag in tags_of_char_spans(offsets, example.spans)[0]], dtype=np.int64)
             for window in asked[0]:
-                piece_W = first_pieces(offsets, window)
+                reached = within(offsets_W2, window)
+                piece_W = first_pieces(offsets_W2[reached], window)
                 here = piece_W >= 0
                 pieces.append(piece_W[here] + base)
-                tags.append(tag_W[here])
+                tags.append(tag_W[reached][here])
                 counts.append(int(here.sum()))
                 base += len(window)
         return {
@@ -241,12 +243,13 @@ class TokenClassification(Task[EntityExample]):
         scores_WK = np.zeros((len(offsets), len(self.tags)), np.float32)
         seen_W = np.zeros(len(offsets), bool)
         for window, own, output in zip(item.encodings, owned(item.encodings, 0), item.outputs, strict=True):
-            piece_W = first_pieces(offsets, window)
+            reached = within(offsets, window)  # words times windows would be quadratic in the text
+            piece_W = first_pieces(offsets[reached], window)
             mine_L = np.zeros(len(window), bool)
             mine_L[own] = True
             here = (piece_W >= 0) & mine_L[piece_W]
-            scores_WK[here] = output[key][piece_W[here]]
-            seen_W |= here
+            scores_WK[reached][here] = output[key][piece_W[here]]
+            seen_W[reached] |= here
         return offsets[seen_W], scores_WK[seen_W]
 
     def _rules(self, items: Sequence[Item]) -> Rules:

@@ -60,6 +60,15 @@ def words(text: str) -> list[tuple[int, int]]:
     return [match.span() for match in pattern.finditer(text)]
 
 
+def within(words: npt.NDArray[np.int64], encoding: Encoding, part: int = 0) -> slice:
+    """Those of the words (n, 2) that a window reaches: no other can have a token in it."""
+    starts = encoding.start_L[encoding.part_L == part]
+    if not len(starts):
+        return slice(0, 0)
+    first = int(np.searchsorted(words[:, 1], starts[0], side="right"))
+    return slice(first, max(first, int(np.searchsorted(words[:, 0], starts[-1], side="right"))))
+
+
 def first_pieces(words: Words, encoding: Encoding, part: int = 0) -> npt.NDArray[np.int64]:
     """For each of n words, the index of the first token of this window that starts inside it; -1 when none does.
 
