@@ -1,0 +1,93 @@
+"""How far the difference of two models would move with other seeds and another test set.
+
+Letters of shapes: B draws of clusters, C clusters, S paired seeds.
+
+A seed's difference is theta + a_s + u + e_s: `a_s` is what the seed does everywhere, `u` what this test set does in every
+seed, `e_s` what the seed does on this test set. The mean of S seeds has the variance (A + E) / S + U. Clusters are drawn
+with replacement, the same ones for both models and all seeds of a draw, and each corpus metric is computed again; then
+
+- the variance between the seeds' differences on the whole test set estimates A + E;
+- the covariance between different seeds' differences over the draws estimates U: what two seeds have in common there.
+
+The level of seeds is thereby resampled in closed form: the variance of a mean under drawing seeds with replacement is known,
+and known to be (S - 1) / S of what it should be, so it is not left to chance. Drawing seeds and clusters together, as is
+usual, counts E three times in all (Owen 2007, The pigeonhole bootstrap) and has no t tails; `statistics.py` has the numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from manyheads.metrics.evidence import Evidence
+
+Floats = npt.NDArray[np.float64]
+
+CELLS = 2**22
+"""Weights of clusters held at once: 32 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variance:
+    """Variance of the mean difference of `seeds` seeds on `clusters` clusters, by what it comes from."""
+
+    each_seed: float
+    """Of one seed's difference on a given test set (A + E); 0 where there is one seed, which cannot tell."""
+    test_set: float
+    """Of what all seeds share on a test set of this size (U); with one seed U + E."""
+    seeds: int
+    clusters: int
+
+    @property
+    def total(self) -> float:
+        """(A + E) / S + U."""
+        return self.each_seed / self.seeds + self.test_set
+
+    @property
+    def freedom(self) -> float:
+        """Degrees of freedom of `total` (Satterthwaite 1946): S - 1 where seeds decide, C - 1 where the test set does."""
+        seeds, test_set = self.each_seed / self.seeds, self.test_set
+        spread = (seeds**2 / (self.seeds - 1) if seeds else 0.0) + (test_set**2 / (self.clusters - 1) if test_set else 0.0)
+        return self.total**2 / spread if spread else float(max(self.seeds - 1, 1))
+
+
+def variance(difference_S: Floats, drawn_BS: Floats, *, clusters: int) -> Variance:
+    """Components from the differences on the whole test set and on draws of its clusters."""
+    seeds = len(difference_S)
+    each_seed = float(difference_S.var(ddof=1)) if seeds > 1 else 0.0
+    if clusters < 2:
+        return Variance(each_seed, 0.0, seeds, clusters)
+    covariance_SS = np.atleast_2d(np.cov(drawn_BS, rowvar=False)) * clusters / (clusters - 1)
+    others_SS = covariance_SS[~np.eye(seeds, dtype=bool)] if seeds > 1 else covariance_SS
+    return Variance(each_seed, max(float(others_SS.mean()), 0.0), seeds, clusters)
+
+
+def drawn_differences(
+    shared: Sequence[Evidence], single: Sequence[Evidence], *, replicates: int, seed: int
+) -> Floats:
+    """Differences of each seed's pair, `(B, S)`, on draws of the clusters with replacement."""
+    parts = [
+        np.stack([ours.scores(draws) - alone.scores(draws) for ours, alone in zip(shared, single, strict=True)], axis=1)
+        for draws in _draws(shared[0].clusters, replicates, seed)
+    ]
+    return np.concatenate(parts)
+
+
+def whole_differences(shared: Sequence[Evidence], single: Sequence[Evidence]) -> tuple[Floats, Floats]:
+    """Metrics of the shared and the single models on the whole test set, `(S,)` each."""
+    once_1C = np.ones((1, shared[0].clusters))
+    ours_S, alone_S = (np.array([float(one.scores(once_1C)[0]) for one in models]) for models in (shared, single))
+    return ours_S, alone_S
+
+
+def _draws(clusters: int, replicates: int, seed: int) -> Iterator[Floats]:
+    """How often each cluster is drawn, `(B, C)`, in parts that fit memory."""
+    generator = np.random.default_rng(seed)
+    step = max(1, CELLS // clusters)
+    for start in range(0, replicates, step):
+        rows = min(step, replicates - start)
+        drawn_BC = generator.integers(clusters, size=(rows, clusters)) + clusters * np.arange(rows)[:, None]
+        yield np.bincount(drawn_BC.ravel(), minlength=rows * clusters).reshape(rows, clusters).astype(np.float64)

@@ -1,0 +1,244 @@
+"""What a metric of a whole test set is computed from, cluster by cluster, so that it can be computed again.
+
+A bootstrap draws clusters (documents, articles) with replacement, and the metric of such a test set is not a mean of the
+clusters' metrics: F1 of a corpus is a ratio of sums, Spearman's correlation needs all ranks. So each cluster keeps its
+counts, and `scores` gives the metric with each cluster counted any number of times, for all draws at once.
+
+Letters of shapes: B draws, C clusters, M columns of counts, N or E examples, U distinct values.
+
+Decided here:
+- The conventions are those of the other modules: a division by zero is 0, the macro mean is over the labels that occur
+  (in that draw), a correlation with something constant is 0.
+- An example without a cluster ("" from `Task.cluster`) is a cluster of its own.
+- Evidence goes into arrays and JSON and back exactly, so a finished run need not be evaluated again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Array = npt.NDArray[Any]
+Formula = Literal["f1", "mean", "macro_f1"]
+
+CELLS = 2**20
+"""Weights of examples held at once by `Ranks`: 8 MB, twice as fast as 32 MB, which no cache holds."""
+
+
+class Evidence(Protocol):
+    """What one model's metric on one test set is computed from."""
+
+    @property
+    def clusters(self) -> int:
+        """How many clusters the test set has."""
+        ...
+
+    @property
+    def units(self) -> int:
+        """How many scored things it has: gold entities, labels, questions, pairs."""
+        ...
+
+    def scores(self, weights_BC: Array) -> Floats:
+        """The metric, `(B,)`, where cluster c counts weights_BC[b, c] times. Raises ValueError for another width."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tally:
+    """Sums of counts that a formula turns into the metric.
+
+    - `f1`: columns correct, predicted, gold; the metric is 2 * correct / (predicted + gold)
+    - `mean`: columns sum, number; their quotient: accuracy, exact match, F1 of answers, reciprocal rank, recall at 1
+    - `macro_f1`: the columns of `f1` for each label in turn; the mean F1 of the labels that occur
+
+    Raises ValueError when the columns do not fit the formula, or a count is negative or not finite.
+    """
+
+    counts_CM: Floats
+    formula: Formula
+
+    def __post_init__(self) -> None:
+        counts_CM = np.array(self.counts_CM, np.float64)
+        group = _COLUMNS.get(self.formula)
+        if group is None:
+            raise ValueError(f"there is no formula {self.formula!r}; use one of {', '.join(_COLUMNS)}")
+        if counts_CM.ndim != 2 or not len(counts_CM) or not counts_CM.shape[1] or counts_CM.shape[1] % group:
+            raise ValueError(f"counts for {self.formula!r} have the shape {counts_CM.shape}; give (clusters, {group})")
+        if self.formula != "macro_f1" and counts_CM.shape[1] != group:
+            raise ValueError(f"counts for {self.formula!r} have {counts_CM.shape[1]} columns; give {group}")
+        if not np.isfinite(counts_CM).all() or (counts_CM < 0).any():
+            raise ValueError("a count is negative or not finite; counts are sums over the examples of a cluster")
+        object.__setattr__(self, "counts_CM", counts_CM)
+
+    @property
+    def clusters(self) -> int:
+        """Rows of the counts."""
+        return len(self.counts_CM)
+
+    @property
+    def units(self) -> int:
+        """Gold entities or labels; the number of examples for a mean."""
+        group = _COLUMNS[self.formula]
+        return round(float(self.counts_CM[:, group - 1 :: group].sum()))
+
+    def scores(self, weights_BC: Array) -> Floats:
+        """The metric of each draw, by one matrix product."""
+        counts_BM = _weights(weights_BC, self.clusters) @ self.counts_CM
+        if self.formula == "mean":
+            return _ratio(counts_BM[:, 0], counts_BM[:, 1])
+        f1_BK = _ratio(2 * counts_BM[:, 0::3], counts_BM[:, 1::3] + counts_BM[:, 2::3])
+        occurs_BK = counts_BM[:, 1::3] + counts_BM[:, 2::3] > 0
+        return _ratio(f1_BK.sum(1), occurs_BK.sum(1).astype(np.float64))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranks:
+    """Spearman's correlation of predicted and gold values; example i belongs to cluster `cluster_N[i]`.
+
+    A cluster that counts k times stands for k copies of its examples; ties share their mean rank. Raises ValueError when
+    the lengths differ, a value is not finite, or clusters are not numbered from 0 without a gap.
+    """
+
+    cluster_N: npt.NDArray[np.int64]
+    predicted_N: Floats
+    gold_N: Floats
+    _orders: tuple[_Order, _Order] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        cluster_N = np.array(self.cluster_N, np.int64)
+        values = [np.array(values_N, np.float64) for values_N in (self.predicted_N, self.gold_N)]
+        if cluster_N.ndim != 1 or not len(cluster_N) or any(values_N.shape != cluster_N.shape for values_N in values):
+            shapes = f"{cluster_N.shape}, {values[0].shape} and {values[1].shape}"
+            raise ValueError(f"clusters, predicted and gold values have the shapes {shapes}; give three of one length")
+        if not all(np.isfinite(values_N).all() for values_N in values):
+            raise ValueError("a value is not finite; a correlation needs numbers")
+        if cluster_N.min() < 0 or not np.bincount(cluster_N).all():
+            raise ValueError("clusters must be numbered from 0 without a gap; see cluster_numbers")
+        object.__setattr__(self, "cluster_N", cluster_N)
+        object.__setattr__(self, "predicted_N", values[0])
+        object.__setattr__(self, "gold_N", values[1])
+        object.__setattr__(self, "_orders", (_order(values[0]), _order(values[1])))
+
+    @property
+    def clusters(self) -> int:
+        """The highest number of a cluster, plus one."""
+        return int(self.cluster_N.max()) + 1
+
+    @property
+    def units(self) -> int:
+        """Pairs."""
+        return len(self.cluster_N)
+
+    def scores(self, weights_BC: Array) -> Floats:
+        """The correlation of each draw, -1 to 1."""
+        weights = _weights(weights_BC, self.clusters)
+        return np.concatenate(
+            [self._correlation(part_BC[:, self.cluster_N]) for part_BC in _parts(weights, len(self.cluster_N))]
+        )
+
+    def _correlation(self, weights_BN: Floats) -> Floats:
+        (x_BN, x_B), (y_BN, y_B) = (_centred_ranks(weights_BN, order) for order in self._orders)
+        covariance_B = np.einsum("bn,bn,bn->b", weights_BN, x_BN, y_BN)
+        return np.clip(_ratio(covariance_B, np.sqrt(x_B * y_B)), -1, 1)
+
+
+def cluster_numbers(keys: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Numbers from 0, `(E,)`, equal where keys are, in order of appearance; an empty key is a cluster of its own."""
+    numbers: dict[str, int] = {}
+    total = 0
+    result_E = np.empty(len(keys), np.int64)
+    for example, key in enumerate(keys):
+        number = numbers.get(key, total) if key else total
+        if number == total:
+            total += 1
+            if key:
+                numbers[key] = number
+        result_E[example] = number
+    return result_E
+
+
+def grouped(counts_EM: Array, keys: Sequence[str]) -> Floats:
+    """Counts of clusters, `(C, M)`: rows of equal keys summed, numbered as by `cluster_numbers`.
+
+    Raises ValueError unless there is one key for each row.
+    """
+    rows_EM = np.asarray(counts_EM, np.float64)
+    if rows_EM.ndim != 2 or len(rows_EM) != len(keys):
+        raise ValueError(f"counts have the shape {rows_EM.shape} but there are {len(keys)} keys; give one for each row")
+    numbers_E = cluster_numbers(keys)
+    counts_CM = np.zeros((int(numbers_E.max()) + 1 if len(keys) else 0, rows_EM.shape[1]))
+    np.add.at(counts_CM, numbers_E, rows_EM)
+    return counts_CM
+
+
+def to_arrays(evidence: Tally | Ranks) -> tuple[dict[str, str], dict[str, Array]]:
+    """(facts for JSON, arrays) that `from_arrays` makes the same evidence of."""
+    if isinstance(evidence, Tally):
+        return {"kind": "tally", "formula": evidence.formula}, {"counts": evidence.counts_CM}
+    arrays = {"cluster": evidence.cluster_N, "predicted": evidence.predicted_N, "gold": evidence.gold_N}
+    return {"kind": "ranks"}, arrays
+
+
+def from_arrays(facts: Mapping[str, Any], arrays: Mapping[str, Array]) -> Tally | Ranks:
+    """The evidence that `to_arrays` was given. Raises ValueError for facts or arrays that are not of it."""
+    try:
+        if facts["kind"] == "tally":
+            return Tally(arrays["counts"], facts["formula"])
+        if facts["kind"] == "ranks":
+            return Ranks(arrays["cluster"], arrays["predicted"], arrays["gold"])
+    except KeyError as error:
+        raise ValueError(f"stored evidence lacks {error}; store it again with to_arrays") from error
+    raise ValueError(f"stored evidence is of the kind {facts['kind']!r}; known are 'tally' and 'ranks'")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Order:
+    """Examples in rising order of a value, and where each distinct value begins among them."""
+
+    by_value_N: npt.NDArray[np.int64]
+    start_U: npt.NDArray[np.int64]
+    group_N: npt.NDArray[np.int64]
+    """Which distinct value each example has."""
+
+
+_COLUMNS: Mapping[str, int] = {"f1": 3, "mean": 2, "macro_f1": 3}
+
+
+def _order(values_N: Floats) -> _Order:
+    by_value_N = np.argsort(values_N, kind="stable")
+    ranked_N = values_N[by_value_N]
+    first_N = np.append(True, ranked_N[1:] != ranked_N[:-1])
+    group_N = np.empty(len(values_N), np.int64)
+    group_N[by_value_N] = np.cumsum(first_N) - 1
+    return _Order(by_value_N, np.flatnonzero(first_N), group_N)
+
+
+def _centred_ranks(weights_BN: Floats, order: _Order) -> tuple[Floats, Floats]:
+    """Ranks of the repeated examples minus their mean, `(B, N)`, and the sum of their squares, `(B,)`."""
+    copies_BU = np.add.reduceat(weights_BN[:, order.by_value_N], order.start_U, axis=1)
+    total_B1 = copies_BU.sum(1, keepdims=True)
+    ranks_BU = np.cumsum(copies_BU, axis=1) - (copies_BU + total_B1) / 2
+    return ranks_BU[:, order.group_N], np.einsum("bu,bu,bu->b", copies_BU, ranks_BU, ranks_BU)
+
+
+def _weights(weights_BC: Array, clusters: int) -> Floats:
+    weights = np.asarray(weights_BC, np.float64)
+    if weights.ndim != 2 or weights.shape[1] != clusters:
+        raise ValueError(f"weights have the shape {weights.shape} but there are {clusters} clusters; give (draws, {clusters})")
+    return weights
+
+
+def _parts(weights_BC: Floats, examples: int) -> Iterator[Floats]:
+    """Draws, as many at a time as `CELLS` allows; at least once, so that no draws give no scores."""
+    step = max(1, CELLS // examples)
+    for start in range(0, max(len(weights_BC), 1), step):
+        yield weights_BC[start : start + step]
+
+
+def _ratio(above: Floats, below: Floats) -> Floats:
+    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)

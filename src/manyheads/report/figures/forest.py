@@ -1,0 +1,120 @@
+"""Forest plot: one row for each estimate, its interval as a line, its mark on it, all over one axis (Lewis & Clarke 2001)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from manyheads.report.figures.marks import mark
+from manyheads.report.figures.scale import Scale, round_scale
+from manyheads.report.markup import Html, element, percent
+from manyheads.report.numbers import known
+
+ROW = 40
+"""Pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """A further mark in a row: a single seed, another split."""
+
+    value: float
+    shape: int
+    kind: str
+    hollow: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A row."""
+
+    name: Html
+    note: Html | str
+    """Below the name."""
+    shown: str
+    """The figures, to the right."""
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    shape: int = 0
+    kind: str = "s0"
+    """The class that colours it."""
+    hollow: bool = False
+    dots: Sequence[Dot] = ()
+    """Below the interval."""
+
+
+def forest(
+    rows: Sequence[Estimate],
+    description: str,
+    *,
+    axis: str,
+    zero: str | None = None,
+    band: tuple[float, float] | None = None,
+) -> Html:
+    """Rows over one axis. `zero`: what the line at zero is called on both sides; `band`: shaded, the margin of equivalence."""
+    found = [v for row in rows for v in (row.value, row.low, row.high, *(dot.value for dot in row.dots)) if known(v)]
+    scale = round_scale([*found, *([0.0] if zero else []), *(band or ())], ticks=6)
+    drawn = [_row(row, scale, zero is not None, band) for row in rows]
+    foot = element("div", {"class": "row axis"}, element("div", {"class": "plot"}, _axis(scale, axis)))
+    sides = element("p", {"class": "sides"}, zero) if zero else Html()
+    return element("div", {"class": "forest", "role": "img", "aria-label": description}, sides, *drawn, foot)
+
+
+def _row(row: Estimate, scale: Scale, zero: bool, band: tuple[float, float] | None) -> Html:
+    middle = ROW / 2 - (6 if row.dots else 0)
+    parts = [*_ground(scale, zero, band)]
+    if known(row.low) and known(row.high):
+        ends = {"y1": middle - 5, "y2": middle + 5, "class": f"interval {row.kind}"}
+        parts.append(
+            element(
+                "line",
+                {"x1": percent(scale.at(row.low)), "x2": percent(scale.at(row.high)), "y1": middle, "y2": middle,
+                 "class": f"interval {row.kind}"},
+            )
+        )  # fmt: skip
+        parts += [
+            element("line", {"x1": percent(scale.at(end)), "x2": percent(scale.at(end)), **ends})
+            for end in (row.low, row.high)
+        ]
+    parts += [mark(dot.shape, f"{dot.kind} small", scale.at(dot.value), ROW - 9, hollow=dot.hollow) for dot in row.dots]
+    if known(row.value):
+        parts.append(mark(row.shape, row.kind, scale.at(row.value), middle, hollow=row.hollow))
+    plot = element("svg", {"width": "100%", "height": ROW, "aria-hidden": "true"}, *parts)
+    name = element("div", {"class": "name"}, row.name, element("span", {"class": "note"}, row.note))
+    return element(
+        "div", {"class": "row"}, name, element("div", {"class": "plot"}, plot),
+        element("div", {"class": "shown"}, row.shown),
+    )  # fmt: skip
+
+
+def _ground(scale: Scale, zero: bool, band: tuple[float, float] | None) -> list[Html]:
+    """The margin, the lines of the ticks, and the line at zero."""
+    parts = []
+    if band:
+        left, right = scale.at(band[0]), scale.at(band[1])
+        parts.append(
+            element("rect", {"x": percent(left), "width": percent(right - left), "y": 0, "height": ROW, "class": "band"})
+        )
+    for tick in scale.ticks:
+        at, kind = percent(scale.at(tick)), "zero" if zero and abs(tick) < 1e-12 else "grid"
+        parts.append(element("line", {"x1": at, "x2": at, "y1": 0, "y2": ROW, "class": kind}))
+    return parts
+
+
+def _axis(scale: Scale, title: str) -> Html:
+    names = [
+        element(
+            "text",
+            {"x": percent(scale.at(tick)), "y": 14, "class": f"tick {_anchor(scale.at(tick))}"},
+            scale.name(tick),
+        )
+        for tick in scale.ticks
+    ]
+    drawn = element("svg", {"width": "100%", "height": 20, "aria-hidden": "true"}, *names)
+    return element("div", None, drawn, element("p", {"class": "axis-title"}, title))
+
+
+def _anchor(place: float) -> str:
+    """Names at the ends stay inside."""
+    return "first" if place < 0.02 else "last" if place > 0.98 else "middle"
