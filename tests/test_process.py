@@ -111,3 +111,21 @@ def test_there_is_no_restart_where_the_user_has_chosen() -> None:
 def test_it_says_whether_the_system_has_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.confstr_names", {})
     assert keep_freed_memory() is False
+
+
+LEAVE = """
+import atexit, sys
+from manyheads.process import leave_at_once
+import torch.distributed as dist
+atexit.register(print, "Python's end")
+if sys.argv[1] == "several":
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+print("done")
+leave_at_once(75)
+"""
+
+
+@pytest.mark.parametrize(("how", "status", "said"), [("several", 75, "done\n"), ("alone", 0, "done\nPython's end\n")])
+def test_only_a_process_of_several_ends_without_pythons_end(how: str, status: int, said: str) -> None:
+    done = subprocess.run([sys.executable, "-c", LEAVE, how], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (status, said), done.stderr

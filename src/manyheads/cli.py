@@ -19,6 +19,7 @@ from manyheads.process import (
     collect_rarely,
     forget_shapes,
     keep_freed_memory,
+    leave_at_once,
     leave_lightly,
     restart_without_small_caches,
 )
@@ -44,7 +45,9 @@ def command() -> int:
     forget_shapes()
     collect_rarely()
     try:
-        return main()
+        status = main()
+        leave_at_once(status)
+        return status
     finally:
         leave_lightly()
 

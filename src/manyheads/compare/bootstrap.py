@@ -50,7 +50,9 @@ class Variance:
     def freedom(self) -> float:
         """Degrees of freedom of `total` (Satterthwaite 1946): S - 1 where seeds decide, C - 1 where the test set does."""
         seeds, test_set = self.each_seed / self.seeds, self.test_set
-        spread = (seeds**2 / (self.seeds - 1) if seeds else 0.0) + (test_set**2 / (self.clusters - 1) if test_set else 0.0)
+        spread = (seeds**2 / (self.seeds - 1) if seeds else 0.0) + (
+            test_set**2 / (self.clusters - 1) if test_set else 0.0
+        )
         return self.total**2 / spread if spread else float(max(self.seeds - 1, 1))
 
 
@@ -65,22 +67,13 @@ def variance(difference_S: Floats, drawn_BS: Floats, *, clusters: int) -> Varian
     return Variance(each_seed, max(float(others_SS.mean()), 0.0), seeds, clusters)
 
 
-def drawn_differences(
-    shared: Sequence[Evidence], single: Sequence[Evidence], *, replicates: int, seed: int
-) -> Floats:
+def drawn_differences(shared: Sequence[Evidence], single: Sequence[Evidence], *, replicates: int, seed: int) -> Floats:
     """Differences of each seed's pair, `(B, S)`, on draws of the clusters with replacement."""
     parts = [
         np.stack([ours.scores(draws) - alone.scores(draws) for ours, alone in zip(shared, single, strict=True)], axis=1)
         for draws in _draws(shared[0].clusters, replicates, seed)
     ]
     return np.concatenate(parts)
-
-
-def whole_differences(shared: Sequence[Evidence], single: Sequence[Evidence]) -> tuple[Floats, Floats]:
-    """Metrics of the shared and the single models on the whole test set, `(S,)` each."""
-    once_1C = np.ones((1, shared[0].clusters))
-    ours_S, alone_S = (np.array([float(one.scores(once_1C)[0]) for one in models]) for models in (shared, single))
-    return ours_S, alone_S
 
 
 def _draws(clusters: int, replicates: int, seed: int) -> Iterator[Floats]:

@@ -26,8 +26,8 @@ Floats = npt.NDArray[np.float64]
 Array = npt.NDArray[Any]
 Formula = Literal["f1", "mean", "macro_f1"]
 
-CELLS = 2**20
-"""Weights of examples held at once by `Ranks`: 8 MB, twice as fast as 32 MB, which no cache holds."""
+CELLS = 2**18
+"""Weights of examples held at once by `Ranks`: 2 MB, four times faster than 32 MB, which no cache holds."""
 
 
 class Evidence(Protocol):
@@ -137,13 +137,13 @@ class Ranks:
     def scores(self, weights_BC: Array) -> Floats:
         """The correlation of each draw, -1 to 1."""
         weights = _weights(weights_BC, self.clusters)
-        return np.concatenate(
-            [self._correlation(part_BC[:, self.cluster_N]) for part_BC in _parts(weights, len(self.cluster_N))]
-        )
+        return np.concatenate([self._correlation(part_CB) for part_CB in _parts(weights, len(self.cluster_N))])
 
-    def _correlation(self, weights_BN: Floats) -> Floats:
-        (x_BN, x_B), (y_BN, y_B) = (_centred_ranks(weights_BN, order) for order in self._orders)
-        covariance_B = np.einsum("bn,bn,bn->b", weights_BN, x_BN, y_BN)
+    def _correlation(self, weights_CB: Floats) -> Floats:
+        # Examples are rows here: rows are taken in another order several times faster than columns.
+        weights_NB = weights_CB[self.cluster_N]
+        (x_NB, x_B), (y_NB, y_B) = (_centred_ranks(weights_NB, order) for order in self._orders)
+        covariance_B = np.einsum("nb,nb,nb->b", weights_NB, x_NB, y_NB)
         return np.clip(_ratio(covariance_B, np.sqrt(x_B * y_B)), -1, 1)
 
 
@@ -218,26 +218,29 @@ def _order(values_N: Floats) -> _Order:
     return _Order(by_value_N, np.flatnonzero(first_N), group_N)
 
 
-def _centred_ranks(weights_BN: Floats, order: _Order) -> tuple[Floats, Floats]:
-    """Ranks of the repeated examples minus their mean, `(B, N)`, and the sum of their squares, `(B,)`."""
-    copies_BU = np.add.reduceat(weights_BN[:, order.by_value_N], order.start_U, axis=1)
-    total_B1 = copies_BU.sum(1, keepdims=True)
-    ranks_BU = np.cumsum(copies_BU, axis=1) - (copies_BU + total_B1) / 2
-    return ranks_BU[:, order.group_N], np.einsum("bu,bu,bu->b", copies_BU, ranks_BU, ranks_BU)
+def _centred_ranks(weights_NB: Floats, order: _Order) -> tuple[Floats, Floats]:
+    """Ranks of the repeated examples minus their mean, `(N, B)`, and the sum of their squares, `(B,)`."""
+    copies_UB = weights_NB[order.by_value_N]
+    if len(order.start_U) < len(copies_UB):
+        copies_UB = np.add.reduceat(copies_UB, order.start_U, axis=0)
+    ranks_UB = np.cumsum(copies_UB, axis=0) - (copies_UB + copies_UB.sum(0)) / 2
+    return ranks_UB[order.group_N], np.einsum("ub,ub,ub->b", copies_UB, ranks_UB, ranks_UB)
 
 
 def _weights(weights_BC: Array, clusters: int) -> Floats:
     weights = np.asarray(weights_BC, np.float64)
     if weights.ndim != 2 or weights.shape[1] != clusters:
-        raise ValueError(f"weights have the shape {weights.shape} but there are {clusters} clusters; give (draws, {clusters})")
+        raise ValueError(
+            f"weights have the shape {weights.shape} but there are {clusters} clusters; give (draws, {clusters})"
+        )
     return weights
 
 
 def _parts(weights_BC: Floats, examples: int) -> Iterator[Floats]:
-    """Draws, as many at a time as `CELLS` allows; at least once, so that no draws give no scores."""
+    """Draws as columns, as many at a time as `CELLS` allows; at least once, so that no draws give no scores."""
     step = max(1, CELLS // examples)
     for start in range(0, max(len(weights_BC), 1), step):
-        yield weights_BC[start : start + step]
+        yield np.ascontiguousarray(weights_BC[start : start + step].T)
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:

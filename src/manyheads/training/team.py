@@ -123,12 +123,12 @@ class Team:
         self.any(False)
 
     def leave(self) -> None:
-        """The run is over. All leave together: gloo aborts a process that goes while another still listens to it."""
-        if self.size > 1:
-            import torch.distributed as dist
+        """The run is over. All leave together: gloo aborts a process that goes while another still listens to it.
 
-            self.wait()
-            dist.destroy_process_group()
+        The group is not taken apart: in 2 of 60 runs of two processes that, or Python's end after it, ended in
+        "terminate called without an active exception" with all work done. The process is to end by `leave_at_once`.
+        """
+        self.wait()
 
 
 @contextmanager

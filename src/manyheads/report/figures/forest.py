@@ -49,16 +49,21 @@ def forest(
     description: str,
     *,
     axis: str,
-    zero: str | None = None,
+    sides: tuple[str, str] | None = None,
     band: tuple[float, float] | None = None,
 ) -> Html:
-    """Rows over one axis. `zero`: what the line at zero is called on both sides; `band`: shaded, the margin of equivalence."""
+    """Rows over one axis. `sides`: what lies to both sides of zero; `band`: shaded, what counts as zero."""
     found = [v for row in rows for v in (row.value, row.low, row.high, *(dot.value for dot in row.dots)) if known(v)]
-    scale = round_scale([*found, *([0.0] if zero else []), *(band or ())], ticks=6)
-    drawn = [_row(row, scale, zero is not None, band) for row in rows]
+    scale = round_scale([*found, *([0.0] if sides else []), *(band or ())], ticks=6)
+    drawn = [_row(row, scale, sides is not None, band) for row in rows]
     foot = element("div", {"class": "row axis"}, element("div", {"class": "plot"}, _axis(scale, axis)))
-    sides = element("p", {"class": "sides"}, zero) if zero else Html()
-    return element("div", {"class": "forest", "role": "img", "aria-label": description}, sides, *drawn, foot)
+    head = _sides(*sides) if sides else Html()
+    return element("div", {"class": "forest", "role": "img", "aria-label": description}, head, *drawn, foot)
+
+
+def _sides(left: str, right: str) -> Html:
+    ends = element("span", None, f"← {left}"), element("span", None, f"{right} →")
+    return element("div", {"class": "row sides"}, element("div", {"class": "plot"}, *ends))
 
 
 def _row(row: Estimate, scale: Scale, zero: bool, band: tuple[float, float] | None) -> Html:
@@ -94,7 +99,9 @@ def _ground(scale: Scale, zero: bool, band: tuple[float, float] | None) -> list[
     if band:
         left, right = scale.at(band[0]), scale.at(band[1])
         parts.append(
-            element("rect", {"x": percent(left), "width": percent(right - left), "y": 0, "height": ROW, "class": "band"})
+            element(
+                "rect", {"x": percent(left), "width": percent(right - left), "y": 0, "height": ROW, "class": "band"}
+            )
         )
     for tick in scale.ticks:
         at, kind = percent(scale.at(tick)), "zero" if zero and abs(tick) < 1e-12 else "grid"

@@ -50,9 +50,7 @@ def lines(series: Sequence[Line], description: str, titles: Titles, *, include: 
         if len(line.points) > 1:
             points = trace(x.scale, y.scale, line.points)
             strokes.append(element("polyline", {"points": points, "class": f"line {series_class(index)}"}))
-        marks += [
-            series_mark(index, x.scale.at(at), down(y.scale, value)) for at, value in _some(line.points, index)
-        ]
+        marks += [series_mark(index, x.scale.at(at), down(y.scale, value)) for at, value in _some(line.points, index)]
     return chart(x, y, description, stretched=[*bands, *strokes], marks=[joined(marks)])
 
 

@@ -40,22 +40,28 @@ def amounts(matrix: Matrix, description: str, shown: Callable[[Number], str], *,
     return _drawn(matrix, description, shown, shade)
 
 
-def opposites(matrix: Matrix, description: str, shown: Callable[[Number], str], *, largest: float) -> Html:
-    """Shaded by size in two colours, of negative and positive numbers; `largest` has the deepest shade."""
+def opposites(
+    matrix: Matrix,
+    description: str,
+    shown: Callable[[Number], str],
+    *,
+    largest: float,
+    measure: Callable[[float], float] = float,
+) -> Html:
+    """Shaded in two colours by a measure of the numbers, negative or positive; `largest` of it has the deepest shade."""
 
     def shade(row: int, column: int) -> str:
         value = matrix.cells[row][column]
         if not known(value):
             return "none"
-        step = min(STEPS, round(STEPS * abs(value) / largest)) if largest else 0
-        return f"{'n' if value < 0 else 'p'}{step}" if step else "q0"
+        measured = measure(value)
+        step = min(STEPS, round(STEPS * abs(measured) / largest)) if largest else 0
+        return f"{'n' if measured < 0 else 'p'}{step}" if step else "q0"
 
     return _drawn(matrix, description, shown, shade)
 
 
-def _drawn(
-    matrix: Matrix, description: str, shown: Callable[[Number], str], shade: Callable[[int, int], str]
-) -> Html:
+def _drawn(matrix: Matrix, description: str, shown: Callable[[Number], str], shade: Callable[[int, int], str]) -> Html:
     upright = len(matrix.columns) > MANY
     head = [
         element("th", {"scope": "col", "class": "upright" if upright else "column"}, said(name))
