@@ -383,7 +383,10 @@ def test_with_keys_every_route_but_health_needs_one_whatever_the_host_says(make:
         for method, path in ROUTES:
             for host in ("here", "localhost", "127.0.0.1:8000", "/health/live", "here/health/live?", "", "é".encode()):
                 done = await client.request(method, path, headers={"host": host})
-                assert (done.status_code, done.headers["www-authenticate"]) == (401, "Bearer"), path
+                assert (done.status_code, done.headers["www-authenticate"].split()[0]) == (
+                    401,
+                    "Basic" if path in ("/", "/docs") else "Bearer",
+                ), path
                 assert set(done.json()) == {"error"}
             for trick in ("//health/live", "/health/live/", "/health/live/..", "/HEALTH/LIVE", "/health/live%2f..%2f..",
                           "//v1/predict", "/V1/PREDICT", "/v1/%2e%2e/v1/tasks", "/v1/./tasks", "/health/live;/../../v1/tasks", "/%2e/v1/tasks",

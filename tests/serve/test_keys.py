@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import pytest
@@ -35,10 +36,13 @@ def test_every_key_opens_every_route_in_either_header_and_nothing_else_does(path
         assert keys.admit(path, b"Bearer " + key, b"")
         assert keys.admit(path, b"bearer  " + key, b"")
         assert keys.admit(path, b"", key)
+        assert keys.admit(path, b"Basic " + base64.b64encode(b"anyone:" + key), b"")
     for wrong in (b"", b"a" * 15, b"a" * 17, ONE.encode() + b"\x00", b"\xff" * 16, ONE.upper().encode(), b","):
         assert not keys.admit(path, b"Bearer " + wrong, b"")
         assert not keys.admit(path, b"", wrong)
+        assert not keys.admit(path, b"Basic " + base64.b64encode(b"anyone:" + wrong), b"")
         assert not keys.admit(path, b"Basic " + ONE.encode(), b"")
+        assert not keys.admit(path, b"Basic " + base64.b64encode(ONE.encode()), b""), "a name, which is no key"
     assert not keys.admit(path, ONE.encode(), b"")
     assert not keys.admit(path, b"Bearer " + b"x" * 20, ONE.encode()), (
         "what is wrong in one place is not looked for in another"

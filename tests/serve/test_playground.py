@@ -29,6 +29,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from manyheads.serve.keys import Keys, asked_for
 from toys import SENTENCES, write_project
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class Stub:
     """Answers as the server's contract has it, of tasks that know some words; every request for answers is kept."""
 
     key: str | None = None
+    keys: Keys | None = None
+    """Of every route, as in the server."""
     busy: int = 0
     """So many requests are refused with 429."""
     asked: list[tuple[str, Any]] = field(default_factory=list)
@@ -75,6 +78,11 @@ class Stub:
             if not message.get("more_body"):
                 break
         headers = dict(scope["headers"])
+        if self.keys and not self.keys.admit(scope["path"], headers.get(b"authorization", b""), b""):
+            more = [(b"www-authenticate", asked_for(scope["path"]).encode())]
+            await send({"type": "http.response.start", "status": 401, "headers": more})
+            await send({"type": "http.response.body", "body": b""})
+            return
         status, kind, content, more = await self.answer(
             scope["path"], body, headers.get(b"authorization", b"").decode()
         )
@@ -590,6 +598,21 @@ def test_a_key_is_asked_for_kept_in_memory_only_and_can_be_forgotten(browser: Br
         page.keyboard.type(KEY)
         page.keyboard.press("Enter")
         page.wait_for_selector(".route")
+
+
+def test_a_browser_is_let_in_by_a_key_as_its_password(browser: Browser) -> None:
+    with served(Stub(keys=Keys([KEY]))) as url:
+        context = browser.new_context(http_credentials={"username": "anyone", "password": KEY})
+        page = context.new_page()
+        page.goto(url)
+        page.wait_for_selector("#read-send:enabled")
+        read(page, "Aspirin")
+        assert page.is_hidden("#key-dialog")
+        context.close()
+        context = browser.new_context()
+        with pytest.raises(Exception, match="INVALID_AUTH_CREDENTIALS"):
+            context.new_page().goto(url)
+        context.close()
 
 
 # -- for everybody --------------------------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ def build_app(service: Service, keys: Keys) -> FastAPI:
 
     app = FastAPI(title="manyheads", description="One text encoder, many heads.", lifespan=lifespan, docs_url=None,
                   redoc_url=None, redirect_slashes=False, default_response_class=JSON,
-                  responses=_problems(401, 413))  # fmt: skip
+                  responses=_problems(413))  # fmt: skip
     app.router.route_class = _Route
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(StarletteHTTPException, _refused)
@@ -65,7 +65,7 @@ def build_app(service: Service, keys: Keys) -> FastAPI:
 def _add_answers(app: FastAPI, service: Service) -> None:
     served, limits = service.served, service.limits
 
-    @app.post("/v1/predict", response_model=PredictResponse, responses=_problems(408, 422, 429, 503))
+    @app.post("/v1/predict", response_model=PredictResponse, responses=_problems(401, 408, 422, 429, 503))
     async def predict(body: PredictRequest, request: Request) -> Response:
         """Answers of some or all tasks to each row, in order."""
         started = time.monotonic()
@@ -78,7 +78,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         answer = {"model": served.name, "hash": served.hash, "outputs": reply.outputs}
         return JSON(answer, headers=_timing(served, started, reply))
 
-    @app.post("/v1/embeddings", response_model=EmbeddingsResponse, responses=_problems(408, 422, 429, 503))
+    @app.post("/v1/embeddings", response_model=EmbeddingsResponse, responses=_problems(401, 408, 422, 429, 503))
     async def embeddings(body: EmbeddingsRequest, request: Request) -> Response:
         """Vectors, as OpenAI's clients ask for them."""
         started = time.monotonic()
@@ -108,7 +108,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         answer = EmbeddingsResponse(data=data, model=body.model or name, usage=usage)
         return JSON(answer.model_dump(), headers=_timing(served, started, reply))
 
-    @app.get("/v1/tasks", response_model=TasksResponse)
+    @app.get("/v1/tasks", response_model=TasksResponse, responses=_problems(401))
     async def tasks() -> Response:
         """The model's tasks with their settings and labels."""
         return JSON({"model": served.name, "hash": served.hash, "tasks": dict(served.tasks)})
@@ -127,7 +127,7 @@ def _add_state(app: FastAPI, service: Service) -> None:
             return JSON({"status": "ready"})
         return JSON({"error": {"type": "not_ready", "message": "a worker is starting, or the server stopping"}}, 503)
 
-    @app.get("/metrics", response_class=PlainTextResponse)
+    @app.get("/metrics", response_class=PlainTextResponse, responses=_problems(401))
     async def metrics() -> Response:
         """For Prometheus."""
         return Response(service.measures.text(), media_type=CONTENT_TYPE)

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import HTTPException
-from fastapi.responses import Response
+from fastapi.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from manyheads.serve.keys import Keys
+from manyheads.serve.keys import Keys, asked_for
 from manyheads.serve.service import Service, full
 
 ANSWERING = frozenset({"/v1/predict", "/v1/embeddings"})
@@ -38,10 +38,8 @@ KINDS = {
 }
 
 
-class JSON(Response):
+class JSON(JSONResponse):
     """JSON in ASCII: half a surrogate pair, which JSON can hold and UTF-8 cannot, comes out as it came in."""
-
-    media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
         """Bytes."""
@@ -97,7 +95,9 @@ class Gate:
 
     def _check(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         if not self.keys.admit(scope["path"], headers.get(b"authorization", b""), headers.get(b"x-api-key", b"")):
-            raise HTTPException(401, "an API key is needed: Authorization: Bearer KEY", {"WWW-Authenticate": "Bearer"})
+            raise HTTPException(
+                401, "an API key is needed: Authorization: Bearer KEY", {"WWW-Authenticate": asked_for(scope["path"])}
+            )
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length[:20]) > self.service.limits.body_bytes:
             raise self.too_large()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import hmac
 from collections.abc import Sequence
@@ -9,6 +11,8 @@ from pathlib import Path
 
 from manyheads.errors import UsageError
 
+PAGES = frozenset({"/", "/docs"})
+"""A browser is asked for the key there, by the one way it knows, and sends it with all that the page asks for."""
 OPEN = frozenset({"/health/live", "/health/ready"})
 """Asked by orchestrators, which have no keys; they tell nothing of the model."""
 SHORTEST = 16
@@ -47,13 +51,26 @@ class Keys:
     def admit(self, path: str, authorization: bytes, own: bytes) -> bool:
         """Whether a request may pass, by its path and its headers `Authorization: Bearer KEY` or `X-API-Key: KEY`.
 
-        All keys are compared, each in constant time.
+        Of `Authorization: Basic`, which browsers send, the password is the key. All keys are compared, each in constant time.
         """
         if not self._hashes or path in OPEN:
             return True
         scheme, _, token = authorization.partition(b" ")
-        given = _hash(token.strip() if scheme.lower() == b"bearer" and token else own)
+        said = {b"bearer": token.strip, b"basic": lambda: _password(token)}.get(scheme.lower())
+        given = _hash(said() if said and token else own)
         return sum(hmac.compare_digest(given, known) for known in self._hashes) > 0
+
+
+def asked_for(path: str) -> str:
+    """`WWW-Authenticate` of the answer to a request without a key."""
+    return 'Basic realm="the password is an API key", charset="UTF-8"' if path in PAGES else "Bearer"
+
+
+def _password(token: bytes) -> bytes:
+    try:
+        return base64.b64decode(token.strip(), validate=True).partition(b":")[2]
+    except binascii.Error:
+        return b""
 
 
 def _plain(line: str) -> str:
