@@ -16,6 +16,7 @@ from manyheads.config.files import RunFile
 from manyheads.config.model import adapters_of_run, build_model, locate
 from manyheads.config.phases import build_phases
 from manyheads.config.schema import Training
+from manyheads.config.strategies import Balancing
 from manyheads.data.cache import cache_folder
 from manyheads.data.sampler import Sampler, build_sampler
 from manyheads.data.stream import Stream
@@ -100,8 +101,13 @@ def plan_of(
     device: torch.device,
     tokenizer: Tokenizer,
     team: Team | None = None,
+    only: Sequence[str] = (),
 ) -> Plan:
-    """The plan of a run whose data is read; `team`: the processes that make it."""
+    """The plan of a run whose data is read; `team`: the processes that make it.
+
+    `only`: the same run with some of its tasks. It starts from the same weights, and takes the same steps at the same
+    rates on the same examples of those tasks, as if those of the others had been left out.
+    """
     from manyheads.training.guard import Guard
     from manyheads.training.identity import Identity, base_hash, essential
     from manyheads.training.loop import Making, Trainer
@@ -115,10 +121,13 @@ def plan_of(
     team = team or ALONE
     training, max_length = file.run.training, file.run.encoder.max_length
     tasks = {name: data.task for name, data in dataset.items()}
-    validation = {name: data.table("validation") for name, data in dataset.items() if "validation" in data.splits}
-    selection = Selection.of(training.select, tasks, validation)
-    _check_patience(file, validation)
-    balancer = balancer_of(training, tasks)
+    learned = {name: tasks[name] for name in only} or tasks
+    validation = {name: dataset[name].table("validation") for name in learned if "validation" in dataset[name].splits}
+    select = {key: weight for key, weight in training.select.items() if not only or key.partition(".")[0] in learned}
+    selection = Selection.of(select, tasks, validation)
+    _check_patience(file, tasks if only else validation)
+    one = len(learned) == 1 < len(tasks)  # there is nothing to balance
+    balancer = balancer_of(training.model_copy(update={"balancing": Balancing()}) if one else training, learned)
     precision = precision_of(training.precision, device)
     feeds = feeds_of(dataset, tokenizer, training, max_length)
     tokens = {feed.task.name: feed.stream.tokens_per_epoch for feed in feeds}
@@ -133,7 +142,8 @@ def plan_of(
     compiled = compiled_layers(training, model, device, 0 if one_task or sharded else steps)
     sampler = sampler_of(file, tokens, per_step, max(1, steps))
     budget = text_budget(training, max_length)
-    batcher = Batcher(feeds, sampler, tokenizer, max_length=max_length, budget=budget,
+    fed = [feed for feed in feeds if feed.task.name in learned]
+    batcher = Batcher(fed, sampler, tokenizer, max_length=max_length, budget=budget,
                       max_tokens=training.max_tokens_per_pack, one_task=one_task,
                       multiple=STEADY if compiled else 1, workers=training.workers, team=team)  # fmt: skip
     steps_an_epoch = math.ceil(sum(tokens.values()) / per_step)
@@ -152,14 +162,20 @@ def plan_of(
         trainer=Trainer(model, tasks, batcher, parts, making),
         phases=phases,
         validation=validation,
-        test={name: data.table("test") for name, data in dataset.items() if "test" in data.splits},
+        test={name: dataset[name].table("test") for name in learned if "test" in dataset[name].splits},
         evaluate_every=training.evaluate_every or max(1, min(steps_an_epoch, steps)),
         selection=selection,
-        patience={name: section.patience for name, section in file.run.tasks.items() if section.patience},
+        patience={
+            name: section.patience for name, section in file.run.tasks.items() if section.patience and name in learned
+        },
         adapters=adapters_of_run(file, located),
         output=folder,
         run=run,
-        identity=Identity(essential(run), contents_of(dataset), base_hash(model, parts, tokenizer)),
+        identity=Identity(
+            essential(run) + (f"only: {', '.join(only)}\n" if only else ""),
+            contents_of(dataset),
+            base_hash(model, parts, tokenizer),
+        ),
         save_every=training.save_every,
         keep_checkpoints=training.keep_checkpoints,
         notes=tuple(_notes(feeds, sampler, per_step, steps_an_epoch, training, device, compiled)),

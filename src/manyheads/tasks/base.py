@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from manyheads.metrics.evidence import Ranks, Tally
+
 Array = npt.NDArray[Any]
 
 Output = Mapping[str, "torch.Tensor"]
@@ -192,6 +194,15 @@ class Task(ABC, Generic[ExampleT]):
     @abstractmethod
     def score(self, answers: Sequence[Sequence[Answer]], examples: Sequence[ExampleT]) -> dict[str, float]:
         """Metrics as fractions. `answers[i][j]` answers `asks(examples[i])[j]`."""
+
+    @abstractmethod
+    def evidence(
+        self, answers: Sequence[Sequence[Answer]], examples: Sequence[ExampleT], clusters: Sequence[str]
+    ) -> Tally | Ranks:
+        """What `headline(score(answers, examples))` is computed from, for any multiplicity of clusters.
+
+        `clusters[i]` is the cluster of `examples[i]`, empty where it stands alone.
+        """
 
     def calibrated(self, answers: Sequence[Sequence[Answer]], examples: Sequence[ExampleT]) -> Task[ExampleT]:
         """The task with whatever is tuned on validation data (a no-answer threshold) settled."""

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from manyheads.errors import RowError
-from manyheads.metrics.answers import answer_scores, best_threshold
+from manyheads.metrics.answers import answer_scores, best_threshold, f1
+from manyheads.metrics.evidence import Tally, grouped
 from manyheads.tasks.base import SPAN, AnswerType, Array, Ask, Facts, Item, Level, Loss, Output, Row, Task, text_of
 from manyheads.text.pack import Source
 
@@ -204,11 +205,20 @@ class QuestionAnswering(Task[Question]):
 
     def score(self, answers: Sequence[Sequence[Found]], examples: Sequence[Question]) -> dict[str, float]:
         """Exact match and F1 of SQuAD; on unanswerable data also `has_answer_*` and `no_answer_*`."""
+        return answer_scores([[text for _, text in example.answers] for example in examples], self._texts(answers))
+
+    def evidence(
+        self, answers: Sequence[Sequence[Found]], examples: Sequence[Question], clusters: Sequence[str]
+    ) -> Tally:
+        """F1 of each question."""
+        pairs = zip(examples, self._texts(answers), strict=True)
+        counts = [[f1(text, [gold for _, gold in example.answers]), 1.0] for example, text in pairs]
+        return Tally(grouped(np.array(counts), clusters), "mean")
+
+    def _texts(self, answers: Sequence[Sequence[Found]]) -> list[str]:
+        """The text that each answer comes to; empty for none."""
         given = [self._given(answer[0]) for answer in answers]
-        return answer_scores(
-            [[text for _, text in example.answers] for example in examples],
-            [spans[0]["text"] if spans else "" for spans in given],
-        )
+        return [spans[0]["text"] if spans else "" for spans in given]
 
     def calibrated(self, answers: Sequence[Sequence[Found]], examples: Sequence[Question]) -> QuestionAnswering:
         """The threshold with the best F1 on these examples; unchanged where all of them have answers."""

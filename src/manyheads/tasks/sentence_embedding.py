@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from manyheads.errors import DataError, RowError
-from manyheads.metrics.vectors import cosine, mrr, pearson, recall_at_k, spearman
+from manyheads.metrics.evidence import Ranks, Tally, cluster_numbers, grouped
+from manyheads.metrics.vectors import cosine, pearson, ranks, spearman
 from manyheads.tasks.base import (
     AnswerType,
     Array,
@@ -279,20 +280,22 @@ class SentenceEmbedding(Task[Pair]):
 
     def score(self, answers: Sequence[Sequence[np.ndarray]], examples: Sequence[Pair]) -> dict[str, float]:
         """Spearman and Pearson of cosine against scores (NLI labels ranked); else recall at 1 and reciprocal rank."""
-        a_BD = np.stack([answer[0] for answer in answers])
-        b_BD = np.stack([answer[1] for answer in answers])
-        golds = [NLI_SIMILARITY[e.label] if e.label else e.score for e in examples]
-        if all(gold is not None for gold in golds):
-            similarities = cosine(a_BD, b_BD)
+        golds = _golds(examples)
+        if golds is not None:
+            similarities = _similarities(answers)
             return {"spearman": spearman(similarities, golds), "pearson": pearson(similarities, golds)}
-        extra = [answer[2] for answer in answers if len(answer) == 3]
-        candidates_CD = np.concatenate([b_BD, np.stack(extra)]) if extra else b_BD
-        texts = [e.text_b for e in examples] + [e.negative for e in examples if e.negative is not None]
-        identities = np.array([_identity(text) for text in texts])
-        return {
-            "recall_at_1": recall_at_k(a_BD, candidates_CD, k=1, identities=identities),
-            "mrr": mrr(a_BD, candidates_CD, identities=identities),
-        }
+        rank_Q = _ranks(answers, examples)
+        return {"recall_at_1": float((rank_Q == 1).mean()), "mrr": float((1 / rank_Q).mean())}
+
+    def evidence(
+        self, answers: Sequence[Sequence[np.ndarray]], examples: Sequence[Pair], clusters: Sequence[str]
+    ) -> Tally | Ranks:
+        """Similarities beside scores; without scores the reciprocal rank of each pair, among all candidates there are."""
+        golds = _golds(examples)
+        if golds is not None:
+            return Ranks(cluster_numbers(clusters), _similarities(answers), np.array(golds))
+        rank_Q = _ranks(answers, examples)
+        return Tally(grouped(np.stack([1 / rank_Q, np.ones(len(rank_Q))], axis=1), clusters), "mean")
 
     def headline(self, metrics: Mapping[str, float]) -> float:
         """Spearman where pairs have scores, reciprocal rank elsewhere."""
@@ -327,3 +330,24 @@ def _number(value: Any) -> float:
     if not np.isfinite(number):
         raise RowError(f"'score' must be a finite number, seen {value!r}")
     return number
+
+
+def _golds(examples: Sequence[Pair]) -> list[float] | None:
+    """What similarities are held against; None where pairs have neither scores nor NLI labels."""
+    golds = [NLI_SIMILARITY[e.label] if e.label else e.score for e in examples]
+    known = [float(gold) for gold in golds if gold is not None]
+    return known if len(known) == len(golds) else None
+
+
+def _similarities(answers: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """Cosine of each pair, `(B,)`."""
+    return cosine(np.stack([answer[0] for answer in answers]), np.stack([answer[1] for answer in answers]))
+
+
+def _ranks(answers: Sequence[Sequence[np.ndarray]], examples: Sequence[Pair]) -> np.ndarray:
+    """Rank from 1 of each first text's partner among all partners and negatives, `(B,)`."""
+    a_BD, b_BD = (np.stack([answer[i] for answer in answers]) for i in (0, 1))
+    extra = [answer[2] for answer in answers if len(answer) == 3]
+    candidates_CD = np.concatenate([b_BD, np.stack(extra)]) if extra else b_BD
+    texts = [e.text_b for e in examples] + [e.negative for e in examples if e.negative is not None]
+    return ranks(a_BD, candidates_CD, identities=np.array([_identity(text) for text in texts]))

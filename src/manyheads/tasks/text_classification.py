@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from manyheads.errors import DataError, RowError
+from manyheads.metrics.evidence import Tally, grouped
 from manyheads.metrics.labels import multi_label_scores, single_label_scores
 from manyheads.tasks.base import (
     AnswerType,
@@ -219,6 +220,21 @@ class TextClassification(Task[LabelledText]):
         if self.multi_label:
             return multi_label_scores([e.labels for e in examples], [a[0]["labels"] for a in answers])
         return single_label_scores([e.labels[0] for e in examples], [a[0]["label"] for a in answers])
+
+    def evidence(
+        self, answers: Sequence[Sequence[dict[str, Any]]], examples: Sequence[LabelledText], clusters: Sequence[str]
+    ) -> Tally:
+        """Right, predicted and gold texts of each label, for macro F1."""
+        column = {
+            label: 3 * k for k, label in enumerate(sorted({*self.labels, *(x for e in examples for x in e.labels)}))
+        }
+        counts_EM = np.zeros((len(examples), 3 * len(column)))
+        for row_M, example, answer in zip(counts_EM, examples, answers, strict=True):
+            gold = set(example.labels)
+            found = set(answer[0]["labels"]) if self.multi_label else {answer[0]["label"]}
+            for offset, labels in enumerate((gold & found, found, gold)):
+                row_M[[column[label] + offset for label in labels]] += 1
+        return Tally(grouped(counts_EM, clusters), "macro_f1")
 
     def describe(self) -> dict[str, Any]:
         """Settings as JSON."""

@@ -20,6 +20,7 @@ import numpy as np
 
 from manyheads.errors import DataError, RowError
 from manyheads.metrics.entities import entity_scores, token_accuracy
+from manyheads.metrics.evidence import Tally, grouped
 from manyheads.nn.viterbi import iob2_rules, span_probabilities, viterbi
 from manyheads.tasks.base import (
     SPAN,
@@ -228,6 +229,19 @@ class TokenClassification(Task[EntityExample]):
             found_tags.append(tags_of_char_spans(offsets, spans)[0])
         metrics = entity_scores([example.spans for example in examples], found).to_metrics()
         return {**metrics, "token_accuracy": token_accuracy(gold_tags, found_tags)}
+
+    def evidence(
+        self,
+        answers: Sequence[Sequence[list[dict[str, Any]]]],
+        examples: Sequence[EntityExample],
+        clusters: Sequence[str],
+    ) -> Tally:
+        """Right, found and gold entities."""
+        counts = []
+        for example, answer in zip(examples, answers, strict=True):
+            gold, found = set(example.spans), {(s["start"], s["end"], s["label"]) for s in answer[0]}
+            counts.append([len(gold & found), len(found), len(gold)])
+        return Tally(grouped(np.array(counts), clusters), "f1")
 
     def describe(self) -> dict[str, Any]:
         """Settings as JSON."""

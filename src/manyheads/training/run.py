@@ -6,10 +6,10 @@ checkpoint) until the end, and the model folder is written once, so a run that f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from manyheads.bundle import Contents, save_bundle
 from manyheads.errors import TrainingError, UsageError
@@ -26,6 +26,7 @@ from manyheads.training.state import check_state
 from manyheads.training.stop import Stop
 
 if TYPE_CHECKING:
+    from manyheads.bundle.layers import Apart
     from manyheads.evaluate import Metrics, Scores
     from manyheads.model import MultiTaskModel
     from manyheads.tasks.base import Task
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from manyheads.training.progress import Progress
 
     Tables = Mapping[str, Any]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,29 +75,69 @@ class Plan:
         return sum(phase.steps for phase in self.phases)
 
 
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A run whose steps are made: the model, with its best weights, is in the plan."""
+
+    tasks: Mapping[str, Task[Any]]
+    """With what is tuned on validation data settled."""
+    validation: Mapping[str, Metrics]
+    predictor: Predictor
+    """Its answers may end in StoppedError: all training is saved then."""
+    steps: int
+    adapters: Apart | None
+    """Weights that are to be kept apart."""
+
+
 def run_training(plan: Plan, progress: Progress, *, resume: bool = False, stop: Stop | None = None) -> Scores:
     """Train as planned and leave a model folder in `plan.output`; returns its scores.
 
     With `resume` the run goes on from its newest whole checkpoint. Raises UsageError for another run in the same folder,
     or one that did not finish and is not to be resumed; StoppedError when `stop` is asked; DivergedError.
     """
+    return run_to(plan, progress, save_model, resume=resume, stop=stop) or {}
+
+
+def save_model(plan: Plan, done: Trained) -> Scores:
+    """The model folder of a finished run; its scores, all splits with what was tuned on validation data."""
+    scores = gathered(
+        done.tasks, {"validation": done.validation, "test": evaluate(done.predictor, plan.test)}, plan.selection
+    )
+    card = model_card(done.tasks, scores, plan.encoder_name, done.steps)
+    contents = Contents(done.tasks, plan.encoder_name, plan.max_length, scores, plan.run, card, done.adapters)
+    save_bundle(plan.output, plan.model, plan.tokenizer, contents)
+    return scores
+
+
+def run_to(
+    plan: Plan,
+    progress: Progress,
+    keep: Callable[[Plan, Trained], T],
+    *,
+    resume: bool = False,
+    stop: Stop | None = None,
+) -> T | None:
+    """Train as planned; what `keep` makes of it, after which the checkpoints go. None in processes that do not lead."""
     stop = stop or Stop()
     checkpoints = Checkpoints(plan.output, plan.keep_checkpoints)
     if not plan.trainer.team.leads:
-        return _trained(plan, Quiet(), checkpoints, stop, resume)
+        _trained(plan, Quiet(), checkpoints, stop, resume)
+        return None
     with locked(checkpoints.folder, plan.output):
         if checkpoints.steps() and not resume:
             raise UsageError(f"{plan.output} holds checkpoints of a run that did not finish; add --resume to go on with it, "
                              "give another --output, or delete the folder")  # fmt: skip
         for note in plan.notes:
             progress.say(note)
-        scores = _trained(plan, progress, checkpoints, stop, resume)
+        done = _trained(plan, progress, checkpoints, stop, resume)
+        assert done is not None, "this process leads"
+        kept = keep(plan, done)
         checkpoints.clear()
-    return scores
+    return kept
 
 
-def _trained(plan: Plan, progress: Progress, checkpoints: Checkpoints, stop: Stop, resume: bool) -> Scores:
-    """The run itself, up to its model folder, which the process that leads leaves alone: others know no scores."""
+def _trained(plan: Plan, progress: Progress, checkpoints: Checkpoints, stop: Stop, resume: bool) -> Trained | None:
+    """The steps of a run; None in processes that do not lead, which have nothing to evaluate."""
     team = plan.trainer.team
     _check_start(plan)
     plan.trainer.divide()
@@ -114,18 +157,16 @@ def _trained(plan: Plan, progress: Progress, checkpoints: Checkpoints, stop: Sto
         if plan.trainer.sharded is not None:
             plan.trainer.sharded.put_together()
         if not team.leads:
-            return {}
+            return None
         apart = plan.adapters.settle(plan.model) if plan.adapters else None
-        tasks, scores = _final_scores(plan, stop)
-        card = model_card(tasks, scores, plan.encoder_name, course.step)
-        contents = Contents(tasks, plan.encoder_name, plan.max_length, scores, plan.run, card, apart)
+        tasks, validation = calibrate(predictor_of(plan, stop), plan.validation)
+        predictor = Predictor(predictor_of(plan, stop).backend, tasks, plan.tokenizer, max_length=plan.max_length)
         finished = True
     finally:
         plan.trainer.close()
         progress.close()
         log.close(plot=finished)
-    save_bundle(plan.output, plan.model, plan.tokenizer, contents)
-    return scores
+    return Trained(tasks, validation, predictor, course.step, apart)
 
 
 def _check_start(plan: Plan) -> None:
@@ -151,14 +192,6 @@ def _resumed(plan: Plan, checkpoints: Checkpoints, progress: Progress) -> Snapsh
         progress.say(f"warning: {note}")
     progress.say(f"going on after step {snapshot.step:,} of {plan.steps:,}")
     return snapshot
-
-
-def _final_scores(plan: Plan, stop: Stop) -> tuple[dict[str, Task[Any]], Scores]:
-    """Thresholds tuned on validation, then every split scored with them. Raises StoppedError: all training is saved."""
-    predictor = predictor_of(plan, stop)
-    tasks, validation = calibrate(predictor, plan.validation)
-    predictor = Predictor(predictor.backend, tasks, plan.tokenizer, max_length=plan.max_length)
-    return tasks, gathered(tasks, {"validation": validation, "test": evaluate(predictor, plan.test)}, plan.selection)
 
 
 def gathered(
