@@ -144,12 +144,36 @@ def parser() -> Parser:
 
     _bulking(verb("bulk", _bulk, "answer a folder of files into Parquet; goes on where it was stopped"))
 
+    _comparing(verb("compare", _compare, "does sharing help each task? the shared run against each task alone"))
+
     _exporting(verb("export", _export, "write a model as an ONNX graph, or a head of it as other tools know it"))
 
     info = verb("info", _info, "what a model folder holds: tasks, labels, scores, sizes, hashes")
     info.add_argument("model", metavar="MODEL")
     info.add_argument("--json", type=Path, metavar="FILE")
     return top
+
+
+def _comparing(made: argparse.ArgumentParser) -> None:
+    made.add_argument("run", type=Path, metavar="RUN.yaml")
+    made.add_argument("-o", "--output", type=Path, required=True, metavar="DIR",
+                      help="compare.json, report.html and all runs; the same command goes on there")  # fmt: skip
+    made.add_argument("--seeds", type=_seeds, default=tuple(range(6)), metavar="N,N,...", help="0,1,2,3,4,5")
+    made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
+    made.add_argument("--margin", type=float, default=0.01, metavar="X",
+                      help="differences within it do not matter (0.01: 1 point)")  # fmt: skip
+    made.add_argument("--pairs", action="store_true", help="also every two tasks together")
+    made.add_argument("--leave-one-out", action="store_true", help="also all tasks but one")
+    made.add_argument("--try-remedy", action="store_true", help="also the shared run with what is advised")
+    made.add_argument("--workers", type=_positive, metavar="N", help="runs at a time (one for each CUDA device, or 1)")
+    made.add_argument("--fail-if-hurts", action="store_true", help="exit status 1 if sharing hurts a task")
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of whole numbers; write 0,1,2") from None
 
 
 def _serving(made: argparse.ArgumentParser) -> None:
@@ -305,6 +329,41 @@ def _score(options: argparse.Namespace) -> int:
         print(f"{name:{width}}  {value:.6f}")
     _write_json(options.json, scores.metrics)
     return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from manyheads.training.stop import StopSignals
+
+    with StopSignals() as stop:
+        from manyheads.compare.command import REPORT, Asked, compare
+        from manyheads.compare.result import lines
+        from manyheads.compare.statistics import Settings
+        from manyheads.training.progress import Console
+
+        try:
+            settings = Settings(margin=options.margin)
+        except ValueError as error:
+            raise UsageError(f"--margin: {error}") from None
+        subsets = [
+            name for name, given in (("pairs", options.pairs), ("leave-one-out", options.leave_one_out)) if given
+        ]
+        asked = Asked(
+            options.run, options.output, options.seeds, tuple(options.overrides), settings, tuple(subsets),
+            options.try_remedy, options.workers or _devices(),
+        )  # fmt: skip
+        result = compare(asked, Console(sys.stderr), stop)
+    for line in lines(result):
+        print(line)
+    print(f"report: {options.output / REPORT}")
+    hurt = [name for name, task in result["tasks"].items() if task["verdict"] == "hurts"]
+    return 1 if options.fail_if_hurts and hurt else 0
+
+
+def _devices() -> int:
+    """CUDA devices, or 1."""
+    import torch
+
+    return max(1, torch.cuda.device_count())
 
 
 def _serve(options: argparse.Namespace) -> int:

@@ -42,9 +42,14 @@ def put_in_place(source: Path, target: Path) -> None:
 
 def replace_file(path: Path, text: str) -> None:
     """A text file in place of the one that is there, at once. Raises OSError, and leaves the old one."""
+    replace_bytes(path, text.encode("utf-8"))
+
+
+def replace_bytes(path: Path, data: bytes) -> None:
+    """A file in place of the one that is there, at once. Raises OSError, and leaves the old one."""
     unfinished = path.with_name(path.name + UNFINISHED)
     try:
-        unfinished.write_text(text, encoding="utf-8")
+        unfinished.write_bytes(data)
         sync(unfinished)
         put_in_place(unfinished, path)
     finally:

@@ -11,7 +11,7 @@ with replacement, the same ones for both models and all seeds of a draw, and eac
 
 The level of seeds is thereby resampled in closed form: the variance of a mean under drawing seeds with replacement is known,
 and known to be (S - 1) / S of what it should be, so it is not left to chance. Drawing seeds and clusters together, as is
-usual, counts E three times in all (Owen 2007, The pigeonhole bootstrap) and has no t tails; `statistics.py` has the numbers.
+usual, counts E three times (Owen 2007, The pigeonhole bootstrap) and A too little; `statistics.py` has the numbers.
 """
 
 from __future__ import annotations
@@ -46,14 +46,28 @@ class Variance:
         """(A + E) / S + U."""
         return self.each_seed / self.seeds + self.test_set
 
-    @property
-    def freedom(self) -> float:
-        """Degrees of freedom of `total` (Satterthwaite 1946): S - 1 where seeds decide, C - 1 where the test set does."""
-        seeds, test_set = self.each_seed / self.seeds, self.test_set
-        spread = (seeds**2 / (self.seeds - 1) if seeds else 0.0) + (
-            test_set**2 / (self.clusters - 1) if test_set else 0.0
-        )
-        return self.total**2 / spread if spread else float(max(self.seeds - 1, 1))
+    def reach(self, p: float) -> float:
+        """Half-width of the interval whose two-sided test has the level `p`: the root of the sum of t**2 * variance.
+
+        Banerjee 1960, Approximate confidence interval for linear functions of means: each part has the quantile of its
+        own degrees of freedom, S - 1 and C - 1, and the interval never covers less than it says, were both normal.
+        """
+        from scipy.special import stdtrit
+
+        parts = ((self.each_seed / self.seeds, self.seeds - 1), (self.test_set, self.clusters - 1))
+        return sum(float(stdtrit(freedom, p / 2)) ** 2 * part for part, freedom in parts if part) ** 0.5
+
+    def p_value(self, distance: float) -> float:
+        """Two-sided p of an estimate so far from what is tested: the level whose interval just reaches there."""
+        from scipy.special import ndtr
+
+        low, high = 0.0, 37.0  # normal quantiles: evenly spread over p-values from 1 down to 1e-299
+        if distance <= 0:
+            return 1.0
+        for _ in range(50):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.reach(2 * ndtr(-middle)) < distance else (low, middle)
+        return float(2 * ndtr(-low))
 
 
 def variance(difference_S: Floats, drawn_BS: Floats, *, clusters: int) -> Variance:

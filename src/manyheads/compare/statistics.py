@@ -1,8 +1,8 @@
 """The difference that sharing makes to one task, how sure it is, and Holm's correction over tasks.
 
 One task has S paired seeds; in each, the shared and the single model were scored on the same test set. The estimate is the
-mean difference; its variance has two parts, seeds and test set (`bootstrap.py`); the interval and both tests are those of
-Student's t with Satterthwaite's degrees of freedom.
+mean difference; its variance has two parts, seeds and test set (`bootstrap.py`), and each part reaches as far as Student's t
+with its own degrees of freedom says (Banerjee 1960).
 
 TRIED
 """
@@ -21,6 +21,9 @@ from manyheads.metrics.evidence import Evidence
 
 EXACT_SEEDS = 16
 """Up to here all sign flips are tried, 65,536 of them; beyond it as many at random."""
+
+NO_SPREAD = 1e-9
+"""A standard error below it is rounding: a billion units could not tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +87,6 @@ class Difference:
         names = ("mean", "low", "high", "p", "p_equivalent", "p_sign_flip")
         return {name: getattr(self, name) for name in names} | {
             "standard_error": self.error,
-            "degrees_of_freedom": self.variance.freedom,
             "variance_each_seed": self.variance.each_seed,
             "variance_test_set": self.variance.test_set,
         }
@@ -142,14 +144,12 @@ def _inference(mean: float, parts: Variance, units: int, settings: Settings) -> 
     """Low, high, p, p of a difference beyond the margin."""
     if parts.seeds < 2 and parts.clusters < 2:
         return -1.0, 1.0, 1.0, 1.0
-    if parts.total <= np.finfo(np.float64).eps ** 2:
+    if parts.total < NO_SPREAD**2:
         return _without_spread(mean, parts, units, settings)
-    from scipy.stats import t
-
-    error, freedom = float(np.sqrt(parts.total)), parts.freedom
-    reach = float(t.ppf(1 - settings.alpha / 2, freedom)) * error
-    p = 2 * float(t.sf(abs(mean) / error, freedom))
-    return mean - reach, mean + reach, p, float(t.sf((settings.margin - abs(mean)) / error, freedom))
+    reach, p = parts.reach(settings.alpha), parts.p_value(abs(mean))
+    spare = settings.margin - abs(mean)
+    one_sided = parts.p_value(abs(spare)) / 2
+    return mean - reach, mean + reach, p, one_sided if spare > 0 else 1 - one_sided
 
 
 def _without_spread(mean: float, parts: Variance, units: int, settings: Settings) -> tuple[float, float, float, float]:

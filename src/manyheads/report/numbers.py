@@ -85,6 +85,11 @@ def known(value: Number) -> TypeGuard[float]:
     return value is not None and math.isfinite(value)
 
 
+def hundredfold(value: Number) -> Number:
+    """A fraction in points or percent."""
+    return 100 * value if known(value) else None
+
+
 def counted(number: int, noun: str) -> str:
     """`1 task`, `4 tasks`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -10,7 +10,7 @@ from manyheads.report.markup import Html, element, joined
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A heading, and whether numbers stand below it."""
+    """A heading (text, or markup), and whether numbers stand below it."""
 
     name: str
     numbers: bool = True

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from manyheads.report.figures.scale import Scale
-from manyheads.report.markup import Html, element, percent
+from manyheads.report.markup import Attributes, Html, element, percent
 
 HEIGHT = 210
 """Pixels of the plot."""
@@ -56,7 +56,12 @@ def chart(x: Axis, y: Axis, description: str, *, stretched: Sequence[Html], mark
                 x.scale.name(tick))
         for tick in x.scale.ticks
     ]  # fmt: skip
-    stretch = {"width": "100%", "height": total, "viewBox": f"0 0 {WIDE} {total}", "preserveAspectRatio": "none"}
+    stretch: Attributes = {
+        "width": "100%",
+        "height": total,
+        "viewBox": f"0 0 {WIDE} {total}",
+        "preserveAspectRatio": "none",
+    }
     plot = [*grid, *below, element("svg", stretch, *stretched), *marks]
     return element(
         "div",

@@ -70,18 +70,7 @@ def _row(row: Estimate, scale: Scale, zero: bool, band: tuple[float, float] | No
     middle = ROW / 2 - (6 if row.dots else 0)
     parts = [*_ground(scale, zero, band)]
     if known(row.low) and known(row.high):
-        ends = {"y1": middle - 5, "y2": middle + 5, "class": f"interval {row.kind}"}
-        parts.append(
-            element(
-                "line",
-                {"x1": percent(scale.at(row.low)), "x2": percent(scale.at(row.high)), "y1": middle, "y2": middle,
-                 "class": f"interval {row.kind}"},
-            )
-        )  # fmt: skip
-        parts += [
-            element("line", {"x1": percent(scale.at(end)), "x2": percent(scale.at(end)), **ends})
-            for end in (row.low, row.high)
-        ]
+        parts += _interval(scale.at(row.low), scale.at(row.high), middle, f"interval {row.kind}")
     parts += [mark(dot.shape, f"{dot.kind} small", scale.at(dot.value), ROW - 9, hollow=dot.hollow) for dot in row.dots]
     if known(row.value):
         parts.append(mark(row.shape, row.kind, scale.at(row.value), middle, hollow=row.hollow))
@@ -91,6 +80,15 @@ def _row(row: Estimate, scale: Scale, zero: bool, band: tuple[float, float] | No
         "div", {"class": "row"}, name, element("div", {"class": "plot"}, plot),
         element("div", {"class": "shown"}, row.shown),
     )  # fmt: skip
+
+
+def _interval(low: float, high: float, middle: float, kind: str) -> list[Html]:
+    """A line with an end at each side."""
+    lines = ((low, high, middle, middle), (low, low, middle - 5, middle + 5), (high, high, middle - 5, middle + 5))
+    return [
+        element("line", {"x1": percent(x1), "x2": percent(x2), "y1": y1, "y2": y2, "class": kind})
+        for x1, x2, y1, y2 in lines
+    ]
 
 
 def _ground(scale: Scale, zero: bool, band: tuple[float, float] | None) -> list[Html]:

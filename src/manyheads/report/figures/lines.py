@@ -12,7 +12,7 @@ from manyheads.report.markup import Html, element, joined
 
 MOST_MARKS = 8
 """On one line: enough to tell it from others, few enough to see it."""
-MOST_POINTS = 120
+MOST_POINTS = 80
 """Of one line: what a screen shows."""
 
 

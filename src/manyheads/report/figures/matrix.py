@@ -80,7 +80,7 @@ def _drawn(matrix: Matrix, description: str, shown: Callable[[Number], str], sha
         description,
         element(
             "table",
-            {"class": "heat"},
+            {"class": "heat dense" if upright else "heat"},
             element("caption", {"class": "unseen"}, description),
             element("thead", None, element("tr", None, element("td", {"class": "corner"}, matrix.corner), *head)),
             element("tbody", None, *body),

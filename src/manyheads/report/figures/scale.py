@@ -52,7 +52,7 @@ def _ends(values: Iterable[float]) -> tuple[float, float]:
     found = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
     low, high = min(found), max(found)
     if high - low < 1e-9 * max(1.0, abs(low), abs(high)):
-        apart = abs(low) * 0.05 or 0.5
+        apart = abs(low) * 0.05 if abs(low) > 1e-6 else 0.5
         return low - apart, high + apart
     return low, high
 
@@ -65,6 +65,7 @@ def _step(least: float) -> float:
 
 def _places(step: float) -> int:
     for places in range(12):
-        if abs(step * 10**places - round(step * 10**places)) < 1e-6:
+        whole = round(step * 10**places)
+        if whole and abs(step * 10**places - whole) < 1e-6 * whole:
             return places
     return 12

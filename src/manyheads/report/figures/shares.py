@@ -49,7 +49,7 @@ def stacked(layers: Layers, description: str, title: str) -> Html:
             f"{WIDE * scale.at(x):.1f},{TOP + HEIGHT * edge:.1f}" for x, edge in [*upper, *reversed(lower)]
         )
         areas.append(element("polygon", {"points": outline, "class": f"layer {series_class(k)}"}))
-        thickest = max(range(len(shares)), key=lambda i: shares[i][k])
+        thickest = max(_inner(len(shares)), key=lambda i: shares[i][k])
         if shares[thickest][k] * HEIGHT >= THICK:
             place = scale.at(layers.x[thickest])
             middle = TOP + HEIGHT * (edges[thickest][k] + edges[thickest][k + 1]) / 2 + 4
@@ -58,6 +58,12 @@ def stacked(layers: Layers, description: str, title: str) -> Html:
             )
     drawing = chart(Axis(title, scale), Axis("percent", FULL), description, stretched=areas, marks=names)
     return element("div", None, _key(layers.names), drawing)
+
+
+def _inner(places: int) -> range:
+    """The places that are far enough from both ends for a name to stand around them."""
+    edge = places // 8
+    return range(edge, places - edge)
 
 
 def _key(names: Sequence[str]) -> Html:

@@ -1,0 +1,119 @@
+"""Does sharing help? Two real mixes with the bundled encoder, six seeds each (hours on 2 cores; can be interrupted).
+
+    python benchmarks/sharing.py general|biomedical|contradictory|halves DATA [--steps N] [-o FOLDER] [--seeds 0,1,...]
+
+- general: CoNLL-2003 entities, SST-2 sentiment, SQuAD answers, STS-B similarity
+- biomedical: section labels of abstracts, NCBI diseases, BC5CDR chemicals and diseases
+- contradictory: two tasks with opposite labels on the same texts, which must come out as hurt
+- halves: two halves of one task, which must come out as helped or equivalent
+
+DATA is the folder of public data sets that benchmarks/real_data.py reads. What follows is passed on to `manyheads compare`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from manyheads.cli import main as manyheads
+from real_data import SETS, rank, write_csv
+
+DEV_QUESTIONS = 20
+"""Of each of the 48 articles of SQuAD's development set: 960 questions, with as many clusters as there are."""
+
+
+def squad_test(data: Path, work: Path) -> str:
+    """The first questions, in a fixed random order, of every article."""
+    with gzip.open(data / "squad11/dev.json.gz", "rt", encoding="utf-8") as file:
+        articles = json.load(file)["data"]
+    for article in articles:
+        found = [(rank(qa["id"]), qa["id"]) for paragraph in article["paragraphs"] for qa in paragraph["qas"]]
+        kept = {name for _, name in sorted(found)[:DEV_QUESTIONS]}
+        for paragraph in article["paragraphs"]:
+            paragraph["qas"] = [qa for qa in paragraph["qas"] if qa["id"] in kept]
+        article["paragraphs"] = [paragraph for paragraph in article["paragraphs"] if paragraph["qas"]]
+    path = work / "squad-test.json"
+    path.write_text(json.dumps({"version": "1.1", "data": articles}), encoding="utf-8")
+    return str(path.resolve())
+
+
+def general(data: Path, work: Path) -> dict[str, Any]:
+    squad = {**SETS["squad"](data, work, 20_000, 300), "test": squad_test(data, work)}  # type: ignore[call-arg]
+    return {
+        "entities": {"type": "token-classification", "data": SETS["conll2003"](data, work)},
+        "sentiment": {"type": "text-classification", "data": SETS["sst2"](data, work), "validation_fraction": 0.05},
+        "answers": {"type": "question-answering", "data": squad},
+        "similarity": {"type": "sentence-embedding", "data": SETS["stsb"](data, work), "validation_fraction": 0.1},
+    }
+
+
+def biomedical(data: Path, work: Path) -> dict[str, Any]:
+    folder = (data / "bc5cdr").resolve()
+    chemicals = {"train": f"{folder}/train.tsv.gz", "test": f"{folder}/devel.tsv.gz"}
+    return {
+        "section": {"type": "text-classification", "data": SETS["sections"](data, work)},
+        "disease": {"type": "token-classification", "data": SETS["ncbi_disease"](data, work)},
+        "chemical": {"type": "token-classification", "data": chemicals, "validation_fraction": 0.1},
+    }
+
+
+def contradictory(data: Path, work: Path) -> dict[str, Any]:
+    """The same texts; the second task calls positive what the first calls negative. One word tells neither which is asked."""
+    paths = SETS["sst2"](data, work)
+    turned = {}
+    for split, path in paths.items():
+        with Path(path).open(newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file))[1:]
+        other = {"negative": "positive", "positive": "negative"}
+        turned[split] = write_csv(
+            work / f"sst2-turned-{split}.csv", ["text", "label"], ([t, other[v]] for t, v in rows)
+        )
+    task = {"type": "text-classification", "validation_fraction": 0.05}
+    return {"right": {**task, "data": paths}, "turned": {**task, "data": turned}}
+
+
+def halves(data: Path, work: Path) -> dict[str, Any]:
+    paths = SETS["sst2"](data, work)
+    with Path(paths["train"]).open(newline="", encoding="utf-8") as file:
+        rows = sorted(list(csv.reader(file))[1:], key=lambda row: rank(row[0]))
+    task = {"type": "text-classification", "validation_fraction": 0.05}
+    return {
+        name: {**task, "data": {"train": write_csv(work / f"sst2-{name}.csv", ["text", "label"], rows[half::2]),
+                                "test": paths["test"]}}
+        for half, name in enumerate(("first", "second"))
+    }  # fmt: skip
+
+
+MIXES = {"general": (general, 2048), "biomedical": (biomedical, 1536), "contradictory": (contradictory, 768),
+         "halves": (halves, 768)}  # fmt: skip
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("mix", choices=MIXES)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("-o", "--output", type=Path, default=Path("runs/sharing"))
+    given, more = parser.parse_known_args()
+    make, tokens = MIXES[given.mix]
+    folder = given.output / given.mix
+    folder.mkdir(parents=True, exist_ok=True)
+    run = {
+        "encoder": {"name": "all-MiniLM-L6-v2", "max_length": 256},
+        "tasks": make(given.data, folder / "data"),
+        "training": {"steps": given.steps, "tokens_per_step": tokens, "learning_rate": 1e-4,
+                     "evaluate_every": max(1, given.steps // 4), "device": "cpu"},
+    }  # fmt: skip
+    path = folder / "run.yaml"
+    path.write_text(yaml.safe_dump(run, sort_keys=False), encoding="utf-8")
+    return manyheads(["compare", str(path), "-o", str(folder / "compare"), *more])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

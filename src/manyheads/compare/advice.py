@@ -1,0 +1,102 @@
+"""What to do about a comparison, by rules that are written down, with their sources, in docs/sharing.md.
+
+Decided here: verdicts decide, gradients only choose between remedies that verdicts call for (Mueller 2024: conflict does not
+predict generalisation). Nothing is advised where nothing is shown: an inconclusive task is left where it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from manyheads.compare.verdict import Verdict
+
+SHARE, TOPS, ADAPTERS, APART = "share", "private tops", "adapters", "apart"
+MUCH = 0.03
+"""A loss of 3 points: what a top of its own seldom gives back."""
+FEW = 2000
+"""Training examples below which a task's own layers have little to learn from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the rules look at, of one task."""
+
+    verdict: Verdict
+    difference: float
+    """Shared minus single, a fraction."""
+    examples: int
+    """In the training data."""
+    own: bool = False
+    """Whether the run already gives the task layers of its own."""
+
+
+def advise(findings: Mapping[str, Finding], diagnostics: Mapping[str, Any], depth: int) -> dict[str, dict[str, Any]]:
+    """For each task `remedy`, `reason`, `changes` of the run file and `cost` at inference."""
+    start = fork(findings, diagnostics, depth)
+    return {name: _advice(name, finding, list(findings), start, depth) for name, finding in findings.items()}
+
+
+def remedy(advice: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The one change of the run file that serves most of the tasks that are hurt; None when none is."""
+    wanted = [entry for entry in advice.values() if entry["changes"]]
+    if not wanted:
+        return None
+    names = [entry["remedy"] for entry in wanted]
+    first = max(wanted, key=lambda entry: names.count(entry["remedy"]))
+    return {"name": first["remedy"], "changes": dict(first["changes"])}
+
+
+def fork(findings: Mapping[str, Finding], diagnostics: Mapping[str, Any], depth: int) -> int:
+    """The layer from which tasks should go apart: where the hurt ones begin to pull against the others, if they do.
+
+    Two thirds up otherwise: 4 of 6 shared layers give back most of what sharing takes (Wei 2022; docs/strategies.md).
+    """
+    usual = max(1, round(depth * 2 / 3))
+    hurt = [name for name, finding in findings.items() if finding.verdict == "hurts"]
+    for number, group in enumerate(diagnostics.get("groups", ())):
+        words = group.split()
+        if words[0] not in ("layer", "layers"):
+            continue
+        below = int(words[1].partition("-")[0]) - 1
+        cosines = [
+            pair["cosine"][number]["high"] if isinstance(pair["cosine"][number], Mapping) else pair["cosine"][number]
+            for names, pair in diagnostics["pairs"].items()
+            if any(name in names.split("|") for name in hurt)
+        ]
+        known = [cosine for cosine in cosines if cosine is not None]
+        if known and max(known) < 0 and 0 < below < usual:
+            return below
+    return usual
+
+
+def _advice(name: str, finding: Finding, names: Sequence[str], start: int, depth: int) -> dict[str, Any]:
+    points = f"{abs(100 * finding.difference):.1f} points"
+    free = "one pass for all tasks, one model in memory"
+    if finding.verdict == "helps":
+        return _entry(SHARE, f"sharing gains {points}", {}, free)
+    if finding.verdict == "equivalent":
+        return _entry(SHARE, "sharing costs nothing that matters, and saves a model", {}, free)
+    if finding.verdict == "inconclusive":
+        return _entry(SHARE, "nothing is shown against sharing; more seeds would tell", {}, free)
+    if finding.own or finding.difference <= -MUCH:
+        return _entry(
+            APART,
+            f"sharing loses {points}, more than a top of its own gives back" if not finding.own
+            else f"sharing loses {points} although the task has layers of its own",
+            {"sharing.shared_layers": 0}, f"a pass of its own for each of {len(names)} tasks",
+        )  # fmt: skip
+    if finding.examples < FEW:
+        return _entry(
+            ADAPTERS, f"sharing loses {points}, and {finding.examples:,} examples are few for layers of its own",
+            {"lora.adapters": "per-task"}, "the layers with adapters run once for each task; the weights are shared",
+        )  # fmt: skip
+    return _entry(
+        f"{TOPS} from layer {start + 1}", f"sharing loses {points}", {"sharing.shared_layers": start},
+        f"{start} of {depth} layers run once, the others once for each task",
+    )  # fmt: skip
+
+
+def _entry(what: str, reason: str, changes: Mapping[str, Any], cost: str) -> dict[str, Any]:
+    return {"remedy": what, "reason": reason, "changes": dict(changes), "cost": cost}

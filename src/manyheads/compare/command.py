@@ -1,0 +1,214 @@
+"""`manyheads compare`: is each task better or worse off in the shared model, how sure is that, and what should be done?
+
+Decided here: `compare.json` and the report are functions of the kept runs alone, without dates or durations of this one, so
+a comparison that was killed ends in the same bytes. What was measured on the clock (`cost.json`) is kept like a run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from manyheads.compare.advice import advise, remedy
+from manyheads.compare.crew import Crew, run_all
+from manyheads.compare.jobs import Job, Workshop, compared_split, contents
+from manyheads.compare.result import data_entry, findings, flat, judged, mean_diagnostics, task_entry
+from manyheads.compare.statistics import Settings
+from manyheads.config.files import load_run
+from manyheads.durable import replace_file
+from manyheads.errors import UsageError
+
+if TYPE_CHECKING:
+    from manyheads.compare.outcome import Outcome
+    from manyheads.config.files import RunFile
+    from manyheads.training.progress import Progress
+    from manyheads.training.stop import Stop
+
+RESULT = "compare.json"
+REPORT = "report.html"
+COST = "cost.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the user wants to know."""
+
+    run: Path
+    output: Path
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
+    overrides: tuple[str, ...] = ()
+    settings: Settings = field(default_factory=Settings)
+    subsets: tuple[str, ...] = ()
+    """`pairs`, `leave-one-out`: further runs, with two tasks, or all but one."""
+    try_remedy: bool = False
+    workers: int = 1
+
+
+def compare(asked: Asked, progress: Progress, stop: Stop) -> dict[str, Any]:
+    """Train what is missing, compare, and write `compare.json` and `report.html`; the former as returned.
+
+    Raises UsageError for a run that cannot be compared, StoppedError when asked to stop: what is done is kept.
+    """
+    shop = open_shop(asked)
+    names = list(shop.dataset)
+    plain = [Job(seed, tasks) for seed in asked.seeds for tasks in ((), *((name,) for name in names))]
+    more = [Job(seed, tasks) for tasks in _subsets(names, asked.subsets) for seed in asked.seeds]
+    outcomes = run_all(shop, [*plain, *more], Crew(asked.workers), progress, stop)
+    single = {name: [outcomes[Job(seed, (name,))] for seed in asked.seeds] for name in names}
+    shared = [outcomes[Job(seed)] for seed in asked.seeds]
+    found = judged(dict.fromkeys(names, shared), single, asked.settings)
+    file = shop.file(Job(asked.seeds[0]))
+    diagnostics = mean_diagnostics([outcome.diagnostics for outcome in shared])
+    result: dict[str, Any] = {
+        "format": FORMAT, "run": asked.run.name, "seeds": list(asked.seeds), "level": asked.settings.level,
+        "margin": asked.settings.margin, "replicates": asked.settings.replicates, "complete": True,
+        "tasks": {name: task_entry(shop, name, found[name], shared, single[name]) for name in names},
+        "diagnostics": diagnostics,
+        "cost": _cost(shop, asked),
+        "remedy": None,
+        "data": data_entry(shop),
+        "settings": flat(file.run.model_dump(mode="json", exclude_defaults=True)),
+        "versions": _versions(),
+        "hashes": {**contents(shop.dataset), "encoder": shop.encoder},
+    }  # fmt: skip
+    advice = advise(findings(shop, file, found), diagnostics, _depth(shop, file))
+    for name, entry in advice.items():
+        result["tasks"][name]["advice"] = entry
+    if asked.subsets:
+        result["subsets"] = {
+            ", ".join(tasks): _against(
+                tasks, [outcomes[Job(seed, tasks)] for seed in asked.seeds], single, asked.settings
+            )
+            for tasks in _subsets(names, asked.subsets)
+        }
+    wanted = remedy(advice)
+    if asked.try_remedy and wanted is not None:
+        result["remedy"] = _tried(shop, asked, wanted, single, progress, stop)
+    _write(asked.output, result)
+    return result
+
+
+def open_shop(asked: Asked) -> Workshop:
+    """The run file and all its data, read and checked. Raises UsageError for what cannot be compared."""
+    file = load_run(asked.run, asked.overrides)
+    from manyheads.config.dataset import read_dataset
+    from manyheads.config.model import locate
+    from manyheads.nn.encoder_files import check_folder
+    from manyheads.text.tokenizer import Tokenizer
+
+    _check(file, asked)
+    located = locate(file)
+    folder = Path(located.path_or_id)
+    check_folder(folder)
+    dataset = read_dataset(file)
+    for name in dataset:
+        compared_split(dataset, name)
+    tokenizer = Tokenizer.from_encoder(located.path_or_id, located.revision)
+    return Workshop(asked.run, asked.overrides, asked.output, dataset, tokenizer, _hash_of(folder))
+
+
+def _check(file: RunFile, asked: Asked) -> None:
+    """Raise UsageError where twins could not be like the shared run, or nothing could come out."""
+    from manyheads.bundle import is_finished
+
+    if len(file.run.tasks) < 2:
+        raise UsageError(f"{asked.run} has one task; there is nothing to share, and nothing to compare")
+    if not asked.seeds or len(set(asked.seeds)) < len(asked.seeds):
+        raise UsageError(f"seeds are {', '.join(map(str, asked.seeds)) or 'none'}; give different ones, at least 6")
+    waiting = [name for name, section in file.run.tasks.items() if section.patience]
+    if waiting:
+        raise UsageError(f"tasks.{waiting[0]}.patience ends a task's training by its score, after which the others get its "
+                         "tokens: twins would not see the same examples; leave it out, or give stop_step")  # fmt: skip
+    if file.run.training.sampling.method == "difficulty":
+        raise UsageError("training.sampling.method difficulty follows the scores, so twins would not see the same examples; "
+                         "choose another method")  # fmt: skip
+    if asked.output.is_file() or is_finished(asked.output):
+        raise UsageError(
+            f"{asked.output} is a {'file' if asked.output.is_file() else 'model folder'}; give -o a new folder"
+        )
+
+
+def _hash_of(folder: Path) -> str:
+    """Of the files that an encoder is made of."""
+    from manyheads.bundle.manifest import sha256_of
+
+    wanted = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors", ".txt", ".model"))
+    return hashlib.sha256("".join(f"{path.name} {sha256_of(path)}\n" for path in wanted).encode()).hexdigest()
+
+
+def _subsets(names: Sequence[str], wanted: Sequence[str]) -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = []
+    if "pairs" in wanted:
+        found += [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+    if "leave-one-out" in wanted:
+        found += [tuple(other for other in names if other != name) for name in names]
+    return [some for some in dict.fromkeys(found) if 1 < len(some) < len(names)]
+
+
+def _depth(shop: Workshop, file: RunFile) -> int:
+    """Layers of the encoder."""
+    from transformers import AutoConfig
+
+    from manyheads.config.model import locate
+
+    return int(AutoConfig.from_pretrained(locate(file).path_or_id).num_hidden_layers)
+
+
+def _cost(shop: Workshop, asked: Asked) -> dict[str, Any]:
+    """As measured once for this comparison."""
+    from manyheads.compare.cost import costs
+
+    path = shop.folder / COST
+    key = shop.key(Job(asked.seeds[0]))
+    if path.exists():
+        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if kept.get("run") == key:
+            return dict(kept["cost"])
+    found = costs(shop, asked.seeds[0])
+    shop.folder.mkdir(parents=True, exist_ok=True)
+    replace_file(path, json.dumps({"run": key, "cost": found}, indent=1) + "\n")
+    return found
+
+
+def _tried(
+    shop: Workshop, asked: Asked, wanted: Mapping[str, Any], single: Mapping[str, Sequence[Outcome]],
+    progress: Progress, stop: Stop,
+) -> dict[str, Any]:  # fmt: skip
+    """The shared run with the proposed change, against the same twins."""
+    changes = tuple(f"{key}={value}" for key, value in wanted["changes"].items())
+    jobs = [Job(seed, (), changes) for seed in asked.seeds]
+    outcomes = run_all(shop, jobs, Crew(asked.workers), progress, stop)
+    runs = [outcomes[job] for job in jobs]
+    found = judged(dict.fromkeys(single, runs), single, asked.settings)
+    tasks = {
+        name: {"scores": [shop.dataset[name].task.headline(run.scores[name]) for run in runs], **judgement.to_json()}
+        for name, judgement in found.items()
+    }
+    return {"name": wanted["name"], "changes": wanted["changes"], "tasks": tasks}
+
+
+def _against(
+    tasks: Sequence[str], runs: Sequence[Outcome], single: Mapping[str, Sequence[Outcome]], settings: Settings
+) -> dict[str, Any]:
+    """Some of the tasks together, against each of them alone."""
+    found = judged(dict.fromkeys(tasks, runs), {name: single[name] for name in tasks}, settings)
+    return {name: judgement.to_json() for name, judgement in found.items()}
+
+
+def _versions() -> dict[str, str]:
+    from manyheads.bundle.manifest import versions
+
+    return versions()
+
+
+def _write(folder: Path, result: Mapping[str, Any]) -> None:
+    from manyheads.report.comparison import comparison_page
+
+    folder.mkdir(parents=True, exist_ok=True)
+    replace_file(folder / RESULT, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    replace_file(folder / REPORT, comparison_page(result))

@@ -1,0 +1,139 @@
+"""The entries of `compare.json`: from outcomes of runs to what is said of each task. Nothing is trained or written here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from manyheads.compare.advice import Finding
+from manyheads.compare.jobs import Workshop, compared_split
+from manyheads.compare.statistics import Settings, compare_scores
+from manyheads.compare.verdict import Judgement, judge
+
+if TYPE_CHECKING:
+    from manyheads.compare.outcome import Outcome
+    from manyheads.config.files import RunFile
+
+CLUSTERS = {"token-classification": "documents", "question-answering": "articles", "text-classification": "documents",
+            "sentence-embedding": "pairs"}  # fmt: skip
+
+
+def judged(
+    shared: Mapping[str, Sequence[Outcome]], single: Mapping[str, Sequence[Outcome]], settings: Settings
+) -> dict[str, Judgement]:
+    """A verdict on each task."""
+    differences = {
+        name: compare_scores([run.evidence[name] for run in shared[name]], [run.evidence[name] for run in single[name]],
+                             settings)
+        for name in single
+    }  # fmt: skip
+    return judge(differences, settings)
+
+
+def task_entry(
+    shop: Workshop, name: str, judgement: Judgement, shared: Sequence[Outcome], single: Sequence[Outcome]
+) -> dict[str, Any]:
+    """All that is said of one task, but for advice."""
+    data, split = shop.dataset[name], compared_split(shop.dataset, name)
+    metrics = shared[0].scores[name]
+    headline = data.task.headline(metrics)
+    metric = (
+        data.task.main_metric
+        if data.task.main_metric in metrics
+        else next(k for k in metrics if metrics[k] == headline)
+    )
+    named = any(data.table(split).clusters())
+    kind = (
+        CLUSTERS.get(data.task.kind, "groups")
+        if named
+        else {"sentence-embedding": "pairs"}.get(data.task.kind, "examples")
+    )
+    return {
+        "type": data.task.kind, "metric": metric, "split": split, "cluster_kind": kind, **judgement.to_json(),
+        "curves": {"shared": _curve([run.curves[name] for run in shared]),
+                   "single": _curve([run.curves[name] for run in single])},
+    }  # fmt: skip
+
+
+def _curve(curves: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, float]]:
+    """The mean over seeds of each evaluation, with lowest and highest."""
+    points = []
+    for same in zip(*curves, strict=False):
+        scores = [point["score"] for point in same]
+        points.append({"examples": same[0]["examples"], "score": sum(scores) / len(scores), "low": min(scores),
+                       "high": max(scores)})  # fmt: skip
+    return points
+
+
+def mean_diagnostics(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Means over seeds, with 95 % intervals of Student's t."""
+    seen = [values for values in found if values]
+    if not seen:
+        return {}
+    pairs = {
+        pair: {
+            "cosine": [_interval([run["pairs"][pair]["cosine"][g] for run in seen]) for g in range(len(seen[0]["groups"]))],
+            **{key: [_interval([run["pairs"][pair][key][g] for run in seen])["value"] for g in range(len(seen[0]["groups"]))]
+               for key in ("conflict_rate", "magnitude_ratio")},
+        }
+        for pair in seen[0]["pairs"]
+    }  # fmt: skip
+    affinity = {key: _interval([run["affinity"].get(key) for run in seen]) for key in seen[0]["affinity"]}
+    return {"groups": seen[0]["groups"], "pairs": pairs, "affinity": affinity}
+
+
+def _interval(values: Sequence[float | None]) -> dict[str, float | None]:
+    import numpy as np
+    from scipy.stats import t
+
+    known = np.array([value for value in values if value is not None], np.float64)
+    if not len(known):
+        return {"value": None, "low": None, "high": None}
+    mean = float(known.mean())
+    if len(known) < 2:
+        return {"value": mean, "low": None, "high": None}
+    reach = float(t.ppf(0.975, len(known) - 1) * known.std(ddof=1) / len(known) ** 0.5)
+    return {"value": mean, "low": mean - reach, "high": mean + reach}
+
+
+def findings(shop: Workshop, file: RunFile, found: Mapping[str, Judgement]) -> dict[str, Finding]:
+    """What advice is given by."""
+    sharing, lora = file.run.sharing, file.run.lora
+    own = sharing.shared_layers is not None or (lora is not None and lora.adapters == "per-task")
+    return {name: Finding(judgement.verdict, judgement.difference.mean, len(shop.dataset[name].table("train")), own)
+            for name, judgement in found.items()}  # fmt: skip
+
+
+def data_entry(shop: Workshop) -> dict[str, Any]:
+    """Rows read, used and skipped of each split."""
+    return {
+        name: {split: {"read": loaded.report.rows, "used": len(loaded.table),
+                       "skipped": sum(skip.count for skip in loaded.report.skipped.values())}
+               for split, loaded in data.splits.items()}
+        for name, data in shop.dataset.items()
+    }  # fmt: skip
+
+
+def flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested settings with dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{before}{key}.") if isinstance(value, Mapping) and value else {f"{before}{key}": value}
+    return found
+
+
+def lines(result: Mapping[str, Any]) -> list[str]:
+    """The answer as a table for a terminal."""
+    rows = [("task", "metric", "shared", "single", "difference", "95 % interval", "verdict")]
+    for name, task in result["tasks"].items():
+        found = task["difference"]
+        means = [sum(task[key]) / len(task[key]) for key in ("shared", "single")]
+        rows.append((name, task["metric"], *(f"{100 * mean:.1f}" for mean in means), f"{100 * found['mean']:+.1f}",
+                     f"{100 * found['low']:+.1f} to {100 * found['high']:+.1f}", task["verdict"]))  # fmt: skip
+    rows[0] = (*rows[0][:5], f"{100 * result['level']:g} % interval", "verdict")
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    advice = [
+        f"{name}: {task['advice']['remedy']} ({task['advice']['reason']})" for name, task in result["tasks"].items()
+    ]
+    return [*table, "", *advice]

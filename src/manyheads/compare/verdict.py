@@ -1,0 +1,167 @@
+"""What to say of each task: helps, hurts, equivalent, or inconclusive and what would settle it.
+
+Decided here:
+- Helps and hurts are tests of no difference, corrected by Holm over all tasks; equivalent is two one-sided tests within the
+  margin, corrected by Holm among themselves: each kind of wrong statement has its own 5 %.
+- A task can pass both: it is better, surely, and by less than matters. It is called better, and the sentence says the rest.
+- Too few seeds or a single cluster never give a verdict, whatever the p-values: they speak of half of the uncertainty.
+- The seeds that would settle a task are counted as if the difference and the variances were those seen: so many that
+  either answer comes out in 80 % of comparisons. The variance of the test set stays whatever the seeds, so there may be no
+  such number. The level is the one that Holm leaves the task when every other undecided one stays undecided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from manyheads.compare.bootstrap import Variance
+from manyheads.compare.statistics import Difference, Settings, holm
+
+Verdict = Literal["helps", "hurts", "equivalent", "inconclusive"]
+
+USUAL_SEEDS = 6
+"""Fewest that let a sign-flip test reach 0.05."""
+MOST_SEEDS = 1000
+"""Nobody trains more twins; a number beyond it is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """The verdict on one task, and why."""
+
+    difference: Difference
+    verdict: Verdict
+    p_holm: float
+    p_equivalent_holm: float
+    seeds_needed: int | None
+    """In all, not in addition; None where there is a verdict, or no number of seeds would help (`why` says which)."""
+    why: str
+    """One sentence, in points."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The keys of a task in compare.json that statistics know."""
+        adjusted = {"p_holm": self.p_holm, "p_equivalent_holm": self.p_equivalent_holm}
+        return {
+            "clusters": self.difference.variance.clusters,
+            "units": self.difference.units,
+            "shared": list(self.difference.shared),
+            "single": list(self.difference.single),
+            "difference": self.difference.to_json() | adjusted,
+            "verdict": self.verdict,
+            "seeds_needed": self.seeds_needed,
+            "why": self.why,
+        }
+
+
+def judge(differences: Mapping[str, Difference], settings: Settings) -> dict[str, Judgement]:
+    """A verdict for each task, given all of them."""
+    p_holm = holm([difference.p for difference in differences.values()])
+    p_same = holm([difference.p_equivalent for difference in differences.values()])
+    open_difference = sum(p >= settings.alpha for p in p_holm)
+    open_same = sum(p >= settings.alpha for p in p_same)
+    result = {}
+    for (name, difference), p, same in zip(differences.items(), p_holm, p_same, strict=True):
+        verdict = _verdict(difference, p, same, settings)
+        needed = None
+        if verdict == "inconclusive":
+            levels = settings.alpha / max(open_difference, 1), settings.alpha / max(open_same, 1)
+            needed = _needed(difference, levels, settings)
+        why = _why(difference, verdict, needed, settings)
+        result[name] = Judgement(
+            difference=difference, verdict=verdict, p_holm=p, p_equivalent_holm=same, seeds_needed=needed, why=why
+        )
+    return result
+
+
+def seeds_to_settle(difference: Difference, *, alpha: float, alpha_same: float, settings: Settings) -> int | None:
+    """Fewest seeds that would find either a difference or equivalence with the power of `settings`.
+
+    `alpha` is the level of the test of no difference, `alpha_same` that of equivalence. None when the variance of the test
+    set alone is too much, or it would take more than 1,000.
+    """
+
+    def settled(seeds: int) -> bool:
+        power = _power(difference.mean, replace(difference.variance, seeds=seeds), alpha, alpha_same, settings.margin)
+        return power >= settings.power
+
+    below, above = difference.variance.seeds, MOST_SEEDS
+    if below >= above or not settled(above):
+        return None
+    while above - below > 1:
+        middle = (below + above) // 2
+        below, above = (below, middle) if settled(middle) else (middle, above)
+    return above
+
+
+def _power(mean: float, parts: Variance, alpha: float, alpha_same: float, margin: float) -> float:
+    """Chance of either answer: an estimate far enough from 0, or near enough to it."""
+    from scipy.special import ndtr
+
+    error, far, near = parts.total**0.5, parts.reach(alpha), margin - parts.reach(2 * alpha_same)
+    if near >= far:
+        return 1.0
+    bounds = (-far, min(-near, 0.0), max(near, 0.0), far)
+    below = [float(ndtr((bound - mean) / error)) for bound in bounds]
+    return below[0] + (below[2] - below[1]) + 1 - below[3]
+
+
+def _judgeable(difference: Difference, settings: Settings) -> bool:
+    return difference.variance.seeds >= settings.least_seeds and difference.variance.clusters > 1
+
+
+def _verdict(difference: Difference, p_holm: float, p_same: float, settings: Settings) -> Verdict:
+    if not _judgeable(difference, settings):
+        return "inconclusive"
+    if p_holm < settings.alpha:
+        return "helps" if difference.mean > 0 else "hurts"
+    return "equivalent" if p_same < settings.alpha else "inconclusive"
+
+
+def _needed(difference: Difference, levels: tuple[float, float], settings: Settings) -> int | None:
+    parts = difference.variance
+    if parts.clusters < 2 or not parts.total:
+        return None
+    if parts.seeds < max(settings.least_seeds, 2):
+        return max(settings.least_seeds, USUAL_SEEDS)
+    return seeds_to_settle(difference, alpha=levels[0], alpha_same=levels[1], settings=settings)
+
+
+def _why(difference: Difference, verdict: Verdict, needed: int | None, settings: Settings) -> str:
+    seen = f"{_points(difference.mean, sign=True)} points, {100 * settings.level:g} % interval " + (
+        f"{_points(difference.low, sign=True)} to {_points(difference.high, sign=True)}"
+    )
+    margin = f"{100 * settings.margin:g} point" + ("" if settings.margin == 0.01 else "s")
+    if verdict in ("helps", "hurts"):
+        within = max(abs(difference.low), abs(difference.high)) < settings.margin
+        word = "better" if verdict == "helps" else "worse"
+        return f"Shared is {word} than alone: {seen}" + (f"; surely less than {margin}." if within else ".")
+    if verdict == "equivalent":
+        return f"Shared and alone differ by less than {margin}: {seen}."
+    return f"The difference is {seen}; {_what_next(difference, needed, settings)}."
+
+
+def _what_next(difference: Difference, needed: int | None, settings: Settings) -> str:
+    parts = difference.variance
+    if parts.clusters < 2:
+        return "the test set is one cluster, which cannot tell what another would give; test on more"
+    if parts.seeds < settings.least_seeds:
+        number = "one seed" if parts.seeds == 1 else f"{parts.seeds} seeds"
+        return f"{number} cannot tell what others would give; run {needed} or more"
+    if not parts.total:
+        return f"all runs agree, but {difference.units} examples are too few; test on more"
+    if needed is not None:
+        return f"about {needed} seeds would settle it, if it stays at that"
+    largest = replace(parts, seeds=MOST_SEEDS)
+    if largest.test_set > largest.each_seed / MOST_SEEDS:
+        return "more seeds would not settle it: the test set is too small for a difference of this size"
+    return f"more than {MOST_SEEDS:,} seeds would be needed to settle it"
+
+
+def _points(fraction: float, *, sign: bool = False) -> str:
+    """In points: one digit, or two below 0.1."""
+    points = 100 * fraction
+    digits = 1 if abs(points) >= 0.095 else 2
+    shown = round(points, digits)
+    return f"{shown:{'+' if sign else ''}.{digits}f}".replace("-", "−") if shown else "0.0"

@@ -1,0 +1,168 @@
+"""What there is to tell of a finished run: from its folder, and from the model's answers to validation examples.
+
+Decided here: mistakes are looked for in at most 2,000 validation examples of each task, spread evenly over them, so that a
+report of a large data set takes no longer than one of a small.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from manyheads.bundle.manifest import METRICS, RUN, manifest_hash, read_manifest
+from manyheads.evaluate import Examples, answers_for
+from manyheads.metrics.evidence import Ranks, Tally
+from manyheads.report.history import History, read_history
+from manyheads.report.mistakes import findings
+from manyheads.report.mistakes.base import NO_FINDINGS, Findings
+
+if TYPE_CHECKING:
+    from manyheads.evaluate import Metrics
+    from manyheads.predict import Predictor
+    from manyheads.tasks.base import Task
+
+HISTORY = "history.jsonl"
+MOST_EXAMPLES = 2000
+DRAWS = 1000
+"""Of the bootstrap."""
+LEVEL = 0.95
+FEWEST = 10
+"""Clusters from which an interval is drawn."""
+
+Counts = Mapping[str, Mapping[str, Mapping[str, int | None]]]
+"""`{task: {split: {read, used, windowed, skipped}}}`; what is not known is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFacts:
+    """One task."""
+
+    kind: str
+    headline: str
+    """The name of the figure that counts."""
+    scores: Mapping[str, Metrics]
+    """By split."""
+    interval: tuple[float, float] | None
+    """Of the headline figure on validation data."""
+    examined: int
+    """Validation examples whose answers were looked at."""
+    available: int
+    """Validation examples there are."""
+    findings: Findings
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingFacts:
+    """A finished run."""
+
+    name: str
+    """Of its folder."""
+    encoder: str
+    max_length: int
+    tasks: Mapping[str, TaskFacts]
+    combined: Mapping[str, float]
+    """By split."""
+    history: History
+    data: Counts
+    run: str
+    """The run file, as it stands in the folder."""
+    settings: Mapping[str, Any]
+    """As settled from the data: `task.key`."""
+    versions: Mapping[str, str]
+    hashes: Mapping[str, str]
+
+
+class Spread:
+    """At most so many of some examples, evenly spread."""
+
+    def __init__(self, examples: Examples, most: int = MOST_EXAMPLES) -> None:
+        """All of them where there are no more."""
+        self._examples = examples
+        self._chosen_N = np.linspace(0, len(examples) - 1, min(most, len(examples))).round().astype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self._chosen_N)
+
+    def __getitem__(self, index: int) -> Any:
+        """The example."""
+        return self._examples[int(self._chosen_N[index])]
+
+
+def training_facts(
+    folder: Path, predictor: Predictor, tables: Mapping[str, Examples], *, data: Counts | None = None
+) -> TrainingFacts:
+    """All of it. `tables`: validation examples by task; `data`: rows of each split, for whoever counted them.
+
+    Raises BundleError for a folder without a manifest, OSError and ValueError where its files cannot be read.
+    """
+    manifest = read_manifest(folder)
+    scores = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    history = read_history(folder / HISTORY)
+    tasks = {
+        name: _task_facts(predictor, task, scores.get(name, {}), tables.get(name))
+        for name, task in predictor.tasks.items()
+    }
+    for step, metrics in history.metrics.items():  # of runs that did not note headlines
+        for name, values in metrics.items():
+            if name in predictor.tasks and step not in history.headlines[name]:
+                history.headlines[name][step] = predictor.tasks[name].headline(values)
+    encoder = manifest["encoder"]
+    return TrainingFacts(
+        name=folder.resolve().name,
+        encoder=str(encoder["name"]),
+        max_length=int(encoder["max_length"]),
+        tasks=tasks,
+        combined={split: values["combined"] for split, values in scores.get("_all", {}).items()},
+        history=history,
+        data=data or {},
+        run=(folder / RUN).read_text(encoding="utf-8") if (folder / RUN).exists() else "",
+        settings={
+            f"{name}.{key}": value
+            for name, task in manifest["tasks"].items()
+            for key, value in task.items()
+            if key != "name"
+        },
+        versions=manifest.get("versions", {}),
+        hashes={"model": manifest_hash(manifest), **{n: e["sha256"] for n, e in manifest["files"].items()}},
+    )
+
+
+def _task_facts(
+    predictor: Predictor, task: Task[Any], scores: Mapping[str, Metrics], examples: Examples | None
+) -> TaskFacts:
+    chosen = Spread(examples) if examples is not None else ()
+    found = findings(task, *answers_for(predictor, task, chosen)) if len(chosen) else NO_FINDINGS
+    headline = headline_name(task, next(iter(scores.values()), {}))
+    score = scores.get("validation", {}).get(headline)
+    interval = drawn_interval(found.evidence, score) if found.evidence is not None and score is not None else None
+    return TaskFacts(
+        task.kind, headline, scores, interval, len(chosen), len(examples) if examples is not None else 0, found
+    )
+
+
+def headline_name(task: Task[Any], metrics: Metrics) -> str:
+    """The name of the figure that `task.headline` gives."""
+    if not metrics or task.main_metric in metrics:
+        return task.main_metric
+    value = task.headline(metrics)
+    return next((name for name, one in metrics.items() if one == value), task.main_metric)
+
+
+def drawn_interval(evidence: Tally | Ranks, score: float) -> tuple[float, float] | None:
+    """Percentile bootstrap over clusters (Efron 1979) around a score; None where there are too few to draw from.
+
+    Where the evidence is of a part of the examples, its interval is moved to the score of all of them.
+    """
+    if evidence.clusters < FEWEST:
+        return None
+    draw = np.random.default_rng(0)
+    weights_BC = draw.multinomial(evidence.clusters, np.full(evidence.clusters, 1 / evidence.clusters), DRAWS)
+    whole = float(evidence.scores(np.ones((1, evidence.clusters)))[0])
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(evidence.scores(weights_BC), (tail, 1 - tail)).tolist()
+    return score + low - whole, score + high - whole

@@ -1,0 +1,16 @@
+"""What metrics are called in print."""
+
+from __future__ import annotations
+
+METRICS = {
+    "f1": "F1", "precision": "precision", "recall": "recall", "token_accuracy": "token accuracy", "accuracy": "accuracy",
+    "macro_f1": "macro F1", "micro_f1": "micro F1", "weighted_f1": "weighted F1", "exact_match": "exact match",
+    "has_answer_exact_match": "exact match, answerable", "has_answer_f1": "F1, answerable",
+    "no_answer_exact_match": "exact match, unanswerable", "no_answer_f1": "F1, unanswerable", "spearman": "Spearman",
+    "pearson": "Pearson", "recall_at_1": "recall at 1", "mrr": "reciprocal rank", "combined": "combined",
+}  # fmt: skip
+
+
+def metric_name(key: str) -> str:
+    """The name of a metric of `metrics.json`."""
+    return METRICS.get(key, key.replace("_", " "))
