@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from manyheads.evaluate import Scores
     from manyheads.text.tokenizer import Tokenizer
     from manyheads.training.progress import Progress
+    from manyheads.training.run import Plan, Trained
     from manyheads.training.stop import Stop
     from manyheads.training.team import Team
 
@@ -53,7 +54,7 @@ def train_run(
     from manyheads.config.build import build_plan
     from manyheads.config.model import locate
     from manyheads.nn.encoder_files import check_finite, check_folder
-    from manyheads.training.run import run_training
+    from manyheads.training.run import run_to
 
     if resume and (done := _finished(file, output)) is not None:
         progress.say(f"{done} already holds the finished model of this run: nothing to do")
@@ -66,7 +67,24 @@ def train_run(
     check_finite(plan.model.encoder, source)
     if team is not None and team.leads:
         team.wait()
-    return plan.output, run_training(plan, progress, resume=resume, stop=stop)
+    return plan.output, run_to(plan, progress, _kept(progress), resume=resume, stop=stop) or {}
+
+
+def _kept(progress: Progress) -> Callable[[Plan, Trained], Scores]:
+    """What a finished run leaves: its model folder, and a report in it."""
+
+    def keep(plan: Plan, done: Trained) -> Scores:
+        from manyheads.report.write import write_training_report
+        from manyheads.training.run import save_model
+
+        scores = save_model(plan, done)
+        try:
+            write_training_report(plan.output, done.predictor, plan.validation, data=plan.rows)
+        except (OSError, ValueError) as error:  # the model is whole, which is what matters
+            progress.say(f"warning: {plan.output / 'report.html'} could not be written ({error})")
+        return scores
+
+    return keep
 
 
 def _finished(file: RunFile, override: Path | None) -> Path | None:

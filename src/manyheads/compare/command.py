@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from manyheads.compare.advice import advise, remedy
 from manyheads.compare.crew import Crew, run_all
 from manyheads.compare.jobs import Job, Workshop, compared_split, contents
-from manyheads.compare.result import data_entry, findings, flat, judged, mean_diagnostics, task_entry
+from manyheads.compare.result import findings, flat, judged, mean_diagnostics, task_entry
 from manyheads.compare.statistics import Settings
+from manyheads.config.dataset import rows_of
 from manyheads.config.files import load_run
 from manyheads.durable import replace_file
 from manyheads.errors import UsageError
@@ -71,7 +72,7 @@ def compare(asked: Asked, progress: Progress, stop: Stop) -> dict[str, Any]:
         "diagnostics": diagnostics,
         "cost": _cost(shop, asked),
         "remedy": None,
-        "data": data_entry(shop),
+        "data": rows_of(shop.dataset),
         "settings": flat(file.run.model_dump(mode="json", exclude_defaults=True)),
         "versions": _versions(),
         "hashes": {**contents(shop.dataset), "encoder": shop.encoder},

@@ -104,16 +104,6 @@ def findings(shop: Workshop, file: RunFile, found: Mapping[str, Judgement]) -> d
             for name, judgement in found.items()}  # fmt: skip
 
 
-def data_entry(shop: Workshop) -> dict[str, Any]:
-    """Rows read, used and skipped of each split."""
-    return {
-        name: {split: {"read": loaded.report.rows, "used": len(loaded.table),
-                       "skipped": sum(skip.count for skip in loaded.report.skipped.values())}
-               for split, loaded in data.splits.items()}
-        for name, data in shop.dataset.items()
-    }  # fmt: skip
-
-
 def flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     """Nested settings with dotted keys."""
     found: dict[str, Any] = {}

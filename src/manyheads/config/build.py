@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from manyheads.balance import build_balancer
-from manyheads.config.dataset import TaskData, read_dataset, shown
+from manyheads.config.dataset import Dataset, TaskData, read_dataset, rows_of, shown
 from manyheads.config.files import RunFile
 from manyheads.config.model import adapters_of_run, build_model, locate
 from manyheads.config.phases import build_phases
@@ -96,7 +96,7 @@ def build_plan(file: RunFile, output: Path | None = None, team: Team | None = No
 
 def plan_of(
     file: RunFile,
-    dataset: Mapping[str, TaskData],
+    dataset: Dataset,
     folder: Path,
     device: torch.device,
     tokenizer: Tokenizer,
@@ -178,6 +178,7 @@ def plan_of(
         ),
         save_every=training.save_every,
         keep_checkpoints=training.keep_checkpoints,
+        rows=rows_of(dataset),
         notes=tuple(_notes(feeds, sampler, per_step, steps_an_epoch, training, device, compiled)),
     )
 

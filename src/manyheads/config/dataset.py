@@ -43,6 +43,16 @@ Dataset = dict[str, TaskData]
 """The data of every task of a run."""
 
 
+def rows_of(dataset: Dataset) -> dict[str, dict[str, dict[str, int | None]]]:
+    """What became of the rows of each split: `{task: {split: {read, used, skipped}}}`."""
+    return {
+        name: {split: {"read": loaded.report.rows, "used": len(loaded.table),
+                       "skipped": sum(skip.count for skip in loaded.report.skipped.values())}
+               for split, loaded in data.splits.items()}
+        for name, data in dataset.items()
+    }  # fmt: skip
+
+
 def task_of(name: str, section: TaskSection) -> Task[Any]:
     """The task of a section of the run file, before it has seen data."""
     settings = section.model_dump(exclude=set(OF_THE_RUN))

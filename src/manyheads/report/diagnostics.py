@@ -35,17 +35,17 @@ def why_section(diagnostics: Json, tasks: Sequence[str]) -> list[Part]:
         parts.append(affinity)
     if not parts:
         return []
-    return [paragraph("These figures explain and never decide: the verdicts come from scores alone."), *parts]
+    return [paragraph("These figures explain: the verdicts come from scores alone."), *parts]
 
 
 def _pairs(said_of: Json, tasks: Sequence[str]) -> dict[str, Json]:
-    """`{"a × b": what is said}`, for pairs of these tasks in whichever order they stand."""
+    """`{"a × b": what is said of a|b}`, the tasks in the order of the key: a ratio is the first over the second."""
     found = {}
     for i, one in enumerate(tasks):
         for other in tasks[i + 1 :]:
-            said_here = section(said_of, f"{one}|{other}") or section(said_of, f"{other}|{one}")
-            if said_here:
-                found[f"{one} × {other}"] = said_here
+            for first, second in ((one, other), (other, one)):
+                if said_here := section(said_of, f"{first}|{second}"):
+                    found[f"{first} × {second}"] = said_here
     return found
 
 
