@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 CHUNK_EXAMPLES = 2048
 
 Metrics = dict[str, float]
+Answered = tuple[list[list[Any]], list[Any]]
+"""Answers to each example's asks, and the examples, in order."""
+
 Scores = dict[str, dict[str, Metrics]]
 """`{task: {split: {metric: value}}}`, fractions; `_all` holds `combined`."""
 
@@ -54,10 +57,20 @@ def calibrate(predictor: Predictor, tables: Mapping[str, Examples]) -> tuple[dic
     """Tasks with what is tuned on these (validation) examples settled, and their metrics then."""
     tasks, metrics = dict(predictor.tasks), {}
     for name, examples in tables.items():
-        answers, kept = answers_for(predictor, tasks[name], examples)
-        tasks[name] = tasks[name].calibrated(answers, kept)
-        metrics[name] = tasks[name].score(answers, kept)
+        settled = settle(tasks, {name: answers_for(predictor, tasks[name], examples)})
+        tasks, metrics[name] = settled[0], settled[1][name]
     return tasks, metrics
+
+
+def settle(
+    tasks: Mapping[str, Task[Any]], answered: Mapping[str, Answered]
+) -> tuple[dict[str, Task[Any]], dict[str, Metrics]]:
+    """What `calibrate` gives, from answers that are there already."""
+    settled, metrics = dict(tasks), {}
+    for name, (answers, examples) in answered.items():
+        settled[name] = tasks[name].calibrated(answers, examples)
+        metrics[name] = settled[name].score(answers, examples)
+    return settled, metrics
 
 
 def combined(tasks: Mapping[str, Task[Any]], metrics: Mapping[str, Metrics]) -> float:

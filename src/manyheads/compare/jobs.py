@@ -172,8 +172,8 @@ def _probed(plan: Plan) -> dict[str, Any]:
     """What gradients say at the end of the run, on steps spread over it."""
     from manyheads.training.probe import BATCHES, probe
 
-    if plan.steps < BATCHES or plan.trainer.sharded is not None:
+    if plan.trainer.sharded is not None:
         return {}
     plan.trainer.prepare(plan.phases[-1])
-    steps = [step * plan.steps // BATCHES for step in range(BATCHES)]
+    steps = sorted({step * plan.steps // BATCHES for step in range(BATCHES)})
     return probe(plan.trainer, steps, plan.phases[-1].rates.base)

@@ -7,7 +7,7 @@ report of a large data set takes no longer than one of a small.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from manyheads.evaluate import Examples, answers_for
 from manyheads.metrics.evidence import Ranks, Tally
 from manyheads.report.history import History, read_history
 from manyheads.report.mistakes import findings
-from manyheads.report.mistakes.base import NO_FINDINGS, Findings
+from manyheads.report.mistakes.base import Findings
 
 if TYPE_CHECKING:
     from manyheads.evaluate import Metrics
@@ -36,6 +36,8 @@ FEWEST = 10
 
 Counts = Mapping[str, Mapping[str, Mapping[str, int | None]]]
 """`{task: {split: {read, used, windowed, skipped}}}`; what is not known is left out."""
+Answered = Mapping[str, tuple[Sequence[Any], Sequence[Any]]]
+"""By task the answers and the examples that `answers_for` gave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +94,21 @@ class Spread:
         """The example."""
         return self._examples[int(self._chosen_N[index])]
 
+    def __iter__(self) -> Iterator[Any]:
+        return (self[index] for index in range(len(self)))
+
 
 def training_facts(
-    folder: Path, predictor: Predictor, tables: Mapping[str, Examples], *, data: Counts | None = None
+    folder: Path,
+    predictor: Predictor,
+    tables: Mapping[str, Examples],
+    *,
+    data: Counts | None = None,
+    answered: Answered | None = None,
 ) -> TrainingFacts:
     """All of it. `tables`: validation examples by task; `data`: rows of each split, for whoever counted them.
+
+    Tasks in `answered` are not asked again: on the demonstration that is all but a tenth of a second of the work.
 
     Raises BundleError for a folder without a manifest, OSError and ValueError where its files cannot be read.
     """
@@ -104,7 +116,7 @@ def training_facts(
     scores = json.loads((folder / METRICS).read_text(encoding="utf-8"))
     history = read_history(folder / HISTORY)
     tasks = {
-        name: _task_facts(predictor, task, scores.get(name, {}), tables.get(name))
+        name: _task_facts(task, scores.get(name, {}), _answers(predictor, name, tables, answered or {}))
         for name, task in predictor.tasks.items()
     }
     for step, metrics in history.metrics.items():  # of runs that did not note headlines
@@ -132,17 +144,27 @@ def training_facts(
     )
 
 
+def _answers(
+    predictor: Predictor, name: str, tables: Mapping[str, Examples], answered: Answered
+) -> tuple[Sequence[Any], Sequence[Any], int]:
+    """Answers and examples, at most MOST_EXAMPLES of each, and how many examples there are."""
+    if name in answered:
+        answers, examples = (list(Spread(values)) for values in answered[name])
+        return answers, examples, len(answered[name][1])
+    if name not in tables:
+        return (), (), 0
+    return *answers_for(predictor, predictor.tasks[name], Spread(tables[name])), len(tables[name])
+
+
 def _task_facts(
-    predictor: Predictor, task: Task[Any], scores: Mapping[str, Metrics], examples: Examples | None
+    task: Task[Any], scores: Mapping[str, Metrics], asked: tuple[Sequence[Any], Sequence[Any], int]
 ) -> TaskFacts:
-    chosen = Spread(examples) if examples is not None else ()
-    found = findings(task, *answers_for(predictor, task, chosen)) if len(chosen) else NO_FINDINGS
+    answers, examples, available = asked
+    found = findings(task, answers, examples)
     headline = headline_name(task, next(iter(scores.values()), {}))
     score = scores.get("validation", {}).get(headline)
     interval = drawn_interval(found.evidence, score) if found.evidence is not None and score is not None else None
-    return TaskFacts(
-        task.kind, headline, scores, interval, len(chosen), len(examples) if examples is not None else 0, found
-    )
+    return TaskFacts(task.kind, headline, scores, interval, len(examples), available, found)
 
 
 def headline_name(task: Task[Any], metrics: Metrics) -> str:

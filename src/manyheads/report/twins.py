@@ -103,6 +103,6 @@ def curves(tasks: Sequence[Result]) -> list[Part]:
         return []
     drawing = element("div", None, legend(TWINS), element("div", {"class": "multiples"}, *panels))
     columns = [*words("task", "model"), *numbers("examples", "score", "from", "to")]
-    note = "Both have seen the same number of examples of the task at the same place; bands go from the lowest seed to the highest."
+    note = "At one place both have seen as many examples of the task; bands go from the lowest seed to the highest."
     numbers_table = table("Validation scores on the way, in points of 100.", columns, rows)
     return [Exhibit("How fast each task learns, shared and alone.", drawing, numbers_table, note)]

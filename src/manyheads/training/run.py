@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from manyheads.bundle import Contents, save_bundle
 from manyheads.errors import TrainingError, UsageError
-from manyheads.evaluate import calibrate, evaluate
+from manyheads.evaluate import answers_for, evaluate, settle
 from manyheads.predict import Predictor
 from manyheads.training.card import model_card
 from manyheads.training.checkpoint import Checkpoints, Snapshot
@@ -27,7 +27,7 @@ from manyheads.training.stop import Stop
 
 if TYPE_CHECKING:
     from manyheads.bundle.layers import Apart
-    from manyheads.evaluate import Metrics, Scores
+    from manyheads.evaluate import Answered, Metrics, Scores
     from manyheads.model import MultiTaskModel
     from manyheads.tasks.base import Task
     from manyheads.text.tokenizer import Tokenizer
@@ -84,6 +84,8 @@ class Trained:
     tasks: Mapping[str, Task[Any]]
     """With what is tuned on validation data settled."""
     validation: Mapping[str, Metrics]
+    answered: Mapping[str, Answered]
+    """Answers to the validation data, and its examples."""
     predictor: Predictor
     """Its answers may end in StoppedError: all training is saved then."""
     steps: int
@@ -161,14 +163,16 @@ def _trained(plan: Plan, progress: Progress, checkpoints: Checkpoints, stop: Sto
         if not team.leads:
             return None
         apart = plan.adapters.settle(plan.model) if plan.adapters else None
-        tasks, validation = calibrate(predictor_of(plan, stop), plan.validation)
-        predictor = Predictor(predictor_of(plan, stop).backend, tasks, plan.tokenizer, max_length=plan.max_length)
+        predictor = predictor_of(plan, stop)
+        answered = {name: answers_for(predictor, plan.tasks[name], table) for name, table in plan.validation.items()}
+        tasks, validation = settle(plan.tasks, answered)
+        predictor = Predictor(predictor.backend, tasks, plan.tokenizer, max_length=plan.max_length)
         finished = True
     finally:
         plan.trainer.close()
         progress.close()
         log.close(plot=finished)
-    return Trained(tasks, validation, predictor, course.step, apart)
+    return Trained(tasks, validation, answered, predictor, course.step, apart)
 
 
 def _check_start(plan: Plan) -> None:

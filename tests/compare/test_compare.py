@@ -1,0 +1,198 @@
+"""Comparisons of a toy run: twins that differ in nothing but the sharing, and results that interruptions do not change."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from manyheads.cli import main
+from manyheads.compare.command import Asked, compare, open_shop
+from manyheads.compare.jobs import Job, run_job
+from manyheads.compare.outcome import OUTCOME, Outcome
+from manyheads.config.build import device_of, plan_of
+from manyheads.config.files import load_run
+from manyheads.errors import StoppedError, UsageError
+from manyheads.training.loop import StepRecord
+from manyheads.training.progress import Quiet
+from manyheads.training.run import Plan
+from manyheads.training.stop import Stop
+from runs import Child
+from toys import write_project
+
+FEW = ["training.steps=4", "training.evaluate_every=2"]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, toy_encoder: Path) -> Path:
+    return write_project(tmp_path_factory.mktemp("compare"), toy_encoder)
+
+
+@pytest.fixture(scope="module")
+def done(project: Path) -> Path:
+    """A finished comparison of two seeds."""
+    output = project.parent / "done"
+    compare(asked(project, output), Quiet(), Stop())
+    return output
+
+
+def asked(project: Path, output: Path, **more: object) -> Asked:
+    return Asked(project, output, seeds=(0, 1), overrides=tuple(FEW), **more)  # type: ignore[arg-type]
+
+
+def planned(project: Path, output: Path, *only: str) -> Plan:
+    shop = open_shop(asked(project, output))
+    file = load_run(project, FEW)
+    return plan_of(file, shop.dataset, output, device_of("cpu"), shop.tokenizer, only=only)
+
+
+def test_a_twin_starts_from_the_same_weights_and_sees_the_same_examples_in_the_same_steps(
+    project: Path, tmp_path: Path
+) -> None:
+    whole, twin = planned(project, tmp_path / "a"), planned(project, tmp_path / "b", "section")
+    for (name, one), (_, other) in zip(whole.model.named_parameters(), twin.model.named_parameters(), strict=True):
+        assert torch.equal(one, other), name
+    for step in range(6):
+        assert twin.trainer.batcher.rows(step) == {
+            name: rows for name, rows in whole.trainer.batcher.rows(step).items() if name == "section"
+        }
+    assert [phase.rates for phase in whole.phases] == [phase.rates for phase in twin.phases]
+    assert set(twin.validation) == set(twin.test) == {"section"}
+    assert whole.identity.run != twin.identity.run
+
+
+def test_steps_without_the_twins_task_leave_its_weights_alone(project: Path, tmp_path: Path) -> None:
+    twin = planned(project, tmp_path / "a", "section")
+    before = [parameter.detach().clone() for parameter in twin.model.parameters()]
+    twin.trainer.prepare(twin.phases[0])
+    record = twin.trainer.step(twin.phases[0], 0, [])
+    assert record.losses == {}
+    assert all(torch.equal(*pair) for pair in zip(before, twin.model.parameters(), strict=True))
+
+
+def test_the_scores_of_a_comparison_are_those_of_its_runs(project: Path, done: Path) -> None:
+    result = json.loads((done / "compare.json").read_text(encoding="utf-8"))
+    assert set(result["tasks"]) == {"entities", "section", "answers", "similarity"}
+    shop = open_shop(asked(project, done))
+    for name, task in result["tasks"].items():
+        for key, tasks in (("shared", ()), ("single", (name,))):
+            outcomes = [Outcome.load(shop.place(Job(seed, tasks))) for seed in (0, 1)]
+            scores = [outcome.scores[name][task["metric"]] for outcome in outcomes if outcome]
+            assert task[key] == pytest.approx(scores)
+        difference = [one - other for one, other in zip(task["shared"], task["single"], strict=True)]
+        assert task["difference"]["mean"] == pytest.approx(sum(difference) / 2)
+        assert task["verdict"] in ("helps", "hurts", "equivalent", "inconclusive")
+        assert {"remedy", "reason", "changes", "cost"} == set(task["advice"])
+        examples = [point["examples"] for point in task["curves"]["shared"]]
+        assert examples == [point["examples"] for point in task["curves"]["single"]], "at equal examples"
+    assert (done / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert result["cost"]["single"]["parameters"] > 3 * result["cost"]["shared"]["parameters"]
+    assert len(result["diagnostics"]["pairs"]) == 6
+
+
+def test_a_comparison_that_is_killed_ends_in_the_same_bytes(project: Path, done: Path) -> None:
+    output = project.parent / "killed"
+    (output).mkdir()
+    (output / "cost.json").write_bytes((done / "cost.json").read_bytes())  # seconds are measured once
+
+    def work() -> int:
+        compare(asked(project, output), Quiet(), Stop())
+        return 0
+
+    for runs in (1, 4):
+        child = Child(work, project.parent / "said")
+        until = time.monotonic() + 60
+        while len(list(output.glob(f"runs/*/{OUTCOME}"))) < runs and time.monotonic() < until:
+            time.sleep(0.01)
+        os.kill(child.pid, signal.SIGKILL)
+        assert child.status() == -signal.SIGKILL
+        assert not (output / "compare.json").exists()
+    compare(asked(project, output), Quiet(), Stop())
+    for name in ("compare.json", "report.html"):
+        assert (output / name).read_bytes() == (done / name).read_bytes()
+
+
+def test_a_run_that_is_stopped_goes_on_where_it_was(project: Path, tmp_path: Path) -> None:
+    shop, job, stop = open_shop(asked(project, tmp_path / "a")), Job(0), Stop()
+
+    class Asks(Quiet):
+        def step(self, record: StepRecord, steps: int) -> None:
+            stop.asked = "SIGTERM"
+
+    with pytest.raises(StoppedError, match="after step 1 of 4"):
+        run_job(shop, job, Asks(), stop)
+    assert Outcome.load(shop.place(job)) is None
+    again = run_job(shop, job, Quiet(), Stop())
+    whole = run_job(open_shop(asked(project, tmp_path / "b")), job, Quiet(), Stop())
+    assert again.scores == whole.scores
+    assert again.curves == whole.curves
+    assert again.diagnostics == whole.diagnostics
+
+
+def test_more_seeds_and_subsets_train_only_what_is_missing(project: Path, done: Path) -> None:
+    times = {path: path.stat().st_mtime_ns for path in done.glob(f"runs/*/{OUTCOME}")}
+    assert len(times) == 10
+    result = compare(asked(project, done, subsets=("leave-one-out",)), Quiet(), Stop())
+    assert set(result["subsets"]) == {"section, answers, similarity", "entities, answers, similarity",
+                                      "entities, section, similarity", "entities, section, answers"}  # fmt: skip
+    assert all(path.stat().st_mtime_ns == then for path, then in times.items())
+    assert len(list(done.glob(f"runs/*/{OUTCOME}"))) == 18
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("tasks.section.patience=1", "tasks.section.patience ends a task's training by its score"),
+        ("training.sampling.method=difficulty", "twins would not see the same examples"),
+    ],
+)
+def test_runs_whose_twins_would_see_other_examples_are_refused(
+    project: Path, tmp_path: Path, change: str, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        open_shop(Asked(project, tmp_path / "a", overrides=(*FEW, change)))
+
+
+def test_wrong_use_of_the_command_is_one_sentence_with_status_2(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for more, message in (
+        (["--seeds", "0,0"], "seeds are 0, 0; give different ones"),
+        (["--margin", "2"], "--margin: margin is 2.0"),
+        (["--set", "training.setps=1"], "setps"),
+    ):
+        assert main(["compare", str(project), "-o", str(tmp_path / "a"), *more]) == 2
+        said = capsys.readouterr().err
+        assert message in said
+        assert "Traceback" not in said
+    with pytest.raises(SystemExit):
+        main(["compare", str(project), "-o", str(tmp_path / "a"), "--seeds", "a"])
+
+
+def test_the_command_prints_a_table_and_fails_only_if_told_to(
+    project: Path, done: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["compare", str(project), "-o", str(done), "--seeds", "0,1", *(x for one in FEW for x in ("--set", one))]
+    assert main([*given, "--fail-if-hurts"]) == 0, "two seeds of a toy show nothing"
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].split()[:4] == ["task", "metric", "shared", "single"]
+    assert [line.split()[0] for line in said[1:5]] == ["entities", "section", "answers", "similarity"]
+    assert said[-1] == f"report: {done / 'report.html'}"
+
+
+def test_several_processes_give_what_one_gives(project: Path, done: Path) -> None:
+    output = project.parent / "beside"
+    (output).mkdir()
+    (output / "cost.json").write_bytes((done / "cost.json").read_bytes())
+    more = Asked(project, output, seeds=(0, 1), overrides=tuple(FEW), workers=2)
+    for path in sorted((done / "runs").iterdir())[2:]:  # all but two are there
+        (output / "runs").mkdir(exist_ok=True)
+        (output / "runs" / path.name).symlink_to(path)
+    compare(more, Quiet(), Stop())
+    one, other = (json.loads((folder / "compare.json").read_text(encoding="utf-8")) for folder in (done, output))
+    assert {**other, "subsets": one.get("subsets")} == {**one, "subsets": one.get("subsets")}

@@ -1,0 +1,130 @@
+"""The page of a comparison."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from manyheads.report.comparison import comparison_page, lede
+from manyheads.report.results import results
+from report.pages import check, outline
+from report.samples import comparison
+
+HOSTILE = '<script>window.harmed=1</script>"&\u202e\ud800\x00'
+
+
+def verdicts(*words: str) -> str:
+    tasks = {f"t{i}": {"verdict": word} for i, word in enumerate(words)}
+    return lede(results({"tasks": tasks}))
+
+
+def test_the_page_is_whole_offline_and_every_figure_is_followed_by_its_table() -> None:
+    page = comparison_page(comparison())
+    found = check(page)
+    assert found.tags.count("figure") == 8
+    assert len(page) < 200_000
+
+
+def test_the_same_comparison_gives_the_same_page_also_by_way_of_a_file() -> None:
+    said = comparison()
+    assert comparison_page(json.loads(json.dumps(said))) == comparison_page(said)
+
+
+def test_the_answer_comes_first_in_a_sentence() -> None:
+    page = comparison_page(comparison())
+    sentence = (
+        "Sharing helps 1 of 4 tasks (section), hurts 1 (entities), makes no difference that matters to 1 (similarity) "
+        "and is undecided for 1 (answers)."
+    )
+    assert sentence in page
+    assert page.index(sentence) < page.index("<figure")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("helps", "helps"), "Sharing helps 2 of 2 tasks (t0, t1)."),
+        (("hurts", "helps"), "Sharing helps 1 of 2 tasks (t1) and hurts 1 (t0)."),
+        (("inconclusive", "inconclusive"), "Sharing is undecided for 2 of 2 tasks (t0, t1)."),
+        (("hurts",), "Sharing hurts t0."),
+        (("inconclusive",), "Whether sharing helps t0 is undecided."),
+        ((), "No task has been compared yet."),
+    ],
+)
+def test_the_sentence_counts_verdicts(words: tuple[str, ...], sentence: str) -> None:
+    assert verdicts(*words) == sentence
+
+
+def test_labels_of_users_are_text_wherever_they_stand() -> None:
+    def renamed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {renamed(key) if key not in KEYS else key: renamed(one) for key, one in value.items()}
+        if isinstance(value, list):
+            return [renamed(one) for one in value]
+        return value.replace("entities", HOSTILE).replace("layers 1-2", HOSTILE) if isinstance(value, str) else value
+
+    said = comparison()
+    said["run"] = said["remedy"]["name"] = HOSTILE
+    for task in said["tasks"].values():
+        task["why"] = HOSTILE
+    for task in ("entities", "section"):
+        said["tasks"][task]["advice"] = dict.fromkeys(("remedy", "reason", "cost"), HOSTILE) | {
+            "changes": {HOSTILE: HOSTILE}
+        }
+    found = check(comparison_page(renamed(said)))
+    assert "script" not in found.tags
+
+
+KEYS = set(comparison())
+
+
+def test_a_comparison_that_has_only_begun_says_so_and_shows_what_there_is() -> None:
+    said = {"run": "run.yaml", "seeds": [0], "complete": False, "tasks": {"entities": {"verdict": "inconclusive"}}}
+    page = comparison_page(said)
+    assert "not complete" in page
+    assert "With 1 seed no two-sided sign-flip test" in page
+    assert outline(comparison_page({})).headings == ["h1"]
+
+
+@pytest.mark.parametrize("key", ["groups", "pairs", "affinity"])
+def test_any_part_of_the_diagnostics_may_be_missing(key: str) -> None:
+    said = comparison()
+    del said["diagnostics"][key]
+    check(comparison_page(said))
+
+
+def test_a_pair_is_named_in_the_order_in_which_its_ratio_is_meant() -> None:
+    said = comparison()
+    pairs = said["diagnostics"]["pairs"]
+    pairs["section|entities"] = pairs.pop("entities|section")
+    page = comparison_page(said)
+    assert "section × entities" in page
+    assert "entities × section" not in page
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 0.999), st.sampled_from(["gone", None, "text", [], {}, -1])), min_size=1, max_size=4
+    )
+)
+def test_whatever_is_missing_or_odd_is_left_out(changes: list[tuple[float, Any]]) -> None:
+    said = comparison()
+    for share, value in changes:
+        found = places(said)
+        holder, key = found[int(share * len(found))]
+        if value == "gone" and isinstance(holder, dict):
+            del holder[key]
+        else:
+            holder[key] = value
+    outline(comparison_page(said))
+
+
+def places(value: Any) -> list[tuple[Any, Any]]:
+    """Every (object, key) and (list, index) in a JSON value."""
+    keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else []
+    return [place for key in keys for place in ((value, key), *places(value[key]))]

@@ -1,0 +1,137 @@
+"""The page of a run: from a finished folder, and from facts made up."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from manyheads.evaluate import answers_for
+from manyheads.metrics.evidence import Tally
+from manyheads.predict import Predictor
+from manyheads.report.facts import Spread, drawn_interval, training_facts
+from manyheads.report.history import read_history
+from manyheads.report.training import lede, training_page
+from manyheads.report.write import write_training_report
+from report.pages import check
+
+Answered = tuple[Any, dict[str, Any]]
+
+
+def test_a_finished_run_gets_a_whole_page_beside_its_model(run_folder: Path, answered: Answered) -> None:
+    predictor, tables = answered
+    counts = {name: {"validation": {"read": 7, "used": 6, "windowed": 0, "skipped": 1}} for name in tables}
+    path = write_training_report(run_folder, predictor, tables, data=counts)
+    page = path.read_text(encoding="utf-8")
+    check(page)
+    for section in ("scores", "learning", "shares", "mistakes", "data", "run"):
+        assert f'<section id="{section}">' in page
+    for name in tables:
+        assert f"<h3>{name}</h3>" in page
+    assert "How losses were weighted." in page
+    assert path.name == "report.html"
+    assert not list(run_folder.glob("*.unfinished"))
+    assert write_training_report(run_folder, predictor, tables, data=counts).read_text(encoding="utf-8") == page
+
+
+def test_answers_that_someone_has_already_are_not_asked_for_again(run_folder: Path, answered: Answered) -> None:
+    predictor, tables = answered
+    have = {name: answers_for(predictor, predictor.tasks[name], table) for name, table in tables.items()}
+    mute = Predictor(Mute(), predictor.tasks, predictor.tokenizer, max_length=predictor.max_length)
+    page = training_page(training_facts(run_folder, mute, tables, answered=have))
+    assert page == training_page(training_facts(run_folder, predictor, tables))
+
+
+class Mute:
+    """A backend that must not be run."""
+
+    one_trunk = True
+
+    def run(self, encodings: Any, names: Any) -> Any:
+        raise AssertionError("nobody was to be asked")
+
+
+def test_a_run_without_validation_data_has_its_losses_and_settings(run_folder: Path, answered: Answered) -> None:
+    facts = training_facts(run_folder, answered[0], {})
+    bare = {name: replace(task, scores={}, interval=None) for name, task in facts.tasks.items()}
+    page = training_page(replace(facts, tasks=bare, combined={}))
+    check(page)
+    assert "without data to score them on" in page
+    assert '<section id="mistakes">' not in page
+
+
+def test_names_and_run_files_of_users_are_text(run_folder: Path, answered: Answered) -> None:
+    facts = training_facts(run_folder, answered[0], {})
+    hostile = "</code><script>window.harmed=1</script>\ud800"
+    history = facts.history
+    history.losses[hostile] = history.tokens[hostile] = {0: 1.0, 5: 0.5}
+    tasks = {hostile if name == "section" else name: task for name, task in facts.tasks.items()}
+    page = training_page(
+        replace(facts, name=hostile, encoder=hostile, run=hostile, tasks=tasks, settings={hostile: hostile})
+    )
+    assert "script" not in check(page).tags
+
+
+def test_the_summary_names_the_best_and_the_worst_task(run_folder: Path, answered: Answered) -> None:
+    facts = training_facts(run_folder, answered[0], {})
+    scores = {name: 0.5 + i / 10 for i, name in enumerate(facts.tasks)}
+    tasks = {n: replace(t, scores={"validation": {t.headline: scores[n]}}) for n, t in facts.tasks.items()}
+    said = lede(replace(facts, tasks=tasks, combined={"validation": 0.65}))
+    assert said.startswith(
+        "4 tasks on one encoder, 65.0 on average on validation data: from 50.0 for entities (F1) to "
+    )
+
+
+def test_a_history_is_read_with_what_was_left_out_made_twice_or_damaged(tmp_path: Path) -> None:
+    rows = [
+        {"step": 0, "loss": {"a": 1.0}, "weight": {"a": 1.0}, "tokens": {"a": 10}, "phase": "all"},
+        {"step": 1, "loss": {}, "skipped": "the loss of a is not finite", "tasks": ["a"], "rows": {"a": [3]}},
+        {"step": 2, "loss": {"a": float("nan")}, "tokens": {"a": 10}},
+        {"step": 2, "turned_back_to": 1, "left_out": [1]},
+        {"step": 1, "loss": {"a": 0.7}, "tokens": {"a": 12}},
+        {"step": 2, "validation": {"a": {"f1": 0.5}}, "headline": {"a": 0.5}, "combined": 0.5},
+    ]
+    path = tmp_path / "history.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 3, "loss"\n[]\n{}\n')
+    history = read_history(path)
+    assert history.losses["a"] == {0: 1.0, 1: 0.7}
+    assert history.tokens["a"] == {0: 10, 1: 12, 2: 10}
+    assert history.skipped == {}, "the step was made again, and was good"
+    assert history.turned_back == [(2, 1)]
+    assert history.headlines["a"] == {2: 0.5}
+    assert read_history(tmp_path / "none").steps == 0
+
+
+def test_steps_that_were_left_out_are_told_at_the_top(run_folder: Path, answered: Answered, tmp_path: Path) -> None:
+    facts = training_facts(run_folder, answered[0], {})
+    facts.history.add({"step": 4, "loss": {}, "skipped": "the loss of section is not finite", "tasks": ["section"]})
+    facts.history.add({"step": 9, "turned_back_to": 3, "left_out": [4]})
+    page = training_page(facts)
+    assert "1 step left out by the guards: 4 (the loss of section is not finite)." in page
+    assert "At step 9 the run went back to the checkpoint of step 3." in page
+    check(page)
+
+
+@pytest.mark.parametrize(("count", "most"), [(10, 20), (20, 20), (5000, 20), (0, 20)])
+def test_a_spread_of_examples_goes_from_the_first_to_the_last(count: int, most: int) -> None:
+    chosen = Spread(list(range(count)), most)
+    values = [chosen[i] for i in range(len(chosen))]
+    assert len(values) == min(count, most) == len(set(values))
+    assert values == sorted(values)
+    assert not count or (values[0], values[-1]) == (0, count - 1)
+
+
+def test_the_interval_of_a_mean_is_the_one_of_the_normal_distribution() -> None:
+    draw = np.random.default_rng(1)
+    right_E = draw.random(2000) < 0.7
+    evidence = Tally(np.stack([right_E, np.ones(2000)], axis=1), "mean")
+    score = float(right_E.mean())
+    interval = drawn_interval(evidence, score)
+    assert interval is not None
+    half = 1.96 * np.sqrt(score * (1 - score) / 2000)
+    assert interval == pytest.approx((score - half, score + half), abs=0.15 * half)
+    assert drawn_interval(Tally(np.ones((3, 2)), "mean"), 1.0) is None, "three clusters tell nothing"
