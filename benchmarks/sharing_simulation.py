@@ -9,7 +9,8 @@ spread is in points of the metric), its own luck with clusters, and with example
 separate, larger simulation, or exactly 0 where both models are drawn alike.
 
 Prints, and writes, for each scenario: how often the 95 % interval holds the truth, how often a verdict is false, the median
-half-width in points, and the coverage of other ways to make the interval from the same draws.
+half-width in points, and the coverage of other ways to make the interval from the same draws. Rows of other scenarios that
+are in FILE already are kept.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -101,35 +103,28 @@ def main() -> int:
     sizes = {name: cluster_sizes(name, args.data) for name in dict.fromkeys(one.structure for one in chosen)}
     rivals = min(args.trials, RIVAL_TRIALS)
     work = partial(measure, sizes=sizes, trials=args.trials, replicates=args.replicates, rivals=rivals)
-    rows = []
+    before = json.loads(args.json.read_text(encoding="utf-8"))["scenarios"] if args.json and args.json.exists() else []
+    rows = {row["name"]: row for row in before}
     with ProcessPoolExecutor(args.workers) as pool:
         for row in pool.map(work, chosen):
-            rows.append(row)
+            rows[row["name"]] = row
             print(line(row), flush=True)
             if args.json:
-                report = {
-                    "trials": args.trials,
-                    "replicates": args.replicates,
-                    "seeds": SEEDS,
-                    "rival_trials": RIVAL_TRIALS,
-                    "scenarios": rows,
-                }
+                report = {"seeds": SEEDS, "scenarios": list(rows.values())}
                 args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
-def line(row: dict[str, object]) -> str:
+def line(row: dict[str, Any]) -> str:
     """One row of the printed table."""
-    others = "  ".join(f"{name} {100 * share:.1f}" for name, share in row["others"].items())  # type: ignore[attr-defined]
+    others = "  ".join(f"{name} {100 * share:.1f}" for name, share in row["others"].items())
     return (
         f"{row['name']:62} covered {100 * row['coverage']:5.1f} %  false helps/hurts {100 * row['false']:4.1f} %  "
         f"false equivalent {100 * row['false_equivalent']:4.1f} %  half-width {row['half_width_points']:.2f}   | {others}"
     )
 
 
-def measure(
-    scenario: Scenario, sizes: dict[str, Floats], trials: int, replicates: int, rivals: int
-) -> dict[str, object]:
+def measure(scenario: Scenario, sizes: dict[str, Floats], trials: int, replicates: int, rivals: int) -> dict[str, Any]:
     """Coverage and false verdicts of one scenario; the other intervals in the first `rivals` trials only."""
     started = time.monotonic()
     world = World(scenario, sizes[scenario.structure])
@@ -152,7 +147,7 @@ def measure(
         for name, (low, high) in rival.items():
             others[name] = others.get(name, 0) + (low <= truth <= high)
     return {
-        **asdict(scenario), "coverage": covered / trials, "false": false / trials,
+        **asdict(scenario), "trials": trials, "rival_trials": rivals, "replicates": replicates, "coverage": covered / trials, "false": false / trials,
         "false_equivalent": false_equivalent / trials, "half_width_points": 100 * float(np.median(widths)),
         "truth_points": 100 * truth, "truth_error_points": 100 * truth_error,
         "others": {name: count / rivals for name, count in others.items()},

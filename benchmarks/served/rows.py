@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import random
+import time
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from served.client import Heard, run_all
+from served.client import Call, Heard, run_all
 from served.ours import predict_call, serving
 from served.texts import mixed
 
@@ -17,6 +19,9 @@ HOOK = Path(__file__).with_name("hook")
 TOLERANCE = 1e-4
 """Of scores and vectors: additions in another order."""
 AT_ONCE = 32
+BUSY = (429, 503)
+TURNS = 200
+PAUSE_S = 1.0
 
 
 def poison(given: Namespace) -> dict[str, Any]:
@@ -27,7 +32,7 @@ def poison(given: Namespace) -> dict[str, Any]:
         bad = {i for i in range(len(rows)) if i % 100 == 50}
         calls = [predict_call(server.url, {**row, "text": f"POISON {row['text']}"} if i in bad else row)
                  for i, row in enumerate(rows)]  # fmt: skip
-        outputs = [_output(heard) for heard in run_all(calls, at_once=AT_ONCE)]
+        outputs = [_output(heard) for heard in answered(calls, AT_ONCE)]
     failed = {i for i, output in enumerate(outputs) if "error" in output}
     return {
         "rows": len(rows),
@@ -41,9 +46,9 @@ def company(given: Namespace) -> dict[str, Any]:
     """Each text by itself, and all of them in random company: which labels, spans and answers differ."""
     with serving(given.model, *given.server) as server:
         rows = [row for _, row in mixed(given.data, server.tasks(), given.texts)]
-        alone = [_output(heard) for heard in run_all([predict_call(server.url, row) for row in rows], at_once=1)]
+        alone = [_output(heard) for heard in answered([predict_call(server.url, row) for row in rows], 1)]
         order = random.Random(1).sample(range(len(rows)), len(rows))
-        heard = run_all([predict_call(server.url, rows[i]) for i in order], at_once=AT_ONCE)
+        heard = answered([predict_call(server.url, rows[i]) for i in order], AT_ONCE)
         mixed_up = dict(zip(order, map(_output, heard), strict=True))
     differ, worst = [], 0.0
     for i, output in enumerate(alone):
@@ -61,7 +66,7 @@ def planted(given: Namespace) -> dict[str, Any]:
         task = next(name for name, kind in server.tasks().items() if kind == "token-classification")
         texts = list({row["text"] for name, row in mixed(given.data, {task: "token-classification"}, 3_000)})
         calls = [predict_call(server.url, {"text": text}, [task]) for text in texts[:400]]
-        found = [_output(heard)["tasks"][task] for heard in run_all(calls, at_once=AT_ONCE)]
+        found = [_output(heard)["tasks"][task] for heard in answered(calls, AT_ONCE)]
         named = [(text, spans) for text, spans in zip(texts, found, strict=False) if spans]
         sure = sorted(named, key=lambda pair: -min(span["score"] for span in pair[1]))[:50]
         plain = [text for text, spans in zip(texts, found, strict=False) if not spans] or ["It was measured again."]
@@ -71,7 +76,7 @@ def planted(given: Namespace) -> dict[str, Any]:
                 wanted += [(length + span["start"], length + span["end"]) for span in spans]
                 pieces.append(text)
                 length += len(text) + 1
-        output = _output(run_all([predict_call(server.url, {"text": " ".join(pieces)}, [task])], at_once=1)[0])
+        output = _output(answered([predict_call(server.url, {"text": " ".join(pieces)}, [task])], 1)[0])
     spans = {(span["start"], span["end"]) for span in output["tasks"][task]}
     return {
         "characters": length,
@@ -79,6 +84,19 @@ def planted(given: Namespace) -> dict[str, Any]:
         "planted": len(wanted),
         "found": sum(each in spans for each in wanted),
     }
+
+
+def answered(calls: Sequence[Call], at_once: int) -> list[Heard]:
+    """Answers to all; those that the server refuses because it is busy are asked again, as a client does."""
+    found = run_all(calls, at_once=at_once)
+    for _ in range(TURNS):
+        busy = [i for i, heard in enumerate(found) if heard.status in BUSY]
+        if not busy:
+            break
+        time.sleep(PAUSE_S)
+        for i, heard in zip(busy, run_all([calls[i] for i in busy], at_once=at_once), strict=True):
+            found[i] = heard
+    return found
 
 
 def _output(heard: Heard) -> dict[str, Any]:

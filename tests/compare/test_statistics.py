@@ -83,12 +83,11 @@ def test_where_the_test_set_adds_nothing_it_is_the_paired_t_test_over_seeds() ->
 
 
 def test_where_all_seeds_agree_it_is_the_t_test_over_clusters() -> None:
-    clusters = np.random.default_rng(0).normal(0.01, 0.05, size=20)
+    clusters = np.random.default_rng(0).normal(0.01, 0.05, size=8)
     found = compare_scores(*pair_of(np.repeat(clusters[None], 6, axis=0)), Settings(replicates=20_000))
     interval = stats.ttest_1samp(clusters, 0).confidence_interval(0.95)
-    assert (found.low, found.high) == pytest.approx(
-        (interval.low, interval.high), abs=0.02 * (interval.high - interval.low)
-    )
+    within = 0.02 * float(interval.high - interval.low)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high), abs=within)
 
 
 def test_components_are_those_of_a_crossed_analysis_of_variance() -> None:
@@ -143,10 +142,10 @@ def test_holm_takes_no_tasks_and_refuses_what_is_no_probability() -> None:
 @given(st.lists(st.integers(-5, 5), min_size=2, max_size=7))
 @examples(max_examples=40, deadline=None)
 def test_sign_flips_are_the_permutation_test_of_scipy(values: list[int]) -> None:
-    seeds = np.array(values) / 100
+    seeds = np.array(values, np.float64)  # whole numbers: scipy takes sums that differ in rounding for different
     expected = stats.permutation_test(
         (seeds,),
-        lambda x, axis: np.abs(x.mean(axis)),
+        lambda x, axis: np.abs(x.sum(axis)),
         permutation_type="samples",
         alternative="greater",
         n_resamples=10_000,

@@ -162,7 +162,7 @@ def cluster_numbers(keys: Sequence[str]) -> npt.NDArray[np.int64]:
     return result_E
 
 
-def grouped(counts_EM: Array, keys: Sequence[str]) -> Floats:
+def grouped(counts_EM: npt.ArrayLike, keys: Sequence[str]) -> Floats:
     """Counts of clusters, `(C, M)`: rows of equal keys summed, numbered as by `cluster_numbers`.
 
     Raises ValueError unless there is one key for each row.
