@@ -147,7 +147,8 @@ def measure(scenario: Scenario, sizes: dict[str, Floats], trials: int, replicate
         for name, (low, high) in rival.items():
             others[name] = others.get(name, 0) + (low <= truth <= high)
     return {
-        **asdict(scenario), "trials": trials, "rival_trials": rivals, "replicates": replicates, "coverage": covered / trials, "false": false / trials,
+        **asdict(scenario), "trials": trials, "rival_trials": rivals, "replicates": replicates,
+        "coverage": covered / trials, "false": false / trials,
         "false_equivalent": false_equivalent / trials, "half_width_points": 100 * float(np.median(widths)),
         "truth_points": 100 * truth, "truth_error_points": 100 * truth_error,
         "others": {name: count / rivals for name, count in others.items()},

@@ -187,6 +187,9 @@ def _serving(made: argparse.ArgumentParser) -> None:
                        help="a key a line, which every request must give; also MANYHEADS_API_KEYS")  # fmt: skip
     made.add_argument("--batch-tokens", type=_positive, metavar="N", help="tokens of a pass (1024)")
     made.add_argument("--queue-tokens", type=_positive, metavar="N", help="tokens that may wait (200,000)")
+    made.add_argument(
+        "--telemetry", action="store_true", help="send traces over OTLP, as OpenTelemetry's variables say"
+    )
     made.add_argument("--deadline", type=_positive, metavar="S", help="seconds from a request to its answer (30)")
 
 
@@ -377,7 +380,9 @@ def _serve(options: argparse.Namespace) -> int:
     given = {"batch_tokens": options.batch_tokens, "queue_tokens": options.queue_tokens, "deadline_s": options.deadline}
     limits = Limits(**{key: value for key, value in given.items() if value is not None})
     keys = Keys.of(options.api_keys, os.environ.get("MANYHEADS_API_KEYS"))
-    serve(options.model, Address(options.host, options.port), keys, limits, options.workers)
+    serve(
+        options.model, Address(options.host, options.port), keys, limits, options.workers, telemetry=options.telemetry
+    )
     return 0
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from manyheads.api import find_model
 from manyheads.bundle import manifest_hash, read_manifest
@@ -41,10 +42,13 @@ class Address:
     """0: any that is free."""
 
 
-def serve(model: str, address: Address, keys: Keys, limits: Limits, workers: int | None = None) -> None:
+def serve(
+    model: str, address: Address, keys: Keys, limits: Limits, workers: int | None = None, *, telemetry: bool = False
+) -> None:
     """Serve a model folder or hub id until SIGTERM or SIGINT; what was accepted by then is answered.
 
-    `workers` processes share the cores. Raises UsageError for an address that cannot be had, BundleError for a model.
+    `workers` processes share the cores; `telemetry` sends traces. Raises UsageError for an address that cannot be had,
+    BundleError for a model.
     """
     folder = find_model(model)
     manifest = read_manifest(folder)
@@ -58,7 +62,12 @@ def serve(model: str, address: Address, keys: Keys, limits: Limits, workers: int
     take_over()
     log("listening", url=f"http://{f'[{host}]' if ':' in host else host}:{port}", model=str(folder), hash=served.hash,
         tasks=list(served.tasks), workers=count, threads=crew.threads, keys=bool(keys))  # fmt: skip
-    config = uvicorn.Config(build_app(service, keys), log_config=None, access_log=False, server_header=False, ws="none",
+    app: ASGIApp = build_app(service, keys)
+    if telemetry:
+        from manyheads.serve.telemetry import traced
+
+        app = traced(app)
+    config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, ws="none",
                             timeout_graceful_shutdown=math.ceil(limits.deadline_s) + DRAIN_S)  # fmt: skip
     _Server(config, service).run(sockets=[listening])
     log("stopped")
