@@ -103,8 +103,8 @@ def test_answers_equal_those_of_predict_alone_and_in_company(server: Server, mod
             async def one(row: Any, tasks: list[str] | None) -> Any:
                 body = {"inputs": [row]} | ({"tasks": tasks} if tasks else {})
                 while (done := await client.post("/v1/predict", json=body)).status_code == 429:  # a busy machine
-            await asyncio.sleep(1)
-        return done.json()["outputs"][0]
+                    await asyncio.sleep(1)
+                return done.json()["outputs"][0]
 
             draw = random.Random(3)
             others = [one({"text": " ".join(draw.choices(SENTENCES, k=3))}, ["section"]) for _ in rows]
