@@ -37,7 +37,7 @@ from manyheads.metrics.evidence import Evidence, Ranks, Tally
 
 Floats = npt.NDArray[np.float64]
 SEEDS = 6
-RIVAL_TRIALS = 500
+RIVAL_TRIALS = 250
 """Of them the other intervals are made too, which costs as much again."""
 CLASSES = np.array([0.35, 0.3, 0.2, 0.1, 0.05])
 
