@@ -31,7 +31,7 @@ class StandIn(Task[Any]):
     outputs: ClassVar[Mapping[str, Any]] = {}
     labels: tuple[str, ...] = ()
 
-    ask = build_head = targets = amount = loss = decode = score = describe = absent
+    ask = build_head = targets = amount = loss = decode = score = evidence = describe = absent
     answer_types: ClassVar[Mapping[str, Any]] = {}
 
     def row_of_target(self, row: Row, target: Any) -> Row:

@@ -143,6 +143,10 @@ def test_a_head_learns_its_few_examples_and_answers_them(case: tuple[Task[Any], 
     assert all(isinstance(value, float) and -1 <= value <= 1 for value in metrics.values())
     if getattr(task, "objective", None) != "softmax":  # three NLI pairs say nothing about the order of cosines
         assert task.headline(metrics) >= 0.5 - 1e-9
+    fitted = task.calibrated(answers, examples)
+    evidence = fitted.evidence(answers, examples, [task.cluster(example) for example in examples])
+    once = evidence.scores(np.ones((1, evidence.clusters)))
+    np.testing.assert_allclose(once, task.headline(metrics), atol=1e-9)
     for example, answered in zip(examples, answers, strict=True):
         json.dumps(task.answer_keys(answered[0]))
         if task.kind == "token-classification":

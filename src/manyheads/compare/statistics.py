@@ -17,6 +17,7 @@ those not taken, whose extremes are the wider by chance).
     the same, studentised                                          94.6  97.7   99.6
     t over seeds, this test set taken for all                      79.2  90.4   97.2   what a table of seeds suggests
 
+On draws that the choice had not seen it covers 94.1 to 96.9 %, 95.8 in the mean of 28 scenarios; the lowest is 20 documents.
 For normal data, six seeds and any mixture of the parts this one covers 95.0 to 96.6 %, Satterthwaite's 94.2 to 95.8; at the
 98.75 % that Holm asks of four tasks 98.7 to 99.5 against 98.2 to 99.0. Left over: Spearman on 20 pairs covers 99 %, since a
 draw of so few repeats many and ranks them alike.
