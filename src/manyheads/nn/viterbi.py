@@ -97,9 +97,11 @@ def viterbi(
         next_S = np.zeros(0, np.int64)
         for step in reversed(batch.steps):
             # A path's last tag leaves by the end scores, the others by the transition to the tag chosen after them.
-            leave_KS = np.repeat(end_K[:, None], step.stop - step.start, axis=1)
-            leave_KS[:, : len(next_S)] = transitions_KK[:, next_S]
-            next_S = np.argmax(best_KT[:, step] + leave_KS, axis=0)
+            leave_KS = transitions_KK.take(next_S, axis=1)
+            if len(next_S) < step.stop - step.start:
+                ends_KS = np.repeat(end_K[:, None], step.stop - step.start - len(next_S), axis=1)
+                leave_KS = np.concatenate([leave_KS, ends_KS], axis=1)
+            next_S = (best_KT[:, step] + leave_KS).argmax(axis=0)
             tag_T[step] = next_S
         for index, path in zip(batch.members, batch.split(tag_T[batch.place_T]), strict=True):
             paths[index] = path
