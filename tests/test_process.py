@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from manyheads.process import forget_shapes, keep_freed_memory
+from manyheads.process import forget_shapes, keep_freed_memory, wait_without_spinning
 
 SCRIPT = """
 import resource, sys
@@ -25,7 +25,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 SHAPES = """
 import random, sys
-from manyheads.process import forget_shapes, keep_freed_memory
+from manyheads.process import forget_shapes, keep_freed_memory, wait_without_spinning
 keep_freed_memory()
 if sys.argv[1] == "forgotten":
     forget_shapes()
@@ -111,6 +111,17 @@ def test_there_is_no_restart_where_the_user_has_chosen() -> None:
 def test_it_says_whether_the_system_has_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.confstr_names", {})
     assert keep_freed_memory() is False
+
+
+def test_threads_sleep_soon_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    for given, expected in (({}, "1000"), ({"OMP_WAIT_POLICY": "active"}, None), ({"GOMP_SPINCOUNT": "7"}, "7")):
+        for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in given.items():
+            monkeypatch.setenv(name, value)
+        wait_without_spinning()
+        assert os.environ.get("GOMP_SPINCOUNT") == expected
+    monkeypatch.delenv("GOMP_SPINCOUNT")
 
 
 LEAVE = """

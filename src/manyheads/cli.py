@@ -22,6 +22,7 @@ from manyheads.process import (
     leave_at_once,
     leave_lightly,
     restart_without_small_caches,
+    wait_without_spinning,
 )
 
 INTERRUPTED = 1
@@ -40,6 +41,7 @@ class Parser(argparse.ArgumentParser):
 
 def command() -> int:
     """The command as a process of its own; the exit status."""
+    wait_without_spinning()
     restart_without_small_caches()
     keep_freed_memory()
     forget_shapes()
