@@ -71,9 +71,9 @@ def collect_rarely() -> None:
 def wait_without_spinning() -> None:
     """Have threads that wait for one another sleep soon: to be called before torch is imported.
 
-    libgomp lets them spin for milliseconds by default, on cores that another program could use, and that the thread they wait for
-    needs. With one other busy program on 2 cores a short text took 603 ms, with this 17 ms; on a quiet machine no difference
-    was seen. What the user says in OMP_WAIT_POLICY or GOMP_SPINCOUNT holds.
+    libgomp lets them spin for milliseconds by default, on cores that the thread they wait for needs where another program is
+    busy too. With one on 2 cores a short text took 603 ms, with this 17 ms; on a quiet machine no difference was seen. What
+    the user says in OMP_WAIT_POLICY or GOMP_SPINCOUNT holds.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
