@@ -56,13 +56,13 @@ def main(arguments: Sequence[str]) -> int:
     import manyheads.training.run as run
     from manyheads.cli import main as command
 
-    real = run.run_training
+    real = run.run_to
 
-    def run_training(plan: Plan, *others: Any, **named: Any) -> Any:
+    def run_to(plan: Plan, *others: Any, **named: Any) -> Any:
         record(plan, Path(f"{file}.{os.environ.get('RANK', '0')}"))
         return real(plan, *others, **named)
 
-    run.run_training = run_training
+    run.run_to = run_to
     return command(rest)
 
 
