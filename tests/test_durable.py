@@ -32,6 +32,7 @@ def fails_at(monkeypatch: pytest.MonkeyPatch, at: int, act: Callable[[], None]) 
         for name in ("fsync", "replace"):
             patch.setattr(os, name, around(name, getattr(os, name)))
         patch.setattr(Path, "write_text", around("write", Path.write_text))
+        patch.setattr(Path, "write_bytes", around("write", Path.write_bytes))
         act()
     return seen
 

@@ -40,7 +40,7 @@ def answered(run_folder: Path) -> tuple[Any, dict[str, Any]]:
     return model.predictor, {name: read_split(file, task, "validation") for name, task in model.tasks.items()}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if importlib.util.find_spec("playwright") is None:
         pytest.skip("no playwright: install it from PyPI (pip install playwright)")
