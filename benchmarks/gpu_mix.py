@@ -19,6 +19,7 @@ from manyheads.balance import build_balancer
 from manyheads.data.readers import read_rows
 from manyheads.data.sampler import build_sampler
 from manyheads.data.stream import Stream
+from manyheads.data.units import alone
 from manyheads.model import MultiTaskModel
 from manyheads.nn.compiled import compile_layers
 from manyheads.nn.encoder import load_encoder
@@ -103,7 +104,7 @@ def feeds_of(tokenizer: Tokenizer, tasks: dict[str, Any]) -> Iterator[Feed]:
         asks = [task.asks(example) for example in examples]
         counts = iter(tokenizer.lengths([ask.source for asked in asks for ask in asked], MAX_LENGTH))
         tokens = [sum(sum(next(counts)) for _ in asked) for asked in asks]
-        yield Feed(task, examples, Stream(np.array(tokens), 0, name))  # type: ignore[arg-type]
+        yield Feed(task, examples, Stream(np.array(tokens), 0, name), alone(len(tokens)))  # type: ignore[arg-type]
 
 
 def mix(

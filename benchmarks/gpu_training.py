@@ -141,7 +141,7 @@ def padded_batches(made: Mix, size: int, count: int, *, mixed: bool) -> list[dic
         portions = []
         for name in dict.fromkeys(names):
             feed = feeds[name]
-            examples = [feed.table[draw.randrange(len(feed.stream))] for _ in range(names.count(name))]
+            examples = [feed.example(draw.randrange(len(feed.stream))) for _ in range(names.count(name))]
             asked = encode_examples(feed.task, examples, batcher.tokenizer, max_length=MAX_LENGTH, budget=MAX_LENGTH)
             portions.append(Portion(feed, examples, asked))
         batch = laid(portions)

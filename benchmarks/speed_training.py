@@ -90,7 +90,7 @@ class Batches:
                 feed, wanted = feeds[name], names.count(name)
                 # group_by_length sorts within 50 batches; a stretch of as many, sorted, gives such a batch.
                 pool = [draw.randrange(len(feed.stream)) for _ in range(wanted * (50 if self.how == "grouped" else 1))]
-                examples = [feed.table[i] for i in pool]
+                examples = [feed.example(i) for i in pool]
                 asked = encode_examples(
                     feed.task, examples, self.plan.tokenizer, max_length=256, budget=TOKENS_PER_STEP
                 )

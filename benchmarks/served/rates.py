@@ -52,10 +52,14 @@ def embeddings(given: Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {"p99_ms": 1000 * P99_S}
     with serving(given.model, *given.server) as server:
         found["ours"] = _capacity(given, calls(server.url, "/v1/embeddings", "any"))
-    for engine in ("torch", "optimum") if given.infinity else ():
+    if given.exported:
+        with serving(given.exported, *given.server) as server:
+            found["ours, exported to ONNX"] = _capacity(given, calls(server.url, "/v1/embeddings", "any"))
+    engines = {"torch": given.encoder, **({"optimum": given.onnx_encoder} if given.onnx_encoder else {})}
+    for engine, encoder in engines.items() if given.infinity else ():
         try:
-            with infinity(given.infinity, given.encoder, engine) as url:
-                found[f"infinity, {engine}"] = _capacity(given, calls(url, "/embeddings", given.encoder))
+            with infinity(given.infinity, encoder, engine) as url:
+                found[f"infinity, {engine}"] = _capacity(given, calls(url, "/embeddings", encoder))
         except (OSError, RuntimeError) as error:
             found[f"infinity, {engine}"] = {"cannot": str(error)[:300]}
     return found

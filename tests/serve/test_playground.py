@@ -253,6 +253,8 @@ def opened(browser: Browser, url: str, **settings: Any) -> Iterator[Page]:
     )
     page = context.new_page()
     page.set_default_timeout(10_000)
+    # The first page waits for the browser: on a busy machine 10 s were too few.
+    page.set_default_navigation_timeout(60_000)
     asked: list[str] = []
     said: list[str] = []
     page.on("request", lambda request: asked.append(request.url))

@@ -11,6 +11,7 @@ import pytest
 
 from manyheads.data.sampler import build_sampler
 from manyheads.data.stream import Stream
+from manyheads.data.units import alone
 from manyheads.tasks import TASK_TYPES
 from manyheads.tasks.base import Facts
 from manyheads.text.tokenizer import Tokenizer
@@ -25,7 +26,7 @@ def feeds(tokenizer: Tokenizer) -> list[Feed]:
         table = [task.read({"text": text, "label": label if i % 2 else "z"}) for i, text in enumerate(SENTENCES)]
         task = task.fitted(sum((task.facts(example) for example in table), Facts()))
         lengths = [sum(map(len, windows)) for windows in tokenizer.encode([task.asks(e)[0].source for e in table], 64)]
-        made.append(Feed(task, table, Stream(np.array(lengths), 0, name)))  # type: ignore[arg-type]
+        made.append(Feed(task, table, Stream(np.array(lengths), 0, name), alone(len(lengths))))  # type: ignore[arg-type]
     return made
 
 

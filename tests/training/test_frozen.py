@@ -71,7 +71,8 @@ def windows_of(made: Plan) -> list[object]:
 
     found = []
     for feed in made.trainer.batcher.feeds:
-        asked = encode_examples(feed.task, list(feed.table), made.tokenizer, max_length=made.max_length, budget=10**6)
+        examples = [feed.example(unit) for unit in range(len(feed.units))]
+        asked = encode_examples(feed.task, examples, made.tokenizer, max_length=made.max_length, budget=10**6)
         found += [window for sources in asked for source in sources for window in source]
     return found
 

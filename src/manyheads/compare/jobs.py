@@ -158,13 +158,13 @@ def curves_of(plan: Plan, names: Sequence[str]) -> dict[str, Curve]:
 
     sampler = plan.trainer.batcher.sampler
     found: dict[str, Curve] = {name: [] for name in names}
-    feeds = {feed.task.name: feed.stream for feed in plan.trainer.batcher.feeds}
+    feeds = {feed.task.name: feed for feed in plan.trainer.batcher.feeds}
     for line in (plan.output / HISTORY).read_text(encoding="utf-8").splitlines():
         row: Mapping[str, Any] = json.loads(line)
         for name, score in row.get("headline", {}).items():
             if name in found:
-                part = sampler.quota(name, row["step"]) / max(feeds[name].tokens_per_epoch, 1)
-                found[name].append({"examples": round(part * len(feeds[name])), "score": score})
+                part = sampler.quota(name, row["step"]) / max(feeds[name].stream.tokens_per_epoch, 1)
+                found[name].append({"examples": round(part * len(feeds[name].table)), "score": score})
     return found
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import yaml
 
 from manyheads.balance import build_balancer
@@ -20,10 +21,11 @@ from manyheads.config.strategies import Balancing
 from manyheads.data.cache import cache_folder
 from manyheads.data.sampler import Sampler, build_sampler
 from manyheads.data.stream import Stream
+from manyheads.data.units import alone, joined
 from manyheads.data.validate import WindowLengths, measure
 from manyheads.data.windows import Window
 from manyheads.errors import UsageError
-from manyheads.text.pack import STEADY
+from manyheads.text.pack import STEADY, Source
 from manyheads.text.tokenizer import Tokenizer
 from manyheads.training.batches import Batcher, Feed
 
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from manyheads.balance import Balancer
     from manyheads.model import MultiTaskModel
     from manyheads.tasks.base import Task
-    from manyheads.text.pack import Source
     from manyheads.training.frozen import Frozen
     from manyheads.training.parts import Part
     from manyheads.training.precision import Precision
@@ -184,14 +185,19 @@ def plan_of(
 
 
 def feeds_of(dataset: Mapping[str, TaskData], tokenizer: Tokenizer, training: Training, max_length: int) -> list[Feed]:
-    """The training examples of each task, measured and shuffled."""
+    """The training examples of each task, measured, joined where the task asks for it, and shuffled."""
     counted = window_lengths(tokenizer, max_length, max(1, text_budget(training, max_length) // max_length))
-    return [
-        Feed(
-            data.task, data.table("train"), Stream(measure(data.table("train"), counted).tokens_N, training.seed, name)
-        )
-        for name, data in dataset.items()
-    ]
+    specials = sum(counted([Source("")])[0])
+    feeds = []
+    for name, data in dataset.items():
+        table = data.table("train")
+        tokens_N = measure(table, counted).tokens_N.astype(np.int64)
+        units = alone(len(table))
+        if data.task.joins:
+            units = joined(tokens_N, table.clusters(), data.task.joins, room=max_length, specials=specials,
+                           seed=training.seed, name=name)  # fmt: skip
+        feeds.append(Feed(data.task, table, Stream(units.lengths(tokens_N, specials), training.seed, name), units))
+    return feeds
 
 
 def contents_of(dataset: Mapping[str, TaskData]) -> dict[str, str]:

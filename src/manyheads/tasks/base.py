@@ -121,6 +121,11 @@ class Task(ABC, Generic[ExampleT]):
         """Whether the loss of an example depends on the others of its batch, which then must not be divided."""
         return False
 
+    @property
+    def joins(self) -> float:
+        """Share of the training rows that are read together with their neighbours, as parts of one text."""
+        return 0.0
+
     # -- data ---------------------------------------------------------------------------------------------------
     @abstractmethod
     def read(self, row: Row) -> ExampleT:
@@ -159,6 +164,10 @@ class Task(ABC, Generic[ExampleT]):
         """
 
     # -- training -----------------------------------------------------------------------------------------------
+    def join(self, examples: Sequence[ExampleT]) -> ExampleT:
+        """Neighbouring examples as one; asked only of tasks that have `joins`."""
+        raise NotImplementedError
+
     @abstractmethod
     def build_head(self, width: int) -> nn.Module:
         """The head on an encoder of this width: `head(hidden_TD, segments) -> Output`."""

@@ -74,6 +74,13 @@ class TokenClassification(Task[EntityExample]):
     decoder: Literal["softmax", "crf"] = "softmax"
     dropout: float = 0.1
     stride: int = 64
+    join_sentences: float = 0.25
+    """Share of the training rows that are read together with their neighbours, as long texts are."""
+
+    @property
+    def joins(self) -> float:
+        """Sentences of a document."""
+        return self.join_sentences
 
     @property
     def outputs(self) -> Mapping[str, Level]:
@@ -139,6 +146,17 @@ class TokenClassification(Task[EntityExample]):
         return Ask(Source(text_of(row), stride=self.stride))
 
     # -- training -----------------------------------------------------------------------------------------------
+    def join(self, examples: Sequence[EntityExample]) -> EntityExample:
+        """Sentences with a space between them."""
+        if len(examples) == 1:
+            return examples[0]
+        spans: list[tuple[int, int, str]] = []
+        base = 0
+        for example in examples:
+            spans += [(start + base, end + base, label) for start, end, label in example.spans]
+            base += len(example.text) + 1
+        return EntityExample(" ".join(e.text for e in examples), tuple(spans), document=examples[0].document)
+
     def build_head(self, width: int) -> nn.Module:
         """Dropout and a linear layer; with `crf`, transitions too."""
         from manyheads.nn.heads import CRFTokenHead, TokenHead
@@ -247,7 +265,7 @@ class TokenClassification(Task[EntityExample]):
         """Settings as JSON."""
         return {
             "name": self.name, "weight": self.weight, "labels": list(self.labels), "decoder": self.decoder,
-            "dropout": self.dropout, "stride": self.stride,
+            "dropout": self.dropout, "stride": self.stride, "join_sentences": self.join_sentences,
         }  # fmt: skip
 
     def _emissions(self, item: Item) -> tuple[np.ndarray, np.ndarray]:

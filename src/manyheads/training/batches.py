@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from manyheads.data.sampler import Sampler
     from manyheads.data.stream import Stream
     from manyheads.data.table import ExampleTable
+    from manyheads.data.units import Units
     from manyheads.model import Reads
     from manyheads.tasks.base import Task
     from manyheads.text.pack import Encoding
@@ -40,11 +41,17 @@ AHEAD = 4
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """Training examples of one task in the order of its stream."""
+    """Training examples of one task in the order of its stream, which draws units of rows."""
 
     task: Task[Any]
     table: ExampleTable[Any]
     stream: Stream
+    units: Units
+
+    def example(self, unit: int) -> Any:
+        """What a unit of rows is to the task."""
+        rows = [self.table[row] for row in self.units.rows(unit)]
+        return rows[0] if len(rows) == 1 else self.task.join(rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,35 +124,41 @@ class Batcher:
         multiple = self.multiple if limit is None or limit >= self.multiple else 1
         if limit is not None:
             limit -= limit % multiple  # with its tail, too, a pack keeps to the limit
-        rows = self._part(self.rows(step))
-        portions = [self._portion(feed, rows[feed.task.name]) for feed in self.feeds if rows.get(feed.task.name)]
+        drawn = self._part(self._drawn(step))
+        portions = [self._portion(feed, drawn[feed.task.name]) for feed in self.feeds if drawn.get(feed.task.name)]
         return [laid(parts, multiple) for parts in divided(portions, limit, one_task=self.one_task)]
 
     def rows(self, step: int) -> dict[str, list[int]]:
         """The rows of each task's table that a step trains on, in its order."""
-        found = {}
-        for feed in self.feeds:
-            name = feed.task.name
-            found[name] = feed.stream.between(self.sampler.quota(name, step), self.sampler.quota(name, step + 1))
-        return {name: indices for name, indices in found.items() if indices}
+        units = {feed.task.name: feed.units for feed in self.feeds}
+        return {name: [row for unit in drawn for row in units[name].rows(unit)]
+                for name, drawn in self._drawn(step).items()}  # fmt: skip
 
     def tokens(self, step: int) -> dict[str, int]:
         """The tokens of each task that a step trains on, in all processes together."""
         streams = {feed.task.name: feed.stream for feed in self.feeds}
-        return {name: sum(streams[name].sizes(indices)) for name, indices in self.rows(step).items()}
+        return {name: sum(streams[name].sizes(drawn)) for name, drawn in self._drawn(step).items()}
 
-    def _part(self, rows: Mapping[str, list[int]]) -> Mapping[str, list[int]]:
-        """This process's part of a step's rows."""
+    def _drawn(self, step: int) -> dict[str, list[int]]:
+        """The units of each task that a step trains on, in its order."""
+        found = {}
+        for feed in self.feeds:
+            name = feed.task.name
+            found[name] = feed.stream.between(self.sampler.quota(name, step), self.sampler.quota(name, step + 1))
+        return {name: units for name, units in found.items() if units}
+
+    def _part(self, drawn: Mapping[str, list[int]]) -> Mapping[str, list[int]]:
+        """This process's part of a step's units."""
         if self.team.size == 1:
-            return rows
+            return drawn
         streams = {feed.task.name: feed.stream for feed in self.feeds}
-        sizes = {name: streams[name].sizes(indices) for name, indices in rows.items()}
+        sizes = {name: streams[name].sizes(units) for name, units in drawn.items()}
         whole = [feed.task.name for feed in self.feeds if feed.task.compares_examples]
         mine = partition(sizes, whole, self.team.size)[self.team.rank]
-        return {name: [rows[name][i] for i in positions] for name, positions in mine.items()}
+        return {name: [drawn[name][i] for i in positions] for name, positions in mine.items()}
 
-    def _portion(self, feed: Feed, indices: Sequence[int]) -> Portion:
-        examples = [feed.table[i] for i in indices]
+    def _portion(self, feed: Feed, units: Sequence[int]) -> Portion:
+        examples = [feed.example(unit) for unit in units]
         encodings = encode_examples(feed.task, examples, self.tokenizer, max_length=self.max_length, budget=self.budget)
         return Portion(feed, examples, encodings)
 
