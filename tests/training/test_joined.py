@@ -36,7 +36,7 @@ def batcher_of(toy_encoder: Path, share: float, team: Team | None = None) -> Bat
         [sum(map(len, w)) for w in tokenizer.encode([task.asks(e)[0].source for e in table], 64)], np.int64
     )
     specials = int(sum(tokenizer.lengths([type(task.asks(table[0])[0].source)("")], 64)[0]))
-    units = joined(lengths, [""] * len(table), share, room=ROOM, specials=specials, seed=0, name="ner")
+    units = joined(lengths, ["a"] * len(table), share, room=ROOM, specials=specials, seed=0, name="ner")
     feed: Any = Feed(task, table, Stream(units.lengths(lengths, specials), 0, "ner"), units)  # type: ignore[arg-type]
     sampler = build_sampler("proportional", {"ner": feed.stream.tokens_per_epoch}, 100, steps=1000)
     return Batcher([feed], sampler, tokenizer, max_length=64, budget=64, **({"team": team} if team else {}))
