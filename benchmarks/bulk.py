@@ -1,15 +1,18 @@
 """`manyheads bulk` beside `predict`: killed again and again, and its speed, locally and by two actors of Ray.
 
+    python benchmarks/bulk.py rows DATA ROWS.jsonl [--count 1000000]
     python benchmarks/bulk.py kills MODEL ROWS.jsonl --expected ANSWERS.jsonl [--kills 10] [--task NAME ...]
     python benchmarks/bulk.py speed MODEL ROWS.jsonl [--rounds 3] [--task NAME ...]
 
-ANSWERS.jsonl is what `manyheads predict` makes of the same rows. `kills`: kill -9 at random moments, the same command again,
-and in the end every row compared. `speed`: medians of interleaved runs of whole commands, starting included.
+`rows`: stretches of up to seven words of SST-2, NCBI disease, STS-B and abstracts in DATA, no two alike. ANSWERS.jsonl is
+what `manyheads predict` makes of the same rows. `kills`: kill -9 at random moments, the same command again, and in the end
+every row compared. `speed`: medians of interleaved runs of whole commands, starting included.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import os
 import random
@@ -26,9 +29,24 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from served.texts import pools
+
 POLL_S = 0.2
 CLOSE = 1e-4
 """Of scores: rows share packs with others in the two commands, and sums are rounded in another order."""
+
+
+def rows(given: argparse.Namespace) -> dict[str, Any]:
+    """Short rows out of public data sets, in a fixed random order."""
+    with gzip.open(given.model / "sst2/train.tsv.gz", "rt", encoding="utf-8") as lines:
+        texts = [line.split("\t")[0] for line in lines]
+    texts += [row["text"] for kind in ("sentences", "pairs", "sections") for row in pools(given.model)[kind]]
+    stretches = {" ".join(words[i : i + n]) for words in map(str.split, texts)
+                 for i in range(len(words)) for n in (3, 4, 5, 6, 7) if i + n <= len(words)}  # fmt: skip
+    chosen = random.Random(0).sample(sorted(stretches), given.count)
+    with given.rows.open("w", encoding="utf-8") as out:
+        out.writelines(json.dumps({"text": text}) + "\n" for text in chosen)
+    return {"rows": len(chosen), "stretches": len(stretches)}
 
 
 def command(*arguments: str | Path, tasks: Sequence[str]) -> list[str]:
@@ -137,10 +155,11 @@ def speed(given: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("kills", "speed"))
+    parser.add_argument("part", choices=("rows", "kills", "speed"))
     parser.add_argument("model", type=Path)
     parser.add_argument("rows", type=Path)
     parser.add_argument("--expected", type=Path)
+    parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--task", nargs="+", default=[])
@@ -148,9 +167,10 @@ def main() -> int:
     parser.add_argument("--json", type=Path, default=Path("docs/results/bulk.json"))
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
-    found = (kills if given.part == "kills" else speed)(given)
+    found = {"rows": rows, "kills": kills, "speed": speed}[given.part](given)
     kept = json.loads(given.json.read_text(encoding="utf-8")) if given.json.exists() else {}
-    kept[given.part] = {"date": time.strftime("%Y-%m-%d"), "cores": os.cpu_count(), **found}
+    if given.part != "rows":
+        kept[given.part] = {"date": time.strftime("%Y-%m-%d"), "cores": os.cpu_count(), **found}
     given.json.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(found, indent=1))
     return 0
