@@ -10,7 +10,9 @@ from manyheads.data.units import alone, joined
 
 SPECIALS = 2
 rows_of = st.lists(
-    st.tuples(st.integers(SPECIALS + 1, 40), st.integers(0, 3)).map(lambda pair: (pair[0], ("", "a", "b", "b")[pair[1]])),
+    st.tuples(st.integers(SPECIALS + 1, 40), st.integers(0, 3)).map(
+        lambda pair: (pair[0], ("", "a", "b", "b")[pair[1]])
+    ),
     min_size=1,
 )
 
@@ -26,7 +28,6 @@ def test_units_part_the_rows_keep_to_documents_and_to_the_room(rows, share, room
     for unit, size in zip(held, tokens.tolist(), strict=True):
         assert size == sum(rows[row][0] - SPECIALS for row in unit) + SPECIALS
         assert len({documents[row] for row in unit}) == 1
-        assert documents[unit[0]] or len(unit) == 1
         assert size <= room or len(unit) == 1
 
 
@@ -54,9 +55,3 @@ def test_alone_is_every_row_by_itself():
     units = alone(3)
     assert [list(units.rows(i)) for i in range(len(units))] == [[0], [1], [2]]
     assert units.lengths(np.array([5, 6, 7]), SPECIALS).tolist() == [5, 6, 7]
-
-
-def test_rows_that_name_no_document_stay_alone():
-    lengths_N = np.full(60, 12, np.int64)
-    units = joined(lengths_N, ["", "a", "a", *[""] * 57], 1.0, room=64, specials=SPECIALS, seed=0, name="ner")
-    assert np.flatnonzero(np.diff(units.first_N) > 1).tolist() == [1]

@@ -91,7 +91,7 @@ class TokenClassificationSection(TaskSection):
     decoder: Literal["softmax", "crf"] = "softmax"
     dropout: Dropout = 0.1
     stride: Stride = 64
-    join_sentences: float = Field(0.25, ge=0, le=1)
+    join_sentences: float = Field(0.1, ge=0, le=1)
     """Share of the training rows that are read together with their neighbours, as long texts are."""
 
 

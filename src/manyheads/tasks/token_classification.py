@@ -74,7 +74,7 @@ class TokenClassification(Task[EntityExample]):
     decoder: Literal["softmax", "crf"] = "softmax"
     dropout: float = 0.1
     stride: int = 64
-    join_sentences: float = 0.25
+    join_sentences: float = 0.1
     """Share of the training rows that are read together with their neighbours, as long texts are."""
 
     @property
