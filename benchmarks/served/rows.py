@@ -79,6 +79,7 @@ def planted(given: Namespace) -> dict[str, Any]:
         output = _output(answered([predict_call(server.url, {"text": " ".join(pieces)}, [task])], 1)[0])
     spans = {(span["start"], span["end"]) for span in output["tasks"][task]}
     return {
+        "model": given.model.name,
         "characters": length,
         "windows": output["windows"],
         "planted": len(wanted),

@@ -23,6 +23,7 @@ import openai
 import pytest
 
 import manyheads as mh
+from manyheads.serve.start import Address, listen
 from serve.servers import Server, serving
 from toys import SENTENCES
 
@@ -368,6 +369,15 @@ def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
     path = os.pathsep.join([str(Path(__file__).parent / "stub"), str(Path(__file__).parents[1])])
     return subprocess.run([sys.executable, "-m", "manyheads", "serve", *arguments], capture_output=True, text=True, check=False,
                           timeout=120, env={**os.environ, "PYTHONPATH": path, **environment})  # fmt: skip
+
+
+def test_accepted_connections_send_at_once() -> None:
+    """Without TCP_NODELAY the second write of an answer waits 40 ms for the first to be acknowledged."""
+    listening = listen(Address("127.0.0.1", 0))
+    with listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_what_cannot_be_served_is_one_sentence_and_exit_status_2(toy_model: Path, tmp_path: Path) -> None:
