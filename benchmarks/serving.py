@@ -79,6 +79,7 @@ def arguments() -> argparse.Namespace:
         "--first", type=float, default=20.0, help="requests a second to begin with, and of `kills` (20)"
     )
     parser.add_argument("--seconds", type=float, default=30.0, help="of each rate (30)")
+    parser.add_argument("--rounds", type=int, default=3, help="of `load` (3)")
     parser.add_argument("--steps", type=int, default=5, help="of bisection (5)")
     parser.add_argument("--rate", type=float, default=0.0, help="capacity, if known, for `overload` (measured)")
     parser.add_argument("--times", type=float, default=10.0, help="so many times it in `overload` (10)")

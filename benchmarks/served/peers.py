@@ -33,12 +33,17 @@ def litserve(python: str, encoder: str, tasks: dict[str, str], threads: int) -> 
 
 @contextmanager
 def infinity(command: str, encoder: str, engine: str) -> Iterator[str]:
-    """URL of infinity with its engine `torch` or `optimum` (ONNX). `command`: its program."""
+    """URL of infinity with its engine `torch` or `optimum` (ONNX), model `served`. `command`: its program.
+
+    It runs in the encoder's folder: its ONNX engine cannot find a model by a path from the root.
+    """
     port = free_port()
     arguments = [
         "v2",
         "--model-id",
-        encoder,
+        ".",
+        "--served-model-name",
+        "served",
         "--engine",
         engine,
         "--device",
@@ -48,9 +53,9 @@ def infinity(command: str, encoder: str, engine: str) -> Iterator[str]:
         "--port",
         str(port),
     ]
-    with _running([[command, *arguments]], 0):
+    with _running([[command, *arguments]], 0, encoder):
         url = f"http://127.0.0.1:{port}"
-        _wait_for(f"{url}/embeddings", {"input": "ready?", "model": encoder})
+        _wait_for(f"{url}/embeddings", {"input": "ready?", "model": "served"})
         yield url
 
 
@@ -61,12 +66,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def _running(commands: Sequence[Sequence[str]], threads: int) -> Iterator[None]:
+def _running(commands: Sequence[Sequence[str]], threads: int, folder: str | None = None) -> Iterator[None]:
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
     if threads:
         environment["OMP_NUM_THREADS"] = str(threads)
     started = [
-        subprocess.Popen(list(command), env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
+        subprocess.Popen(list(command), env=environment, stdout=subprocess.DEVNULL, start_new_session=True, cwd=folder)
         for command in commands
     ]
     try:

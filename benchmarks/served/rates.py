@@ -22,21 +22,32 @@ CALLS = 2_000
 
 
 def load(given: Namespace) -> dict[str, Any]:
-    """Requests a second at p99 under 250 ms, mixed four-task load: ours, and one litserve process for each task."""
-    found: dict[str, Any] = {"p99_ms": 1000 * P99_S}
-    with serving(given.model, *given.server) as server:
-        tasks = server.tasks()
-        calls = [predict_call(server.url, row, [name]) for name, row in mixed(given.data, tasks, CALLS)]
-        found["ours"] = _capacity(given, calls)
-        found["ours, all that a row can be asked"] = _capacity(
-            given, [predict_call(server.url, row) for _, row in mixed(given.data, tasks, CALLS)]
-        )
-    if given.litserve:
-        rows = mixed(given.data, tasks, CALLS)
-        for threads in (1, 2):  # of each of the four processes
+    """Requests a second at p99 under 250 ms, mixed four-task load: ours, and one litserve process for each task.
+
+    They take turns, and the median turn of each counts: what else the machine does moves p99 more than anything here.
+    """
+    turns: dict[str, list[dict[str, Any]]] = {}
+    for turn in range(given.rounds):
+        with serving(given.model, *given.server) as server:
+            tasks = server.tasks()
+            rows = mixed(given.data, tasks, CALLS)
+            calls = [predict_call(server.url, row, [name]) for name, row in rows]
+            turns.setdefault("ours", []).append(_capacity(given, calls))
+            if not turn:
+                calls = [predict_call(server.url, row) for _, row in rows]
+                turns["ours, all that a row can be asked"] = [_capacity(given, calls)]
+        for threads in (1, 2) if given.litserve else ():  # of each of the four processes
+            name = f"litserve, {threads} thread{'s' if threads > 1 else ''} a process"
+            if turn and turns[name][0]["requests_s"] < 0.5 * turns["litserve, 1 thread a process"][0]["requests_s"]:
+                continue  # far behind the other
             with litserve(given.litserve, given.encoder, tasks, threads) as urls:
-                calls = [(urls[name], "/predict", json.dumps(row).encode()) for name, row in rows]
-                found[f"litserve, {threads} thread{'s' if threads > 1 else ''} a process"] = _capacity(given, calls)
+                calls = [(urls[task], "/predict", json.dumps(row).encode()) for task, row in rows]
+                turns.setdefault(name, []).append(_capacity(given, calls))
+    found: dict[str, Any] = {"p99_ms": 1000 * P99_S}
+    for name, each in turns.items():
+        rates = [one["requests_s"] for one in each]
+        found[name] = {"requests_s": round(statistics.median(rates), 2), "turns": rates, "tried": each[0]["tried"]}
+    if given.litserve:
         best = max(found[name]["requests_s"] for name in found if name.startswith("litserve"))
         found["ratio"] = round(found["ours"]["requests_s"] / best, 2) if best else math.inf
     return found
@@ -59,7 +70,7 @@ def embeddings(given: Namespace) -> dict[str, Any]:
     for engine, encoder in engines.items() if given.infinity else ():
         try:
             with infinity(given.infinity, encoder, engine) as url:
-                found[f"infinity, {engine}"] = _capacity(given, calls(url, "/embeddings", encoder))
+                found[f"infinity, {engine}"] = _capacity(given, calls(url, "/embeddings", "served"))
         except (OSError, RuntimeError) as error:
             found[f"infinity, {engine}"] = {"cannot": str(error)[:300]}
     return found
