@@ -51,7 +51,9 @@ SHARDED = "training.shard_layers=true"
 STEPS = 30
 ADRIFT = "heads.answers.output.bias"
 """No loss depends on it (a softmax over tokens is the same with any), so AdamW follows errors of rounding there."""
-BASE = (f"training.steps={STEPS}", "training.tokens_per_step=160", "training.evaluate_every=10")
+BASE = (f"training.steps={STEPS}", "training.tokens_per_step=160", "training.evaluate_every=10",
+        "tasks.entities.join_sentences=0")  # fmt: skip
+"""Steps of 160 tokens hold five sentences; with joined ones the similarity loss of one run in six was off by 1e-5."""
 
 
 @pytest.fixture(autouse=True)
