@@ -168,10 +168,10 @@ def main() -> int:
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     found = {"rows": rows, "kills": kills, "speed": speed}[given.part](given)
-    kept = json.loads(given.json.read_text(encoding="utf-8")) if given.json.exists() else {}
     if given.part != "rows":
+        kept = json.loads(given.json.read_text(encoding="utf-8")) if given.json.exists() else {}
         kept[given.part] = {"date": time.strftime("%Y-%m-%d"), "cores": os.cpu_count(), **found}
-    given.json.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        given.json.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(found, indent=1))
     return 0
 

@@ -25,7 +25,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 SHAPES = """
 import random, sys
-from manyheads.process import forget_shapes, keep_freed_memory, wait_without_spinning
+from manyheads.process import forget_shapes, keep_freed_memory
 keep_freed_memory()
 if sys.argv[1] == "forgotten":
     forget_shapes()

@@ -14,6 +14,7 @@ from manyheads.data.stream import Stream
 from manyheads.data.units import joined
 from manyheads.tasks.base import Facts
 from manyheads.tasks.token_classification import EntityExample, TokenClassification
+from manyheads.text.pack import Source
 from manyheads.text.tokenizer import Tokenizer
 from manyheads.training.batches import Batcher, Feed, encode_examples
 from manyheads.training.team import Team
@@ -35,7 +36,7 @@ def batcher_of(toy_encoder: Path, share: float, team: Team | None = None) -> Bat
     lengths = np.array(
         [sum(map(len, w)) for w in tokenizer.encode([task.asks(e)[0].source for e in table], 64)], np.int64
     )
-    specials = int(sum(tokenizer.lengths([type(task.asks(table[0])[0].source)("")], 64)[0]))
+    specials = int(sum(tokenizer.lengths([Source("")], 64)[0]))
     units = joined(lengths, ["a"] * len(table), share, room=ROOM, specials=specials, seed=0, name="ner")
     feed: Any = Feed(task, table, Stream(units.lengths(lengths, specials), 0, "ner"), units)  # type: ignore[arg-type]
     sampler = build_sampler("proportional", {"ner": feed.stream.tokens_per_epoch}, 100, steps=1000)
