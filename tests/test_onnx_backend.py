@@ -81,6 +81,8 @@ def test_a_session_that_cannot_be_made_says_why(exports: Exports, tmp_path: Path
         OnnxBackend(exports("hard")[1] / "model.onnx", other, 0)
     with pytest.raises(UsageError, match="is an ONNX export, which runs on the CPU, not on 'cuda'"):
         mh.load(exports("hard")[1], device="cuda")
+    with pytest.raises(UsageError, match="computes in the numbers it was written in, not in bf16"):
+        mh.load(exports("hard")[1], precision="bf16")
 
 
 def test_the_python_interface_is_that_of_a_model(exports: Exports) -> None:

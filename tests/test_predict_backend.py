@@ -1,11 +1,10 @@
-"""The torch backend: the CPU computes in float32, half precision stays inside."""
+"""The torch backend: the CPU computes in float32 unless told otherwise, half precision stays inside."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 
 from manyheads.predict import TorchBackend
@@ -15,15 +14,18 @@ from toys import SENTENCES
 CPU = torch.device("cpu")
 
 
-def test_outputs_are_float32_whatever_is_computed_in(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outputs_are_float32_whatever_is_computed_in(project: Path) -> None:
     made = plan(project)
     sources = [ask.source for text in SENTENCES if (ask := made.tasks["section"].ask({"text": text})) is not None]
     encodings = [windows[0] for windows in made.tokenizer.encode(sources, 48)]
-    backend = TorchBackend(made.model, CPU)
-    assert not backend._half
-    plain = backend.run(encodings, list(made.tasks))
-    monkeypatch.setattr(backend, "_half", True)  # on a CPU nothing sets it, but it runs there as on a GPU
-    half = backend.run(encodings, list(made.tasks))
+    plain = TorchBackend(made.model, CPU).run(encodings, list(made.tasks))
+    float32 = TorchBackend(made.model, CPU, "float32").run(encodings, list(made.tasks))
+    rounded = TorchBackend(made.model, CPU, "bf16")
+    half = rounded.run(encodings, list(made.tasks))
+    layer = next(module for module in made.model.encoder.modules() if isinstance(module, torch.nn.Linear))
+    assert layer.weight.dtype == torch.bfloat16
+    assert all(weight.dtype == torch.float32 for weight in made.model.heads.parameters())
+    assert all(np.array_equal(float32[name][key], plain[name][key]) for name in plain for key in plain[name])
     for name, outputs in plain.items():
         for key, expected in outputs.items():
             found = half[name][key]

@@ -1,4 +1,4 @@
-"""One task behind litserve: `python lit.py TYPE ENCODER PORT`, in an environment that has litserve.
+"""One task behind litserve: `python lit.py TYPE ENCODER PORT THREADS DTYPE`, in an environment that has litserve.
 
 What it serves is what people serve: a transformers pipeline, where there is one, or sentence-transformers; litserve makes
 batches. Heads are untrained, which changes no time.
@@ -55,18 +55,22 @@ class Api(ls.LitAPI):
 
     def setup(self, device: str) -> None:
         torch.set_num_threads(int(sys.argv[4]))
+        dtype = getattr(torch, sys.argv[5])
         if self.kind == "sentence-embedding":
             from sentence_transformers import SentenceTransformer
 
-            model = SentenceTransformer(self.encoder, device="cpu")
+            model = SentenceTransformer(self.encoder, device="cpu", model_kwargs={"dtype": dtype})
             self.run = lambda rows: model.encode([row["text"] for row in rows], batch_size=BATCH).tolist()
             return
         tokenizer = AutoTokenizer.from_pretrained(self.encoder)
         if self.kind == "question-answering":
-            self.run = Answers(tokenizer, AutoModelForQuestionAnswering.from_pretrained(self.encoder).eval())
+            model = AutoModelForQuestionAnswering.from_pretrained(self.encoder, dtype=dtype).eval()
+            self.run = Answers(tokenizer, model)
             return
         name, maker, settings = MAKERS[self.kind]
-        pipe = pipeline(name, model=maker.from_pretrained(self.encoder, **settings).eval(), tokenizer=tokenizer)
+        pipe = pipeline(
+            name, model=maker.from_pretrained(self.encoder, dtype=dtype, **settings).eval(), tokenizer=tokenizer
+        )
         if self.kind == "token-classification":
             self.run = lambda rows: pipe([row["text"] for row in rows], batch_size=BATCH, stride=64)
         else:

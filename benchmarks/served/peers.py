@@ -18,13 +18,17 @@ PATIENCE_S = 300.0
 
 
 @contextmanager
-def litserve(python: str, encoder: str, tasks: dict[str, str], threads: int) -> Iterator[dict[str, str]]:
+def litserve(
+    python: str, encoder: str, tasks: dict[str, str], threads: int, dtype: str = "float32"
+) -> Iterator[dict[str, str]]:
     """URL of each task's server. `python`: of an environment with litserve, transformers and sentence-transformers."""
     commands, urls = [], {}
     for name, kind in tasks.items():
         port = free_port()
         urls[name] = f"http://127.0.0.1:{port}"
-        commands.append([python, str(Path(__file__).with_name("lit.py")), kind, encoder, str(port), str(threads)])
+        commands.append(
+            [python, str(Path(__file__).with_name("lit.py")), kind, encoder, str(port), str(threads), dtype]
+        )
     with _running(commands, threads):
         for name in tasks:
             _wait_for(urls[name] + "/predict", {"text": "ready?", "question": "ready?"})

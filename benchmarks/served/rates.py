@@ -17,6 +17,9 @@ from served.peers import infinity, litserve
 from served.texts import mixed, pools
 
 P99_S = 0.25
+LITSERVE = {"litserve, 1 thread a process": (1, "float32"), "litserve, 2 threads a process": (2, "float32"),
+            "litserve, 1 thread a process, bf16": (1, "bfloat16")}  # fmt: skip
+"""Threads of each of the four processes, and what their models compute in."""
 CALLS = 2_000
 """Different requests of a load."""
 
@@ -27,20 +30,22 @@ def load(given: Namespace) -> dict[str, Any]:
     They take turns, and the median turn of each counts: what else the machine does moves p99 more than anything here.
     """
     turns: dict[str, list[dict[str, Any]]] = {}
+    forms = {"ours": (given.model, ()), "ours, bf16": (given.model, ("--precision", "bf16"))}
+    forms |= {f"ours, exported: {folder.name}": (folder, ()) for folder in given.exported}
     for turn in range(given.rounds):
-        with serving(given.model, *given.server) as server:
-            tasks = server.tasks()
-            rows = mixed(given.data, tasks, CALLS)
-            calls = [predict_call(server.url, row, [name]) for name, row in rows]
-            turns.setdefault("ours", []).append(_capacity(given, calls))
-            if not turn:
-                calls = [predict_call(server.url, row) for _, row in rows]
-                turns["ours, all that a row can be asked"] = [_capacity(given, calls)]
-        for threads in (1, 2) if given.litserve else ():  # of each of the four processes
-            name = f"litserve, {threads} thread{'s' if threads > 1 else ''} a process"
-            if turn and turns[name][0]["requests_s"] < 0.5 * turns["litserve, 1 thread a process"][0]["requests_s"]:
-                continue  # far behind the other
-            with litserve(given.litserve, given.encoder, tasks, threads) as urls:
+        for name, (model, more) in forms.items():
+            with serving(model, *more, *given.server) as server:
+                tasks = server.tasks()
+                rows = mixed(given.data, tasks, CALLS)
+                calls = [predict_call(server.url, row, [name]) for name, row in rows]
+                turns.setdefault(name, []).append(_capacity(given, calls))
+                if not turn and name == "ours":
+                    calls = [predict_call(server.url, row) for _, row in rows]
+                    turns["ours, all that a row can be asked"] = [_capacity(given, calls)]
+        for name, (threads, dtype) in LITSERVE.items() if given.litserve else ():
+            if turn and turns[name][0]["requests_s"] < 0.5 * max(turns[peer][0]["requests_s"] for peer in LITSERVE):
+                continue  # far behind
+            with litserve(given.litserve, given.encoder, tasks, threads, dtype) as urls:
                 calls = [(urls[task], "/predict", json.dumps(row).encode()) for task, row in rows]
                 turns.setdefault(name, []).append(_capacity(given, calls))
     found: dict[str, Any] = {"p99_ms": 1000 * P99_S}
@@ -48,8 +53,11 @@ def load(given: Namespace) -> dict[str, Any]:
         rates = [one["requests_s"] for one in each]
         found[name] = {"requests_s": round(statistics.median(rates), 2), "turns": rates, "tried": each[0]["tried"]}
     if given.litserve:
-        best = max(found[name]["requests_s"] for name in found if name.startswith("litserve"))
+        best = max(found[name]["requests_s"] for name in LITSERVE if not name.endswith("bf16"))
         found["ratio"] = round(found["ours"]["requests_s"] / best, 2) if best else math.inf
+        best = max(found[name]["requests_s"] for name in LITSERVE)
+        most = max(found[name]["requests_s"] for name in forms)
+        found["ratio_best"] = round(most / best, 2) if best else math.inf
     return found
 
 
@@ -64,7 +72,7 @@ def embeddings(given: Namespace) -> dict[str, Any]:
     with serving(given.model, *given.server) as server:
         found["ours"] = _capacity(given, calls(server.url, "/v1/embeddings", "any"))
     if given.exported:
-        with serving(given.exported, *given.server) as server:
+        with serving(given.exported[0], *given.server) as server:
             found["ours, exported to ONNX"] = _capacity(given, calls(server.url, "/v1/embeddings", "any"))
     engines = {"torch": given.encoder, **({"optimum": given.onnx_encoder} if given.onnx_encoder else {})}
     for engine, encoder in engines.items() if given.infinity else ():

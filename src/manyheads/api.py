@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from manyheads.bundle import ENCODER, MANIFEST, Bundle, load_bundle, read_manifest
 from manyheads.errors import BundleError, RowError, UsageError
 from manyheads.onnx_backend import Exported, is_exported, load_exported
-from manyheads.predict import Backend, Predictor, TorchBackend
+from manyheads.predict import Backend, Precision, Predictor, TorchBackend
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +25,12 @@ class Model:
     """A loaded model folder that answers texts, with torch or from an ONNX graph."""
 
     def __init__(
-        self, bundle: Bundle | Exported, *, device: torch.device | None = None, batch_tokens: int = 4096
+        self,
+        bundle: Bundle | Exported,
+        *,
+        device: torch.device | None = None,
+        batch_tokens: int = 4096,
+        precision: Precision = "auto",
     ) -> None:
         """`batch_tokens`: real tokens in one encoder pass; larger is not always faster."""
         backend: Backend
@@ -34,7 +39,7 @@ class Model:
         else:
             import torch
 
-            backend = TorchBackend(bundle.model, device or torch.device("cpu"))
+            backend = TorchBackend(bundle.model, device or torch.device("cpu"), precision)
         self.bundle = bundle
         self.predictor = Predictor(
             backend, bundle.tasks, bundle.tokenizer, max_length=bundle.max_length, batch_tokens=batch_tokens
@@ -101,8 +106,12 @@ class Model:
         return fitting[0]
 
 
-def load(name: str | Path, *, device: str | None = None, batch_tokens: int = 4096) -> Model:
+def load(
+    name: str | Path, *, device: str | None = None, batch_tokens: int = 4096, precision: Precision = "auto"
+) -> Model:
     """The model in a folder, or of a hub id. `device`: `cpu` (default), `cuda`. Raises BundleError.
+
+    `precision`: of the encoder's products; `auto` is float32 on a CPU and bf16 on CUDA.
 
     A folder that `export --to onnx` wrote is answered from by ONNX Runtime on the CPU, without torch.
     """
@@ -111,11 +120,14 @@ def load(name: str | Path, *, device: str | None = None, batch_tokens: int = 409
         if device not in (None, "cpu"):
             raise UsageError(f"{folder} is an ONNX export, which runs on the CPU, not on '{device}'; "
                              "load the model that it was made of")  # fmt: skip
+        if precision not in ("auto", "float32"):
+            raise UsageError(f"{folder} is an ONNX export, which computes in the numbers it was written in, not in "
+                             f"{precision}; load the model that it was made of, or export with --quantize int8")  # fmt: skip
         return Model(load_exported(folder), batch_tokens=batch_tokens)
     import torch
 
     chosen = torch.device(device) if device else None
-    return Model(load_bundle(folder, chosen), device=chosen, batch_tokens=batch_tokens)
+    return Model(load_bundle(folder, chosen), device=chosen, batch_tokens=batch_tokens, precision=precision)
 
 
 def find_model(name: str | Path) -> Path:

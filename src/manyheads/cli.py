@@ -16,12 +16,10 @@ from typing import Any, NoReturn
 import manyheads
 from manyheads.errors import ManyheadsError, StoppedError, UsageError
 from manyheads.process import (
-    collect_rarely,
-    forget_shapes,
-    keep_freed_memory,
     leave_at_once,
     leave_lightly,
     restart_without_small_caches,
+    settle,
     wait_without_spinning,
 )
 
@@ -43,9 +41,7 @@ def command() -> int:
     """The command as a process of its own; the exit status."""
     wait_without_spinning()
     restart_without_small_caches()
-    keep_freed_memory()
-    forget_shapes()
-    collect_rarely()
+    settle()
     try:
         status = main()
         leave_at_once(status)
@@ -189,6 +185,7 @@ def _serving(made: argparse.ArgumentParser) -> None:
                        help="a key a line, which every request must give; also MANYHEADS_API_KEYS")  # fmt: skip
     made.add_argument("--batch-tokens", type=_positive, metavar="N", help="tokens of a pass (1024)")
     made.add_argument("--queue-tokens", type=_positive, metavar="N", help="tokens that may wait (200,000)")
+    _precise(made)
     made.add_argument(
         "--telemetry", action="store_true", help="send traces over OTLP, as OpenTelemetry's variables say"
     )
@@ -207,6 +204,7 @@ def _bulking(made: argparse.ArgumentParser) -> None:
         "--rows-per-part", type=_positive, default=10_000, metavar="N", help="rows of an output file (10,000)"
     )
     made.add_argument("--batch-tokens", type=_positive, default=4096, metavar="N", help="real tokens a pass (4096)")
+    _precise(made)
 
 
 def _exporting(made: argparse.ArgumentParser) -> None:
@@ -223,6 +221,14 @@ def _exporting(made: argparse.ArgumentParser) -> None:
 def _runtime(made: argparse.ArgumentParser) -> None:
     made.add_argument("--batch-tokens", type=_positive, default=4096, metavar="N", help="real tokens a pass (4096)")
     made.add_argument("--device", default="cpu", metavar="NAME", help="cpu (default) or cuda")
+    _precise(made)
+
+
+def _precise(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--precision", choices=["auto", "float32", "bf16"], default="auto",
+        help="of the encoder's products (auto: bf16 on CUDA, else float32); bf16 is faster on a CPU that has AMX",
+    )  # fmt: skip
 
 
 def _positive(text: str) -> int:
@@ -382,16 +388,16 @@ def _serve(options: argparse.Namespace) -> int:
     given = {"batch_tokens": options.batch_tokens, "queue_tokens": options.queue_tokens, "deadline_s": options.deadline}
     limits = Limits(**{key: value for key, value in given.items() if value is not None})
     keys = Keys.of(options.api_keys, os.environ.get("MANYHEADS_API_KEYS"))
-    serve(
-        options.model, Address(options.host, options.port), keys, limits, options.workers, telemetry=options.telemetry
-    )
+    serve(options.model, Address(options.host, options.port), keys, limits, options.workers,
+          precision=options.precision, telemetry=options.telemetry)  # fmt: skip
     return 0
 
 
 def _bulk(options: argparse.Namespace) -> int:
     from manyheads.bulk.run import Crew, Job, run_bulk
 
-    job = Job(options.model, options.input, options.output, options.tasks, options.rows_per_part, options.batch_tokens)
+    job = Job(options.model, options.input, options.output, options.tasks, options.rows_per_part, options.batch_tokens,
+              options.precision)  # fmt: skip
     crew = Crew(options.workers, options.address) if options.engine == "ray" else None
     try:
         report = run_bulk(job, crew, _note)
@@ -435,7 +441,9 @@ def _load(options: argparse.Namespace) -> Any:
             raise UsageError(
                 f"--device {options.device}: no CUDA device is available; leave --device out to use the CPU"
             )
-    return manyheads.load(options.model, device=options.device, batch_tokens=options.batch_tokens)
+    return manyheads.load(
+        options.model, device=options.device, batch_tokens=options.batch_tokens, precision=options.precision
+    )
 
 
 def _print_scores(scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:

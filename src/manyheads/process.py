@@ -68,6 +68,13 @@ def collect_rarely() -> None:
     gc.set_threshold(100_000, 50, 100)
 
 
+def settle() -> None:
+    """All that a process of our own which is going to answer or train sets, before torch is imported."""
+    keep_freed_memory()
+    forget_shapes()
+    collect_rarely()
+
+
 def wait_without_spinning() -> None:
     """Have threads that wait for one another sleep soon: to be called before torch is imported.
 

@@ -132,6 +132,8 @@ def test_another_job_does_not_go_into_the_same_folder(model: Path, source: Path,
     run_bulk(job, None, lambda line: None)
     with pytest.raises(UsageError, match="holds another job: tasks differ"):
         run_bulk(Job(str(model), source, job.output, ["section"], rows_per_part=64), None, lambda line: None)
+    with pytest.raises(UsageError, match="holds another job: precision differ"):
+        run_bulk(Job(str(model), source, job.output, rows_per_part=64, precision="bf16"), None, lambda line: None)
     (source / "a.jsonl").write_text('{"text": "another"}\n')
     with pytest.raises(UsageError, match="holds another job: files differ"):
         run_bulk(job, None, lambda line: None)

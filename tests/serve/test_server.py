@@ -116,6 +116,18 @@ def test_answers_equal_those_of_predict_alone_and_in_company(server: Server, mod
     same(asyncio.run(company()), expected)
 
 
+def test_a_server_in_bf16_answers_as_a_model_in_bf16(toy_model: Path, model: mh.Model) -> None:
+    rows = [{"text": text} for text in SENTENCES]
+    expected = mh.load(toy_model, precision="bf16").predict(rows, ["similarity"])
+    with serving(toy_model, "--workers", "1", "--precision", "bf16") as bf16:
+        same(post(bf16, rows, tasks=["similarity"]), json.loads(json.dumps(expected)))
+    float32 = model.predict(rows, ["similarity"])
+    assert expected != float32
+    for one, two in zip(expected, float32, strict=True):
+        cosine = sum(a * b for a, b in zip(one["tasks"]["similarity"], two["tasks"]["similarity"], strict=True))
+        assert cosine > 0.999
+
+
 def test_the_openai_client_works_unchanged(server: Server, model: mh.Model) -> None:
     client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="any")
     expected = model.embed(SENTENCES)

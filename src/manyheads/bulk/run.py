@@ -15,9 +15,11 @@ from manyheads.bulk.parts import InputFile, Part, files_of, parts_of
 from manyheads.bulk.work import Done, answer_part, done_part
 from manyheads.durable import UNFINISHED, replace_file
 from manyheads.errors import UsageError
+from manyheads.process import settle
 
 if TYPE_CHECKING:
     from manyheads.api import Model
+    from manyheads.predict import Precision
 
 MANIFEST = "manifest.json"
 LOCK = ".lock"
@@ -33,6 +35,7 @@ class Job:
     tasks: Sequence[str] | None = None
     rows_per_part: int = 10_000
     batch_tokens: int = 4096
+    precision: Precision = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +74,12 @@ def run_bulk(job: Job, crew: Crew | None, say: Callable[[str], None]) -> Report:
 
 
 def _run(job: Job, crew: Crew | None, say: Callable[[str], None]) -> Report:
-    model = load(find_model(job.model), batch_tokens=job.batch_tokens)
+    model = load(find_model(job.model), batch_tokens=job.batch_tokens, precision=job.precision)
     names = model.predictor.chosen(job.tasks)
     files = files_of(job.source)
     facts = {
         "format": 1, "model_hash": model.bundle.hash, "tasks": names, "rows_per_part": job.rows_per_part,
-        "files": [file.to_json() for file in files],
+        "precision": job.precision, "files": [file.to_json() for file in files],
     }  # fmt: skip
     _check_same(job.output / MANIFEST, facts)
     parts = _parts(job, files, facts)
@@ -136,13 +139,16 @@ class Answering:
     """An actor: holds the model, answers parts."""
 
     def __init__(self, job: Job, names: list[str], threads: int, gpu: bool) -> None:
+        settle()
         import torch
 
         torch.set_num_threads(threads)
         device = "cuda" if gpu else "cpu"
         self.job = job
         self.names = names
-        self.predictor = load(find_model(job.model), batch_tokens=job.batch_tokens, device=device).predictor
+        self.predictor = load(
+            find_model(job.model), batch_tokens=job.batch_tokens, device=device, precision=job.precision
+        ).predictor
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
         """The parts of a batch, answered and written."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -24,6 +25,9 @@ from manyheads.serve.limits import Limits
 from manyheads.serve.logs import log, take_over
 from manyheads.serve.service import Served, Service
 from manyheads.serve.worker import Crew
+
+if TYPE_CHECKING:
+    from manyheads.predict import Precision
 
 DRAIN_S = 60
 """On top of the deadline, for rows that were begun before it."""
@@ -43,7 +47,14 @@ class Address:
 
 
 def serve(
-    model: str, address: Address, keys: Keys, limits: Limits, workers: int | None = None, *, telemetry: bool = False
+    model: str,
+    address: Address,
+    keys: Keys,
+    limits: Limits,
+    workers: int | None = None,
+    *,
+    precision: Precision = "auto",
+    telemetry: bool = False,
 ) -> None:
     """Serve a model folder or hub id until SIGTERM or SIGINT; what was accepted by then is answered.
 
@@ -55,13 +66,13 @@ def serve(
     served = Served(folder.resolve().name, manifest_hash(manifest), manifest["tasks"])
     cores = usable_cores()
     count = workers or min(cores, 2)
-    crew = Crew(str(folder), served.hash, count, max(1, cores // count), limits.batch_tokens)
+    crew = Crew(str(folder), served.hash, count, max(1, cores // count), limits.batch_tokens, precision)
     service = Service(served, crew, limits)
     listening = listen(address)
     host, port = listening.getsockname()[:2]
     take_over()
     log("listening", url=f"http://{f'[{host}]' if ':' in host else host}:{port}", model=str(folder), hash=served.hash,
-        tasks=list(served.tasks), workers=count, threads=crew.threads, keys=bool(keys))  # fmt: skip
+        tasks=list(served.tasks), workers=count, threads=crew.threads, precision=precision, keys=bool(keys))  # fmt: skip
     app: ASGIApp = build_app(service, keys)
     if telemetry:
         from manyheads.serve.telemetry import traced

@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from manyheads.errors import BundleError
 from manyheads.serve.logs import log, place
+
+if TYPE_CHECKING:
+    from manyheads.predict import Precision
 
 READY = "ready"
 INTERNAL = {"type": "internal_error", "message": "this row could not be answered; the server's log says why"}
@@ -34,6 +37,7 @@ class Crew:
     threads: int
     """Of each."""
     batch_tokens: int
+    precision: Precision = "auto"
 
 
 def work(pipe: Connection, crew: Crew) -> None:
@@ -70,15 +74,13 @@ def answered(answer: Answering, requests: Sequence[Request]) -> list[dict[str, A
 def loaded(crew: Crew) -> Answering:
     """The model's answers to rows. Raises BundleError for a model that is not the one the server began with."""
     os.environ["OMP_NUM_THREADS"] = str(crew.threads)  # read when torch or numpy is loaded
-    from manyheads.process import collect_rarely, forget_shapes, keep_freed_memory
+    from manyheads.process import settle
 
-    keep_freed_memory()
-    forget_shapes()
-    collect_rarely()
+    settle()
     from manyheads.api import load
     from manyheads.bundle import manifest_hash, read_manifest
 
-    model = load(crew.folder, batch_tokens=crew.batch_tokens)
+    model = load(crew.folder, batch_tokens=crew.batch_tokens, precision=crew.precision)
     if manifest_hash(read_manifest(Path(crew.folder))) != crew.hash:
         raise BundleError(f"{crew.folder} holds another model than when the server was started; start the server anew")
     return model.predictor.reply
