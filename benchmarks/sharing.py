@@ -1,6 +1,6 @@
 """Does sharing help? Two real mixes with the bundled encoder, six seeds each (hours on 2 cores; can be interrupted).
 
-    python benchmarks/sharing.py general|biomedical|contradictory|halves DATA [--steps N] [-o FOLDER] [--seeds 0,1,...]
+    python benchmarks/sharing.py general|biomedical|contradictory|halves DATA [--steps N] [--evaluations N] [-o FOLDER] [--seeds 0,1,...]
 
 - general: CoNLL-2003 entities, SST-2 sentiment, SQuAD answers, STS-B similarity
 - biomedical: section labels of abstracts, NCBI diseases, BC5CDR chemicals and diseases
@@ -99,6 +99,7 @@ def main() -> int:
     parser.add_argument("mix", choices=MIXES)
     parser.add_argument("data", type=Path)
     parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--evaluations", type=int, default=4, help="on validation data, which choose the step (4)")
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/sharing"))
     given, more = parser.parse_known_args()
     make, tokens = MIXES[given.mix]
@@ -108,7 +109,7 @@ def main() -> int:
         "encoder": {"name": "all-MiniLM-L6-v2", "max_length": 256},
         "tasks": make(given.data, folder / "data"),
         "training": {"steps": given.steps, "tokens_per_step": tokens, "learning_rate": 1e-4,
-                     "evaluate_every": max(1, given.steps // 4), "device": "cpu"},
+                     "evaluate_every": max(1, given.steps // given.evaluations), "device": "cpu"},
     }  # fmt: skip
     path = folder / "run.yaml"
     path.write_text(yaml.safe_dump(run, sort_keys=False), encoding="utf-8")

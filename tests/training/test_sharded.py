@@ -51,9 +51,7 @@ SHARDED = "training.shard_layers=true"
 STEPS = 30
 ADRIFT = "heads.answers.output.bias"
 """No loss depends on it (a softmax over tokens is the same with any), so AdamW follows errors of rounding there."""
-BASE = (f"training.steps={STEPS}", "training.tokens_per_step=160", "training.evaluate_every=10",
-        "tasks.entities.join_sentences=0")  # fmt: skip
-"""Steps of 160 tokens hold five sentences; with joined ones the similarity loss of one run in six was off by 1e-5."""
+BASE = (f"training.steps={STEPS}", "training.tokens_per_step=160", "training.evaluate_every=10")
 
 
 @pytest.fixture(autouse=True)
@@ -112,6 +110,17 @@ def planned(project: Path, team: Team, *options: str, output: str = "out") -> Pl
     return made
 
 
+def exact(made: Plan) -> Plan:
+    """The plan in float64. In float32 the orders of sums show: two processes differ from one, and a run from the next, by where
+    its memory lies. AdamW makes steps of full size out of such differences where gradients are 0, as those of key biases are,
+    and a norm of 7e-4 was off by 1e-4 of it in one run of ten. Losses are compared in float32 all the same.
+    """
+    made.model.double()
+    for parameter in made.trainer.making.balancer.parameters():
+        parameter.data = parameter.data.double()
+    return made
+
+
 def divided(project: Path, team: Team, *options: str) -> Plan:
     """Such a plan with divided layers, ready for its first step."""
     made = planned(project, team, *options, SHARDED)
@@ -153,19 +162,24 @@ CASES: dict[str, tuple[int, tuple[str, ...]]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_divided_layers_take_the_steps_of_whole_ones(project: Path, case: str) -> None:
     count, options = CASES[case]
-    one = json.loads(json.dumps(steps_of(planned(project, ALONE, *BASE, *options))))
+    options = (*BASE, "training.frozen_store_gb=0", *options)  # stored outputs are float32
+    one = json.loads(json.dumps(steps_of(exact(planned(project, ALONE, *options)))))
     behind = "behind" in case
-    found = asked_of(
-        project.parent, count, lambda team: steps_of(divided(project, team, *BASE, *options), behind=behind)
-    )
+
+    def ask(team: Team) -> dict[str, Any]:
+        made = exact(planned(project, team, *options, SHARDED))
+        made.trainer.divide()
+        return steps_of(made, behind=behind)
+
+    found = asked_of(project.parent, count, ask)
     for answer in found:
         assert (answer["losses"], answer["norms"]) == (found[0]["losses"], found[0]["norms"]), (
             "one step in all processes"
         )
         for kind in ("losses", "weights"):
             for seen, expected in zip(answer[kind], one[kind], strict=True):
-                assert seen == pytest.approx(expected, rel=1e-5, abs=1e-5)
-        assert answer["norms"] == pytest.approx(one["norms"], rel=1e-4)
+                assert seen == pytest.approx(expected, rel=1e-6, abs=1e-6)
+        assert answer["norms"] == pytest.approx(one["norms"], rel=1e-5)
     assert any(answer["idle"] for answer in found) == (case == "some without examples")
 
 
