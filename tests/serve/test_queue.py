@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from manyheads.serve.limits import Limits
-from manyheads.serve.queue import ATTEMPTS, FIRST_RATE, Fate, FullError, Queue, Unit
+from manyheads.serve.queue import ATTEMPTS, FIRST_RATE, LEAST_TOKENS, Fate, FullError, Queue, Unit
 
 PLENTY = 1e9
 
@@ -113,6 +113,20 @@ def test_a_row_longer_than_a_pass_goes_alone_and_only_to_who_takes_such() -> Non
     assert queue.take(0.0, long=False) == [short]
     assert queue.take(0.0, long=False) == []
     assert queue.take(0.0) == [long]
+
+
+def test_a_pass_is_as_large_as_a_worker_reads_in_a_tenth_of_a_second() -> None:
+    told, queue = Told(), queue_of(batch=1024, workers=2)
+    assert queue.pass_tokens() == LEAST_TOKENS, "2,000 tokens a second to begin with"
+    for tokens_s, expected in ((6_000, 600), (1_000, LEAST_TOKENS), (200_000, 1024)):
+        for _ in range(200):
+            queue.ran(512, 512 / tokens_s)
+        assert queue.pass_tokens() == pytest.approx(expected, abs=1)
+        queue.put([told.unit(50) for _ in range(30)])
+        taken = sum(unit.tokens for unit in queue.take(0.0))
+        assert queue.pass_tokens() - 50 < taken <= queue.pass_tokens()
+        while queue.take(0.0):
+            pass
 
 
 def test_many_threads_lose_and_double_nothing() -> None:

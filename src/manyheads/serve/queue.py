@@ -23,6 +23,8 @@ from manyheads.serve.limits import Limits
 
 ATTEMPTS = 3
 """Times that a row may be in a worker that dies; from the second on it goes alone, so that no other dies with it."""
+LEAST_TOKENS = 256
+"""Of a full pass, however slow the worker: with fewer the price of a pass itself begins to show."""
 FIRST_RATE = 2_000.0
 """Tokens a second of a worker, until passes have been timed: a small encoder on one core has some 5,000."""
 
@@ -145,8 +147,12 @@ class Queue:
 
     def ran(self, tokens: int, seconds: float) -> None:
         """Note how long a pass of one worker took. Passes that are less than half full say little of what it can do."""
-        if 2 * tokens >= self.limits.batch_tokens:
+        if 2 * tokens >= self.pass_tokens():
             self.rate += 0.1 * (self.workers * tokens / max(seconds, 1e-3) - self.rate)
+
+    def pass_tokens(self) -> int:
+        """Tokens of a full pass: as many as a worker reads in `pass_s`, within bounds."""
+        return min(self.limits.batch_tokens, max(LEAST_TOKENS, int(self.rate / self.workers * self.limits.pass_s)))
 
     def expected_s(self, tokens: int) -> float:
         """How long one worker should take over so many tokens."""
@@ -185,7 +191,7 @@ class Queue:
         """Wait for more, at most `wait_s` from the arrival of the first; whether there was any waiting."""
         until = first.arrived + self.limits.wait_s
         waited = False
-        while self.tokens < self.limits.batch_tokens and not first.attempts and not self._closed:
+        while self.tokens < self.pass_tokens() and not first.attempts and not self._closed:
             left = until - time.monotonic()
             if left <= 0:
                 break
@@ -194,7 +200,7 @@ class Queue:
         return waited
 
     def _chosen(self, first: Unit) -> list[Unit]:
-        chosen, room = [first], self.limits.batch_tokens - first.tokens
+        chosen, room = [first], self.pass_tokens() - first.tokens
         if first.attempts:
             return chosen
         for unit in self._units:
