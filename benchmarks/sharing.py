@@ -1,6 +1,6 @@
 """Does sharing help? Two real mixes with the bundled encoder, six seeds each (hours on 2 cores; can be interrupted).
 
-    python benchmarks/sharing.py general|biomedical|contradictory|halves DATA [--steps N] [--evaluations N] [-o FOLDER] [--seeds ...]
+    python benchmarks/sharing.py general|biomedical|contradictory|halves DATA [--steps N] [--evaluations N] [-o FOLDER]
 
 - general: CoNLL-2003 entities, SST-2 sentiment, SQuAD answers, STS-B similarity
 - biomedical: section labels of abstracts, NCBI diseases, BC5CDR chemicals and diseases
