@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from manyheads.process import forget_shapes, keep_freed_memory, wait_without_spinning
+from manyheads.process import forget_shapes, keep_freed_memory, remember_few_shapes, wait_without_spinning
 
 SCRIPT = """
 import resource, sys
@@ -74,6 +74,20 @@ def test_what_the_user_says_of_shapes_holds(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     forget_shapes()
     assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "64"
+
+
+def test_bf16_keeps_a_few_shapes_where_they_were_to_be_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    for said, kept in (("512", "512"), (None, None)):
+        if said:
+            monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", said)
+        else:
+            monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY")
+        remember_few_shapes()
+        assert os.environ.get("ONEDNN_PRIMITIVE_CACHE_CAPACITY") == kept, "a library sets nothing"
+    forget_shapes()
+    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "0"
+    remember_few_shapes()
+    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "16"
 
 
 RESTART = """

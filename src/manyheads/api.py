@@ -10,6 +10,7 @@ from manyheads.bundle import ENCODER, MANIFEST, Bundle, load_bundle, read_manife
 from manyheads.errors import BundleError, RowError, UsageError
 from manyheads.onnx_backend import Exported, is_exported, load_exported
 from manyheads.predict import Backend, Precision, Predictor, TorchBackend
+from manyheads.process import remember_few_shapes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -124,6 +125,8 @@ def load(
             raise UsageError(f"{folder} is an ONNX export, which computes in the numbers it was written in, not in "
                              f"{precision}; load the model that it was made of, or export with --quantize int8")  # fmt: skip
         return Model(load_exported(folder), batch_tokens=batch_tokens)
+    if precision == "bf16":
+        remember_few_shapes()
     import torch
 
     chosen = torch.device(device) if device else None

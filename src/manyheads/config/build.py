@@ -25,6 +25,7 @@ from manyheads.data.units import alone, joined
 from manyheads.data.validate import WindowLengths, measure
 from manyheads.data.windows import Window
 from manyheads.errors import UsageError
+from manyheads.process import remember_few_shapes
 from manyheads.text.pack import STEADY, Source
 from manyheads.text.tokenizer import Tokenizer
 from manyheads.training.batches import Batcher, Feed
@@ -130,6 +131,8 @@ def plan_of(
     one = len(learned) == 1 < len(tasks)  # there is nothing to balance
     balancer = balancer_of(training.model_copy(update={"balancing": Balancing()}) if one else training, learned)
     precision = precision_of(training.precision, device)
+    if precision.dtype and device.type == "cpu":
+        remember_few_shapes()
     feeds = feeds_of(dataset, tokenizer, training, max_length)
     tokens = {feed.task.name: feed.stream.tokens_per_epoch for feed in feeds}
     per_step = tokens_per_step(training, sum(tokens.values()))
