@@ -79,7 +79,9 @@ def _kept(progress: Progress) -> Callable[[Plan, Trained], Scores]:
 
         scores = save_model(plan, done)
         try:
-            write_training_report(plan.output, done.predictor, plan.validation, data=plan.rows, answered=done.answered)
+            write_training_report(
+                plan.output, done.predictor, plan.validation, data=plan.rows(), answered=done.answered
+            )
         except (OSError, ValueError) as error:  # the model is whole, which is what matters
             progress.say(f"warning: {plan.output / 'report.html'} could not be written ({error})")
         return scores

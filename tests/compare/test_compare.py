@@ -18,6 +18,7 @@ from manyheads.compare.outcome import OUTCOME, Outcome
 from manyheads.config.build import device_of, plan_of
 from manyheads.config.files import load_run
 from manyheads.errors import StoppedError, UsageError
+from manyheads.start import validate
 from manyheads.training.loop import StepRecord
 from manyheads.training.progress import Quiet
 from manyheads.training.run import Plan
@@ -93,6 +94,13 @@ def test_the_scores_of_a_comparison_are_those_of_its_runs(project: Path, done: P
     assert (done / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     assert result["cost"]["single"]["parameters"] > 3 * result["cost"]["shared"]["parameters"]
     assert len(result["diagnostics"]["pairs"]) == 6
+    reports = [report.to_json() for report in validate(project, []).reports]
+    assert result["data"] == {
+        name: {each["split"]: {"read": each["rows"], "used": each["used"], "windowed": each["windowed"],
+                               "skipped": sum(skip["count"] for skip in each["skipped"].values())}
+               for each in reports if each["task"] == name}
+        for name in result["tasks"]
+    }  # fmt: skip
 
 
 def test_a_comparison_that_is_killed_ends_in_the_same_bytes(project: Path, done: Path) -> None:

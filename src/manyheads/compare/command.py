@@ -55,6 +55,8 @@ def compare(asked: Asked, progress: Progress, stop: Stop) -> dict[str, Any]:
 
     Raises UsageError for a run that cannot be compared, StoppedError when asked to stop: what is done is kept.
     """
+    from manyheads.config.build import window_lengths
+
     shop = open_shop(asked)
     names = list(shop.dataset)
     plain = [Job(seed, tasks) for seed in asked.seeds for tasks in ((), *((name,) for name in names))]
@@ -72,7 +74,7 @@ def compare(asked: Asked, progress: Progress, stop: Stop) -> dict[str, Any]:
         "diagnostics": diagnostics,
         "cost": _cost(shop, asked),
         "remedy": None,
-        "data": rows_of(shop.dataset),
+        "data": rows_of(shop.dataset, window_lengths(shop.tokenizer, file.run.encoder.max_length)),
         "settings": flat(file.run.model_dump(mode="json", exclude_defaults=True)),
         "versions": _versions(),
         "hashes": {**contents(shop.dataset), "encoder": shop.encoder},

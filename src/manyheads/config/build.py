@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -182,7 +183,7 @@ def plan_of(
         ),
         save_every=training.save_every,
         keep_checkpoints=training.keep_checkpoints,
-        rows=rows_of(dataset),
+        rows=partial(rows_of, dataset, window_lengths(tokenizer, max_length)),
         notes=tuple(_notes(feeds, sampler, per_step, steps_an_epoch, training, device, compiled)),
     )
 

@@ -7,7 +7,7 @@ checkpoint) until the end, and the model folder is written once, so a run that f
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -68,8 +68,8 @@ class Plan:
     """Steps; 0: only when the run is asked to stop, and when all steps are done."""
     keep_checkpoints: int
     notes: tuple[str, ...] = ()
-    rows: Mapping[str, Mapping[str, Mapping[str, int | None]]] = field(default_factory=dict)
-    """Of the data, by task and split: read, used, skipped."""
+    rows: Callable[[], Mapping[str, Mapping[str, Mapping[str, int]]]] = dict
+    """Counts of the data, by task and split: read, used, windowed, skipped. They take time: made for the report."""
 
     @property
     def steps(self) -> int:
