@@ -43,3 +43,13 @@ def test_tasks_go_apart_where_their_gradients_begin_to_conflict_and_no_later_tha
     assert fork(found, diagnostics(0.5, 0.5, 0.5, 0.5), 6) == 4
     assert fork(found, diagnostics(0.5, -0.01, 0.0, 0.0), 6) == 4, "the interval holds 0"
     assert fork(found, {}, 12) == 8
+
+
+def test_a_training_that_ended_too_early_is_told_of() -> None:
+    found = {"a": Finding("hurts", -0.4, 9000, rise=0.04), "b": Finding("helps", 0.02, 9000, rise=0.01)}
+    advice = advise(found, {}, 6)
+    assert advice["a"]["remedy"] == "apart"
+    assert advice["a"]["reason"].endswith(
+        "; the shared score still rose by 4.0 points at the end: train longer before you decide"
+    )
+    assert advice["b"]["reason"] == "sharing gains 2.0 points"

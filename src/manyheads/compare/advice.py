@@ -15,6 +15,8 @@ from manyheads.compare.verdict import Verdict
 SHARE, TOPS, ADAPTERS, APART = "share", "private tops", "adapters", "apart"
 MUCH = 0.03
 """A loss of 3 points: what a top of its own seldom gives back."""
+RISING = 0.01
+"""A rise of 1 point at the end: who learns slower is not worse yet."""
 FEW = 2000
 """Training examples below which a task's own layers have little to learn from."""
 
@@ -30,12 +32,16 @@ class Finding:
     """In the training data."""
     own: bool = False
     """Whether the run already gives the task layers of its own."""
+    rise: float = 0.0
+    """Of the shared model's validation score over the last quarter of the training, a fraction."""
 
 
 def advise(findings: Mapping[str, Finding], diagnostics: Mapping[str, Any], depth: int) -> dict[str, dict[str, Any]]:
     """For each task `remedy`, `reason`, `changes` of the run file and `cost` at inference."""
     start = fork(findings, diagnostics, depth)
-    return {name: _advice(name, finding, list(findings), start, depth) for name, finding in findings.items()}
+    return {
+        name: _unfinished(finding, _advice(finding, list(findings), start, depth)) for name, finding in findings.items()
+    }
 
 
 def remedy(advice: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
@@ -71,7 +77,17 @@ def fork(findings: Mapping[str, Finding], diagnostics: Mapping[str, Any], depth:
     return usual
 
 
-def _advice(name: str, finding: Finding, names: Sequence[str], start: int, depth: int) -> dict[str, Any]:
+def _unfinished(finding: Finding, entry: dict[str, Any]) -> dict[str, Any]:
+    """Advice, with a word of caution where the training ended too early to tell."""
+    if finding.rise <= RISING:
+        return entry
+    caution = (
+        f"the shared score still rose by {100 * finding.rise:.1f} points at the end: train longer before you decide"
+    )
+    return {**entry, "reason": f"{entry['reason']}; {caution}"}
+
+
+def _advice(finding: Finding, names: Sequence[str], start: int, depth: int) -> dict[str, Any]:
     points = f"{abs(100 * finding.difference):.1f} points"
     free = "one pass for all tasks, one model in memory"
     if finding.verdict == "helps":

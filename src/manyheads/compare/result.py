@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 CLUSTERS = {"token-classification": "documents", "question-answering": "articles", "text-classification": "documents",
             "sentence-embedding": "pairs"}  # fmt: skip
+LATE = 0.8
+"""Of a training's examples: where its last quarter begins, give or take an evaluation."""
 
 
 def judged(
@@ -65,6 +67,12 @@ def _curve(curves: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, fl
     return points
 
 
+def _rise(curve: Sequence[Mapping[str, float]]) -> float:
+    """Of the score over the last quarter of the examples, or since the last evaluation before that; 0 where there is none."""
+    before = [point for point in curve if point["examples"] <= LATE * curve[-1]["examples"]]
+    return curve[-1]["score"] - before[-1]["score"] if before else 0.0
+
+
 def mean_diagnostics(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Means over seeds, with 95 % intervals of Student's t."""
     seen = [values for values in found if values]
@@ -96,11 +104,14 @@ def _interval(values: Sequence[float | None]) -> dict[str, float | None]:
     return {"value": mean, "low": mean - reach, "high": mean + reach}
 
 
-def findings(shop: Workshop, file: RunFile, found: Mapping[str, Judgement]) -> dict[str, Finding]:
+def findings(
+    shop: Workshop, file: RunFile, found: Mapping[str, Judgement], shared: Sequence[Outcome]
+) -> dict[str, Finding]:
     """What advice is given by."""
     sharing, lora = file.run.sharing, file.run.lora
     own = sharing.shared_layers is not None or (lora is not None and lora.adapters == "per-task")
-    return {name: Finding(judgement.verdict, judgement.difference.mean, len(shop.dataset[name].table("train")), own)
+    return {name: Finding(judgement.verdict, judgement.difference.mean, len(shop.dataset[name].table("train")), own,
+                          _rise(_curve([run.curves[name] for run in shared])))
             for name, judgement in found.items()}  # fmt: skip
 
 
