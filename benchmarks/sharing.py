@@ -1,10 +1,11 @@
 """Does sharing help? Two real mixes with the bundled encoder, six seeds each (hours on 2 cores; can be interrupted).
 
-    python benchmarks/sharing.py general|biomedical|contradictory|halves DATA [--steps N] [--evaluations N] [-o FOLDER]
+    python benchmarks/sharing.py MIX DATA [--steps N] [--evaluations N] [-o FOLDER] [--seeds 0,1,...]
 
 - general: CoNLL-2003 entities, SST-2 sentiment, SQuAD answers, STS-B similarity
 - biomedical: section labels of abstracts, NCBI diseases, BC5CDR chemicals and diseases
-- contradictory: two tasks with opposite labels on the same texts, which must come out as hurt
+- contradictory: two tasks with opposite similarities of the same pairs, which must come out as hurt
+- mirrored: two tasks with opposite labels of the same texts: no contradiction for two heads
 - halves: two halves of one task, which must come out as helped or equivalent
 
 DATA is the folder of public data sets that benchmarks/real_data.py reads. What follows is passed on to `manyheads compare`.
@@ -16,6 +17,7 @@ import argparse
 import csv
 import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ import yaml
 from manyheads.cli import main as manyheads
 from real_data import SETS, rank, write_csv
 
+MOST_ALIKE = 5.0
+"""The highest score of STS-B."""
 DEV_QUESTIONS = 20
 """Of each of the 48 articles of SQuAD's development set: 960 questions, with as many clusters as there are."""
 
@@ -64,18 +68,30 @@ def biomedical(data: Path, work: Path) -> dict[str, Any]:
 
 
 def contradictory(data: Path, work: Path) -> dict[str, Any]:
-    """The same texts; the second task calls positive what the first calls negative. One word tells neither which is asked."""
+    """The same pairs; what the first task calls alike the second calls unlike. Their heads have no weights of their own."""
+    paths = SETS["stsb"](data, work)
+    turned = {split: _turned(path, work / f"stsb-turned-{split}.csv", lambda score: str(MOST_ALIKE - float(score)))
+              for split, path in paths.items()}  # fmt: skip
+    task = {"type": "sentence-embedding", "validation_fraction": 0.1}
+    return {"right": {**task, "data": paths}, "turned": {**task, "data": turned}}
+
+
+def mirrored(data: Path, work: Path) -> dict[str, Any]:
+    """The same texts; the second task calls positive what the first calls negative. Heads can turn that round."""
     paths = SETS["sst2"](data, work)
-    turned = {}
-    for split, path in paths.items():
-        with Path(path).open(newline="", encoding="utf-8") as file:
-            rows = list(csv.reader(file))[1:]
-        other = {"negative": "positive", "positive": "negative"}
-        turned[split] = write_csv(
-            work / f"sst2-turned-{split}.csv", ["text", "label"], ([t, other[v]] for t, v in rows)
-        )
+    other = {"negative": "positive", "positive": "negative"}
+    turned = {
+        split: _turned(path, work / f"sst2-turned-{split}.csv", other.__getitem__) for split, path in paths.items()
+    }
     task = {"type": "text-classification", "validation_fraction": 0.05}
     return {"right": {**task, "data": paths}, "turned": {**task, "data": turned}}
+
+
+def _turned(path: str, to: Path, turn: Callable[[str], str]) -> str:
+    """A table whose last column is another."""
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        head, *rows = csv.reader(file)
+    return write_csv(to, head, ([*row[:-1], turn(row[-1])] for row in rows))
 
 
 def halves(data: Path, work: Path) -> dict[str, Any]:
@@ -91,7 +107,7 @@ def halves(data: Path, work: Path) -> dict[str, Any]:
 
 
 MIXES = {"general": (general, 2048), "biomedical": (biomedical, 1536), "contradictory": (contradictory, 768),
-         "halves": (halves, 768)}  # fmt: skip
+         "mirrored": (mirrored, 768), "halves": (halves, 768)}  # fmt: skip
 
 
 def main() -> int:
