@@ -53,7 +53,7 @@ def load(given: Namespace) -> dict[str, Any]:
         rates = [one["requests_s"] for one in each]
         found[name] = {"requests_s": round(statistics.median(rates), 2), "turns": rates, "tried": each[0]["tried"]}
     if given.litserve:
-        best = max(found[name]["requests_s"] for name in LITSERVE if not name.endswith("bf16"))
+        best = max(found[name]["requests_s"] for name, (_, dtype) in LITSERVE.items() if dtype == "float32")
         found["ratio"] = round(found["ours"]["requests_s"] / best, 2) if best else math.inf
         best = max(found[name]["requests_s"] for name in LITSERVE)
         most = max(found[name]["requests_s"] for name in forms)

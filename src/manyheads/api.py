@@ -33,7 +33,7 @@ class Model:
         batch_tokens: int = 4096,
         precision: Precision = "auto",
     ) -> None:
-        """`batch_tokens`: real tokens in one encoder pass; larger is not always faster."""
+        """`batch_tokens`: real tokens in one encoder pass; larger is not always faster. An export has its own precision."""
         backend: Backend
         if isinstance(bundle, Exported):
             backend = bundle.backend

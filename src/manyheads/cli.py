@@ -19,7 +19,7 @@ from manyheads.process import (
     leave_at_once,
     leave_lightly,
     restart_without_small_caches,
-    settle,
+    set_up,
     wait_without_spinning,
 )
 
@@ -41,7 +41,7 @@ def command() -> int:
     """The command as a process of its own; the exit status."""
     wait_without_spinning()
     restart_without_small_caches()
-    settle()
+    set_up()
     try:
         status = main()
         leave_at_once(status)

@@ -82,7 +82,7 @@ def collect_rarely() -> None:
     gc.set_threshold(100_000, 50, 100)
 
 
-def settle() -> None:
+def set_up() -> None:
     """All that a process of our own which is going to answer or train sets, before torch is imported."""
     keep_freed_memory()
     forget_shapes()

@@ -78,4 +78,5 @@ def test_the_limits_are_those_of_the_code() -> None:
     limits = Limits()
     numbers = {int(number.replace(",", "")) for row in rows("what") for number in re.findall(r"\d[\d,]*", row[1])}
     assert numbers == {limits.body_bytes, limits.bodies_bytes, limits.rows, limits.characters, limits.unbroken,
-                       limits.batch_tokens, int(1000 * limits.pass_s), LEAST_TOKENS, limits.queue_tokens, int(limits.patience_s), int(limits.deadline_s)}  # fmt: skip
+                       limits.batch_tokens, int(1000 * limits.pass_s), LEAST_TOKENS, limits.queue_tokens, int(limits.patience_s),
+                       int(limits.deadline_s)}  # fmt: skip

@@ -121,9 +121,8 @@ def exact(made: Plan) -> Plan:
     return made
 
 
-def divided(project: Path, team: Team, *options: str) -> Plan:
-    """Such a plan with divided layers, ready for its first step."""
-    made = planned(project, team, *options, SHARDED)
+def divided(made: Plan) -> Plan:
+    """A plan with divided layers, ready for its first step."""
     made.trainer.divide()
     return made
 
@@ -167,9 +166,7 @@ def test_divided_layers_take_the_steps_of_whole_ones(project: Path, case: str) -
     behind = "behind" in case
 
     def ask(team: Team) -> dict[str, Any]:
-        made = exact(planned(project, team, *options, SHARDED))
-        made.trainer.divide()
-        return steps_of(made, behind=behind)
+        return steps_of(divided(exact(planned(project, team, *options, SHARDED))), behind=behind)
 
     found = asked_of(project.parent, count, ask)
     for answer in found:
@@ -316,7 +313,7 @@ def poisoned(made: Plan) -> dict[str, Any]:
 def test_a_bad_step_is_blamed_on_its_task_and_changes_nothing(project: Path) -> None:
     options = (*BASE, *FEW, "training.max_tokens_per_pack=48")
     one = json.loads(json.dumps(poisoned(planned(project, ALONE, *options))))
-    found = asked_of(project.parent, 2, lambda team: poisoned(divided(project, team, *options)))
+    found = asked_of(project.parent, 2, lambda team: poisoned(divided(planned(project, team, *options, SHARDED))))
     blamed = [["section"] if step == 3 else None for step in range(12)]
     assert [answer["blamed"] for answer in found] == [blamed, blamed]
     assert one["blamed"] == blamed

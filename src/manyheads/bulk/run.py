@@ -15,7 +15,7 @@ from manyheads.bulk.parts import InputFile, Part, files_of, parts_of
 from manyheads.bulk.work import Done, answer_part, done_part
 from manyheads.durable import UNFINISHED, replace_file
 from manyheads.errors import UsageError
-from manyheads.process import settle
+from manyheads.process import set_up
 
 if TYPE_CHECKING:
     from manyheads.api import Model
@@ -139,7 +139,7 @@ class Answering:
     """An actor: holds the model, answers parts."""
 
     def __init__(self, job: Job, names: list[str], threads: int, gpu: bool) -> None:
-        settle()
+        set_up()
         import torch
 
         torch.set_num_threads(threads)

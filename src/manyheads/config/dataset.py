@@ -50,7 +50,7 @@ def rows_of(dataset: Dataset, lengths: WindowLengths) -> dict[str, dict[str, dic
     """
     return {
         name: {split: {"read": loaded.report.rows, "used": len(loaded.table),
-                       "windowed": int((measure(loaded.table, lengths).windows_N > 1).sum()),
+                       "windowed": measure(loaded.table, lengths).windowed,
                        "skipped": sum(skip.count for skip in loaded.report.skipped.values())}
                for split, loaded in data.splits.items()}
         for name, data in dataset.items()

@@ -43,6 +43,11 @@ class Measured:
     windows_N: npt.NDArray[np.int32]
     """Windows of the longest text of an example; above 1, it did not fit the encoder at once."""
 
+    @property
+    def windowed(self) -> int:
+        """Examples that do not fit the encoder at once."""
+        return int((self.windows_N > 1).sum())
+
 
 @dataclass(frozen=True, slots=True)
 class SplitReport:
@@ -149,7 +154,7 @@ def examine(
                 used=read.used,
                 skipped=read.skipped,
                 truncated=truncated,
-                windowed=int((size.windows_N > 1).sum()),
+                windowed=size.windowed,
                 labels=labels,
                 warnings=tuple(warnings),
                 tokens=dict(zip(("p50", "p90", "p99", "max"), map(int, quantiles), strict=True)),

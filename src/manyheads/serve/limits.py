@@ -42,7 +42,7 @@ class Limits:
     """Estimated tokens of a pass. More hardly raises tokens a second (docs/benchmarks.md), and its rows wait for it."""
     pass_s: float = 0.1
     """A pass is not filled beyond what a worker reads in this time: its rows wait for the last of them. On slow cores this
-    is worth 15 to 25 % of the rate at which 99 % are answered within 250 ms."""
+    is worth 20 % of the rate at which 99 % are answered within 250 ms, in a simulation (docs/decisions.md)."""
     wait_s: float = 0.002
     """How long a pass that is not full waits for company."""
     hang_s: float = 60.0
