@@ -19,6 +19,8 @@ LOWEST = 0.5
 """Requests a second: what cannot answer so many is said to answer none."""
 Call = tuple[str, str, bytes]
 """Base URL, path, body."""
+Asked = Call | list[Call]
+"""A request, or several at once that make up one: answered when the last of them is."""
 
 
 @dataclass(slots=True)
@@ -83,6 +85,13 @@ class Client:
         ended = time.perf_counter()
         return Heard(status, ended - started, started - began, answer, again)
 
+    async def post_all(self, asked: Asked, began: float = 0.0) -> Heard:
+        """The same for several at once: the slowest, or what went wrong."""
+        if isinstance(asked, tuple):
+            return await self.post(asked, began)
+        heard = await asyncio.gather(*(self.post(call, began) for call in asked))
+        return max(heard, key=lambda each: (each.status != 200, each.seconds))
+
     async def _connection(self, base: str, *, fresh: bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         idle = self._idle.setdefault(base, [])
         if idle and not fresh:
@@ -113,7 +122,7 @@ class Client:
                 writer.close()
 
 
-async def at_random(client: Client, calls: Sequence[Call], rate: float, seconds: float, seed: int = 0) -> Outcome:
+async def at_random(client: Client, calls: Sequence[Asked], rate: float, seconds: float, seed: int = 0) -> Outcome:
     """`rate` requests a second for so long, at the times of a Poisson process; all answers are waited for."""
     draw, outcome, tasks = random.Random(seed), Outcome(), []
     began = time.perf_counter()
@@ -121,13 +130,13 @@ async def at_random(client: Client, calls: Sequence[Call], rate: float, seconds:
     while (due := due + draw.expovariate(rate)) < began + seconds:
         if (left := due - time.perf_counter()) > 0:
             await asyncio.sleep(left)
-        tasks.append(asyncio.create_task(client.post(draw.choice(calls), began)))
+        tasks.append(asyncio.create_task(client.post_all(draw.choice(calls), began)))
     outcome.heard = list(await asyncio.gather(*tasks))
     outcome.took_s = time.perf_counter() - began
     return outcome
 
 
-def run_open(calls: Sequence[Call], rate: float, seconds: float, seed: int = 0, *, keep: bool = True) -> Outcome:
+def run_open(calls: Sequence[Asked], rate: float, seconds: float, seed: int = 0, *, keep: bool = True) -> Outcome:
     """The same, from outside any event loop."""
 
     async def run() -> Outcome:
