@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
-from manyheads.predict import TorchBackend
+from manyheads.predict import Precision, TorchBackend
+from manyheads.text.pack import Pack, Segments, eighth_of
 from plans import plan
 from toys import SENTENCES
 
@@ -32,6 +34,39 @@ def test_outputs_are_float32_whatever_is_computed_in(project: Path) -> None:
             assert found.dtype == expected.dtype == np.float32
             assert np.abs(found - expected).max() < 0.05 * max(1.0, float(np.abs(expected).max()))
     assert not np.array_equal(half["section"]["logits_SK"], plain["section"]["logits_SK"])
+
+
+def test_in_bf16_packs_come_in_few_shapes_and_heads_read_real_tokens_in_float32(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = plan(project)
+    ask = made.tasks["section"].ask({"text": " ".join(SENTENCES)})
+    assert ask is not None
+    [windows] = made.tokenizer.encode([ask.source], 24)
+    shapes, read = [], []
+    forward = made.model.encoder.forward
+
+    def noted(pack: Pack) -> torch.Tensor:
+        shapes.append(pack.tokens)
+        return forward(pack)
+
+    def seen(head: torch.nn.Module, given: tuple[torch.Tensor, Segments]) -> None:
+        read.append((len(given[0]), given[0].dtype, torch.is_autocast_enabled("cpu")))
+
+    monkeypatch.setattr(made.model.encoder, "forward", noted)
+    for head in made.model.heads.values():
+        head.register_forward_pre_hook(seen)
+    assert len(windows) > 2
+    forms: tuple[tuple[Precision, bool], ...] = (("float32", False), ("bf16", True))
+    for precision, filled in forms:
+        backend = TorchBackend(made.model, CPU, precision)
+        for count in range(1, len(windows) + 1):
+            shapes.clear(), read.clear()
+            outputs = backend.run(windows[:count], list(made.tasks))
+            tokens = sum(map(len, windows[:count]))
+            assert shapes == [tokens + -tokens % eighth_of(tokens) if filled else tokens]
+            assert read == [(tokens, torch.float32, False)] * len(made.tasks)
+            assert len(outputs["section"]["logits_SK"]) == count
 
 
 def test_an_autocast_region_around_it_is_left_as_it_is(project: Path) -> None:

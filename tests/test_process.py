@@ -87,7 +87,7 @@ def test_bf16_keeps_a_few_shapes_where_they_were_to_be_forgotten(monkeypatch: py
     forget_shapes()
     assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "0"
     remember_few_shapes()
-    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "16"
+    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "256"
 
 
 RESTART = """

@@ -10,16 +10,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 
+import torch
 from torch import nn
 
 from manyheads.errors import UsageError
 from manyheads.nn.dropout import replace_dropouts
 from manyheads.nn.sharing import Branch, ScalarMix, climb
-from manyheads.text.pack import Pack
+from manyheads.text.pack import Pack, Segments
 
 if TYPE_CHECKING:
-    import torch
-
     from manyheads.nn.encoder import Encoder
     from manyheads.tasks.base import Task
 
@@ -63,9 +62,21 @@ class MultiTaskModel(nn.Module):
         hidden_TD = self.encoder(pack)
         segments = pack.segments
         return {
-            name: self.heads[name](segments.cut(hidden_TD, *asked), segments.part(*asked))
+            name: self._head(name, segments.cut(hidden_TD, *asked), segments.part(*asked))
             for name, asked in reads.items()
         }
+
+    def _head(self, name: str, hidden_TD: torch.Tensor, segments: Segments) -> dict[str, torch.Tensor]:
+        """Outputs of a head. On a CPU heads compute in float32 always.
+
+        They read as many tokens as their task has, and oneDNN compiles products in bf16 for every new number of them: that
+        took longer than the product, and what it kept grew by 0.1 MB a text.
+        """
+        head = self.heads[name]
+        if hidden_TD.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            with torch.autocast("cpu", enabled=False):
+                return cast("dict[str, torch.Tensor]", head(hidden_TD.float(), segments))
+        return cast("dict[str, torch.Tensor]", head(hidden_TD, segments))
 
     def branch_of(self, task: str) -> Branch | None:
         """The branch of a task; None for the shared encoder itself."""
@@ -92,7 +103,7 @@ class MultiTaskModel(nn.Module):
                 asked = (reads[name][0] - first, reads[name][1] - first)
                 mine = [part.segments.cut(top_TD, *asked) for top_TD in tops]
                 hidden_TD = self.mixes[name](mine) if name in self.mixes else mine[-1]
-                outputs[name] = self.heads[name](hidden_TD, part.segments.part(*asked))
+                outputs[name] = self._head(name, hidden_TD, part.segments.part(*asked))
         return {name: outputs[name] for name in reads}
 
     def _runs(self, reads: Reads) -> dict[tuple[str, Range], list[str]]:

@@ -75,9 +75,10 @@ class TorchBackend:
         """One pass over one pack."""
         import torch
 
-        from manyheads.text.pack import Pack
+        from manyheads.text.pack import Pack, eighth_of
 
-        pack = Pack.of(encodings)
+        few = self._half and self.device.type == "cpu"  # oneDNN compiles products in bf16 for every new shape
+        pack = Pack.of(encodings, eighth_of(sum(map(len, encodings))) if few else 1)
         if self.device.type == "cuda":
             pack = pack.pinned()
         region = torch.autocast(self.device.type, torch.bfloat16) if self._half else nullcontext()

@@ -13,8 +13,8 @@ SECURE = 23
 """AT_SECURE of elf.h: a program with more rights than its user, which glibc allows no settings."""
 
 SHAPES = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
-NO_SHAPES, FEW_SHAPES = "0", "16"
-"""Of oneDNN's cache, read when it is first used; a pass has about five shapes of products."""
+NO_SHAPES, FEW_SHAPES = "0", "256"
+"""Of oneDNN's cache, read when it is first used; a pass has about five shapes of products, packs in bf16 some 50 lengths."""
 SPINS = "1000"
 """Some microseconds: longer than it takes the other threads to come when all have a core."""
 

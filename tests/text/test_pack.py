@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manyheads.text.pack import ROUNDED, Encoding, Pack, Segments, tail_lengths
+from manyheads.text.pack import LEAST_STEP, ROUNDED, Encoding, Pack, Segments, eighth_of, tail_lengths
 
 
 def encodings(lengths: list[int]) -> list[Encoding]:
@@ -29,6 +29,19 @@ def test_a_tail_fills_the_pack_up_and_has_no_sequence_longer_than_the_longest(
     assert (sum(lengths) + sum(tail)) % multiple == 0
     assert sum(tail) < multiple
     assert all(0 < length <= max(lengths) for length in tail)
+
+
+def test_packs_of_any_length_come_in_eight_shapes_between_two_powers_of_two() -> None:
+    shapes = set()
+    for tokens in range(1, 4097):
+        step = eighth_of(tokens)
+        filled = tokens + -tokens % step
+        assert step == LEAST_STEP or 8 * step <= tokens
+        assert filled - tokens < step
+        shapes.add(filled)
+    for low in (128, 256, 512, 1024, 2048):
+        assert sum(low < shape <= 2 * low for shape in shapes) == 8
+    assert len([shape for shape in shapes if shape <= 128]) == 8
 
 
 def test_a_pack_with_a_tail_begins_with_the_pack_without() -> None:

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from manyheads.errors import UsageError
+from manyheads.nn.attention import pack_attention
+from manyheads.text.pack import Segments
 from manyheads.training.loop import Trainer
 from manyheads.training.precision import Precision, precision_of
 from manyheads.training.run import Plan
@@ -111,6 +113,35 @@ def test_a_scale_that_is_too_large_skips_the_step_and_is_lowered(project: Path) 
             break
     after = weights(made.model)
     assert not any(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_in_bf16_a_cpu_meets_few_shapes(project: Path) -> None:
+    few = "training.tokens_per_step=200"
+    for precision, step in (("float32", 1), ("bf16", 16)):
+        made = plan(project, f"training.precision={precision}", few)
+        sizes = [batch.pack.tokens for index in range(6) for batch in made.trainer.batcher.batch(index)]
+        assert all(size % step == 0 for size in sizes)
+        assert (len({size % 16 for size in sizes}) == 1) == (step == 16)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_attention_with_dropout_is_never_computed_in_half_precision(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(12, 2, 8, generator=generator, dtype=dtype) for _ in range(3))
+    segments = Segments.of([5, 7])
+
+    def attended(*x: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(1)
+        rows = (part.transpose(0, 1)[None] for part in x)
+        return pack_attention(torch.nn.Module(), *rows, None, segments=segments, scaling=0.3, dropout=0.25)[0]
+
+    plain = attended(q, k, v)
+    assert plain.dtype == dtype
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(attended(q, k, v), plain)
+        half = attended(q.bfloat16(), k.bfloat16(), v.bfloat16())
+    assert half.dtype == torch.bfloat16
+    assert (half - plain).abs().max() < 0.03
 
 
 def test_auto_leaves_bf16_alone_where_cuda_only_imitates_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ from manyheads.data.validate import WindowLengths, measure
 from manyheads.data.windows import Window
 from manyheads.errors import UsageError
 from manyheads.process import remember_few_shapes
-from manyheads.text.pack import STEADY, Source
+from manyheads.text.pack import STEADY, Source, eighth_of
 from manyheads.text.tokenizer import Tokenizer
 from manyheads.training.batches import Batcher, Feed
 
@@ -148,9 +148,11 @@ def plan_of(
     sampler = sampler_of(file, tokens, per_step, max(1, steps))
     budget = text_budget(training, max_length)
     fed = [feed for feed in feeds if feed.task.name in learned]
+    pack = min(per_step, training.max_tokens_per_pack or per_step)
+    multiple = STEADY if compiled else eighth_of(pack) if precision.dtype and device.type == "cpu" else 1
     batcher = Batcher(fed, sampler, tokenizer, max_length=max_length, budget=budget,
                       max_tokens=training.max_tokens_per_pack, one_task=one_task,
-                      multiple=STEADY if compiled else 1, workers=training.workers, team=team)  # fmt: skip
+                      multiple=multiple, workers=training.workers, team=team)  # fmt: skip
     steps_an_epoch = math.ceil(sum(tokens.values()) / per_step)
     making = Making(
         optimizer_of(parts, balancer, training), balancer, Normaliser(training.balancing.normalize), precision,

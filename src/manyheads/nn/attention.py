@@ -110,11 +110,16 @@ def _by_length(
 def _dropped(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask_LL: torch.Tensor | None, dropout: float
 ) -> torch.Tensor:
-    """Attention with dropout on its weights; query and value are scaled already. All `(S, H, L, D)`."""
-    scores = query @ key.transpose(-1, -2)
-    if mask_LL is not None:
-        scores = scores.masked_fill(~mask_LL, float("-inf"))
-    return (scores.softmax(-1) * kept(tuple(scores.shape), dropout)).to(value.dtype) @ value
+    """Attention with dropout on its weights; query and value are scaled already. All `(S, H, L, D)`, on a CPU.
+
+    Never in half precision: oneDNN compiles products in bf16 for each length, which took longer than they did.
+    """
+    wide = torch.promote_types(query.dtype, torch.float32)
+    with torch.autocast("cpu", enabled=False):
+        scores = query.to(wide) @ key.to(wide).transpose(-1, -2)
+        if mask_LL is not None:
+            scores = scores.masked_fill(~mask_LL, float("-inf"))
+        return ((scores.softmax(-1) * kept(tuple(scores.shape), dropout)) @ value.to(wide)).to(value.dtype)
 
 
 def _near(length: int, window: int | None, device: torch.device) -> torch.Tensor | None:
