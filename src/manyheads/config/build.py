@@ -148,11 +148,10 @@ def plan_of(
     sampler = sampler_of(file, tokens, per_step, max(1, steps))
     budget = text_budget(training, max_length)
     fed = [feed for feed in feeds if feed.task.name in learned]
-    pack = min(per_step, training.max_tokens_per_pack or per_step)
-    multiple = STEADY if compiled else eighth_of(pack) if precision.dtype and device.type == "cpu" else 1
     batcher = Batcher(fed, sampler, tokenizer, max_length=max_length, budget=budget,
                       max_tokens=training.max_tokens_per_pack, one_task=one_task,
-                      multiple=multiple, workers=training.workers, team=team)  # fmt: skip
+                      multiple=multiple_of(training, per_step, precision, compiled=bool(compiled)),
+                      workers=training.workers, team=team)  # fmt: skip
     steps_an_epoch = math.ceil(sum(tokens.values()) / per_step)
     making = Making(
         optimizer_of(parts, balancer, training), balancer, Normaliser(training.balancing.normalize), precision,
@@ -266,6 +265,14 @@ def optimizer_of(parts: Sequence[Part], balancer: Balancer, training: Training) 
     if learned:
         groups.append({"params": learned, "weight_decay": 0.0, "part": BALANCING})
     return adamw(groups)
+
+
+def multiple_of(training: Training, per_step: int, precision: Precision, *, compiled: bool) -> int:
+    """What the tokens of a pack are brought to a multiple of, where every new shape would be compiled."""
+    if compiled:
+        return STEADY
+    half = precision.dtype is not None and precision.device.type == "cpu"
+    return eighth_of(min(per_step, training.max_tokens_per_pack or per_step)) if half else 1
 
 
 def shards_layers(file: RunFile, balancer: Balancer, precision: Precision, team: Team) -> bool:
