@@ -94,7 +94,10 @@ class MultiTaskModel(nn.Module):
     ) -> dict[str, dict[str, torch.Tensor]]:
         """Outputs of the heads from the states that `below` gave under a layer. What two tasks share is computed once."""
         outputs = {}
-        for (owner, (first, stop)), names in self._runs(reads).items():
+        runs = self._runs(reads)
+        for (owner, (first, stop)), names in runs.items():
+            if len(runs) == 1 and first == 0:
+                stop = len(pack.segments)  # a tail runs along: shapes stay those that are compiled
             branch = self._branch_of.get(owner)
             under = [pack.segments.cut(state_TD, first, stop) for state_TD in states]
             part = pack.part(first, stop)

@@ -18,6 +18,7 @@ FROZEN = {
     "with pcgrad": (["training.freeze={layers: 1}", "training.balancing=pcgrad"], 1),
     "with gradnorm": (["training.freeze={layers: 1}", "training.balancing=gradnorm"], 1),
     "in small packs": (["training.freeze={layers: 1}", "training.max_tokens_per_pack=64"], 1),
+    "in bf16, with tails": (["training.freeze={layers: 1}", "training.precision=bf16"], 1),
     "under adapters": (["training.freeze={layers: 1}", "lora={layers: [1]}"], 1),
 }
 LONG = ("training.steps=20", "training.tokens_per_step=160")
@@ -64,6 +65,14 @@ def test_each_sequence_goes_through_the_frozen_layers_once_and_a_second_run_read
     assert losses_of(again) == losses
     assert more == []
     assert len(list(store.glob("*.bin"))) == 1
+
+
+def test_the_layers_above_see_whole_packs_whose_shapes_are_few(project: Path) -> None:
+    made = plan(project, *LONG, "training.freeze={layers: 1}", "training.precision=bf16")
+    seen = calls(made, 1)
+    losses_of(made)
+    assert seen == [pack.pack.tokens for step in range(made.steps) for pack in made.trainer.batcher.batch(step)]
+    assert {tokens % 16 for tokens in seen} == {0}
 
 
 def windows_of(made: Plan) -> list[object]:
