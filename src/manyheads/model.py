@@ -94,10 +94,7 @@ class MultiTaskModel(nn.Module):
     ) -> dict[str, dict[str, torch.Tensor]]:
         """Outputs of the heads from the states that `below` gave under a layer. What two tasks share is computed once."""
         outputs = {}
-        runs = self._runs(reads)
-        for (owner, (first, stop)), names in runs.items():
-            if len(runs) == 1 and first == 0:
-                stop = len(pack.segments)  # a tail runs along: shapes stay those that are compiled
+        for (owner, (first, stop)), names in self._runs(reads, len(pack.segments)).items():
             branch = self._branch_of.get(owner)
             under = [pack.segments.cut(state_TD, first, stop) for state_TD in states]
             part = pack.part(first, stop)
@@ -109,10 +106,11 @@ class MultiTaskModel(nn.Module):
                 outputs[name] = self._head(name, hidden_TD, part.segments.part(*asked))
         return {name: outputs[name] for name in reads}
 
-    def _runs(self, reads: Reads) -> dict[tuple[str, Range], list[str]]:
+    def _runs(self, reads: Reads, sequences: int) -> dict[tuple[str, Range], list[str]]:
         """What is run above the shared layers: for an encoder and a range, its tasks. Ranges that adjoin run together.
 
-        An encoder goes by the name of one of its tasks.
+        An encoder goes by the name of one of its tasks. Where there is but one run, it is of all `sequences` of the pack: with a
+        tail, shapes stay those that are compiled.
         """
         owned: dict[str, list[str]] = {}
         for name in reads:
@@ -125,6 +123,9 @@ class MultiTaskModel(nn.Module):
             whole = (ranges[0][0], ranges[-1][1])
             for name in names:
                 runs.setdefault((owner, whole if adjoin else reads[name]), []).append(name)
+        if len(runs) == 1:
+            [((owner, _), names)] = runs.items()
+            return {(owner, (0, sequences)): names}
         return runs
 
     def _walk(
