@@ -2,7 +2,7 @@
 
     python benchmarks/bulk.py rows DATA ROWS.jsonl [--count 1000000]
     python benchmarks/bulk.py kills MODEL ROWS.jsonl --expected ANSWERS.jsonl [--kills 10] [--task NAME ...]
-    python benchmarks/bulk.py speed MODEL ROWS.jsonl [--rounds 3] [--task NAME ...]
+    python benchmarks/bulk.py speed MODEL ROWS.jsonl [--rounds 3] [--task NAME ...] [--precision bf16]
 
 `rows`: stretches of up to seven words of SST-2, NCBI disease, STS-B and abstracts in DATA, no two alike. ANSWERS.jsonl is
 what `manyheads predict` makes of the same rows. `kills`: kill -9 at random moments, the same command again, and in the end
@@ -140,17 +140,26 @@ def speed(given: argparse.Namespace) -> dict[str, Any]:
         "ray": lambda out: [*command("bulk", given.model, given.rows, out / "ray", tasks=given.task),
                             "--engine", "ray", "--workers", "2"],
     }  # fmt: skip
+    precision = ["--precision", given.precision]
     took: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(given.rounds):
         for name, make in ways.items():
             with tempfile.TemporaryDirectory(dir=given.work) as folder:
                 began = time.perf_counter()
-                subprocess.run(make(Path(folder)), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                subprocess.run(
+                    [*make(Path(folder)), *precision], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                )
                 took[name].append(round(time.perf_counter() - began, 1))
             print(name, took[name][-1], flush=True)
     median = {name: statistics.median(values) for name, values in took.items()}
-    return {"seconds": took, "median": median, "local_to_predict": round(median["predict"] / median["local"], 3),
-            "ray_to_local": round(median["local"] / median["ray"], 3)}  # fmt: skip
+    return {
+        "rows": sum(1 for _ in given.rows.open(encoding="utf-8")),
+        "precision": given.precision,
+        "seconds": took,
+        "median": median,
+        "local_to_predict": round(median["predict"] / median["local"], 3),
+        "ray_to_local": round(median["local"] / median["ray"], 3),
+    }
 
 
 def main() -> int:
@@ -163,6 +172,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--task", nargs="+", default=[])
+    parser.add_argument("--precision", default="auto")
     parser.add_argument("--work", type=Path, default=Path("runs/bulk"))
     parser.add_argument("--json", type=Path, default=Path("docs/results/bulk.json"))
     given = parser.parse_args()
