@@ -73,6 +73,7 @@ def arguments() -> argparse.Namespace:
                         " `optimum-cli export onnx --library transformers --task feature-extraction` writes")  # fmt: skip
     parser.add_argument("--exported", type=Path, nargs="*", default=[], metavar="FOLDER", help="MODEL as"
                         " `manyheads export --to onnx` writes it; `embeddings` takes the first")  # fmt: skip
+    parser.add_argument("--one-task", action="store_true", help="`load` without the requests for all tasks of a row")
     parser.add_argument("--schemathesis", default="", metavar="PROGRAM")
     parser.add_argument(
         "--first", type=float, default=20.0, help="requests a second to begin with, and of `kills` (20)"

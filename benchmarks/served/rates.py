@@ -20,6 +20,8 @@ P99_S = 0.25
 LITSERVE = {"litserve, 1 thread a process": (1, "float32"), "litserve, 2 threads a process": (2, "float32"),
             "litserve, 1 thread a process, bf16": (1, "bfloat16")}  # fmt: skip
 """Threads of each of the four processes, and what their models compute in."""
+LOADS = (("", ""), ("_all", "; all"))
+"""One task of a row, or all: how ratios and systems are called under them."""
 CALLS = 2_000
 """Different requests of a load."""
 
@@ -38,28 +40,38 @@ def load(given: Namespace) -> dict[str, Any]:
             with serving(model, *more, *given.server) as server:
                 tasks = server.tasks()
                 rows = mixed(given.data, tasks, CALLS)
-                calls = [predict_call(server.url, row, [name]) for name, row in rows]
-                turns.setdefault(name, []).append(_capacity(given, calls))
-                calls = [predict_call(server.url, row) for _, row in rows]
-                turns.setdefault(f"{name}; all", []).append(_capacity(given, calls))
+                loads: dict[str, list[Asked]] = {
+                    "": [predict_call(server.url, row, [task]) for task, row in rows],
+                    "; all": [predict_call(server.url, row) for _, row in rows],
+                }
+                _measure(given, name, loads, turns)
         for name, (threads, dtype) in LITSERVE.items() if given.litserve else ():
             if turn and turns[name][0]["requests_s"] < 0.5 * max(turns[peer][0]["requests_s"] for peer in LITSERVE):
                 continue  # far behind
             with litserve(given.litserve, given.encoder, tasks, threads, dtype) as urls:
-                calls = [(urls[task], "/predict", json.dumps(row).encode()) for task, row in rows]
-                turns.setdefault(name, []).append(_capacity(given, calls))
-                each = [_every_task(row, tasks, urls) for _, row in rows]
-                turns.setdefault(f"{name}; all", []).append(_capacity(given, each))
+                loads = {
+                    "": [(urls[task], "/predict", json.dumps(row).encode()) for task, row in rows],
+                    "; all": [_every_task(row, tasks, urls) for _, row in rows],
+                }
+                _measure(given, name, loads, turns)
     found: dict[str, Any] = {"p99_ms": 1000 * P99_S}
     for name, each in turns.items():
         rates = [one["requests_s"] for one in each]
         found[name] = {"requests_s": round(statistics.median(rates), 2), "turns": rates, "tried": each[0]["tried"]}
     if given.litserve:
         same = [name for name, (_, dtype) in LITSERVE.items() if dtype == "float32"]
-        for which, of in (("", ""), ("_all", "; all")):
+        for which, of in LOADS[: 2 - given.one_task]:
             found[f"ratio{which}"] = _ratio(found, ["ours"], same, of)
             found[f"ratio_best{which}"] = _ratio(found, list(forms), list(LITSERVE), of)
     return found
+
+
+def _measure(
+    given: Namespace, name: str, loads: Mapping[str, Sequence[Asked]], turns: dict[str, list[dict[str, Any]]]
+) -> None:
+    """One turn of a system under each load."""
+    for _, load in LOADS[: 2 - given.one_task]:
+        turns.setdefault(name + load, []).append(_capacity(given, loads[load]))
 
 
 def _every_task(row: Row, tasks: Mapping[str, str], urls: Mapping[str, str]) -> list[Call]:

@@ -109,8 +109,8 @@ class MultiTaskModel(nn.Module):
     def _runs(self, reads: Reads, sequences: int) -> dict[tuple[str, Range], list[str]]:
         """What is run above the shared layers: for an encoder and a range, its tasks. Ranges that adjoin run together.
 
-        An encoder goes by the name of one of its tasks. A single run is of all `sequences` of the pack: with a tail, shapes stay
-        those that are compiled.
+        An encoder goes by the name of one of its tasks. A single run is of all `sequences` of the pack, with its tail if it
+        has one, so that shapes stay those that are compiled.
         """
         owned: dict[str, list[str]] = {}
         for name in reads:

@@ -56,7 +56,7 @@ class TorchBackend:
     """
 
     def __init__(self, model: MultiTaskModel, device: torch.device, precision: Precision = "auto") -> None:
-        """Moves the model to the device and leaves it in evaluation mode; on a CPU, bf16 rounds its layers' weights."""
+        """Moves the model to the device and leaves it in evaluation mode; on a CPU, bf16 rounds its weights for good."""
         import torch
 
         self.model = model.to(device).eval()
@@ -66,10 +66,11 @@ class TorchBackend:
         self._half = precision == "bf16" or (
             precision == "auto" and cuda and torch.cuda.is_bf16_supported(including_emulation=False)
         )
-        if self._half and not cuda:
-            for module in (*model.encoder.modules(), *model.branch_encoders.modules()):
-                if isinstance(module, torch.nn.Linear):
-                    module.to(torch.bfloat16)  # or every pass would round them anew
+        if self._half and not cuda:  # or every pass would round them anew
+            from manyheads.nn.rounded import round_linears
+
+            for encoder in (model.encoder, *model.branch_encoders.values()):
+                round_linears(encoder)
 
     def run(self, encodings: Sequence[Encoding], names: Sequence[str]) -> dict[str, dict[str, Array]]:
         """One pass over one pack."""

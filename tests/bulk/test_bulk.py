@@ -17,9 +17,12 @@ import pytest
 from filelock import FileLock
 
 from manyheads.api import load
+from manyheads.bulk import parts
 from manyheads.bulk.columns import arrow_type, schema_of, table_of
+from manyheads.bulk.parts import Part, PartReader, files_of, parts_of
 from manyheads.bulk.run import LOCK, Crew, Job, run_bulk
 from manyheads.cli import main
+from manyheads.data.requests import read_requests
 from manyheads.errors import DataError, UsageError
 from manyheads.start import train_run
 from manyheads.training.progress import Quiet
@@ -189,3 +192,35 @@ def test_actors_of_ray_write_the_same_bytes(model: Path, source: Path, tmp_path:
     run_bulk(Job(str(model), source, tmp_path / "local", rows_per_part=16), None, lambda line: None)
     run_bulk(Job(str(model), source, tmp_path / "ray", rows_per_part=16), Crew(2), lambda line: None)
     assert files_in(tmp_path / "ray") == files_in(tmp_path / "local")
+
+
+def test_parts_are_read_on_from_one_another_in_whatever_order_they_come(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    def counted(path: Path) -> Any:
+        opened.append(path.name)
+        return read_requests(path)
+
+    found = list(parts_of(source, files_of(source), 7))
+    wanted = {part: list(PartReader(source).rows(part)) for part in found}
+    monkeypatch.setattr(parts, "read_requests", counted)
+    reader = PartReader(source)
+    in_order = {part: [str(row) for row in reader.rows(part)] for part in found}
+    assert opened == [file.name.rpartition("/")[2] for file in files_of(source)]
+    mixed = sorted(found, key=lambda part: (part.index * 7) % 13)
+    out_of_order = {part: [str(row) for row in reader.rows(part)] for part in mixed}
+    assert in_order == out_of_order == {part: [str(row) for row in rows] for part, rows in wanted.items()}
+    next(reader.rows(found[1]))  # left in the middle
+    assert [str(row) for row in reader.rows(found[2])] == in_order[found[2]]
+
+
+def test_a_file_that_cannot_be_read_on_is_told_of_again(tmp_path: Path) -> None:
+    whole = gzip.compress("".join(json.dumps(row) + "\n" for row in rows_for(2_000)).encode())
+    cut_off = tmp_path / "cut.jsonl.gz"
+    cut_off.write_bytes(whole[: len(whole) // 2])
+    reader = PartReader(tmp_path)
+    for _ in range(2):
+        with pytest.raises(DataError, match="cut-off"):
+            list(reader.rows(Part(0, "cut.jsonl.gz", 0, 2_000)))

@@ -76,9 +76,31 @@ def parts_of(source: Path, files: Sequence[InputFile], rows: int) -> Iterator[Pa
             index += 1
 
 
-def rows_of(source: Path, part: Part) -> Iterator[Requested]:
-    """The rows of a part. Raises DataError."""
-    return islice(read_requests(path_of(source, part.file)), part.first, part.stop)
+class PartReader:
+    """Rows of one part after the other. A part that lies behind the last one in its file is read on from there.
+
+    When every part was read from the beginning of its file, skipping took 190 s of 640 for 10^6 rows in parts of 10,000.
+    """
+
+    def __init__(self, source: Path) -> None:
+        self.source = source
+        self._file: str | None = None
+        self._rows: Iterator[Requested] = iter(())
+        self._next = 0
+        """The row of that file which comes next."""
+
+    def rows(self, part: Part) -> Iterator[Requested]:
+        """The rows of a part, to be read before those of another. Raises DataError."""
+        if self._file != part.file or self._next > part.first:
+            self._rows, self._next = read_requests(path_of(self.source, part.file)), 0
+        self._file = None  # nothing is read on from where reading failed
+        for _ in islice(self._rows, part.first - self._next):
+            pass
+        self._next = part.first
+        for row in islice(self._rows, part.stop - part.first):
+            self._next += 1
+            yield row
+        self._file = part.file
 
 
 def _rows(path: Path) -> int:

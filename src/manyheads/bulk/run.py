@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from manyheads.api import find_model, load
-from manyheads.bulk.parts import InputFile, Part, files_of, parts_of
+from manyheads.bulk.parts import InputFile, Part, PartReader, files_of, parts_of
 from manyheads.bulk.work import Done, answer_part, done_part
 from manyheads.durable import UNFINISHED, replace_file
 from manyheads.errors import UsageError
@@ -104,7 +104,8 @@ def _run(job: Job, crew: Crew | None, say: Callable[[str], None]) -> Report:
 def _answered(job: Job, crew: Crew | None, model: Model, names: Sequence[str], parts: Sequence[Part]) -> Iterable[Done]:
     if crew is not None and parts:
         return _by_ray(job, crew, names, parts)
-    return (answer_part(model.predictor, names, job.source, part, job.output) for part in parts)
+    reader = PartReader(job.source)
+    return (answer_part(model.predictor, names, reader, part, job.output) for part in parts)
 
 
 def _by_ray(job: Job, crew: Crew, names: Sequence[str], parts: Sequence[Part]) -> Iterator[Done]:
@@ -146,6 +147,7 @@ class Answering:
         device = "cuda" if gpu else "cpu"
         self.job = job
         self.names = names
+        self.reader = PartReader(job.source)
         self.predictor = load(
             find_model(job.model), batch_tokens=job.batch_tokens, device=device, precision=job.precision
         ).predictor
@@ -153,7 +155,7 @@ class Answering:
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
         """The parts of a batch, answered and written."""
         parts = [Part(**json.loads(text)) for text in batch["part"]]
-        done = [answer_part(self.predictor, self.names, self.job.source, part, self.job.output) for part in parts]
+        done = [answer_part(self.predictor, self.names, self.reader, part, self.job.output) for part in parts]
         return {"done": [json.dumps(one.to_json()) for one in done]}
 
 

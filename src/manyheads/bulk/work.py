@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 
 from manyheads.bulk.columns import schema_of, table_of
-from manyheads.bulk.parts import Part, rows_of
+from manyheads.bulk.parts import Part, PartReader
 from manyheads.bundle.manifest import sha256_of
 from manyheads.durable import UNFINISHED, put_in_place, replace_file, sync
 
@@ -38,13 +38,13 @@ class Done:
         return {"index": self.index, "rows": self.rows, "bad": self.bad, "sha256": self.sha256}
 
 
-def answer_part(predictor: Predictor, names: Sequence[str], source: Path, part: Part, output: Path) -> Done:
+def answer_part(predictor: Predictor, names: Sequence[str], reader: PartReader, part: Part, output: Path) -> Done:
     """Answer a part and put its files in place. Raises DataError, OSError."""
     schema = schema_of([predictor.tasks[name] for name in names])
     target, errors = output / f"{part.name}.parquet", output / f"{part.name}.errors.jsonl"
     unfinished, bad_rows = target.with_name(target.name + UNFINISHED), list[str]()
     rows = 0
-    answers = predictor.predict(rows_of(source, part), names)
+    answers = predictor.predict(reader.rows(part), names)
     with pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
         for group in _groups(enumerate(answers, start=part.first), GROUP_ROWS):
             good = [(place, row) for place, row in group if "error" not in row]
