@@ -60,8 +60,11 @@ def load(given: Namespace) -> dict[str, Any]:
         found[name] = {"requests_s": round(statistics.median(rates), 2), "turns": rates, "tried": each[0]["tried"]}
     if given.litserve:
         same = [name for name, (_, dtype) in LITSERVE.items() if dtype == "float32"]
+        best = max(LITSERVE, key=lambda name: found[name]["requests_s"])
+        alike = "ours" if best in same else "ours, bf16"
         for which, of in LOADS[: 2 - given.one_task]:
             found[f"ratio{which}"] = _ratio(found, ["ours"], same, of)
+            found[f"ratio_alike{which}"] = _ratio(found, [alike], [best], of)  # in the precision that they are best in
             found[f"ratio_best{which}"] = _ratio(found, list(forms), list(LITSERVE), of)
     return found
 
