@@ -94,23 +94,26 @@ class MultiTaskModel(nn.Module):
     ) -> dict[str, dict[str, torch.Tensor]]:
         """Outputs of the heads from the states that `below` gave under a layer. What two tasks share is computed once."""
         outputs = {}
-        for (owner, (first, stop)), names in self._runs(reads, len(pack.segments)).items():
+        runs = self._runs(reads)
+        for (owner, (first, stop)), names in runs.items():
             branch = self._branch_of.get(owner)
-            under = [pack.segments.cut(state_TD, first, stop) for state_TD in states]
-            part = pack.part(first, stop)
+            if len(runs) == 1:  # the whole pack, with its tail if it has one: shapes stay those that are compiled
+                base, under, part = 0, list(states), pack
+            else:
+                base, under = first, [pack.segments.cut(state_TD, first, stop) for state_TD in states]
+                part = pack.part(first, stop)
             tops = self._walk(branch.encoder if branch else self.encoder, part, under, layer, self.encoder.depth)
             for name in names:
-                asked = (reads[name][0] - first, reads[name][1] - first)
+                asked = (reads[name][0] - base, reads[name][1] - base)
                 mine = [part.segments.cut(top_TD, *asked) for top_TD in tops]
                 hidden_TD = self.mixes[name](mine) if name in self.mixes else mine[-1]
                 outputs[name] = self._head(name, hidden_TD, part.segments.part(*asked))
         return {name: outputs[name] for name in reads}
 
-    def _runs(self, reads: Reads, sequences: int) -> dict[tuple[str, Range], list[str]]:
+    def _runs(self, reads: Reads) -> dict[tuple[str, Range], list[str]]:
         """What is run above the shared layers: for an encoder and a range, its tasks. Ranges that adjoin run together.
 
-        An encoder goes by the name of one of its tasks. A single run is of all `sequences` of the pack, with its tail if it
-        has one, so that shapes stay those that are compiled.
+        An encoder goes by the name of one of its tasks.
         """
         owned: dict[str, list[str]] = {}
         for name in reads:
@@ -123,9 +126,6 @@ class MultiTaskModel(nn.Module):
             whole = (ranges[0][0], ranges[-1][1])
             for name in names:
                 runs.setdefault((owner, whole if adjoin else reads[name]), []).append(name)
-        if len(runs) == 1:
-            [((owner, _), names)] = runs.items()
-            return {(owner, (0, sequences)): names}
         return runs
 
     def _walk(
