@@ -113,7 +113,7 @@ def planned(project: Path, team: Team, *options: str, output: str = "out") -> Pl
 def exact(made: Plan) -> Plan:
     """The plan in float64. In float32 the orders of sums show: two processes differ from one, and a run from the next, by where
     its memory lies. AdamW makes steps of full size out of such differences where gradients are 0, as those of key biases are,
-    and a norm of 7e-4 was off by 1e-4 of it in one run of ten. Losses are compared in float32 all the same.
+    and a norm of 7e-4 was off by 1e-4 of it in one run of ten. Losses are told in float32 all the same.
     """
     made.model.double()
     for parameter in made.trainer.making.balancer.parameters():

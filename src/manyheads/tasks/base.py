@@ -180,7 +180,10 @@ class Task(ABC, Generic[ExampleT]):
 
     @abstractmethod
     def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
-        """The mean loss over the units of these sequences, divided by the loss of an uninformed head."""
+        """The mean loss over the units of these sequences, divided by the loss of an uninformed head.
+
+        In the data type of the output, which half precision is too coarse for.
+        """
 
     @abstractmethod
     def amount(self, targets: Mapping[str, Array]) -> float:

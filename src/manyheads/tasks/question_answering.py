@@ -180,7 +180,7 @@ class QuestionAnswering(Task[Question]):
         longest = int(targets["longest"])
         losses = []
         for key, gold_S in (("start_T", targets["start_S"]), ("end_T", targets["end_S"])):
-            score_T = output[key].float()
+            score_T = output[key]
             flat = score_T.new_full((windows * longest,), float("-inf"))
             flat = flat.index_copy(0, targets["cell_C"], score_T[targets["token_C"]])
             losses.append(cross_entropy(flat.view(windows, longest), gold_S, reduction="none") / targets["chance_S"])

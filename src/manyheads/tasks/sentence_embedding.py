@@ -222,9 +222,7 @@ class SentenceEmbedding(Task[Pair]):
 
     def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
         """The objective's mean, summed over Matryoshka widths and divided by their number."""
-        vector_XD = merged(
-            output["vector_SD"].float(), targets["owner_S"], targets["share_S"], len(targets["identity_X"])
-        )
+        vector_XD = merged(output["vector_SD"], targets["owner_S"], targets["share_S"], len(targets["identity_X"]))
         widths = [*(w for w in self.matryoshka if w < vector_XD.shape[1]), vector_XD.shape[1]]
         losses = [self._objective(vector_XD[:, :width], output, targets) for width in widths]
         return Loss(sum(losses[1:], losses[0]) / len(losses), len(targets["a_B"]))

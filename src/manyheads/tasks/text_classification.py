@@ -175,12 +175,11 @@ class TextClassification(Task[LabelledText]):
 
     def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
         """Mean cross entropy over log(K), or mean binary cross entropy over log(2)."""
-        import torch
         from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
         label_BK = targets["label_BK"]
-        logits_BK = merged(output["logits_SK"].float(), targets["owner_S"], targets["share_S"], len(label_BK))
-        weight_K = torch.tensor(self.label_weights, device=logits_BK.device) if self.label_weights else None
+        logits_BK = merged(output["logits_SK"], targets["owner_S"], targets["share_S"], len(label_BK))
+        weight_K = logits_BK.new_tensor(self.label_weights) if self.label_weights else None
         if self.multi_label:
             uninformed = float(np.log(2))
             loss = binary_cross_entropy_with_logits(logits_BK, label_BK, pos_weight=weight_K)

@@ -206,7 +206,7 @@ class TokenClassification(Task[EntityExample]):
             logits_TK = output["logits_TK"]
             if not units:
                 return Loss(logits_TK.sum() * 0.0, 0, scale)
-            return Loss(cross_entropy(logits_TK[piece_P].float(), tag_P) / scale, units, scale)
+            return Loss(cross_entropy(logits_TK[piece_P], tag_P) / scale, units, scale)
         likelihood_S = log_likelihood(
             output["emissions_TK"][piece_P],
             tag_P,

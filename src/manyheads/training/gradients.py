@@ -167,11 +167,11 @@ class Gradients:
     def _means(
         self, pack: Batch, totals: Mapping[str, float], outputs: Mapping[str, Mapping[str, torch.Tensor]]
     ) -> dict[str, torch.Tensor]:
-        """Losses of the outputs of one pack, in float32, by their share of the step."""
+        """Losses of the outputs of one pack, in full precision, by their share of the step."""
         losses = {}
         for name, output in outputs.items():
             arrays = moved(pack.targets[name], self.device)
-            loss = self.tasks[name].loss({key: value.float() for key, value in output.items()}, arrays)
+            loss = self.tasks[name].loss(self.precision.full(output), arrays)
             losses[name] = self.normaliser.scaled(name, loss) * (pack.amounts[name] / (totals[name] or 1.0))
         return losses
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
@@ -27,6 +28,11 @@ class Precision:
 
     def __str__(self) -> str:
         return {torch.float16: "fp16", torch.bfloat16: "bf16"}.get(self.dtype, "float32") if self.dtype else "float32"
+
+    @staticmethod
+    def full(output: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """A head's output as losses need it, whose logarithms and sums half precision is too coarse for: at least float32."""
+        return {key: value.to(torch.promote_types(value.dtype, torch.float32)) for key, value in output.items()}
 
     def region(self) -> AbstractContextManager[object]:
         """A context in which products are computed in the data type."""

@@ -107,7 +107,7 @@ def _loss(trainer: Trainer, packs: Sequence[Batch]) -> torch.Tensor:
             outputs = trainer.model(pack.pack.to(trainer.device), pack.reads)
         for name, output in outputs.items():
             targets = {key: value.to(trainer.device) for key, value in pack.targets[name].items()}
-            found = trainer.tasks[name].loss({key: value.float() for key, value in output.items()}, targets)
+            found = trainer.tasks[name].loss(trainer.making.precision.full(output), targets)
             losses.append(trainer.making.normaliser.scaled(name, found) * (pack.amounts[name] / total))
     return torch.stack(losses).sum()
 
