@@ -16,7 +16,7 @@ Decided here:
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -85,9 +85,7 @@ class OnnxBackend:
         lengths = np.array([len(encoding) for encoding in encodings])
         order = np.argsort(-lengths, kind="stable")
         found: dict[str, list[Array]] = {place: [] for place in wanted}
-        for start, stop in rectangles(lengths[order]):
-            rows = [encodings[s] for s in order[start:stop]]
-            values = self._session.run(wanted, self._rectangle(rows))
+        for rows, values in self._run(wanted, [encodings[s] for s in order]):
             for place, value in zip(wanted, values, strict=True):
                 found[place] += _divided(value, rows, self._levels[place])
         places = np.argsort(order, kind="stable")
@@ -97,6 +95,19 @@ class OnnxBackend:
             constant = self._levels[place] == "constant"
             outputs[name][key] = parts[0] if constant else np.concatenate([parts[s] for s in places])
         return outputs
+
+    def values(self, encodings: Sequence[Encoding], names: Sequence[str]) -> Iterator[list[Array]]:
+        """Any outputs of the graph, as it gives them: those of a few rectangles of rows, padding included."""
+        falling = sorted(encodings, key=len, reverse=True)
+        return (values for _, values in self._run(names, falling))
+
+    def _run(
+        self, names: Sequence[str], falling: Sequence[Encoding]
+    ) -> Iterator[tuple[Sequence[Encoding], list[Array]]]:
+        """Outputs of sequences of falling lengths, by rectangles."""
+        for start, stop in rectangles(np.array([len(encoding) for encoding in falling])):
+            rows = falling[start:stop]
+            yield rows, self._session.run(list(names), self._rectangle(rows))
 
     def _rectangle(self, rows: Sequence[Encoding]) -> dict[str, npt.NDArray[np.int64]]:
         """Rows padded to the longest, the first one."""

@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 
 import manyheads as mh
-from exporting import KINDS, ROWS, Exports
+from exporting import KINDS, ROWS, TEXTS, Exports
 from manyheads.bundle import load_bundle
 from manyheads.cli import main
 from manyheads.errors import BundleError, UsageError
@@ -22,6 +22,8 @@ from manyheads.export import Export, export_model
 from manyheads.export import int8 as int8_module
 from manyheads.export import onnx as onnx_module
 from manyheads.export.parity import Difference, check
+from manyheads.onnx_backend import OnnxBackend
+from manyheads.text.pack import Source
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -145,7 +147,7 @@ def test_int8_replaces_the_products_of_the_encoder_and_is_gated_by_scores(
     lines: list[str] = []
     scores = int8_module.quantized(graph, bundle, bundle.tasks, wanted, lines.append)
     assert set(scores) == set(bundle.tasks)
-    assert re.fullmatch(r"entities: \d\.\d{4} in float32, \d\.\d{4} in int8 \([+-]\d+\.\d\d points\)", lines[0])
+    assert re.fullmatch(r"entities: \d\.\d{4} in float32, \d\.\d{4} in int8 \([+-]\d+\.\d\d points\)", lines[1])
     counts: dict[str, int] = {}
     for node in onnx.load(graph).graph.node:
         counts[node.op_type] = counts.get(node.op_type, 0) + 1
@@ -157,6 +159,26 @@ def test_int8_replaces_the_products_of_the_encoder_and_is_gated_by_scores(
     monkeypatch.setattr(int8_module, "_scores", lambda *_: next(answers))
     with pytest.raises(UsageError, match=r"int8 costs more than 0\.5 points of section 0\.60; nothing was written"):
         int8_module.quantized(graph, bundle, bundle.tasks, replace(wanted, allow_drop=False), lines.append)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_int8_is_near_the_model_whatever_tasks_share(kind: str, exports: Exports, tmp_path: Path) -> None:
+    model, folder, _ = exports(kind)
+    bundle, graph = load_bundle(model), tmp_path / "model.onnx"
+    shutil.copy(folder / "model.onnx", graph)
+    exact = OnnxBackend(graph, bundle.tasks, 0)
+    lines: list[str] = []
+    wanted = Export("onnx", tmp_path / "out", quantize="int8", allow_drop=True)
+    int8_module.quantized(graph, bundle, bundle.tasks, wanted, lines.append)
+    assert re.fullmatch(r"int8: \d+ inputs of products, \d+ of them divided by channel, chosen on \d+ tokens", lines[0])
+    onnx.checker.check_model(onnx.load(graph))
+    rounded = OnnxBackend(graph, bundle.tasks, 0)
+    windows = [window for found in bundle.tokenizer.encode([Source(text) for text in TEXTS], 48) for window in found]
+    outputs = [backend.run(windows, list(bundle.tasks)) for backend in (exact, rounded)]
+    for name, parts in outputs[0].items():
+        for key, value in parts.items():
+            apart = np.sqrt(np.square(outputs[1][name][key] - value).mean() / np.square(value).mean())
+            assert apart < 0.02, f"{name}/{key}"
 
 
 def test_int8_wants_validation_data_of_each_task(exports: Exports, tmp_path: Path) -> None:

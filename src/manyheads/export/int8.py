@@ -2,6 +2,8 @@
 
 Decided here:
 - Dynamic: weights are rounded when the graph is written, one scale for each output channel; activations when they come by.
+- What inputs are divided by before that, and which way weights are rounded, is chosen for each product on texts of the
+  validation data (`rounding`): outputs of heads are half as far off or less.
 - `reduce_range`: weights use 7 of the 8 bits, because sums of products of 8 bits overflow 16 on processors without VNNI.
 - Only the products of the encoder. The table of word embeddings stays float32 (half of a small encoder), and so do heads:
   they are thousandths of the work, and what is read off them is final.
@@ -12,25 +14,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from manyheads.errors import UsageError
 from manyheads.evaluate import evaluate
-from manyheads.export.parity import validation_tables
+from manyheads.export.parity import packs, validation_tables, windows_of
+from manyheads.export.products import OF_HEADS, divide, products_of, watched
+from manyheads.export.rounding import compensated, evening, nearest
 from manyheads.onnx_backend import OnnxBackend
 from manyheads.predict import Predictor, TorchBackend
 
 if TYPE_CHECKING:
     from manyheads.bundle import Bundle
     from manyheads.export.command import Export, Say
+    from manyheads.export.products import Products, Seen
+    from manyheads.export.rounding import Rounded
     from manyheads.predict import Backend
     from manyheads.tasks.base import Task
 
 MOST_LOST = 0.005
 """Of the headline score of a head, a fraction: half a point."""
-OF_HEADS = "model.heads."
-"""How names of the nodes of heads begin in the graph; all other products are those of encoders."""
+TEXTS = 64
+"""Of each task, to choose by."""
 
 
 def quantized(graph: Path, bundle: Bundle, tasks: Mapping[str, Task[Any]], wanted: Export, say: Say) -> dict[str, Any]:
@@ -45,12 +54,12 @@ def quantized(graph: Path, bundle: Bundle, tasks: Mapping[str, Task[Any]], wante
         raise UsageError(f"{where} has no validation data for {', '.join(unscored)}, so what int8 costs cannot be told; name "
                          "a run file that has with --data, or accept any loss with --allow-drop")  # fmt: skip
     small = graph.with_name("int8.onnx")
-    write_int8(graph, small)
+    pad_id = int(getattr(bundle.model.encoder.config, "pad_token_id", None) or 0)
+    say(_write_int8(graph, small, bundle, tasks, pad_id, wanted.data))
     tables = {name: table for name, table in tables.items() if name in tasks}
     import torch
 
     before = _scores(TorchBackend(bundle.model, torch.device("cpu")), bundle, tables)
-    pad_id = int(getattr(bundle.model.encoder.config, "pad_token_id", None) or 0)
     after = _scores(OnnxBackend(small, tasks, pad_id), bundle, tables)
     for name in unscored:
         say(f"{name}: not scored, {where} has no validation data for it")
@@ -68,14 +77,46 @@ def quantized(graph: Path, bundle: Bundle, tasks: Mapping[str, Task[Any]], wante
     return {name: {"float32": score, "int8": after[name]} for name, score in before.items()}
 
 
-def write_int8(graph: Path, small: Path) -> None:
-    """Write the int8 form of a graph."""
+def _write_int8(
+    graph: Path, small: Path, bundle: Bundle, tasks: Mapping[str, Task[Any]], pad_id: int, data: Path | None
+) -> str:
+    """Write the int8 form of a graph; what was done to the inputs of its products."""
+    import onnx
+
+    windows, _ = windows_of(bundle, data, TEXTS)
+    proto = onnx.load(str(graph))
+    rounded: dict[str, Rounded] = {}
+    divided, found = 0, products_of(proto)
+    for products, seen in watched(graph, found, packs(windows), tasks, pad_id):
+        made, by_channel = _rounded(proto, products, seen)
+        rounded |= made
+        divided += by_channel
+    _quantize(proto, small, rounded)
+    return (f"int8: {len(found)} inputs of products, {divided} of them divided by channel, chosen on "
+            f"{sum(map(len, windows)):,} tokens")  # fmt: skip
+
+
+def _rounded(proto: Any, products: Products, seen: Seen) -> tuple[dict[str, Rounded], bool]:
+    """The rounded weights of products, by name, and whether their input is divided now."""
+    from onnx import numpy_helper
+
+    tensors = {tensor.name: tensor for tensor in proto.graph.initializer if tensor.name in products.weights}
+    scale_K = evening(np.concatenate([numpy_helper.to_array(t) for t in tensors.values()], axis=1), seen.samples)
+    if scale_K is not None:
+        divide(proto, products, scale_K)
+    together_KK = seen.together(scale_K)
+    rounding = nearest if together_KK is None else partial(compensated, together_KK=together_KK)
+    return {name: rounding(numpy_helper.to_array(tensor)) for name, tensor in tensors.items()}, scale_K is not None
+
+
+def _quantize(proto: Any, small: Path, rounded: Mapping[str, Rounded]) -> None:
+    """Write a graph with its products in int8. `rounded`: weights that are rounded already."""
     import logging
 
     import onnx
+    from onnx import numpy_helper
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    proto = onnx.load(str(graph), load_external_data=False)
     of_heads = [node.name for node in proto.graph.node if node.name.startswith(OF_HEADS)]
     kept = [*of_heads, *(f"{name}_MatMul" for name in of_heads)]  # what a Gemm is called once it is replaced
     root = logging.getLogger()
@@ -83,11 +124,17 @@ def write_int8(graph: Path, small: Path) -> None:
     root.setLevel(logging.ERROR)  # it warns that the graph was not prepared, which helps only static quantization
     try:
         quantize_dynamic(
-            str(graph), str(small), per_channel=True, reduce_range=True, weight_type=QuantType.QInt8,
+            proto, str(small), per_channel=True, reduce_range=True, weight_type=QuantType.QInt8,
             op_types_to_quantize=["MatMul", "Gemm"], nodes_to_exclude=kept, extra_options={"MatMulConstBOnly": True},
         )  # fmt: skip
     finally:
         root.setLevel(level)
+    made = onnx.load(str(small))
+    tensors = {tensor.name: tensor for tensor in made.graph.initializer}
+    for name, (ints_KN, scale_N) in rounded.items():
+        for end, value in (("_quantized", ints_KN), ("_scale", scale_N)):
+            tensors[name + end].CopyFrom(numpy_helper.from_array(value, name + end))
+    onnx.save(made, str(small))
 
 
 def _scores(backend: Backend, bundle: Bundle, tables: Mapping[str, Any]) -> dict[str, float]:

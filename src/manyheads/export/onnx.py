@@ -15,7 +15,7 @@ from manyheads.bundle.manifest import CARD, ENCODER, FORMAT, sha256_of, versions
 from manyheads.errors import UsageError
 from manyheads.export.cards import graph_card
 from manyheads.export.folder import write_folder
-from manyheads.export.parity import Difference, check, difference, texts
+from manyheads.export.parity import Difference, check, difference, windows_of
 from manyheads.onnx_backend import BACKEND, GRAPH, ONE_TRUNK, OnnxBackend, load_exported
 from manyheads.predict import TorchBackend
 from manyheads.tasks import describe
@@ -60,8 +60,7 @@ def export_onnx(bundle: Bundle, wanted: Export, say: Say) -> None:
         }
         write_graph(bundle.model, tasks, folder / GRAPH, metadata)
         graph = OnnxBackend(folder / GRAPH, tasks, pad_id)
-        sources, own_data = texts(bundle)
-        windows = [window for asked in bundle.tokenizer.encode(sources, bundle.max_length) for window in asked]
+        windows, own_data = windows_of(bundle)
         found = difference(model, graph, windows, tasks)
         say(found.line(own_data))
         check(found, MOST_APART, "the graph")

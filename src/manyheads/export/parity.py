@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 READ = 400
 """Examples of each task that texts are chosen from."""
 CHOSEN = 24
-"""Texts of each task, evenly over their lengths."""
+"""Texts of each task."""
 PACK_TOKENS = 2048
 BUILT_IN = (
     "a", "", "Metformin improved glucose control in type 2 diabetes.", "Does it hold?",
@@ -49,18 +49,21 @@ def validation_tables(bundle: Bundle, data: Path | None) -> dict[str, Examples]:
     return tables
 
 
-def texts(bundle: Bundle) -> tuple[list[Source], bool]:
-    """What both are asked, and whether it is the model's own validation data (else only built-in texts)."""
+def texts(bundle: Bundle, data: Path | None = None, chosen: int = CHOSEN) -> tuple[list[Source], bool]:
+    """What both are asked, and whether there is validation data among it: that of a run file, or the model's own.
+
+    `chosen`: texts of each task, evenly over their lengths.
+    """
     built_in = [*BUILT_IN, BUILT_IN[2] * 3, BUILT_IN[5] * (1 + bundle.max_length // 10)]
     sources = [Source(text) for text in built_in] + [Source("What improved?", text) for text in built_in]
     try:
-        tables = validation_tables(bundle, None)
+        tables = validation_tables(bundle, data)
     except (ManyheadsError, OSError):
         return sources, False
     for name, table in tables.items():
         asked = [ask.source for i in range(min(READ, len(table))) for ask in bundle.tasks[name].asks(table[i])]
         asked.sort(key=lambda source: len(source.first) + len(source.second or ""))
-        sources += [asked[i] for i in np.unique(np.linspace(0, len(asked) - 1, CHOSEN).astype(int))]
+        sources += [asked[i] for i in np.unique(np.linspace(0, len(asked) - 1, chosen).astype(int))]
     return sources, bool(tables)
 
 
@@ -85,10 +88,16 @@ class Difference:
         )
 
 
+def windows_of(bundle: Bundle, data: Path | None = None, chosen: int = CHOSEN) -> tuple[list[Encoding], bool]:
+    """The windows of `texts`, and whether there is validation data among them."""
+    sources, own_data = texts(bundle, data, chosen)
+    return [window for asked in bundle.tokenizer.encode(sources, bundle.max_length) for window in asked], own_data
+
+
 def difference(one: Backend, two: Backend, windows: Sequence[Encoding], tasks: Mapping[str, Task[Any]]) -> Difference:
     """Every output of both on the same windows."""
     largest, where = -1.0, "none"
-    for pack in _packs(windows):
+    for pack in packs(windows):
         seen, expected = two.run(pack, list(tasks)), one.run(pack, list(tasks))
         for name, outputs in expected.items():
             for key, value in outputs.items():
@@ -113,11 +122,11 @@ def _apart(one: Array, two: Array) -> float:
     return float(np.abs(one.astype(np.float64) - two).max()) if one.size else 0.0
 
 
-def _packs(windows: Sequence[Encoding]) -> list[list[Encoding]]:
+def packs(windows: Sequence[Encoding]) -> list[list[Encoding]]:
     """Windows as they come, so that lengths are mixed, in packs of bounded size."""
-    packs: list[list[Encoding]] = [[]]
+    made: list[list[Encoding]] = [[]]
     for window in windows:
-        if packs[-1] and sum(map(len, packs[-1])) + len(window) > PACK_TOKENS:
-            packs.append([])
-        packs[-1].append(window)
-    return packs
+        if made[-1] and sum(map(len, made[-1])) + len(window) > PACK_TOKENS:
+            made.append([])
+        made[-1].append(window)
+    return made
