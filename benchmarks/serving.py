@@ -167,7 +167,8 @@ LINES: dict[str, tuple[str, str, Callable[[Found], str], Callable[[Found], bool]
                 f"{f['largest_difference_of_a_score']:.1e}",
                 lambda f: not f["differ"] and not f["errors"]),
     "planted": ("names planted in a text of 50,000 tokens", "all found, in windows",
-                lambda f: f"{f['found']} of {f['planted']} in {f['windows']} windows",
+                lambda f: f"{f['found']} of {f['planted']} in {f['windows']} windows of the head's own test data; "
+                          f"in abstracts {f['abstracts']['found']} of {f['abstracts']['planted']}",
                 lambda f: f["found"] == f["planted"] and f["windows"] > 1),
     "keys": ("keys: every route, odd paths and hosts", "no way in", lambda f: f"{f['inside']} of {f['tried']:,} tries",
              lambda f: not f["inside"] and f["right_key_admitted"]),

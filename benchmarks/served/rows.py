@@ -13,13 +13,14 @@ from typing import Any
 
 from served.client import Call, Heard, run_all
 from served.ours import predict_call, serving
-from served.texts import mixed
+from served.texts import mixed, own_texts
 
 HOOK = Path(__file__).with_name("hook")
 TOLERANCE = 1e-4
 """Of scores and vectors: additions in another order."""
 AT_ONCE = 32
 BUSY = (429, 503)
+SENTENCES = 1_500
 TURNS = 200
 PAUSE_S = 1.0
 
@@ -61,25 +62,35 @@ def company(given: Namespace) -> dict[str, Any]:
 
 
 def planted(given: Namespace) -> dict[str, Any]:
-    """Sentences whose names the model finds by themselves, put into 50,000 tokens of others: how many are found there."""
+    """Names in 50,000 tokens: among sentences of the head's own test data, and among those of abstracts."""
     with serving(given.model, *given.server) as server:
         task = next(name for name, kind in server.tasks().items() if kind == "token-classification")
-        texts = list({row["text"] for name, row in mixed(given.data, {task: "token-classification"}, 3_000)})
-        calls = [predict_call(server.url, {"text": text}, [task]) for text in texts[:400]]
-        found = [_output(heard)["tasks"][task] for heard in answered(calls, AT_ONCE)]
-        named = [(text, spans) for text, spans in zip(texts, found, strict=False) if spans]
-        sure = sorted(named, key=lambda pair: -min(span["score"] for span in pair[1]))[:50]
-        plain = [text for text, spans in zip(texts, found, strict=False) if not spans] or ["It was measured again."]
-        draw, pieces, wanted, length = random.Random(2), [], [], 0
-        while length < given.characters:
-            for text, spans in [(draw.choice(plain), []) for _ in range(20)] + [draw.choice(sure)]:
-                wanted += [(length + span["start"], length + span["end"]) for span in spans]
-                pieces.append(text)
-                length += len(text) + 1
-        output = _output(answered([predict_call(server.url, {"text": " ".join(pieces)}, [task])], 1)[0])
+        abstracts = list(
+            dict.fromkeys(row["text"] for _, row in mixed(given.data, {task: "token-classification"}, 3_000))
+        )
+        return {
+            "model": given.model.name,
+            **_planted(server.url, task, own_texts(given.model, task), given.characters),
+            "abstracts": _planted(server.url, task, abstracts, given.characters),
+        }
+
+
+def _planted(url: str, task: str, texts: Sequence[str], characters: int) -> dict[str, Any]:
+    """The surest sentences among others without names: how many of the names found in each by itself are found there."""
+    calls = [predict_call(url, {"text": text}, [task]) for text in texts[:SENTENCES]]
+    found = [_output(heard)["tasks"][task] for heard in answered(calls, AT_ONCE)]
+    named = [(text, spans) for text, spans in zip(texts, found, strict=False) if spans]
+    sure = sorted(named, key=lambda pair: -min(span["score"] for span in pair[1]))[:50]
+    plain = [text for text, spans in zip(texts, found, strict=False) if not spans] or ["It was measured again."]
+    draw, pieces, wanted, length = random.Random(2), [], [], 0
+    while length < characters:
+        for text, spans in [(draw.choice(plain), []) for _ in range(20)] + [draw.choice(sure)]:
+            wanted += [(length + span["start"], length + span["end"]) for span in spans]
+            pieces.append(text)
+            length += len(text) + 1
+    output = _output(answered([predict_call(url, {"text": " ".join(pieces)}, [task])], 1)[0])
     spans = {(span["start"], span["end"]) for span in output["tasks"][task]}
     return {
-        "model": given.model.name,
         "characters": length,
         "windows": output["windows"],
         "planted": len(wanted),

@@ -13,6 +13,7 @@ from typing import Any
 Row = dict[str, Any]
 LONGEST = 1_500
 """Characters of a text: some 350 tokens, one or two windows."""
+SHORTEST = 20
 KINDS = {"token-classification": "sentences", "text-classification": "sections", "sentence-embedding": "pairs",
          "question-answering": "questions"}  # fmt: skip
 
@@ -25,6 +26,20 @@ def pools(data: Path) -> dict[str, list[Row]]:
         "pairs": [{"text": text} for text in _pairs(data / "stsb_en/stsb-en-dev.csv.gz")],
         "questions": list(_questions(data / "squad11/dev.json.gz")),
     }
+
+
+def own_texts(model: Path, task: str) -> list[str]:
+    """The texts that a head was tested on, shuffled, as its model's run file names them."""
+    from manyheads.bundle import RUN, load_bundle
+    from manyheads.config.dataset import read_split
+    from manyheads.config.files import load_run
+
+    table = read_split(load_run(model / RUN), load_bundle(model).tasks[task], "test")
+    if table is None:
+        raise SystemExit(f"{model / RUN} names no test data for {task}")
+    texts = list(dict.fromkeys(table[i].text for i in range(len(table)) if len(table[i].text) >= SHORTEST))
+    random.Random(0).shuffle(texts)
+    return texts
 
 
 def mixed(data: Path, tasks: Mapping[str, str], count: int, seed: int = 0) -> list[tuple[str, Row]]:
