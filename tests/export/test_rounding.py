@@ -63,6 +63,14 @@ def test_what_gains_nothing_is_left_alone() -> None:
     assert PAYS < 1
 
 
+def test_a_channel_that_was_silent_is_not_made_loud() -> None:
+    rows_TK, weight_KN = inputs(outlier=20.0), weights()
+    rows_TK[:, 3] = 0.0
+    scale_K = evening(weight_KN, [Sample.of(rows_TK, 4)])
+    assert scale_K is not None
+    assert scale_K.min() > 0.09
+
+
 def test_ranges_are_those_of_all_tokens() -> None:
     rows_TK = inputs()
     rows_TK[1, 7] = 500.0

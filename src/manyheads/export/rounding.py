@@ -36,6 +36,8 @@ POWERS = (0.5, 0.6, 0.7, 0.8)
 QUANTILES = (0.5, 0.8, 0.9, 0.95)
 PARTS = (0.5, 0.75, 1.0)
 """Of what is above a quantile, as an exponent."""
+LEAST = np.float32(0.1)
+"""What a channel is divided by at least: one that these texts leave silent may speak up in others."""
 PAYS = 0.8
 """Of the error without; dividing the input takes 1 to 2 % of a product's time."""
 DAMPING = 0.01
@@ -118,7 +120,7 @@ def _scales(weight_KN: Floats, samples: Sequence[Sample]) -> Iterator[Floats]:
     weights_K = np.maximum(np.abs(weight_KN).max(1), TINY)
     for power in POWERS:
         scale_K = largest_K**power / weights_K ** (1 - power)
-        yield scale_K / max(np.median(scale_K), TINY)
+        yield np.maximum(scale_K / max(np.median(scale_K), TINY), LEAST)
     for quantile in QUANTILES:
         above_K = np.maximum(largest_K / np.quantile(largest_K, quantile), 1.0).astype(np.float32)
         yield from (above_K**part for part in PARTS)
