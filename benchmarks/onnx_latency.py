@@ -3,8 +3,8 @@
     python benchmarks/onnx_latency.py runs/bench/joint-seed0 FOLDER [--threads 1 2] [--scores entities similarity]
 
 Exports the model to FOLDER/float32 and FOLDER/int8 unless they are there. Times are those of `predict` on one row with a
-question, tokenizing and decoding included, and of its encoder pass alone. Systems take turns, so that whatever else the
-machine does meets all of them alike; each thread count runs in a process of its own.
+question, tokenizing and decoding included, and of the encoder passes in it. Each system has a process of its own, set up as
+the command is; they take turns, so that whatever else the machine does meets all of them alike.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+TURNS = "MANYHEADS_TURNS"
+WARM = 5
+PAUSE_S = 0.02
+"""Before each turn: threads of torch spin for milliseconds when they are done."""
 ROW = {"text": "Barack Obama met Angela Merkel in Berlin on Friday.", "question": "Where did they meet?"}
 
 
@@ -36,32 +40,64 @@ def models(model: Path, folder: Path) -> dict[str, Path]:
 
 def timed(folders: dict[str, Path], threads: int, rounds: int) -> dict[str, Any]:
     """Milliseconds of each system: median and lowest tenth of `rounds` turns."""
-    import torch
+    systems = {
+        name: subprocess.Popen(
+            [sys.executable, __file__, str(path), "-", "--threads", str(threads)],
+            env={**os.environ, TURNS: "torch" if name == "torch" else "onnx"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name, path in folders.items()
+    }
+    rows: dict[str, list[float]] = {name: [] for name in systems}
+    passes: dict[str, list[float]] = {name: [] for name in systems}
+    for turn in range(rounds + WARM):
+        for name, process in systems.items():
+            assert process.stdin is not None
+            assert process.stdout is not None
+            time.sleep(PAUSE_S)
+            print(turn, file=process.stdin, flush=True)
+            row, inner = json.loads(process.stdout.readline())
+            if turn >= WARM:
+                rows[name].append(row)
+                passes[name].append(inner)
+    for process in systems.values():
+        process.communicate()
+    return {name: {**_summary(rows[name], "row"), **_summary(passes[name], "pass")} for name in systems}
 
+
+def answer_in_turn(folder: Path, threads: int) -> None:
+    """In a process of one system: for each line that comes in, the milliseconds of a row and of its passes."""
+    from manyheads.process import set_up
+
+    set_up()
     from manyheads.api import Model
     from manyheads.bundle import load_bundle
     from manyheads.onnx_backend import load_exported
 
-    torch.set_num_threads(threads)
-    loaded = {
-        name: Model(load_bundle(path) if name == "torch" else load_exported(path, threads=threads))
-        for name, path in folders.items()
-    }
-    taken: dict[str, list[float]] = {name: [] for name in loaded}
-    passes: dict[str, list[float]] = {name: [] for name in loaded}
-    for turn in range(rounds + 5):
-        for name, model in loaded.items():
-            start = time.perf_counter()
-            model.predict([ROW])
-            middle = time.perf_counter()
-            if turn < 5:
-                continue
-            taken[name].append(1e3 * (middle - start))
-            windows = model.predictor.tokenizer.encode([model.tasks["entities"].ask(ROW).source], 256)[0]  # type: ignore[union-attr]
-            start = time.perf_counter()
-            model.predictor.backend.run(windows, list(model.tasks))
-            passes[name].append(1e3 * (time.perf_counter() - start))
-    return {name: {**_summary(taken[name], "row"), **_summary(passes[name], "pass")} for name in loaded}
+    if os.environ[TURNS] == "torch":
+        import torch
+
+        torch.set_num_threads(threads)
+        model = Model(load_bundle(folder))
+    else:
+        model = Model(load_exported(folder, threads=threads))
+    backend, spent = model.predictor.backend, 0.0
+    run = backend.run
+
+    def timed_run(*given: Any) -> Any:
+        nonlocal spent
+        start = time.perf_counter()
+        found = run(*given)
+        spent += 1e3 * (time.perf_counter() - start)
+        return found
+
+    backend.run = timed_run  # type: ignore[method-assign]
+    for _ in sys.stdin:
+        spent, start = 0.0, time.perf_counter()
+        model.predict([ROW])
+        print(json.dumps([1e3 * (time.perf_counter() - start), spent]), flush=True)
 
 
 def _summary(times: list[float], what: str) -> dict[str, float]:
@@ -89,18 +125,13 @@ def main() -> None:
     parser.add_argument("--scores", nargs="*", default=[], metavar="TASK")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    folders = models(options.model, options.folder)
-    if "MANYHEADS_TURN" in os.environ:  # a process of one thread count
-        print(json.dumps(timed(folders, options.threads[0], options.rounds)))
+    if TURNS in os.environ:
+        answer_in_turn(options.model, options.threads[0])
         return
+    folders = models(options.model, options.folder)
     result: dict[str, Any] = {"latency": {}}
     for threads in options.threads:
-        command = [sys.executable, __file__, str(options.model), str(options.folder), "--threads", str(threads),
-                   "--rounds", str(options.rounds)]  # fmt: skip
-        done = subprocess.run(
-            command, env={**os.environ, "MANYHEADS_TURN": "1"}, check=True, capture_output=True, text=True
-        )
-        found = result["latency"][str(threads)] = json.loads(done.stdout.splitlines()[-1])
+        found = result["latency"][str(threads)] = timed(folders, threads, options.rounds)
         for name, times in found.items():
             share = times["row_p50_ms"] / found["torch"]["row_p50_ms"]
             print(f"{threads} threads  {name:13} " + "  ".join(f"{key} {value:7.2f}" for key, value in times.items())
