@@ -134,3 +134,12 @@ def test_predict_info_and_evaluate_import_no_torch(exports: Exports, tmp_path: P
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert len(rows) == len(ROWS)
     assert rows == json.loads(json.dumps(mh.load(folder).predict(ROWS)))
+
+
+@pytest.mark.parametrize(("given_threads", "said", "threads"), [(None, "1", 1), (2, "1", 2), (None, "3", 3)])
+def test_a_graph_runs_with_the_threads_of_its_process(
+    given_threads: int | None, said: str, threads: int, exports: Exports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", said)  # as the server's workers and Ray's actors say it
+    backend = load_exported(exports("hard")[1], threads=given_threads).backend
+    assert backend._session.get_session_options().intra_op_num_threads == threads

@@ -3,10 +3,19 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from manyheads.process import forget_shapes, keep_freed_memory, remember_few_shapes, wait_without_spinning
+import manyheads.process as process_module
+from manyheads.process import (
+    forget_shapes,
+    keep_freed_memory,
+    remember_few_shapes,
+    usable_cores,
+    usable_threads,
+    wait_without_spinning,
+)
 
 SCRIPT = """
 import resource, sys
@@ -152,3 +161,33 @@ leave_at_once(75)
 def test_only_a_process_of_several_ends_without_pythons_end(how: str, status: int, said: str) -> None:
     done = subprocess.run([sys.executable, "-c", LEAVE, how], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (status, said), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("said", "threads"), [("1", 1), ("3,2", 3), (" 4 ", 4), ("0", None), ("many", None), ("", None)]
+)
+def test_a_pass_has_the_threads_that_the_variable_says(
+    said: str, threads: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert usable_threads() == (threads or usable_cores())
+
+
+def test_cores_are_those_of_the_containers_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    share = tmp_path / "cpu.max"
+    monkeypatch.setattr(process_module, "CPU_SHARE", share)
+    for text, cores in [("150000 100000", 2), ("50000 100000", 1), ("max 100000", 8), ("2000000 100000", 8)]:
+        share.write_text(f"{text}\n")
+        assert usable_cores() == cores
+    share.unlink()
+    assert usable_cores() == 8
+
+
+def test_threads_can_be_set_when_torch_is_there_already() -> None:
+    script = (
+        "import torch; from manyheads.process import use_threads, usable_threads; torch.set_num_threads(2); "
+        "use_threads(1); print(torch.get_num_threads(), usable_threads())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["1", "1"]

@@ -15,7 +15,6 @@ Decided here:
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -25,6 +24,7 @@ import numpy as np
 
 from manyheads.bundle.manifest import MANIFEST, manifest_hash, read_manifest, sha256_of
 from manyheads.errors import BundleError
+from manyheads.process import usable_threads
 from manyheads.text.plain_files import leads_out
 from manyheads.text.tokenizer import Tokenizer
 
@@ -52,7 +52,7 @@ class OnnxBackend:
     """Runs a graph of `export.graph` on packs. May be used by several threads."""
 
     def __init__(self, graph: Path, tasks: Mapping[str, Task[Any]], pad_id: int, *, threads: int | None = None) -> None:
-        """`threads` compute one pass, all cores that the process may use by default. Raises BundleError."""
+        """`threads` compute one pass; by default what OMP_NUM_THREADS says, else one for each core. Raises BundleError."""
         try:
             import onnxruntime
         except ImportError:
@@ -60,7 +60,7 @@ class OnnxBackend:
                 f"{graph} needs onnxruntime, which is not installed; pip install 'manyheads[export]'"
             ) from None
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or usable_cores()
+        options.intra_op_num_threads = threads or usable_threads()
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -155,11 +155,6 @@ def rectangles(falling_S: npt.NDArray[Any]) -> list[tuple[int, int]]:
         found.append((int(bound_M[from_M[m]]), int(bound_M[m])))
         m = int(from_M[m])
     return found[::-1]
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import sys
+from pathlib import Path
+
+CPU_SHARE = Path("/sys/fs/cgroup/cpu.max")
+"""Microseconds of a period that a container may use, and the period."""
+THREADS = "OMP_NUM_THREADS"
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """Names of settings, from glibc's malloc.h."""
@@ -80,6 +86,30 @@ def collect_rarely() -> None:
     quarter of a cold start.
     """
     gc.set_threshold(100_000, 50, 100)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: of the machine, of its affinity, or of its container's share."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = CPU_SHARE.read_text().split()
+        return max(1, min(cores, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):
+        return cores
+
+
+def use_threads(count: int) -> None:
+    """Compute with so many threads: torch, and graphs that are loaded from now on."""
+    os.environ[THREADS] = str(count)
+    torch = sys.modules.get("torch")  # which has read it already if it is there
+    if torch is not None:
+        torch.set_num_threads(count)
+
+
+def usable_threads() -> int:
+    """Threads for one pass: what OMP_NUM_THREADS says, as torch and numpy read it, else one for each core."""
+    said = os.environ.get(THREADS, "").split(",")[0].strip()
+    return int(said) if said.isdecimal() and int(said) > 0 else usable_cores()
 
 
 def set_up() -> None:

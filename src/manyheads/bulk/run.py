@@ -15,7 +15,7 @@ from manyheads.bulk.parts import InputFile, Part, PartReader, files_of, parts_of
 from manyheads.bulk.work import Done, answer_part, done_part
 from manyheads.durable import UNFINISHED, replace_file
 from manyheads.errors import UsageError
-from manyheads.process import set_up
+from manyheads.process import set_up, use_threads
 
 if TYPE_CHECKING:
     from manyheads.api import Model
@@ -141,9 +141,7 @@ class Answering:
 
     def __init__(self, job: Job, names: list[str], threads: int, gpu: bool) -> None:
         set_up()
-        import torch
-
-        torch.set_num_threads(threads)
+        use_threads(threads)
         device = "cuda" if gpu else "cpu"
         self.job = job
         self.names = names

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -19,6 +17,7 @@ from starlette.types import ASGIApp
 from manyheads.api import find_model
 from manyheads.bundle import manifest_hash, read_manifest
 from manyheads.errors import BundleError, UsageError
+from manyheads.process import usable_cores
 from manyheads.serve.app import build_app
 from manyheads.serve.keys import Keys
 from manyheads.serve.limits import Limits
@@ -33,8 +32,6 @@ DRAIN_S = 60
 """On top of the deadline, for rows that were begun before it."""
 SETTLE_S = 0.1
 """For what clients have sent by the time that nothing more is accepted."""
-CPU_SHARE = Path("/sys/fs/cgroup/cpu.max")
-"""What a container may use: microseconds of each so many, or `max`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +97,6 @@ def listen(address: Address) -> socket.socket:
     # an answer's body then waits 40 ms for the client to acknowledge its head.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
-
-
-def usable_cores() -> int:
-    """Cores that this process may use: of the machine, of its affinity, or of its container's share."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = CPU_SHARE.read_text().split()
-        return max(1, min(cores, math.ceil(int(quota) / int(period))))
-    except (OSError, ValueError):
-        return cores
 
 
 class _Server(uvicorn.Server):

@@ -73,10 +73,10 @@ def answered(answer: Answering, requests: Sequence[Request]) -> list[dict[str, A
 
 def loaded(crew: Crew) -> Answering:
     """The model's answers to rows. Raises BundleError for a model that is not the one the server began with."""
-    os.environ["OMP_NUM_THREADS"] = str(crew.threads)  # read when torch or numpy is loaded
-    from manyheads.process import set_up
+    from manyheads.process import set_up, use_threads
 
     set_up()
+    use_threads(crew.threads)
     from manyheads.api import load
     from manyheads.bundle import manifest_hash, read_manifest
 
