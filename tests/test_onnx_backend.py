@@ -18,7 +18,7 @@ import manyheads as mh
 from exporting import ROWS, TEXTS, Exports, exports, toy_models  # fixtures too
 from manyheads.cli import main
 from manyheads.errors import BundleError, UsageError
-from manyheads.onnx_backend import CALL_TOKENS, OnnxBackend, load_exported, rectangles
+from manyheads.onnx_backend import CALL_TOKENS, OnnxBackend, divided, load_exported, rectangles
 from manyheads.predict import TorchBackend
 from manyheads.text.pack import Source
 
@@ -34,6 +34,19 @@ def test_rectangles_cover_all_rows_in_order_and_cost_the_least(lengths: list[int
     for stop in range(1, len(falling) + 1):
         least.append(min(least[start] + CALL_TOKENS + (stop - start) * int(falling[start]) for start in range(stop)))
     assert cost == least[-1]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=60), st.integers(1, 16))
+def test_no_part_is_more_than_a_threads_share_but_by_a_row(lengths: list[int], threads: int) -> None:
+    falling = np.array(sorted(lengths, reverse=True))
+    found = rectangles(falling)
+    parts = divided(found, falling, threads)
+    assert [i for start, stop in parts for i in range(start, stop)] == list(range(len(falling)))
+    share = sum((stop - start) * int(falling[start]) for start, stop in found) / threads
+    assert all((stop - start - 1) * int(falling[start]) < share + 1e-6 for start, stop in parts)
+    if threads == 1:
+        assert parts == found
 
 
 def test_a_full_pack_of_mixed_lengths_has_little_padding() -> None:
@@ -143,3 +156,17 @@ def test_a_graph_runs_with_the_threads_of_its_process(
     monkeypatch.setenv("OMP_NUM_THREADS", said)  # as the server's workers and Ray's actors say it
     backend = load_exported(exports("hard")[1], threads=given_threads).backend
     assert backend._session.get_session_options().intra_op_num_threads == threads
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_rectangles_that_run_side_by_side_answer_as_one_after_the_other(int8: bool, exports: Exports) -> None:
+    model, folder, _ = exports("hard")
+    bundle = mh.load(model).bundle
+    windows = [w for found in bundle.tokenizer.encode([Source(text) for text in TEXTS * 3], 48) for w in found]
+    one, four = (
+        OnnxBackend(folder / "model.onnx", bundle.tasks, 0, threads=threads, int8=int8).run(windows, list(bundle.tasks))
+        for threads in (1, 4)
+    )
+    for name, outputs in one.items():
+        for key, value in outputs.items():
+            assert four[name][key] == pytest.approx(value, abs=1e-5), f"{name}/{key}"

@@ -60,7 +60,7 @@ def quantized(graph: Path, bundle: Bundle, tasks: Mapping[str, Task[Any]], wante
     import torch
 
     before = _scores(TorchBackend(bundle.model, torch.device("cpu")), bundle, tables)
-    after = _scores(OnnxBackend(small, tasks, pad_id), bundle, tables)
+    after = _scores(OnnxBackend(small, tasks, pad_id, int8=True), bundle, tables)
     for name in unscored:
         say(f"{name}: not scored, {where} has no validation data for it")
     lost = []

@@ -67,7 +67,7 @@ def export_onnx(bundle: Bundle, wanted: Export, say: Say) -> None:
         scores: Mapping[str, Any] = {}
         if wanted.quantize is not None:
             scores = quantized(folder / GRAPH, bundle, tasks, wanted, say)
-            found = difference(model, OnnxBackend(folder / GRAPH, tasks, pad_id), windows, tasks)
+            found = difference(model, OnnxBackend(folder / GRAPH, tasks, pad_id, int8=True), windows, tasks)
             say(found.line(own_data).replace("parity:", "int8:"))
         facts = Facts(wanted.quantize or "float32", found, scores, OPSET)
         _write_rest(folder, bundle, tasks, pad_id, facts)
