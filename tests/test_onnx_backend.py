@@ -170,3 +170,18 @@ def test_rectangles_that_run_side_by_side_answer_as_one_after_the_other(int8: bo
     for name, outputs in one.items():
         for key, value in outputs.items():
             assert four[name][key] == pytest.approx(value, abs=1e-5), f"{name}/{key}"
+
+
+def test_a_rectangle_that_fails_is_told_and_the_next_pack_is_answered(exports: Exports) -> None:
+    backend = load_exported(exports("hard")[1], threads=3).backend
+
+    def run(part: int) -> int:
+        if part == 5:
+            raise ValueError("part 5")
+        return 2 * part
+
+    for _ in range(20):
+        with pytest.raises(ValueError, match="part 5"):
+            backend._side_by_side(run, range(9))
+        assert backend._side_by_side(run, range(5)) == [0, 2, 4, 6, 8]
+        assert backend._side_by_side(run, []) == []

@@ -18,12 +18,12 @@ Decided here:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
     from manyheads.tasks.base import Array, Task
     from manyheads.text.pack import Encoding
+
+PartT = TypeVar("PartT")
+FoundT = TypeVar("FoundT")
 
 BACKEND = "onnx"
 """`backend` in the manifest."""
@@ -77,7 +80,7 @@ class OnnxBackend:
             ) from None
         options = onnxruntime.SessionOptions()
         self._threads = threads or usable_threads()
-        self._pool = ThreadPoolExecutor(self._threads, "rectangle") if self._threads > 1 else None
+        self._pool = ThreadPoolExecutor(self._threads - 1, "rectangle") if self._threads > 1 else None
         options.intra_op_num_threads = 1 if int8 else self._threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
@@ -131,10 +134,29 @@ class OnnxBackend:
         parts = [falling[start:stop] for start, stop in divided(rectangles(lengths), lengths, self._threads)]
         wanted = list(names)
 
-        def run(rows: Sequence[Encoding]) -> tuple[Sequence[Encoding], list[Array]]:
-            return rows, self._session.run(wanted, self._rectangle(rows))
+        def run(rows: Sequence[Encoding]) -> list[Array]:
+            values: list[Array] = self._session.run(wanted, self._rectangle(rows))
+            return values
 
-        yield from map(run, parts) if self._pool is None or len(parts) == 1 else self._pool.map(run, parts)
+        return zip(parts, self._side_by_side(run, parts), strict=True)
+
+    def _side_by_side(self, run: Callable[[PartT], FoundT], parts: Sequence[PartT]) -> list[FoundT]:
+        """What is found for each part. This thread works too: it would wait for others to wake up."""
+        found: dict[int, FoundT] = {}
+        left = enumerate(parts)
+
+        def work() -> None:
+            for place, part in left:
+                found[place] = run(part)
+
+        helpers = [self._pool.submit(work) for _ in parts[1 : self._threads]] if self._pool is not None else []
+        try:
+            work()
+        finally:
+            for helper in helpers:
+                if not helper.cancel():
+                    helper.result()
+        return [found[place] for place in range(len(parts))]
 
     def _rectangle(self, rows: Sequence[Encoding]) -> dict[str, npt.NDArray[np.int64]]:
         """Rows padded to the longest, the first one."""
