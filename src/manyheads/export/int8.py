@@ -68,7 +68,7 @@ def quantized(graph: Path, bundle: Bundle, tasks: Mapping[str, Task[Any]], wante
         change = after[name] - score
         say(f"{name}: {score:.4f} in float32, {after[name]:.4f} in int8 ({100 * change:+.2f} points)")
         if not change >= -MOST_LOST:
-            lost.append(f"{name} {-100 * change:.2f}")
+            lost.append(f"{name} {-100 * change:.2f} (on {len(tables[name]):,} rows)")
     if lost and not wanted.allow_drop:
         raise UsageError(f"int8 costs more than {100 * MOST_LOST:g} points of {', '.join(lost)}; nothing was written. Export "
                          "in float32, or accept the loss with --allow-drop")  # fmt: skip
