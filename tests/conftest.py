@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from toys import SENTENCES, write_project
+from toys import SENTENCES, pieces, write_project
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -23,16 +23,18 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 def toy_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT of two layers and width 32 with its tokenizer, as a local folder."""
     import torch
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import BertConfig, BertModel
 
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("toy-encoder")
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    normalizer, cut = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer.train_from_iterator(SENTENCES * 3, trainers.WordPieceTrainer(vocab_size=400, special_tokens=special))
+    words = [word for text in SENTENCES for word, _ in cut.pre_tokenize_str(normalizer.normalize_str(text))]
+    vocabulary = {token: i for i, token in enumerate([*special, *pieces(words, "##")])}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, cut
+    tokenizer.add_special_tokens(special)
     cls, sep = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", cls), ("[SEP]", sep)]

@@ -120,6 +120,10 @@ class Child:
         if self.pid == 0:
             _act(act, said)
 
+    def ended(self) -> bool:
+        """Whether it has; its exit status is still to be had."""
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
     def status(self) -> int:
         """Wait until it ends: its exit status, or minus the signal that ended it."""
         limit = time.monotonic() + PATIENCE_S
@@ -167,9 +171,10 @@ def trains(run: Path, *arguments: str, before: Callable[[], None] = lambda: None
     return Child(act, run.parent / said)
 
 
-def wait_for(found: Callable[[], object], what: str) -> None:
-    """Wait until something is so."""
+def wait_for(found: Callable[[], object], what: str, child: Child | None = None) -> None:
+    """Wait until something is so; a child that is to bring it about is quoted when it does not."""
     limit = time.monotonic() + PATIENCE_S
     while not found():
-        assert time.monotonic() < limit, f"no {what} after {PATIENCE_S:.0f} s"
+        said = f": {child.words()}" if child is not None else ""
+        assert time.monotonic() < limit, f"no {what} after {PATIENCE_S:.0f} s{said}"
         time.sleep(0.005)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 SENTENCES = [
@@ -14,6 +15,21 @@ SENTENCES = [
     "Nausea was the most common adverse effect of cisplatin.",
     "Ibuprofen may be an option for migraine.",
 ]
+
+
+def pieces(words: Iterable[str], mark: str = "") -> list[str]:
+    """A vocabulary: all characters, and each word with its two halves; what does not begin a word has the mark before it.
+
+    Not a trained one: the trainers of `tokenizers` break ties in the order of hashes, so every process would test other
+    numbers (five of five processes had another vocabulary).
+    """
+    words = sorted(set(words))
+    characters = sorted({character for word in words for character in word})
+    found = [*characters, *(mark + character for character in characters)]
+    for word in words:
+        half = (len(word) + 1) // 2
+        found += [word, word[:half], mark + word[half:]] if word[half:] else [word]
+    return list(dict.fromkeys(found))
 
 
 def entity_rows() -> list[dict[str, object]]:

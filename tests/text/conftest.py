@@ -13,6 +13,8 @@ import pytest
 import tokenizers
 from tokenizers import Regex, models, normalizers, pre_tokenizers, processors, trainers
 
+from toys import pieces
+
 TRAINING = [
     "Aspirin (100 mg/day) lowered fever in children with influenza; the trial enrolled 120 patients.",
     "Naïve café owners in Zürich measured blood pressure, and found it normal.",
@@ -32,13 +34,9 @@ def bundled() -> Path:
 
 @cache
 def wordpiece(names: tuple[str, ...]) -> dict[str, int]:
-    rust = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    rust.normalizer = normalizers.BertNormalizer()
-    rust.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    rust.train_from_iterator(
-        TRAINING * 3, trainers.WordPieceTrainer(vocab_size=300, special_tokens=list(names), show_progress=False)
-    )
-    return rust.get_vocab()
+    normalizer, cut = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    words = [word for text in TRAINING for word, _ in cut.pre_tokenize_str(normalizer.normalize_str(text))]
+    return {token: i for i, token in enumerate([*names, *pieces(words, "##")])}
 
 
 @cache
@@ -54,13 +52,15 @@ def byte_pairs(names: tuple[str, ...]) -> tuple[dict[str, int], list[tuple[str, 
 
 def unigram_backend(names: list[str], unknown: str) -> tokenizers.Tokenizer:
     """As XLM-R's, with NFKC in place of its character map."""
-    rust = tokenizers.Tokenizer(models.Unigram())
-    rust.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
-    rust.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
-    rust.train_from_iterator(
-        TRAINING * 3,
-        trainers.UnigramTrainer(vocab_size=200, special_tokens=names, unk_token=unknown, show_progress=False),
-    )
+    normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
+    cut = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    alone = pre_tokenizers.Split(Regex(r"\p{P}|\p{Han}|\p{Hiragana}"), "isolated")
+    finer = pre_tokenizers.Sequence([cut, alone])  # no piece holds parts of two words
+    words = [word for text in TRAINING for word, _ in finer.pre_tokenize_str(normalizer.normalize_str(text))]
+    scored = [(name, 0.0) for name in names] + [(piece, -1.0 - 4 / len(piece)) for piece in pieces(words)]
+    rust = tokenizers.Tokenizer(models.Unigram(scored, names.index(unknown)))
+    rust.normalizer, rust.pre_tokenizer = normalizer, cut
+    rust.add_special_tokens(names)
     return rust
 
 

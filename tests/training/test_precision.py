@@ -112,7 +112,8 @@ def test_a_scale_that_is_too_large_skips_the_step_and_is_lowered(project: Path) 
         if made.trainer.gradients.scaler.get_scale() == scale:
             break
     after = weights(made.model)
-    assert not any(torch.equal(before[name], after[name]) for name in before)
+    # The softmax over positions is the same with any bias: its gradient is rounding, exactly 0 in 2 of 200 vocabularies.
+    assert {name for name in before if torch.equal(before[name], after[name])} <= {"heads.answers.output.bias"}
 
 
 def test_in_bf16_a_cpu_meets_few_shapes(project: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 import manyheads.config.build as build_module
 import manyheads.config.dataset as dataset_module
 import manyheads.training.log as log_module
+import manyheads.training.run as run_module
 from manyheads.errors import StoppedError
 from manyheads.predict import TorchBackend
 from manyheads.training.checkpoint import Checkpoints
@@ -213,6 +214,25 @@ def test_a_second_signal_ends_the_run_at_once_and_costs_steps_alone(
     assert left(project) == expected
 
 
+def test_a_run_that_is_killed_with_all_steps_made_has_only_its_model_to_save(
+    project: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marker = project.parent / "saves"
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "save_bundle", slow("save_bundle", marker, 60, run_module.save_bundle))
+        child = trains(project, *settings())
+        wait_for(marker.exists, "model to save")
+        os.kill(child.pid, signal.SIGKILL)
+        assert child.status() == -signal.SIGKILL
+    before = lines(project)
+    again = trains(project, *settings(), "--resume")
+    assert again.status() == 0, again.words()
+    assert "going on after step 24 of 24" in again.words()
+    assert lines(project) == before, "no step is made again"
+    assert left(project) == expected
+    assert checkpoints(project.parent / "runs/model") == []
+
+
 def test_a_run_that_is_killed_again_and_again_ends_where_the_uninterrupted_one_ends(project: Path) -> None:
     """At random moments: while it starts, steps, evaluates and saves. A checkpoint every other step makes saves likely."""
     more = ("training.save_every=2", "training.balancing=famo", "training.sampling=difficulty")
@@ -222,7 +242,8 @@ def test_a_run_that_is_killed_again_and_again_ends_where_the_uninterrupted_one_e
         child = trains(project, *settings(*more), "--resume")
         if i % 3:  # the others may be killed before they have begun
             before = lines(project)
-            wait_for(lambda before=before: lines(project) != before, "step")  # type: ignore[misc]
+            # with all steps made and the model not saved, the next one has no line to add: it saves the model and ends
+            wait_for(lambda child=child, before=before: child.ended() or lines(project) != before, "step")  # type: ignore[misc]
         time.sleep(chance.uniform(0.0, 0.25))
         os.kill(child.pid, signal.SIGKILL)
         status = child.status()
