@@ -13,7 +13,7 @@ Decided here:
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ import numpy as np
 from manyheads.errors import UsageError
 from manyheads.evaluate import evaluate
 from manyheads.export.parity import packs, validation_tables, windows_of
-from manyheads.export.products import OF_HEADS, divide, products_of, watched
+from manyheads.export.products import OF_HEADS, divide, opened, products_of, watched
 from manyheads.export.rounding import compensated, evening, nearest
 from manyheads.onnx_backend import OnnxBackend
 from manyheads.predict import Predictor, TorchBackend
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from manyheads.export.rounding import Rounded
     from manyheads.predict import Backend
     from manyheads.tasks.base import Task
+    from manyheads.text.pack import Encoding
 
 MOST_LOST = 0.005
 """Of the headline score of a head, a fraction: half a point."""
@@ -54,8 +55,9 @@ def quantized(graph: Path, bundle: Bundle, tasks: Mapping[str, Task[Any]], wante
         raise UsageError(f"{where} has no validation data for {', '.join(unscored)}, so what int8 costs cannot be told; name "
                          "a run file that has with --data, or accept any loss with --allow-drop")  # fmt: skip
     small = graph.with_name("int8.onnx")
-    pad_id = int(getattr(bundle.model.encoder.config, "pad_token_id", None) or 0)
-    say(_write_int8(graph, small, bundle, tasks, pad_id, wanted.data))
+    pad_id = bundle.model.encoder.pad_id
+    windows = windows_of(bundle, tables, TEXTS)
+    say(_write_int8(graph, small, tasks, windows, pad_id))
     tables = {name: table for name, table in tables.items() if name in tasks}
     import torch
 
@@ -78,19 +80,19 @@ def quantized(graph: Path, bundle: Bundle, tasks: Mapping[str, Task[Any]], wante
 
 
 def _write_int8(
-    graph: Path, small: Path, bundle: Bundle, tasks: Mapping[str, Task[Any]], pad_id: int, data: Path | None
+    graph: Path, small: Path, tasks: Mapping[str, Task[Any]], windows: Sequence[Encoding], pad_id: int
 ) -> str:
-    """Write the int8 form of a graph; what was done to the inputs of its products."""
+    """Write the int8 form of a graph, chosen on these windows; what was done to the inputs of its products."""
     import onnx
 
-    windows, _ = windows_of(bundle, data, TEXTS)
     proto = onnx.load(str(graph))
     rounded: dict[str, Rounded] = {}
     divided, found = 0, products_of(proto)
-    for products, seen in watched(graph, found, packs(windows), tasks, pad_id):
-        made, by_channel = _rounded(proto, products, seen)
-        rounded |= made
-        divided += by_channel
+    with opened(graph, found, tasks, pad_id) as backend:
+        for products, seen in watched(backend, found, packs(windows)):
+            made, by_channel = _rounded(proto, products, seen)
+            rounded |= made
+            divided += by_channel
     _quantize(proto, small, rounded)
     return (f"int8: {len(found)} inputs of products, {divided} of them divided by channel, chosen on "
             f"{sum(map(len, windows)):,} tokens")  # fmt: skip

@@ -15,7 +15,7 @@ from manyheads.bundle.manifest import CARD, ENCODER, FORMAT, sha256_of, versions
 from manyheads.errors import UsageError
 from manyheads.export.cards import graph_card
 from manyheads.export.folder import write_folder
-from manyheads.export.parity import Difference, check, difference, windows_of
+from manyheads.export.parity import Difference, check, difference, own_tables, windows_of
 from manyheads.onnx_backend import BACKEND, GRAPH, ONE_TRUNK, OnnxBackend, load_exported
 from manyheads.predict import TorchBackend
 from manyheads.tasks import describe
@@ -48,7 +48,7 @@ def export_onnx(bundle: Bundle, wanted: Export, say: Say) -> None:
 
     tasks = bundle.tasks if wanted.task is None else {wanted.task: bundle.tasks[wanted.task]}
     model = TorchBackend(bundle.model, torch.device("cpu"))
-    pad_id = _pad_id(bundle)
+    pad_id = bundle.model.encoder.pad_id
 
     def fill(folder: Path) -> None:
         say(f"writing the graph of {len(tasks)} head{'s' if len(tasks) > 1 else ''}")
@@ -60,7 +60,8 @@ def export_onnx(bundle: Bundle, wanted: Export, say: Say) -> None:
         }
         write_graph(bundle.model, tasks, folder / GRAPH, metadata)
         graph = OnnxBackend(folder / GRAPH, tasks, pad_id)
-        windows, own_data = windows_of(bundle)
+        tables = own_tables(bundle)
+        own_data, windows = bool(tables), windows_of(bundle, tables)
         found = difference(model, graph, windows, tasks)
         say(found.line(own_data))
         check(found, MOST_APART, "the graph")
@@ -110,11 +111,6 @@ def _versions() -> dict[str, str]:
     import onnxruntime
 
     return {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
-
-
-def _pad_id(bundle: Bundle) -> int:
-    """The id that stands in padding: the encoder's, as in training; no answer depends on it."""
-    return int(getattr(bundle.model.encoder.config, "pad_token_id", None) or 0)
 
 
 def _check_installed() -> None:

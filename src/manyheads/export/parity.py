@@ -49,22 +49,23 @@ def validation_tables(bundle: Bundle, data: Path | None) -> dict[str, Examples]:
     return tables
 
 
-def texts(bundle: Bundle, data: Path | None = None, chosen: int = CHOSEN) -> tuple[list[Source], bool]:
-    """What both are asked, and whether there is validation data among it: that of a run file, or the model's own.
+def own_tables(bundle: Bundle) -> dict[str, Examples]:
+    """The model's own validation examples; none where they cannot be read."""
+    try:
+        return validation_tables(bundle, None)
+    except (ManyheadsError, OSError):
+        return {}
 
-    `chosen`: texts of each task, evenly over their lengths.
-    """
+
+def texts(bundle: Bundle, tables: Mapping[str, Examples], chosen: int = CHOSEN) -> list[Source]:
+    """What both are asked: texts that are built in, and so many `chosen` of each table, evenly over their lengths."""
     built_in = [*BUILT_IN, BUILT_IN[2] * 3, BUILT_IN[5] * (1 + bundle.max_length // 10)]
     sources = [Source(text) for text in built_in] + [Source("What improved?", text) for text in built_in]
-    try:
-        tables = validation_tables(bundle, data)
-    except (ManyheadsError, OSError):
-        return sources, False
     for name, table in tables.items():
         asked = [ask.source for i in range(min(READ, len(table))) for ask in bundle.tasks[name].asks(table[i])]
         asked.sort(key=lambda source: len(source.first) + len(source.second or ""))
         sources += [asked[i] for i in np.unique(np.linspace(0, len(asked) - 1, chosen).astype(int))]
-    return sources, bool(tables)
+    return sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class Difference:
     longest: int
 
     def line(self, own_data: bool) -> str:
-        """What was compared, and what came of it."""
+        """What was compared, validation data of the model or built-in texts alone, and what came of it."""
         of = "the model's validation data" if own_data else "built-in texts (its validation data is not here)"
         return (
             f"parity: {self.windows} windows of {self.shortest} to {self.longest} tokens of {of}; "
@@ -88,10 +89,10 @@ class Difference:
         )
 
 
-def windows_of(bundle: Bundle, data: Path | None = None, chosen: int = CHOSEN) -> tuple[list[Encoding], bool]:
-    """The windows of `texts`, and whether there is validation data among them."""
-    sources, own_data = texts(bundle, data, chosen)
-    return [window for asked in bundle.tokenizer.encode(sources, bundle.max_length) for window in asked], own_data
+def windows_of(bundle: Bundle, tables: Mapping[str, Examples], chosen: int = CHOSEN) -> list[Encoding]:
+    """The windows of `texts`."""
+    sources = texts(bundle, tables, chosen)
+    return [window for asked in bundle.tokenizer.encode(sources, bundle.max_length) for window in asked]
 
 
 def difference(one: Backend, two: Backend, windows: Sequence[Encoding], tasks: Mapping[str, Task[Any]]) -> Difference:

@@ -7,8 +7,8 @@ Decided here:
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -88,38 +88,39 @@ def products_of(proto: Any) -> list[Products]:
     ]
 
 
-def watched(
-    graph: Path,
-    found: Sequence[Products],
-    packs: Sequence[Sequence[Encoding]],
-    tasks: Mapping[str, Task[Any]],
-    pad_id: int,
-) -> Iterator[tuple[Products, Seen]]:
-    """What comes into each of the products of a graph on the packs. For as long as it runs there is another graph beside."""
+@contextmanager
+def opened(
+    graph: Path, found: Sequence[Products], tasks: Mapping[str, Task[Any]], pad_id: int
+) -> Iterator[OnnxBackend]:
+    """A graph that gives the inputs of products too. For as long as it is open there is another file beside it."""
     import onnx
 
+    proto = onnx.load(str(graph), load_external_data=False)
+    there = {value.name for value in proto.graph.output}
+    proto.graph.output.extend(
+        onnx.helper.make_tensor_value_info(each.input, onnx.TensorProto.FLOAT, None)
+        for each in found
+        if each.input not in there
+    )
+    open_graph = graph.with_name("watched.onnx")
+    try:
+        onnx.save(proto, str(open_graph))
+        yield OnnxBackend(open_graph, tasks, pad_id)
+    finally:
+        open_graph.unlink(missing_ok=True)
+
+
+def watched(
+    backend: OnnxBackend, found: Sequence[Products], packs: Sequence[Sequence[Encoding]]
+) -> Iterator[tuple[Products, Seen]]:
+    """What comes into each of the products of an opened graph on the packs."""
     for start in range(0, len(found), AT_ONCE):
-        some = found[start : start + AT_ONCE]
-        proto = onnx.load(str(graph), load_external_data=False)
-        there = {value.name for value in proto.graph.output}
-        names = [each.input for each in some]
-        proto.graph.output.extend(
-            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
-            for name in names
-            if name not in there
-        )
-        open_graph = graph.with_name("watched.onnx")
-        try:
-            onnx.save(proto, str(open_graph))
-            backend = OnnxBackend(open_graph, tasks, pad_id)
-            seen = {each.input: Seen() for each in some}
-            for pack in packs:
-                for values in backend.values(pack, names):
-                    for name, value in zip(names, values, strict=True):
-                        seen[name].add(value)
-        finally:
-            open_graph.unlink(missing_ok=True)
-        yield from ((each, seen.pop(each.input)) for each in some)
+        seen = {each.input: Seen() for each in found[start : start + AT_ONCE]}
+        for pack in packs:
+            for values in backend.values(pack, list(seen)):
+                for each, value in zip(seen.values(), values, strict=True):
+                    each.add(value)
+        yield from ((each, seen.pop(each.input)) for each in found[start : start + AT_ONCE])
 
 
 def divide(proto: Any, products: Products, scale_K: Floats) -> None:
@@ -128,16 +129,11 @@ def divide(proto: Any, products: Products, scale_K: Floats) -> None:
     from onnx import numpy_helper
 
     even, factor = f"{products.input}_even", f"{products.input}_factor"
-    made = [onnx.helper.make_node("Mul", [products.input, factor], [even], name=f"{even}_Mul")]
-    nodes: list[Any] = []
-    for node in map(copy.deepcopy, proto.graph.node):
-        if node.output[0] in products.outputs:
-            nodes += made
-            made = []
-            node.input[0] = even
-        nodes.append(node)
-    del proto.graph.node[:]
-    proto.graph.node.extend(nodes)
+    nodes = proto.graph.node
+    readers = [place for place, node in enumerate(nodes) if node.output[0] in products.outputs]
+    for place in readers:
+        nodes[place].input[0] = even
+    nodes.insert(readers[0], onnx.helper.make_node("Mul", [products.input, factor], [even], name=f"{even}_Mul"))
     proto.graph.initializer.append(numpy_helper.from_array(1 / scale_K, factor))
     for tensor in proto.graph.initializer:
         if tensor.name in products.weights:

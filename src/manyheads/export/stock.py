@@ -27,7 +27,7 @@ from torch import nn
 from manyheads.errors import UsageError
 from manyheads.export.cards import stock_card
 from manyheads.export.folder import write_folder
-from manyheads.export.parity import Difference, check, texts
+from manyheads.export.parity import Difference, check, own_tables, texts
 from manyheads.predict import TorchBackend
 
 if TYPE_CHECKING:
@@ -199,14 +199,14 @@ def one_window(bundle: Bundle, pairs: bool) -> tuple[list[tuple[Source, Encoding
     None is empty: transformers' tokenizers take a pair with an empty passage for a single text. None spells the padding
     token, which stock RoBERTa and MPNet take for padding wherever it stands.
     """
-    sources, own_data = texts(bundle)
+    tables = own_tables(bundle)
     fitting = [
-        source for source in sources
+        source for source in texts(bundle, tables)
         if (source.second is not None) == pairs and source.first.strip() and (source.second is None or source.second.strip())
     ]  # fmt: skip
     windows = bundle.tokenizer.encode(fitting, bundle.max_length)
     whole = [(source, asked[0]) for source, asked in zip(fitting, windows, strict=True) if len(asked) == 1]
-    return [(source, window) for source, window in whole if bundle.tokenizer.pad_id not in window.ids_L], own_data
+    return [(source, window) for source, window in whole if bundle.tokenizer.pad_id not in window.ids_L], bool(tables)
 
 
 def _difference(bundle: Bundle, name: str, folder: Path, auto: str) -> tuple[Difference, bool]:

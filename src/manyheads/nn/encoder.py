@@ -55,6 +55,8 @@ class Encoder(nn.Module, ABC):
         config: Any = model.config
         self.config = config
         self.width: int = config.hidden_size
+        self.pad_id: int = getattr(config, "pad_token_id", None) or 0
+        """What stands in the padding of rectangles; no answer depends on it."""
         self._place = layer_place(model)
         self.depth = len(self.layer_modules())
         self.position_offset = positions_spent(model)
@@ -219,8 +221,7 @@ class PaddedEncoder(Encoder):
     def _inputs(self, pack: Pack) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """What the stock model takes, and where each token stands in the rectangle."""
         place_T, mask_SL = rectangle(pack.segments, pack.ids_T.device)
-        fill = getattr(self.config, "pad_token_id", None) or 0
-        ids = pack.ids_T.new_full((mask_SL.numel(),), fill).index_copy(0, place_T, pack.ids_T)
+        ids = pack.ids_T.new_full((mask_SL.numel(),), self.pad_id).index_copy(0, place_T, pack.ids_T)
         inputs = {"input_ids": ids.view_as(mask_SL), "attention_mask": mask_SL.long()}
         if self._takes_types:
             types = torch.zeros_like(ids).index_copy(0, place_T, pack.type_T)

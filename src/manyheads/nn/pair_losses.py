@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch.nn.functional import cosine_similarity, cross_entropy, mse_loss, normalize
 
+from manyheads.nn.wide import wide
+
 
 def cosine_mse(a_BD: torch.Tensor, b_BD: torch.Tensor, score_B: torch.Tensor) -> torch.Tensor:
     """Mean squared difference of each pair's cosine and its score in 0 to 1. Reimers & Gurevych 2019, the regression."""
@@ -78,7 +80,7 @@ def nli_softmax(
     `weight_K3D` may be wider than the vectors: truncated vectors are read with the weights of the widths they kept.
     """
     with torch.autocast(a_BD.device.type, enabled=False):
-        a_BD, b_BD = _wide(a_BD), _wide(b_BD)
+        a_BD, b_BD = wide(a_BD), wide(b_BD)
         features_B3D = torch.stack([a_BD, b_BD, (a_BD - b_BD).abs()], dim=1)
         weight_KX = weight_K3D[..., : a_BD.shape[1]].to(a_BD.dtype).flatten(1)
         logits_BK = features_B3D.flatten(1) @ weight_KX.T
@@ -103,17 +105,12 @@ def matryoshka(loss: Callable[..., torch.Tensor], widths: Sequence[int]) -> Call
     return summed
 
 
-def _wide(vector_XD: torch.Tensor) -> torch.Tensor:
-    """In float32 at least."""
-    return vector_XD.to(torch.promote_types(vector_XD.dtype, torch.float32))
-
-
 def _cosines(a_BD: torch.Tensor, b_BD: torch.Tensor) -> torch.Tensor:
     """Cosine of each row with the same row, `(B,)`. 0 for a zero vector."""
-    return cosine_similarity(_wide(a_BD), _wide(b_BD), dim=-1)
+    return cosine_similarity(wide(a_BD), wide(b_BD), dim=-1)
 
 
 def _all_cosines(a_BD: torch.Tensor, c_CD: torch.Tensor) -> torch.Tensor:
     """Cosine of each row with every row, `(B, C)`."""
     with torch.autocast(a_BD.device.type, enabled=False):
-        return normalize(_wide(a_BD), dim=-1) @ normalize(_wide(c_CD), dim=-1).T
+        return normalize(wide(a_BD), dim=-1) @ normalize(wide(c_CD), dim=-1).T

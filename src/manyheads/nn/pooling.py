@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from manyheads.nn.wide import wide
+
 if TYPE_CHECKING:
     from manyheads.text.pack import Segments
 
@@ -59,7 +61,7 @@ def mean_pool(hidden_TD: torch.Tensor, segments: Segments) -> torch.Tensor:
     index_S = torch.arange(len(segments), device=hidden_TD.device)
     # The output size is known here; without it repeat_interleave waits for the device to tell.
     sequence_T = torch.repeat_interleave(index_S, length_S, output_size=len(hidden_TD))
-    wide_TD = hidden_TD.to(torch.promote_types(hidden_TD.dtype, torch.float32))
+    wide_TD = wide(hidden_TD)
     sum_SD = wide_TD.new_zeros(len(segments), hidden_TD.shape[1]).index_add(0, sequence_T, wide_TD)
     return (sum_SD / length_S[:, None]).to(hidden_TD.dtype)
 

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 
 from manyheads.errors import UsageError
+from manyheads.nn.wide import wide
 
 Name = Literal["auto", "float32", "bf16", "fp16"]
 
@@ -32,7 +33,7 @@ class Precision:
     @staticmethod
     def full(output: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """A head's output as losses need it, whose logarithms and sums half precision is too coarse for: at least float32."""
-        return {key: value.to(torch.promote_types(value.dtype, torch.float32)) for key, value in output.items()}
+        return {key: wide(value) for key, value in output.items()}
 
     def region(self) -> AbstractContextManager[object]:
         """A context in which products are computed in the data type."""
