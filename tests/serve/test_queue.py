@@ -216,13 +216,13 @@ def test_more_than_can_be_done_before_the_deadline_is_refused() -> None:
 
 
 def test_a_pass_that_is_not_full_waits_a_little_for_company() -> None:
-    told, queue = Told(), queue_of(wait_s=0.5)
+    told, queue = Told(), queue_of(wait_s=20)
     queue.put([told.unit()])
     timer = threading.Timer(0.05, lambda: queue.put([told.unit(90)]))
     timer.start()
     started = time.monotonic()
-    assert numbers(queue.take(1.0)) == [0, 1]
-    assert time.monotonic() - started < 0.45, "a full pass waits no longer"
+    assert numbers(queue.take(40)) == [0, 1]
+    assert time.monotonic() - started < 10, "a full pass waits no longer"
 
 
 def test_take_returns_empty_handed_after_its_time() -> None:

@@ -191,8 +191,8 @@ def test_a_signal_in_an_evaluation_ends_it_at_its_next_pass(
 def test_a_second_signal_ends_the_run_at_once_and_costs_steps_alone(
     project: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    marker = project.parent / "saves"
-    save = Checkpoints.save
+    marker, heard = project.parent / "saves", project.parent / "heard"
+    save, ask = Checkpoints.save, StopSignals._ask
 
     def slowly(self: Checkpoints, snapshot: Any) -> None:
         if snapshot.step > 9:
@@ -200,12 +200,17 @@ def test_a_second_signal_ends_the_run_at_once_and_costs_steps_alone(
             time.sleep(60)
         save(self, snapshot)
 
+    def hears(self: StopSignals, number: int, frame: Any) -> None:
+        ask(self, number, frame)
+        heard.touch()
+
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoints, "save", slowly)
+        patch.setattr(StopSignals, "_ask", hears)
         child = trains(project, *settings())
         wait_for(marker.exists, "save")
         os.kill(child.pid, signal.SIGTERM)
-        time.sleep(0.05)
+        wait_for(heard.exists, "signal")
         os.kill(child.pid, signal.SIGINT)
         assert child.status() == -signal.SIGINT
     again = trains(project, *settings(), "--resume")
