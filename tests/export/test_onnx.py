@@ -172,7 +172,9 @@ def test_int8_is_near_the_model_whatever_tasks_share(kind: str, exports: Exports
     lines: list[str] = []
     wanted = Export("onnx", tmp_path / "out", quantize="int8", allow_drop=True)
     int8_module.quantized(graph, bundle, bundle.tasks, wanted, lines.append)
-    assert re.fullmatch(r"int8: \d+ inputs of products, \d+ of them divided by channel, chosen on [\d,]+ tokens", lines[0])
+    assert re.fullmatch(
+        r"int8: \d+ inputs of products, \d+ of them divided by channel, chosen on [\d,]+ tokens", lines[0]
+    )
     onnx.checker.check_model(onnx.load(graph))
     rounded = OnnxBackend(graph, bundle.tasks, 0)
     windows = [window for found in bundle.tokenizer.encode([Source(text) for text in TEXTS], 48) for window in found]
