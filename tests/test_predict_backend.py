@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from manyheads.predict import Precision, TorchBackend
-from manyheads.text.pack import Pack, Segments, eighth_of
+from manyheads.text.pack import LEAST_STEP, Pack, Segments, eighth_of
 from plans import plan
 from toys import SENTENCES
 
@@ -67,6 +69,27 @@ def test_in_bf16_packs_come_in_few_shapes_and_heads_read_real_tokens_in_float32(
             assert shapes == [tokens + -tokens % eighth_of(tokens) if filled else tokens]
             assert read == [(tokens, torch.float32, False)] * len(made.tasks)
             assert len(outputs["section"]["logits_SK"]) == count
+
+
+def test_in_bf16_private_layers_meet_the_shapes_of_the_pack(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = plan(project, "sharing.shared_layers=1")
+    ask = made.tasks["section"].ask({"text": " ".join(SENTENCES)})
+    assert ask is not None
+    [windows] = made.tokenizer.encode([ask.source], 23)
+    assert sum(map(len, windows)) % LEAST_STEP, "there is a tail"
+    shapes = []
+    for encoder in made.model.branch_encoders.values():
+        layers = encoder.layers
+
+        def noted(hidden_TD: torch.Tensor, *rest: Any, layers: Callable[..., torch.Tensor] = layers) -> torch.Tensor:
+            shapes.append(len(hidden_TD))
+            return layers(hidden_TD, *rest)
+
+        monkeypatch.setattr(encoder, "layers", noted)
+    outputs = TorchBackend(made.model, CPU, "bf16").run(windows, list(made.tasks))
+    tokens = sum(map(len, windows))
+    assert shapes == [tokens + -tokens % eighth_of(tokens)] * len(made.model.branch_encoders)
+    assert len(outputs["section"]["logits_SK"]) == len(windows)
 
 
 def test_an_autocast_region_around_it_is_left_as_it_is(project: Path) -> None:

@@ -94,10 +94,13 @@ class MultiTaskModel(nn.Module):
     ) -> dict[str, dict[str, torch.Tensor]]:
         """Outputs of the heads from the states that `below` gave under a layer. What two tasks share is computed once."""
         outputs = {}
-        runs = self._runs(reads)
-        for (owner, (first, stop)), names in runs.items():
+        everything = (min(first for first, _ in reads.values()), max(stop for _, stop in reads.values()))
+        for (owner, (first, stop)), names in self._runs(reads).items():
             branch = self._branch_of.get(owner)
-            if len(runs) == 1:  # the whole pack, with its tail if it has one: shapes stay those that are compiled
+            if (
+                first,
+                stop,
+            ) == everything:  # the pack, with its tail if it has one: shapes stay those that are compiled
                 base, under, part = 0, list(states), pack
             else:
                 base, under = first, [pack.segments.cut(state_TD, first, stop) for state_TD in states]
