@@ -8,6 +8,8 @@
 Decided here:
 - A pack becomes a few rectangles of rows of similar length. Which ones is worked out: the padding they cost, against
   `CALL_TOKENS` tokens of time for each further call. Four lengths in five packs then differ by less than 10 %.
+- In int8 each row is a rectangle of its own. All of a rectangle is rounded by one scale, so in company 81 of 1,500 sentences
+  had another label, span or answer than alone. Rows of 21 tokens take 1.35 times as long for it.
 - Rectangles run side by side, which on 2 cores took 0.55 to 0.64 of the time of one after the other in int8, 0.9 in
   float32. In int8 each has one thread: a row of 16 tokens took two of them 1.4 times as long, where float32 took 0.75.
 - ONNX Runtime's threads do not spin while they wait for work: a server's other threads need the cores.
@@ -92,6 +94,7 @@ class OnnxBackend:
         except Exception as error:  # the runtime has a dozen kinds, none of them public
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
             raise BundleError(f"{graph} cannot be read by onnxruntime {onnxruntime.__version__}: {reason}") from None
+        self._alone = int8
         self._inputs = {value.name for value in self._session.get_inputs()}
         self._levels = {f"{name}/{key}": level for name, task in tasks.items() for key, level in task.outputs.items()}
         missing = sorted(self._levels.keys() - {value.name for value in self._session.get_outputs()})
@@ -130,15 +133,20 @@ class OnnxBackend:
         self, names: Sequence[str], falling: Sequence[Encoding]
     ) -> Iterator[tuple[Sequence[Encoding], list[Array]]]:
         """Outputs of sequences of falling lengths, by rectangles."""
-        lengths = np.array([len(encoding) for encoding in falling])
-        parts = [falling[start:stop] for start, stop in divided(rectangles(lengths), lengths, self._threads)]
-        wanted = list(names)
+        wanted, parts = list(names), self._parts(falling)
 
         def run(rows: Sequence[Encoding]) -> list[Array]:
             values: list[Array] = self._session.run(wanted, self._rectangle(rows))
             return values
 
         return zip(parts, self._side_by_side(run, parts), strict=True)
+
+    def _parts(self, falling: Sequence[Encoding]) -> list[Sequence[Encoding]]:
+        """The rows of each rectangle."""
+        if self._alone:
+            return [[encoding] for encoding in falling]
+        lengths = np.array([len(encoding) for encoding in falling])
+        return [falling[start:stop] for start, stop in divided(rectangles(lengths), lengths, self._threads)]
 
     def _side_by_side(self, run: Callable[[PartT], FoundT], parts: Sequence[PartT]) -> list[FoundT]:
         """What is found for each part. This thread works too: it would wait for others to wake up."""

@@ -21,7 +21,7 @@ from manyheads.errors import BundleError, UsageError
 from manyheads.export import Export, export_model
 from manyheads.export import int8 as int8_module
 from manyheads.export import onnx as onnx_module
-from manyheads.export.parity import Difference, check
+from manyheads.export.parity import Difference, check, own_tables
 from manyheads.onnx_backend import OnnxBackend
 from manyheads.text.pack import Source
 
@@ -145,9 +145,12 @@ def test_int8_replaces_the_products_of_the_encoder_and_is_gated_by_scores(
     shutil.copy(folder / "model.onnx", graph)
     wanted = Export("onnx", tmp_path / "out", quantize="int8", allow_drop=True)
     lines: list[str] = []
-    scores = int8_module.quantized(graph, bundle, bundle.tasks, wanted, lines.append)
-    assert set(scores) == set(bundle.tasks)
-    assert re.fullmatch(r"entities: \d\.\d{4} in float32, \d\.\d{4} in int8 \([+-]\d+\.\d\d points\)", lines[1])
+    tables = int8_module.scored_on(bundle, bundle.tasks, wanted, lines.append)
+    cost = int8_module.quantized(graph, bundle, bundle.tasks, tables, wanted, lines.append)
+    assert set(cost.headlines) == set(cost.metrics) == set(bundle.tasks)
+    assert re.fullmatch(
+        r"entities: \d\.\d{4} in float32, \d\.\d{4} in int8 \([+-]\d+\.\d\d points on \d+ rows\)", lines[1]
+    )
     counts: dict[str, int] = {}
     for node in onnx.load(graph).graph.node:
         counts[node.op_type] = counts.get(node.op_type, 0) + 1
@@ -157,10 +160,12 @@ def test_int8_replaces_the_products_of_the_encoder_and_is_gated_by_scores(
     shutil.copy(folder / "model.onnx", graph)
     answers = iter([dict.fromkeys(bundle.tasks, 0.9), {**dict.fromkeys(bundle.tasks, 0.8951), "section": 0.894}])
     monkeypatch.setattr(int8_module, "_scores", lambda *_: next(answers))
+    for task in bundle.tasks.values():
+        monkeypatch.setattr(type(task), "headline", lambda _, score: score)
     with pytest.raises(
         UsageError, match=r"int8 costs more than 0\.5 points of section 0\.60 \(on \d+ rows\); nothing was written"
     ):
-        int8_module.quantized(graph, bundle, bundle.tasks, replace(wanted, allow_drop=False), lines.append)
+        int8_module.quantized(graph, bundle, bundle.tasks, tables, replace(wanted, allow_drop=False), lines.append)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -171,30 +176,58 @@ def test_int8_is_near_the_model_whatever_tasks_share(kind: str, exports: Exports
     exact = OnnxBackend(graph, bundle.tasks, 0)
     lines: list[str] = []
     wanted = Export("onnx", tmp_path / "out", quantize="int8", allow_drop=True)
-    int8_module.quantized(graph, bundle, bundle.tasks, wanted, lines.append)
+    int8_module.quantized(graph, bundle, bundle.tasks, own_tables(bundle), wanted, lines.append)
     assert re.fullmatch(
         r"int8: \d+ inputs of products, \d+ of them divided by channel, chosen on [\d,]+ tokens", lines[0]
     )
     onnx.checker.check_model(onnx.load(graph))
-    rounded = OnnxBackend(graph, bundle.tasks, 0)
+    rounded = OnnxBackend(graph, bundle.tasks, 0, int8=True)
     windows = [window for found in bundle.tokenizer.encode([Source(text) for text in TEXTS], 48) for window in found]
     outputs = [backend.run(windows, list(bundle.tasks)) for backend in (exact, rounded)]
     for name, parts in outputs[0].items():
         for key, value in parts.items():
             apart = np.sqrt(np.square(outputs[1][name][key] - value).mean() / np.square(value).mean())
             assert apart < 0.02, f"{name}/{key}"
+    alone = [rounded.run([window], list(bundle.tasks)) for window in windows]
+    for name, parts in outputs[1].items():
+        for key, level in bundle.tasks[name].outputs.items():
+            if level != "constant":
+                assert np.array_equal(parts[key], np.concatenate([found[name][key] for found in alone])), (
+                    "in any company"
+                )
 
 
 def test_int8_wants_validation_data_of_each_task(exports: Exports, tmp_path: Path) -> None:
-    model, folder, _ = exports("hard")
+    model, _, _ = exports("hard")
     run = model.parent / "fewer.yaml"
     text = (model.parent / "run.yaml").read_text()
     run.write_text(re.sub(r"  similarity:.*?(?=training:)", "", text, flags=re.DOTALL))
-    bundle, graph = load_bundle(model), tmp_path / "model.onnx"
-    shutil.copy(folder / "model.onnx", graph)
-    wanted = Export("onnx", tmp_path / "out", quantize="int8", data=run)
+    bundle, wanted = load_bundle(model), Export("onnx", tmp_path / "out", quantize="int8", data=run)
     with pytest.raises(UsageError, match=r"fewer\.yaml has no validation data for similarity.*--allow-drop"):
-        int8_module.quantized(graph, bundle, bundle.tasks, wanted, print)
+        int8_module.scored_on(bundle, bundle.tasks, wanted, print)
+    others = {name: task for name, task in bundle.tasks.items() if name != "similarity"}
+    assert set(int8_module.scored_on(bundle, others, wanted, print)) == set(others), "that of no other task is needed"
+    wanted, lines = replace(wanted, data=tmp_path / "none.yaml"), list[str]()
+    with pytest.raises(UsageError, match=r"none\.yaml: there is no such run file; .*--data.*--allow-drop"):
+        export_model(model, wanted, lines.append)
+    assert lines == [], "before anything is written"
+    wanted = replace(wanted, allow_drop=True)
+    assert int8_module.scored_on(bundle, bundle.tasks, wanted, lines.append) == {}
+    assert [line.partition(":")[0] for line in lines] == ["validation data cannot be read", *bundle.tasks]
+
+
+def test_an_export_anywhere_finds_its_data_and_int8_says_its_own_scores(
+    exports: Exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, folder, _ = exports("hard")
+    monkeypatch.setattr("manyheads.export.graph.write_graph", lambda *a: shutil.copy(folder / "model.onnx", a[2]))
+    output, scores = tmp_path / "some/where/else", tmp_path / "scores.json"
+    export_model(model, Export("onnx", output, quantize="int8", allow_drop=True), print)
+    said = json.loads((output / "metrics.json").read_text())
+    assert {(name, *splits) for name, splits in said.items()} == {(name, "validation") for name in mh.load(model).tasks}
+    assert main(["evaluate", str(output), "--split", "validation", "--json", str(scores)]) == 0
+    found = json.loads(scores.read_text())
+    assert {name: found[name] for name in said} == said
 
 
 def test_one_head_can_be_exported_alone(exports: Exports, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from manyheads.errors import UsageError
+from manyheads.bundle import RUN
+from manyheads.errors import ManyheadsError, UsageError
 from manyheads.evaluate import evaluate
 from manyheads.export.parity import packs, validation_tables, windows_of
 from manyheads.export.products import OF_HEADS, divide, opened, products_of, watched
@@ -30,6 +32,7 @@ from manyheads.predict import Predictor, TorchBackend
 
 if TYPE_CHECKING:
     from manyheads.bundle import Bundle
+    from manyheads.evaluate import Examples, Metrics
     from manyheads.export.command import Export, Say
     from manyheads.export.products import Products, Seen
     from manyheads.export.rounding import Rounded
@@ -43,40 +46,69 @@ TEXTS = 64
 """Of each task, to choose by."""
 
 
-def quantized(graph: Path, bundle: Bundle, tasks: Mapping[str, Task[Any]], wanted: Export, say: Say) -> dict[str, Any]:
-    """Replace a graph by its int8 form, unless that loses too much: the scores of both, by task.
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What an int8 graph answers on validation data, and what that costs."""
 
-    Raises UsageError for a loss, and for a task without validation data, unless `wanted.allow_drop`.
-    """
-    tables = validation_tables(bundle, wanted.data)
+    headlines: Mapping[str, Mapping[str, float]]
+    """`{task: {"float32": score, "int8": score}}`."""
+    metrics: Mapping[str, Metrics]
+    """Of the int8 graph."""
+
+
+def scored_on(bundle: Bundle, tasks: Mapping[str, Task[Any]], wanted: Export, say: Say) -> dict[str, Examples]:
+    """The validation data that decides, by task. Raises UsageError unless each has some, or `wanted.allow_drop`."""
+    run = wanted.data or bundle.folder / RUN
+    needs = ("what int8 costs is told by validation data: name a run file that has some with --data, or accept any loss "
+             "with --allow-drop")  # fmt: skip
+    tables: dict[str, Examples] = {}
+    try:
+        tables = validation_tables(run, tasks)
+    except (ManyheadsError, OSError) as error:
+        if not wanted.allow_drop:
+            raise UsageError(f"{error}; {needs}") from None
+        say(f"validation data cannot be read: {error}")
     unscored = [name for name in tasks if name not in tables]
-    where = wanted.data or bundle.folder / "run.yaml"
     if unscored and not wanted.allow_drop:
-        raise UsageError(f"{where} has no validation data for {', '.join(unscored)}, so what int8 costs cannot be told; name "
-                         "a run file that has with --data, or accept any loss with --allow-drop")  # fmt: skip
-    small = graph.with_name("int8.onnx")
-    pad_id = bundle.model.encoder.pad_id
-    windows = windows_of(bundle, tables, TEXTS)
-    say(_write_int8(graph, small, tasks, windows, pad_id))
-    tables = {name: table for name, table in tables.items() if name in tasks}
+        raise UsageError(f"{run} has no validation data for {', '.join(unscored)}; {needs}")
+    for name in unscored:
+        say(f"{name}: not scored, there is no validation data for it")
+    return tables
+
+
+def quantized(
+    graph: Path,
+    bundle: Bundle,
+    tasks: Mapping[str, Task[Any]],
+    tables: Mapping[str, Examples],
+    wanted: Export,
+    say: Say,
+) -> Cost:
+    """Replace a graph by its int8 form, unless that loses too much on the tables of `scored_on`.
+
+    Raises UsageError for such a loss unless `wanted.allow_drop`.
+    """
     import torch
 
+    small = graph.with_name("int8.onnx")
+    pad_id = bundle.model.encoder.pad_id
+    say(_write_int8(graph, small, tasks, windows_of(bundle, tables, TEXTS), pad_id))
     before = _scores(TorchBackend(bundle.model, torch.device("cpu")), bundle, tables)
     after = _scores(OnnxBackend(small, tasks, pad_id, int8=True), bundle, tables)
-    for name in unscored:
-        say(f"{name}: not scored, {where} has no validation data for it")
-    lost = []
-    for name, score in before.items():
-        change = after[name] - score
-        say(f"{name}: {score:.4f} in float32, {after[name]:.4f} in int8 ({100 * change:+.2f} points)")
-        if not change >= -MOST_LOST:
-            lost.append(f"{name} {-100 * change:.2f} (on {len(tables[name]):,} rows)")
+    lost, headlines = [], {}
+    for name, metrics in before.items():
+        score, rounded = (tasks[name].headline(found) for found in (metrics, after[name]))
+        headlines[name] = {"float32": score, "int8": rounded}
+        rows, change = f"{len(tables[name]):,} rows", 100 * (rounded - score)
+        say(f"{name}: {score:.4f} in float32, {rounded:.4f} in int8 ({change:+.2f} points on {rows})")
+        if not change >= -100 * MOST_LOST:
+            lost.append(f"{name} {-change:.2f} (on {rows})")
     if lost and not wanted.allow_drop:
         raise UsageError(f"int8 costs more than {100 * MOST_LOST:g} points of {', '.join(lost)}; nothing was written. Export "
                          "in float32, or accept the loss with --allow-drop")  # fmt: skip
     os.replace(small, graph)
     graph.with_name(f"{graph.name}.data").unlink(missing_ok=True)
-    return {name: {"float32": score, "int8": after[name]} for name, score in before.items()}
+    return Cost(headlines, after)
 
 
 def _write_int8(
@@ -139,7 +171,6 @@ def _quantize(proto: Any, small: Path, rounded: Mapping[str, Rounded]) -> None:
     onnx.save(made, str(small))
 
 
-def _scores(backend: Backend, bundle: Bundle, tables: Mapping[str, Any]) -> dict[str, float]:
-    """The headline score of each task."""
-    predictor = Predictor(backend, bundle.tasks, bundle.tokenizer, max_length=bundle.max_length)
-    return {name: bundle.tasks[name].headline(metrics) for name, metrics in evaluate(predictor, tables).items()}
+def _scores(backend: Backend, bundle: Bundle, tables: Mapping[str, Examples]) -> Mapping[str, Metrics]:
+    """The metrics of each task."""
+    return evaluate(Predictor(backend, bundle.tasks, bundle.tokenizer, max_length=bundle.max_length), tables)

@@ -12,7 +12,9 @@ import torch
 
 from manyheads.bundle import METRICS, RUN
 from manyheads.bundle.manifest import CARD, ENCODER, FORMAT, sha256_of, versions, write_manifest
-from manyheads.errors import UsageError
+from manyheads.config.build import portable_run
+from manyheads.config.files import load_run
+from manyheads.errors import ConfigError, UsageError
 from manyheads.export.cards import graph_card
 from manyheads.export.folder import write_folder
 from manyheads.export.parity import Difference, check, difference, own_tables, windows_of
@@ -37,6 +39,10 @@ class Facts:
     apart: Difference
     scores: Mapping[str, Any]
     """Of int8: `{task: {"float32": score, "int8": score}}` on validation data."""
+    metrics: Mapping[str, Any]
+    """`{task: {split: metrics}}`: the model's, or what the int8 graph was found to have."""
+    run: str
+    """The run file, for the folder that it will stand in."""
     opset: int
 
 
@@ -44,11 +50,12 @@ def export_onnx(bundle: Bundle, wanted: Export, say: Say) -> None:
     """Write the folder. Raises UsageError for a model that cannot be written, or a graph that answers otherwise."""
     _check_installed()
     from manyheads.export.graph import OPSET, write_graph
-    from manyheads.export.int8 import quantized
+    from manyheads.export.int8 import quantized, scored_on
 
     tasks = bundle.tasks if wanted.task is None else {wanted.task: bundle.tasks[wanted.task]}
     model = TorchBackend(bundle.model, torch.device("cpu"))
     pad_id = bundle.model.encoder.pad_id
+    deciding = scored_on(bundle, tasks, wanted, say) if wanted.quantize is not None else {}
 
     def fill(folder: Path) -> None:
         say(f"writing the graph of {len(tasks)} head{'s' if len(tasks) > 1 else ''}")
@@ -66,11 +73,13 @@ def export_onnx(bundle: Bundle, wanted: Export, say: Say) -> None:
         say(found.line(own_data))
         check(found, MOST_APART, "the graph")
         scores: Mapping[str, Any] = {}
+        metrics = _metrics(bundle, tasks)
         if wanted.quantize is not None:
-            scores = quantized(folder / GRAPH, bundle, tasks, wanted, say)
+            cost = quantized(folder / GRAPH, bundle, tasks, deciding, wanted, say)
+            scores, metrics = cost.headlines, {name: {"validation": found} for name, found in cost.metrics.items()}
             found = difference(model, OnnxBackend(folder / GRAPH, tasks, pad_id, int8=True), windows, tasks)
             say(found.line(own_data).replace("parity:", "int8:"))
-        facts = Facts(wanted.quantize or "float32", found, scores, OPSET)
+        facts = Facts(wanted.quantize or "float32", found, scores, metrics, _run(bundle, wanted.output), OPSET)
         _write_rest(folder, bundle, tasks, pad_id, facts)
         load_exported(folder)  # as whoever gets the folder will
         say(f"{sum(path.stat().st_size for path in folder.rglob('*')) / 1e6:.1f} MB")
@@ -81,12 +90,8 @@ def export_onnx(bundle: Bundle, wanted: Export, say: Say) -> None:
 def _write_rest(folder: Path, bundle: Bundle, tasks: Mapping[str, Task[Any]], pad_id: int, facts: Facts) -> None:
     """Everything beside the graph, the manifest last."""
     bundle.tokenizer.save(folder / ENCODER)
-    metrics = json.loads((bundle.folder / METRICS).read_text(encoding="utf-8"))
-    kept = {
-        name: splits for name, splits in metrics.items() if name in tasks or (name == "_all" and tasks is bundle.tasks)
-    }
-    (folder / METRICS).write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
-    (folder / RUN).write_bytes((bundle.folder / RUN).read_bytes())
+    (folder / METRICS).write_text(json.dumps(facts.metrics, indent=2) + "\n", encoding="utf-8")
+    (folder / RUN).write_text(facts.run, encoding="utf-8")
     (folder / CARD).write_text(graph_card(bundle, tasks, facts), encoding="utf-8")
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     manifest = {
@@ -104,6 +109,23 @@ def _write_rest(folder: Path, bundle: Bundle, tasks: Mapping[str, Task[Any]], pa
         "versions": {**versions(), **_versions()},
     }  # fmt: skip
     write_manifest(folder, manifest)
+
+
+def _metrics(bundle: Bundle, tasks: Mapping[str, Task[Any]]) -> dict[str, Any]:
+    """The model's scores of the tasks, and the combined ones of all of them."""
+    metrics = json.loads((bundle.folder / METRICS).read_text(encoding="utf-8"))
+    return {
+        name: splits for name, splits in metrics.items() if name in tasks or (name == "_all" and tasks is bundle.tasks)
+    }
+
+
+def _run(bundle: Bundle, folder: Path) -> str:
+    """The model's run file, with paths that lead to the data from another folder."""
+    path = bundle.folder / RUN
+    try:
+        return portable_run(load_run(path), folder)
+    except ConfigError:  # of another version: it is kept as it is
+        return path.read_text(encoding="utf-8")
 
 
 def _versions() -> dict[str, str]:

@@ -36,11 +36,11 @@ BUILT_IN = (
 """Always among the texts: nothing, one letter, other scripts, names of special tokens."""
 
 
-def validation_tables(bundle: Bundle, data: Path | None) -> dict[str, Examples]:
-    """Validation examples of each task that a run file has some for (the model's own by default). Raises UsageError."""
-    file = load_run(data or bundle.folder / RUN)
+def validation_tables(run: Path, tasks: Mapping[str, Task[Any]]) -> dict[str, Examples]:
+    """Validation examples of each of the tasks that a run file has some for. Raises ConfigError and DataError."""
+    file = load_run(run)
     tables: dict[str, Examples] = {}
-    for name, task in bundle.tasks.items():
+    for name, task in tasks.items():
         section = file.run.tasks.get(name)
         if section is not None and section.type == task.kind:
             table = read_split(file, task, "validation")
@@ -52,7 +52,7 @@ def validation_tables(bundle: Bundle, data: Path | None) -> dict[str, Examples]:
 def own_tables(bundle: Bundle) -> dict[str, Examples]:
     """The model's own validation examples; none where they cannot be read."""
     try:
-        return validation_tables(bundle, None)
+        return validation_tables(bundle.folder / RUN, bundle.tasks)
     except (ManyheadsError, OSError):
         return {}
 
