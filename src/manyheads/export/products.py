@@ -2,7 +2,7 @@
 
 Decided here:
 - Products that read the same tensor (queries, keys and values do) have their input divided once.
-- Inputs are those of the float32 graph on texts, a rectangle at a time, padding included: as those who run it meet them.
+- Inputs are those of the float32 graph on texts, a row at a time: as the int8 graph will meet them.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def opened(
     open_graph = graph.with_name("watched.onnx")
     try:
         onnx.save(proto, str(open_graph))
-        yield OnnxBackend(open_graph, tasks, pad_id)
+        yield OnnxBackend(open_graph, tasks, pad_id, int8=True)  # row by row
     finally:
         open_graph.unlink(missing_ok=True)
 
