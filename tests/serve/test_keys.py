@@ -65,15 +65,47 @@ def test_keys_come_from_a_file_and_from_the_environment(tmp_path: Path) -> None:
     assert all(keys.admit("/", b"", key) for key in (ONE.encode(), TWO.encode(), b"c" * 20))
     assert not keys.admit("/", b"", b"# ours")
     assert not Keys.of(None, None)
-    assert not Keys.of(None, " , ")
 
 
-def test_short_keys_and_files_without_any_are_refused_and_no_key_is_repeated(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="fewer than 16 characters") as refused:
-        Keys(["secretsecret"])
+@pytest.mark.parametrize("line", [
+    "{}", "  {}\t", "{} # comment", "{}\t#comment", "{} # one # two", "# comment\n{}", "  # {}#\n\n{}", "\ufeff{}",
+    "\ufeff# comment\r\n{}\r\n",
+])  # fmt: skip
+def test_in_a_file_a_comment_begins_where_a_word_begins_with_a_hash(tmp_path: Path, line: str) -> None:
+    key = "Str0ng#Passw0rd#0123456789"
+    file = tmp_path / "keys"
+    file.write_bytes(line.format(*[key] * line.count("{}")).encode())
+    keys = Keys.of(file, None)
+    assert keys.admit("/", b"", key.encode())
+    assert not keys.admit("/", b"", key.partition("#")[0].encode())
+
+
+def test_in_the_environment_a_hash_is_part_of_a_key() -> None:
+    for key in ("#Str0ng-Passw0rd-0123456789", "Str0ng Passw0rd #0123456789"):
+        keys = Keys.of(None, f"{key},{TWO}")
+        assert all(keys.admit("/", b"", one.encode()) for one in (key, TWO))
+        assert not keys.admit("/", b"", key.partition("#")[0].strip().encode())
+
+
+@pytest.mark.parametrize("value", ["", " ", ",", " , ,\n"])
+def test_a_variable_without_a_key_never_opens_a_server(tmp_path: Path, value: str) -> None:
+    file = tmp_path / "keys"
+    file.write_text(ONE)
+    for given in (None, file):
+        with pytest.raises(UsageError, match=r"^MANYHEADS_API_KEYS is set and has no API key; .* or unset it$"):
+            Keys.of(given, value)
+
+
+def test_short_keys_and_files_without_any_are_refused_with_their_place_and_no_key_is_repeated(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"^MANYHEADS_API_KEYS: an API key has fewer than 16 characters") as refused:
+        Keys.of(None, f"{ONE},secretsecret")
     assert "secretsecret" not in str(refused.value)
-    empty, binary = tmp_path / "empty", tmp_path / "binary"
-    empty.write_text("# nothing\n")
+    short, empty, binary = tmp_path / "short", tmp_path / "empty", tmp_path / "binary"
+    short.write_text(f"# ours\n{ONE}\nsecretsecret\n")
+    with pytest.raises(UsageError, match="short:3: an API key has fewer than 16 characters") as refused:
+        Keys.of(short, None)
+    assert "secretsecret" not in str(refused.value)
+    empty.write_text("\ufeff# nothing\n", encoding="utf-8")
     binary.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UsageError, match="no API key"):
         Keys.of(empty, None)

@@ -378,7 +378,9 @@ def test_another_model_in_the_folder_is_never_answered_from(toy_model: Path, tmp
 
 
 def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(Path(__file__).parent / "stub"), str(Path(__file__).parents[1])])
+    path = os.pathsep.join(
+        [str(Path(__file__).parent / "stub"), str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    )
     return subprocess.run([sys.executable, "-m", "manyheads", "serve", *arguments], capture_output=True, text=True, check=False,
                           timeout=120, env={**os.environ, "PYTHONPATH": path, **environment})  # fmt: skip
 
@@ -408,6 +410,13 @@ def test_what_cannot_be_served_is_one_sentence_and_exit_status_2(toy_model: Path
             assert (done.returncode, done.stdout) == (2, ""), arguments
             assert complaint in done.stderr
             assert done.stderr.count("\n") == 1, done.stderr
+
+
+def test_a_variable_without_a_key_starts_no_server(toy_model: Path) -> None:
+    for value in ("", ","):
+        done = command(str(toy_model), "--port", "0", STUB="fake", MANYHEADS_API_KEYS=value)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("error: MANYHEADS_API_KEYS is set and has no API key")
 
 
 def test_a_model_that_no_worker_can_load_ends_the_server_with_the_reason(toy_model: Path) -> None:

@@ -6,7 +6,8 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from manyheads.errors import UsageError
@@ -17,33 +18,22 @@ OPEN = frozenset({"/health/live", "/health/ready"})
 """Asked by orchestrators, which have no keys; they tell nothing of the model."""
 SHORTEST = 16
 """Characters of a key: fewer can be tried out."""
+VARIABLE = "MANYHEADS_API_KEYS"
+_COMMENT = re.compile(r"(?:^|\s)#.*")
 
 
 class Keys:
     """The keys of a server, kept as hashes; none: everybody may ask."""
 
-    def __init__(self, keys: Sequence[str]) -> None:
-        """Raises UsageError for a key that is too short."""
-        if any(len(key) < SHORTEST for key in keys):
-            raise UsageError(
-                f"an API key has fewer than {SHORTEST} characters; make longer ones, such as `openssl rand -hex 24`"
-            )
+    def __init__(self, keys: Iterable[str]) -> None:
+        """Of keys that are long enough."""
         self._hashes = [_hash(key.encode(errors="surrogateescape")) for key in keys]
 
     @staticmethod
     def of(file: Path | None, environment: str | None) -> Keys:
-        """From a file, a key a line (# begins a comment), and the environment, commas between. Raises UsageError."""
-        lines: list[str] = []
-        if file is not None:
-            try:
-                lines = file.read_text(encoding="utf-8").splitlines()
-            except (OSError, UnicodeDecodeError) as error:
-                raise UsageError(
-                    f"{file}: the API keys cannot be read ({error}); give a text file with one a line"
-                ) from None
-            if not any(_plain(line) for line in lines):
-                raise UsageError(f"{file} has no API key; give one a line, or leave --api-keys out")
-        return Keys([key for key in map(_plain, [*lines, *(environment or "").split(",")]) if key])
+        """From a file and from MANYHEADS_API_KEYS. Raises UsageError for short keys, and none where some are given."""
+        listed = [] if environment is None else _in_environment(environment)
+        return Keys(listed if file is None else [*_in_file(file), *listed])
 
     def __bool__(self) -> bool:
         return bool(self._hashes)
@@ -73,8 +63,33 @@ def _password(token: bytes) -> bytes:
         return b""
 
 
-def _plain(line: str) -> str:
-    return line.partition("#")[0].strip()
+def _in_file(file: Path) -> list[str]:
+    """A key a line; where a word begins with #, a comment does."""
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: the API keys cannot be read ({error}); give a text file with one a line") from None
+    found = [(_COMMENT.sub("", line).strip(), f"{file}:{number}") for number, line in enumerate(lines, 1)]
+    keys = [_long_enough(key, place) for key, place in found if key]
+    if not keys:
+        raise UsageError(f"{file} has no API key; give one a line, or leave --api-keys out")
+    return keys
+
+
+def _in_environment(value: str) -> list[str]:
+    """Keys with commas between, in which # is a character like others."""
+    keys = [_long_enough(key, VARIABLE) for key in map(str.strip, value.split(",")) if key]
+    if not keys:
+        raise UsageError(f"{VARIABLE} is set and has no API key; give keys with commas between, or unset it")
+    return keys
+
+
+def _long_enough(key: str, place: str) -> str:
+    if len(key) < SHORTEST:
+        raise UsageError(
+            f"{place}: an API key has fewer than {SHORTEST} characters; make longer ones, such as `openssl rand -hex 24`"
+        )
+    return key
 
 
 def _hash(key: bytes) -> bytes:
