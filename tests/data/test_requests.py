@@ -26,10 +26,10 @@ def rows_of(path: Path) -> list[object]:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (b'{"id": NaN}', "line 1 is not JSON: NaN is no number"),
-        (b'{"id": 1e999}', "line 1 is not JSON: 1e999 is too large a number"),
-        (b'{"id": ' + b"9" * 5000 + b"}", "line 1 is not JSON: Exceeds the limit"),
-        (b"[" * 100_000, "line 1 is not JSON: maximum recursion depth"),
+        (b'{"id": NaN}', "line 1 is not JSON that can be read: NaN is no number"),
+        (b'{"id": 1e999}', "line 1 is not JSON that can be read: 1e999 is too large a number"),
+        (b'{"id": ' + b"9" * 5000 + b"}", "line 1 is not JSON that can be read: a number has 5,000 digits"),
+        (b"[" * 100_000, "line 1 has lists or objects nested in more than 50 levels"),
         (b'{"id": ' + b"[" * 60 + b"]" * 60 + b"}", "line 1 has lists or objects nested in more than 50 levels"),
         (b'{"text": "a\\ud800"}', "line 1 holds half of a surrogate pair"),
         (b'{"text": "\xff"}', "line 1 is not UTF-8 (byte 11)"),

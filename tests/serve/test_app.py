@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from manyheads.serve.app import build_app
+from manyheads.serve.app import MOST_LEVELS, build_app
 from manyheads.serve.keys import Keys
 from manyheads.serve.limits import Limits
 from manyheads.serve.service import Served, Service
@@ -212,6 +212,27 @@ def test_bodies_that_are_no_requests_are_422_and_say_where(server: SimpleNamespa
                 assert "Traceback" not in done.text
 
     talk(server, all_of_them)
+
+
+def test_a_body_of_any_depth_is_answered_or_refused_in_our_own_words(server: SimpleNamespace) -> None:
+    async def deeper_and_deeper(client: httpx.AsyncClient) -> None:
+        for levels in (50, 51, 400, 496, 497, 498, *range(900, 1000), 5000):  # about 950 are as many as Python reads
+            body = b'{"inputs": ["a", {"text": "b", "id": ' + b"[" * levels + b"]" * levels + b"}]}"
+            done = await client.post("/v1/predict", content=body, headers={"content-type": "application/json"})
+            if levels + 3 <= MOST_LEVELS:
+                assert ["error" in row for row in done.json()["outputs"]] == [False, levels >= 50], levels
+            else:
+                message = "the body has lists or objects nested in more than 500 levels; leave the inner ones out"
+                assert (done.status_code, done.json()["error"]["message"]) == (422, message), levels
+
+    talk(server, deeper_and_deeper)
+
+
+def test_a_number_of_too_many_digits_is_told_of_in_our_own_words(server: SimpleNamespace) -> None:
+    body = b'{"inputs": [{"text": "a", "id": ' + b"9" * 5000 + b"}]}"
+    done = ask(server, "POST", "/v1/predict", content=body, headers={"content-type": "application/json"})
+    message = "the body is not JSON that can be read: a number has 5,000 digits, which are too many; send it as a text"
+    assert (done.status_code, done.json()["error"]["message"]) == (422, message)
 
 
 wild = st.recursive(

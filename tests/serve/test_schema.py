@@ -1,11 +1,8 @@
-"""Bodies: what is JSON and what is not, what keys there are, and vectors as they are sent."""
+"""Bodies: what keys there are, and vectors as they are sent."""
 
 from __future__ import annotations
 
 import base64
-import json
-from contextlib import suppress
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,35 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from manyheads.serve.schema import EmbeddingsRequest, PredictRequest, encoded, read_json
-
-plain = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=10,
-)
-
-
-@given(plain)
-def test_json_is_read_as_it_was_meant(value: Any) -> None:
-    assert read_json(json.dumps(value).encode()) == value
-
-
-@pytest.mark.parametrize(("body", "complaint"), [
-    (b"", "not JSON"), (b"{", "not JSON"), (b"NaN", "NaN is no number"), (b"[-Infinity]", "-Infinity is no number"),
-    (b"1e999", "too large"), (b"\xff", r"not UTF-8 \(byte 1\)"), (b"[" * 100_000, "nested too deeply"), (b"9" * 5000, "not JSON"),
-    ('{"a": 1}'.encode("utf-16"), "not UTF-8"), (b"\xef\xbb\xbf{}", "not JSON"),
-])  # fmt: skip
-def test_what_is_no_json_is_said_to_be_none(body: bytes, complaint: str) -> None:
-    with pytest.raises(ValueError, match=complaint) as refused:
-        read_json(body)
-    assert len(str(refused.value)) < 300
-
-
-@given(st.binary(max_size=40))
-def test_any_bytes_are_json_or_a_value_error(body: bytes) -> None:
-    with suppress(ValueError):
-        assert json.loads(body) == read_json(body)
+from manyheads.serve.schema import EmbeddingsRequest, PredictRequest, encoded
 
 
 def test_requests_to_predict_are_strict_and_those_of_openai_clients_are_not() -> None:

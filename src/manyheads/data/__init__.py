@@ -6,5 +6,5 @@ table.py, cache.py             examples by index from a memory-mapped file; wher
 split.py, validate.py          a validation part of train; what a data set holds and what is wrong with it
 stream.py                      the endless shuffled order
 sampler.py                     how much of each task a step trains on, from shares.py, windows.py and stretches.py
-requests.py                    rows to be answered
+requests.py                    rows to be answered, whose JSON strict_json.py reads
 """

@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from manyheads.data.formats.lines import is_packed, lines, opened, unpacked
 from manyheads.data.formats.parquet import ParquetRows
+from manyheads.data.strict_json import read_json
 from manyheads.errors import DataError, RowError
 
 Requested = dict[str, Any] | RowError
@@ -82,46 +83,17 @@ def _lines(stream: IO[bytes]) -> Iterator[bytes | None]:
 
 def _json_row(line: bytes, number: int) -> Requested:
     try:
-        row = json.loads(line.decode("utf-8-sig"), parse_constant=_no_number, parse_float=_number)
-    except UnicodeDecodeError as error:
-        return RowError(f"line {number} is not UTF-8 (byte {error.start + 1})")
-    except (ValueError, RecursionError) as error:
-        return RowError(f"line {number} is not JSON: {str(error)[:200]}")
+        row = read_json(line, MOST_LEVELS)
+    except ValueError as error:
+        return RowError(f"line {number} {error}")
     if not isinstance(row, dict):
         return RowError(f'line {number} must be an object such as {{"text": "..."}}, seen {type(row).__name__}')
-    if line.count(b"[") + line.count(b"{") > MOST_LEVELS and _is_deep(row):
-        return RowError(
-            f"line {number} has lists or objects nested in more than {MOST_LEVELS} levels; send text and id alone"
-        )
     if b"\\ud" in line or b"\\uD" in line:
         try:
             json.dumps(row, ensure_ascii=False).encode()
         except UnicodeEncodeError:
             return RowError(f"line {number} holds half of a surrogate pair, which is no character; mend the text")
     return row
-
-
-def _no_number(name: str) -> float:
-    raise ValueError(f"{name} is no number")
-
-
-def _number(text: str) -> float:
-    value = float(text)
-    if value in (float("inf"), float("-inf")):
-        raise ValueError(f"{text[:40]} is too large a number")
-    return value
-
-
-def _is_deep(row: Any) -> bool:
-    level = [row]
-    for _ in range(MOST_LEVELS):
-        level = [
-            inner
-            for value in level
-            if isinstance(value, dict | list)
-            for inner in (value.values() if isinstance(value, dict) else value)
-        ]
-    return any(isinstance(value, dict | list) for value in level)
 
 
 def _csv(path: Path, delimiter: str) -> Iterator[Requested]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from manyheads.data.strict_json import is_deeper
 from manyheads.errors import RowError
 
 MOST_KEYS = 100
@@ -50,7 +51,7 @@ class Limits:
 
     def check_row(self, row: Mapping[str, Any]) -> None:
         """Raise RowError for a row that is too long or deep, or holds what is no text."""
-        if _is_deeper(row, self.levels):
+        if is_deeper(row, self.levels):
             raise RowError(f"lists or objects are nested in more than {self.levels} levels; send text and id alone")
         if len(row) > MOST_KEYS:
             raise RowError(f"has {len(row):,} keys; send 'text', 'question' and 'id' alone")
@@ -86,17 +87,3 @@ def _texts(value: Any) -> Iterator[str]:
         yield value
     elif isinstance(value, list):
         yield " ".join(word for word in value if isinstance(word, str))
-
-
-def _is_deeper(value: Any, levels: int) -> bool:
-    level = [value]
-    for _ in range(levels):
-        level = [
-            inner
-            for outer in level
-            if isinstance(outer, dict | list)
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-        ]
-        if not level:
-            return False
-    return any(isinstance(value, dict | list) for value in level)

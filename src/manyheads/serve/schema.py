@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
-import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -100,29 +98,6 @@ class ErrorResponse(BaseModel):
     """The body of every answer that is not 200."""
 
     error: Problem
-
-
-def read_json(body: bytes) -> Any:
-    """What a body says. Raises ValueError for what is no JSON: also NaN and infinity, which could not be answered as JSON."""
-    try:
-        return json.loads(body.decode(), parse_constant=_refuse_constant, parse_float=_finite)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"the body is not UTF-8 (byte {error.start + 1})") from None
-    except RecursionError:
-        raise ValueError("the body has lists or objects nested too deeply") from None
-    except ValueError as error:
-        raise ValueError(f"the body is not JSON: {str(error)[:200]}") from None
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if math.isinf(value):
-        raise ValueError(f"{text[:40]} is too large a number")
-    return value
 
 
 def encoded(vector: Sequence[float], dimensions: int | None, form: Literal["float", "base64"]) -> list[float] | str:
