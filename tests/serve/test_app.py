@@ -235,6 +235,26 @@ def test_a_number_of_too_many_digits_is_told_of_in_our_own_words(server: SimpleN
     assert (done.status_code, done.json()["error"]["message"]) == (422, message)
 
 
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/embeddings"])
+@pytest.mark.parametrize(("kind", "seen"), [
+    ("application/x-www-form-urlencoded", "is 'application/x-www-form-urlencoded'"), ("text/plain", "is 'text/plain'"),
+    ("a" * 5000, f"is '{'a' * 80}'"), ("", "is ''"), (None, "is missing"),
+])  # fmt: skip
+def test_a_body_that_does_not_say_it_is_json_is_told_which_header_to_send(
+    server: SimpleNamespace, path: str, kind: str | None, seen: str
+) -> None:
+    headers = {} if kind is None else {"content-type": kind}
+    done = ask(server, "POST", path, content=b'{"inputs": ["a"], "input": "a"}', headers=headers)
+    assert (done.status_code, done.json()["error"]) == (422, {
+        "type": "invalid_request", "message": f"the body's Content-Type {seen}; send Content-Type: application/json"})  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/json; charset=utf-8", "Application/JSON"])
+def test_json_may_be_named_in_any_of_its_ways(server: SimpleNamespace, kind: str) -> None:
+    done = ask(server, "POST", "/v1/predict", content=b'{"inputs": ["a"]}', headers={"content-type": kind})
+    assert done.status_code == 200
+
+
 wild = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(), max_size=8) | st.sampled_from(["text", "inputs", "section", "float", "\ud800"]),

@@ -197,9 +197,13 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": ErrorResponse} for status in statuses}
 
 
-async def _invalid(_: Request, error: Exception) -> Response:
+async def _invalid(request: Request, error: Exception) -> Response:
     """A body that does not follow the schema: where and what, without what was sent."""
     assert isinstance(error, RequestValidationError), "registered for it"
+    if isinstance(error.body, bytes):  # not read as JSON, which pages of others could then have a browser send
+        kind = request.headers.get("content-type")
+        seen = "is missing" if kind is None else f"is {kind[:80]!r}"
+        return refusal(HTTPException(422, f"the body's Content-Type {seen}; send Content-Type: application/json"))
     problems = [
         f"{'.'.join(map(str, problem['loc'][1:])) or 'body'}: {problem['msg']}" for problem in error.errors()[:5]
     ]
