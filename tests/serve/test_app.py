@@ -131,6 +131,25 @@ def test_predict_answers_in_order_with_the_models_hash_and_timings(server: Simpl
     assert re.fullmatch(r"queue;dur=\d+\.\d, total;dur=\d+\.\d", done.headers["server-timing"])
 
 
+@pytest.mark.parametrize(("rows", "windows"), [
+    (["a", "a " * 1600, 5, "a " * 700], "4"), (["a"], "1"), ([5, None], None),
+])  # fmt: skip
+def test_a_header_says_how_many_windows_the_longest_row_took(
+    server: SimpleNamespace, rows: list[Any], windows: str | None
+) -> None:
+    done = ask(server, "POST", "/v1/predict", json={"inputs": rows})
+    assert done.headers.get("x-windows") == windows
+    if windows is not None:
+        texts = [row for row in rows if isinstance(row, str)]
+        assert ask(server, "POST", "/v1/embeddings", json={"input": texts}).headers["x-windows"] == windows
+
+
+def test_refusals_have_no_windows(server: SimpleNamespace) -> None:
+    for path, body in (("/v1/predict", {"inputs": []}), ("/v1/embeddings", {"input": ["a", 5]})):
+        done = ask(server, "POST", path, json=body)
+        assert (done.status_code, "x-windows" in done.headers) == (422, False)
+
+
 def test_only_the_tasks_that_are_asked_for_answer(server: SimpleNamespace) -> None:
     done = ask(server, "POST", "/v1/predict", json={"inputs": ["a"], "tasks": ["section", "entities", "section"]})
     assert set(done.json()["outputs"][0]["tasks"]) == {"section", "entities"}

@@ -78,7 +78,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
             raise HTTPException(422, f"no task {unknown[0][:80]!r}; the model's tasks are {', '.join(served.tasks)}")
         reply = await service.answer(body.inputs, names, request)
         answer = {"model": served.name, "hash": served.hash, "outputs": reply.outputs}
-        return JSON(answer, headers=_timing(served, started, reply))
+        return JSON(answer, headers=_facts(served, started, reply))
 
     @app.post("/v1/embeddings", response_model=EmbeddingsResponse, responses=_problems(401, 408, 422, 429, 503))
     async def embeddings(body: EmbeddingsRequest, request: Request) -> Response:
@@ -108,7 +108,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         tokens = sum(map(estimated_tokens, rows))
         usage = Usage(prompt_tokens=tokens, total_tokens=tokens)
         answer = EmbeddingsResponse(data=data, model=body.model or name, usage=usage)
-        return JSON(answer.model_dump(), headers=_timing(served, started, reply))
+        return JSON(answer.model_dump(), headers=_facts(served, started, reply))
 
     @app.get("/v1/tasks", response_model=TasksResponse, responses=_problems(401))
     async def tasks() -> Response:
@@ -187,10 +187,15 @@ def _embedding_task(served: Served, model: str) -> str:
     return model if model in names else names[0]
 
 
-def _timing(served: Served, started: float, reply: Reply) -> dict[str, str]:
-    """Milliseconds; the rest of the total are passes, and reading and writing."""
+def _facts(served: Served, started: float, reply: Reply) -> dict[str, str]:
+    """Which model, the most windows of a row, and milliseconds; the rest of the total are passes, and reading and writing."""
     timing = f"queue;dur={1000 * reply.queue_s:.1f}, total;dur={1000 * (time.monotonic() - started):.1f}"
-    return {"X-Model-Hash": served.hash, "Server-Timing": timing}
+    windows = [row["windows"] for row in reply.outputs if "error" not in row]
+    return {
+        "X-Model-Hash": served.hash,
+        "Server-Timing": timing,
+        **({"X-Windows": str(max(windows))} if windows else {}),
+    }
 
 
 def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
