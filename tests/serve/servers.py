@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -91,3 +92,18 @@ def serving(model: Path, *arguments: str, stub: str = "", **environment: str) ->
     finally:
         if server.process.poll() is None:
             server.stop(signal.SIGKILL)
+
+
+def raw(url: str, request: bytes) -> bytes:
+    """What comes back over a plain socket."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        try:
+            while more := connection.recv(65536):
+                answer += more
+        except ConnectionResetError:  # what was sent did not deserve an answer, or not to its end
+            pass
+        return answer

@@ -529,8 +529,20 @@ def test_what_goes_wrong_inside_is_500_without_its_words(make: Callable[..., Any
     assert "test_app.py" in err
 
 
+def test_a_vector_that_cannot_be_had_inside_is_an_internal_error(
+    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(requests: Sequence[Any]) -> Any:
+        return [1 / 0 for _ in requests]
+
+    monkeypatch.setitem(globals(), "fake_answers", broken)
+    done = ask(make(), "POST", "/v1/embeddings", json={"input": "a"})
+    assert (done.status_code, done.json()["error"]["type"]) == (500, "internal_error")
+    assert "zero" not in done.text
+
+
 def test_the_schema_documents_every_status_of_every_route(server: SimpleNamespace) -> None:
     paths = ask(server, "GET", "/openapi.json").json()["paths"]
     assert set(paths) == {"/v1/predict", "/v1/embeddings", "/v1/tasks", "/health/live", "/health/ready", "/metrics"}
     for path in ("/v1/predict", "/v1/embeddings"):
-        assert set(paths[path]["post"]["responses"]) >= {"200", "401", "408", "413", "422", "429", "503"}
+        assert set(paths[path]["post"]["responses"]) >= {"200", "401", "408", "413", "422", "429", "500", "503"}

@@ -14,7 +14,7 @@ import pytest
 from manyheads.serve.gate import KINDS
 from manyheads.serve.limits import Limits
 from manyheads.serve.queue import LEAST_TOKENS
-from serve.servers import Server
+from serve.servers import Server, raw
 
 PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
 HERE = "http://127.0.0.1:8000"
@@ -69,9 +69,22 @@ def test_every_metric_is_in_the_table(server: Server) -> None:
 
 
 def test_every_refusal_is_in_the_table() -> None:
-    named = {int(status): kind for row in rows("status") for status, kind in
+    named = {int(status): kind for row in rows("status")[1:] for status, kind in
              zip(re.findall(r"\d+", row[0]), re.findall(r"`(\w+)`", row[1]), strict=True)}  # fmt: skip
     assert named == {status: kind for status, kind in KINDS.items() if status != 400}
+
+
+@pytest.mark.parametrize("request_", [
+    b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n{}", b"\x16\x03\x01 garbage\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 200_000 + b"\r\n\r\n",
+    b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+])  # fmt: skip
+def test_what_is_no_http_is_answered_as_the_table_says(server: Server, request_: bytes) -> None:
+    status, words, _ = rows("status")[0]
+    head, _, body = raw(server.url, request_).partition(b"\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {status.strip('| ')} ".encode())
+    assert b"content-type: text/plain" in head
+    assert re.findall(r"`(.+)`", words)[0].encode() in body
 
 
 def test_the_limits_are_those_of_the_code() -> None:

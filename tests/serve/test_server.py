@@ -24,7 +24,7 @@ import pytest
 
 import manyheads as mh
 from manyheads.serve.start import Address, listen
-from serve.servers import Server, serving
+from serve.servers import Server, raw, serving
 from toys import SENTENCES
 
 KEY = "k" * 20
@@ -167,21 +167,6 @@ def test_entities_planted_in_a_long_text_are_found_in_their_windows(server: Serv
     assert found, "as far as a toy has learned; benchmarks/serving.py plants names that a real model knows"
     assert [(span["start"], span["end"], span["label"]) for span in found] == [
         (span["start"], span["end"], span["label"]) for span in model.entities(text)[0]]  # fmt: skip
-
-
-def raw(url: str, request: bytes) -> bytes:
-    """What comes back over a plain socket."""
-    host, port = url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=20) as connection:
-        connection.sendall(request)
-        connection.shutdown(socket.SHUT_WR)
-        answer = b""
-        try:
-            while more := connection.recv(65536):
-                answer += more
-        except ConnectionResetError:  # what was sent did not deserve an answer, or not to its end
-            pass
-        return answer
 
 
 def test_strange_bytes_on_the_wire_are_no_server_errors(server: Server) -> None:

@@ -67,7 +67,7 @@ def build_app(service: Service, keys: Keys) -> FastAPI:
 def _add_answers(app: FastAPI, service: Service) -> None:
     served, limits = service.served, service.limits
 
-    @app.post("/v1/predict", response_model=PredictResponse, responses=_problems(401, 408, 422, 429, 503))
+    @app.post("/v1/predict", response_model=PredictResponse, responses=_problems(401, 408, 422, 429, 500, 503))
     async def predict(body: PredictRequest, request: Request) -> Response:
         """Answers of some or all tasks to each row, in order."""
         started = time.monotonic()
@@ -80,7 +80,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         answer = {"model": served.name, "hash": served.hash, "outputs": reply.outputs}
         return JSON(answer, headers=_facts(served, started, reply))
 
-    @app.post("/v1/embeddings", response_model=EmbeddingsResponse, responses=_problems(401, 408, 422, 429, 503))
+    @app.post("/v1/embeddings", response_model=EmbeddingsResponse, responses=_problems(401, 408, 422, 429, 500, 503))
     async def embeddings(body: EmbeddingsRequest, request: Request) -> Response:
         """Vectors, as OpenAI's clients ask for them."""
         started = time.monotonic()

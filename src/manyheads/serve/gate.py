@@ -34,6 +34,7 @@ KINDS = {
     413: "too_large",
     422: "invalid_request",
     429: "queue_full",
+    500: "internal_error",
     503: "deadline_passed",
 }
 
