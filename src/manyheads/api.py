@@ -127,8 +127,13 @@ def load(
         return Model(load_exported(folder), batch_tokens=batch_tokens)
     if precision == "bf16":
         remember_few_shapes()
-    import torch
-
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        raise BundleError(
+            f"{folder} is a model for PyTorch, and {error.name} is not installed; pip install torch, or export the model "
+            "to onnx where it is"
+        ) from None
     chosen = torch.device(device) if device else None
     return Model(load_bundle(folder, chosen), device=chosen, batch_tokens=batch_tokens, precision=precision)
 

@@ -356,7 +356,7 @@ def test_another_model_in_the_folder_is_never_answered_from(toy_model: Path, tmp
         assert post(server, ["a"]), "the model that was loaded still answers"
         os.kill(server.workers()[0], signal.SIGKILL)
         server.wait_for("worker_restarted", 2)
-        assert "Error" in server.wait_for("worker_restarted", 2)["reason"]
+        assert "another model" in server.wait_for("worker_restarted", 2)["reason"]
         assert httpx.get(f"{server.url}/health/ready").status_code == 503
         assert httpx.get(f"{server.url}/health/live").status_code == 200
         assert server.stop() == 0
@@ -408,6 +408,15 @@ def test_a_model_that_no_worker_can_load_ends_the_server_with_the_reason(toy_mod
     done = command(str(toy_model), "--port", "0", "--workers", "1", STUB="fake", STUB_BROKEN="1")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == "error: no worker could be started: RuntimeError: no such luck"
+
+
+def test_a_model_for_torch_says_so_where_there_is_none(toy_model: Path) -> None:
+    done = command(str(toy_model), "--port", "0", "--workers", "1", STUB_WITHOUT_TORCH="1")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        f"error: no worker could be started: {toy_model} is a model for PyTorch, and torch is not installed; pip install torch, "
+        "or export the model to onnx where it is"
+    )
 
 
 def test_the_serving_process_never_imports_torch_nor_what_needs_it() -> None:

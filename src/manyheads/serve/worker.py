@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from manyheads.errors import BundleError
+from manyheads.errors import BundleError, ManyheadsError
 from manyheads.serve.logs import log, place
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def work(pipe: Connection, crew: Crew) -> None:
         answer = loaded(crew)
         list(answer([({"text": "ready?"}, None)]))
     except Exception as error:
-        pipe.send(f"{type(error).__name__}: {error}")
+        pipe.send(str(error) if isinstance(error, ManyheadsError) else f"{type(error).__name__}: {error}")
         return
     try:
         pipe.send(READY)

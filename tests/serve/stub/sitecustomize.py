@@ -1,10 +1,15 @@
 """Run by every Python that has this folder in PYTHONPATH: workers of a server that do what texts say, when STUB is set.
 
 `STUB=model`: the real model, before which texts are looked at; `STUB=fake`: answers of the right shape without any model.
+`STUB_WITHOUT_TORCH`: as if it were not installed.
 """
 
 import os
+import sys
 import time
+
+if os.environ.get("STUB_WITHOUT_TORCH"):
+    sys.modules["torch"] = None  # type: ignore[assignment]
 
 if os.environ.get("STUB"):
     from manyheads.serve import worker
