@@ -8,12 +8,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import stat
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
 import manyheads
+from manyheads.durable import writing
 from manyheads.errors import ManyheadsError, StoppedError, UsageError
 from manyheads.process import (
     leave_at_once,
@@ -307,26 +310,29 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _predict(options: argparse.Namespace) -> int:
     from manyheads.data.requests import read_requests
-    from manyheads.errors import BundleError
 
+    if options.output and _is_input(options.output, options.input):
+        raise UsageError(f"-o {options.output} is the input itself; give another file")
     rows = read_requests(sys.stdin.buffer if options.input == "-" else Path(options.input))
-    model = _load(options)
-    names = model.predictor.chosen(options.tasks)
-    if options.output and options.output.is_dir():
-        raise BundleError(f"{options.output} is a folder; give -o a file name")
     failed = 0
-    target = options.output.open("w", encoding="utf-8") if options.output else sys.stdout
-    try:
-        for row in model.predictor.predict(rows, names):
+    with writing(options.output) if options.output else nullcontext(sys.stdout.write) as write:
+        model = _load(options)
+        for row in model.predictor.predict(rows, options.tasks):
             failed += "error" in row
-            target.write(json.dumps(row, ensure_ascii=False) + "\n")
-        target.flush()
-    finally:
-        if options.output:
-            target.close()
+            write(json.dumps(row, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
     if failed:
         _note(f"{failed} row{'s' if failed > 1 else ''} could not be read and got an error in place of answers")
     return 1 if failed else 0
+
+
+def _is_input(output: Path, source: str) -> bool:
+    """Whether a file is the input, by whatever name."""
+    try:
+        given = os.fstat(sys.stdin.fileno()) if source == "-" else os.stat(source)
+        return stat.S_ISREG(given.st_mode) and os.path.samestat(given, output.stat())
+    except (OSError, ValueError):  # not there yet, or a standard input that is no file
+        return False
 
 
 def _score(options: argparse.Namespace) -> int:
@@ -458,7 +464,8 @@ def _print_scores(scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> No
 
 def _write_json(path: Path | None, value: Any) -> None:
     if path is not None:
-        path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        with writing(path) as write:
+            write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def _note(line: str) -> None:
