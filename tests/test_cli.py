@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from manyheads.cli import main
@@ -53,8 +55,8 @@ def test_an_earlier_output_stays_until_a_whole_one_takes_its_place(
     bad.write_text("no header of ours\n")
     assert main(["predict", str(toy_model), str(bad), "-o", str(out)]) == 2
 
-    def stopped(*_: object) -> Iterator[dict[str, Any]]:
-        yield {"id": 1}
+    def stopped(_: object, rows: Iterator[dict[str, Any]], names: object) -> Iterator[dict[str, Any]]:
+        yield from rows
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -76,3 +78,28 @@ def test_standard_output_by_its_name_is_written_to_directly(toy_model: Path, row
     assert done.returncode == 0
     before, answer = told.read_text().splitlines()
     assert (before, json.loads(answer)["id"]) == ("before", 1)
+
+
+def test_bad_rows_keep_their_place_and_id_in_predict_and_bulk_alike(
+    toy_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.csv").write_bytes(b"id,text\n1,caf\xe9\n2,b\n3,c,d\n")
+    times = pa.array([0, 1], pa.timestamp("s"))
+    pq.write_table(pa.table({"id": times, "text": ["a", None]}), tmp_path / "in/b.parquet")
+    pq.write_table(pa.table({"id": [float("nan"), 1.5], "text": ["a", "b"]}), tmp_path / "in/c.parquet")
+    told = []
+    for path in sorted((tmp_path / "in").iterdir()):
+        assert main(["predict", str(toy_model), str(path), "--task", "section"]) == 1
+        told += [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    seen = [(row.get("id"), "error" in row) for row in told]
+    assert seen == [("1", True), ("2", False), ("3", True), ("1970-01-01T00:00:00", False), ("1970-01-01T00:00:01", True),
+                    (None, True), (1.5, False)]  # fmt: skip
+    out = tmp_path / "out"
+    assert main(["bulk", str(toy_model), str(tmp_path / "in"), str(out), "--task", "section"]) == 1
+    bad = [json.loads(line) for path in sorted(out.glob("*.errors.jsonl")) for line in path.read_text().splitlines()]
+    assert [{key: row[key] for key in ("id", "error") if key in row} for row in bad] == [
+        row for row in told if "error" in row
+    ]
+    good = [row for path in sorted(out.glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+    assert [row["id"] for row in good] == ["2", "1970-01-01T00:00:00", "1.5"]

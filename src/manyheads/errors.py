@@ -15,7 +15,7 @@
 A message says what is wrong, where, what was seen, and what to do.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 LONGEST_MESSAGE = 1000
 """Characters of what is said of a row."""
@@ -57,9 +57,11 @@ class CheckpointError(UsageError):
 class RowError(ManyheadsError):
     """One row that cannot be read; whoever iterates rows adds the place. What it quotes may be long and is cut short."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, row_id: Any = None) -> None:
+        """`row_id`: the row's own `id` as JSON has it, where it can be told."""
         cut = message if len(message) <= LONGEST_MESSAGE else message[:MIDDLE] + " … " + message[-MIDDLE:]
         super().__init__(cut)
+        self.row_id = row_id
 
 
 class TrainingError(ManyheadsError):
