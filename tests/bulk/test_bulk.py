@@ -23,6 +23,7 @@ from manyheads.bulk.parts import Part, PartReader, files_of, parts_of
 from manyheads.bulk.run import LOCK, Crew, Job, run_bulk
 from manyheads.cli import main
 from manyheads.data.requests import read_requests
+from manyheads.durable import UNFINISHED
 from manyheads.errors import DataError, UsageError
 from toys import SENTENCES
 
@@ -134,9 +135,65 @@ def test_another_job_does_not_go_into_the_same_folder(toy_model: Path, source: P
     with pytest.raises(UsageError, match="holds another job: files differ"):
         run_bulk(job, None, lambda line: None)
     (tmp_path / "strange").mkdir()
-    (tmp_path / "strange/part-000000.parquet").write_bytes(b"")
-    with pytest.raises(UsageError, match=r"holds parts but no manifest\.json"):
+    for name in ("part-000000.parquet", "thesis.txt"):
+        (tmp_path / "strange" / name).write_bytes(b"")
+        with pytest.raises(UsageError, match=rf"holds {name} but no manifest\.json of a job; give an empty folder"):
+            run_bulk(Job(str(toy_model), source, tmp_path / "strange"), None, lambda line: None)
+        (tmp_path / "strange" / name).unlink()
+    assert not any((tmp_path / "strange").iterdir())
+    (tmp_path / "strange/manifest.json").write_text('{"name": "an app"}')
+    with pytest.raises(UsageError, match=r"manifest\.json is not the manifest of a job"):
         run_bulk(Job(str(toy_model), source, tmp_path / "strange"), None, lambda line: None)
+
+
+def test_an_output_that_lies_in_the_input_or_around_it_is_refused(
+    toy_model: Path, source: Path, tmp_path: Path
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    (tmp_path / "link").symlink_to(source)
+    for given, output in (
+        (source, source),
+        (source, tmp_path / "link"),
+        (source, source / "out"),
+        (source / "deeper", source),
+        (source / "a.jsonl", source),
+    ):
+        with pytest.raises(UsageError, match="lie in one another"):
+            run_bulk(Job(str(toy_model), given, output), None, lambda line: None)
+    (tmp_path / "link").unlink()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_job_goes_on_where_it_was_stopped_before_it_had_a_manifest(
+    toy_model: Path, source: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    for name in (LOCK, f"manifest.json{UNFINISHED}"):
+        (tmp_path / "out" / name).write_bytes(b"")
+    report = run_bulk(Job(str(toy_model), source / "a.jsonl", tmp_path / "out"), None, lambda line: None)
+    assert report.rows == 49
+
+
+def test_an_input_that_changed_in_its_middle_is_another(source: Path) -> None:
+    path = source / "a.jsonl"
+    path.write_bytes(b'{"text": "a"}\n' * 300_000)
+    before = files_of(path)
+    with path.open("r+b") as file:
+        file.seek(2_000_010)
+        file.write(b"b")
+    assert files_of(path) != before
+
+
+def test_files_that_are_not_what_their_names_say_are_told_of(
+    toy_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.parquet").write_text("no parquet")
+    assert main(["bulk", str(toy_model), str(tmp_path / "a.parquet"), str(tmp_path / "out")]) == 2
+    assert "a.parquet is no readable parquet file" in capsys.readouterr().err
+    (tmp_path / "b.jsonl").write_text('{"text": "a"}\n')
+    for output in ("a.parquet", "a.parquet/out"):
+        assert main(["bulk", str(toy_model), str(tmp_path / "b.jsonl"), str(tmp_path / output)]) == 2
+        assert "cannot be a folder" in capsys.readouterr().err
 
 
 def test_two_jobs_do_not_write_into_one_folder_at_once(toy_model: Path, source: Path, tmp_path: Path) -> None:
