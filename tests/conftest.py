@@ -57,10 +57,10 @@ def project(tmp_path: Path, toy_encoder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def toy_model(tmp_path_factory: pytest.TempPathFactory, toy_encoder: Path) -> Path:
+def young_model(tmp_path_factory: pytest.TempPathFactory, toy_encoder: Path) -> Path:
     """A model folder with four heads, trained for two steps."""
     from manyheads.start import train_run
     from manyheads.training.progress import Quiet
 
-    run = write_project(tmp_path_factory.mktemp("toy-model"), toy_encoder)
+    run = write_project(tmp_path_factory.mktemp("young-model"), toy_encoder)
     return train_run(run, None, ["training.steps=2", "training.save_every=0"], Quiet())[0]

@@ -8,10 +8,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import stat
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,6 +29,14 @@ from manyheads.process import (
 )
 
 INTERRUPTED = 1
+STOPPED = {
+    "bulk": "what is done is kept: the same command goes on from there",
+    "export": "nothing was exported",
+    "predict": "no -o file was written; start it again for all answers",
+    **dict.fromkeys(("evaluate", "info", "score", "validate"), "no file was written"),
+}
+"""What a verb says of its work when it is stopped by Ctrl-C or SIGTERM. Verbs that are not here train or serve, and listen to
+signals themselves."""
 AGAIN_S = 5.0
 """Whoever launches several processes passes a signal on that they have had from the terminal already."""
 
@@ -60,11 +70,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     verb: Callable[[argparse.Namespace], int] = options.verb
     try:
-        return verb(options)
+        with _terminable() if options.name in STOPPED else nullcontext():
+            return verb(options)
     except ManyheadsError as error:
         return _failed(options, error, str(error), error.exit_status)
     except KeyboardInterrupt as error:
-        return _failed(options, error, "stopped by Ctrl-C; no model was saved", INTERRUPTED)
+        message = f"stopped by {str(error) or 'Ctrl-C'}; {STOPPED.get(options.name, 'no model was saved')}"
+        return _failed(options, error, message, StoppedError.exit_status if options.name == "bulk" else INTERRUPTED)
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  the reader has gone: nothing more to say, also at exit
         return 1
@@ -73,6 +85,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         message = f"unexpected {type(error).__name__}: {error}; --debug shows where"
         return _failed(options, error, message, 1)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends a verb as Ctrl-C does: what is half written is removed, and a message says what is kept."""
+
+    def stop(number: int, frame: object) -> NoReturn:
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    if threading.current_thread() is not threading.main_thread():  # which alone may listen
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except SystemExit as error:  # Ray's answer to SIGTERM, which it listens to itself
+        if error.code != signal.SIGTERM:
+            raise
+        raise KeyboardInterrupt(signal.SIGTERM.name) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _failed(options: argparse.Namespace, error: BaseException, message: str, status: int) -> int:
@@ -96,7 +129,7 @@ def parser() -> Parser:
 
     def verb(name: str, run: Callable[[argparse.Namespace], int], help_text: str) -> argparse.ArgumentParser:
         made = verbs.add_parser(name, help=help_text, description=help_text, parents=[shared])
-        made.set_defaults(verb=run)
+        made.set_defaults(verb=run, name=name)
         return made
 
     demo = verb("demo", _demo, "train four heads on the bundled corpus and show what they do (about 5 minutes)")
@@ -407,8 +440,6 @@ def _bulk(options: argparse.Namespace) -> int:
     crew = Crew(options.workers, options.address) if options.engine == "ray" else None
     try:
         report = run_bulk(job, crew, _note)
-    except KeyboardInterrupt:
-        raise StoppedError("stopped by Ctrl-C; what is done is kept: the same command goes on from there") from None
     except ModuleNotFoundError as error:
         raise UsageError(f'--engine ray needs {error.name}; pip install "manyheads[bulk]"') from None
     print(
