@@ -153,3 +153,60 @@ def test_an_export_that_is_stopped_does_not_speak_of_training(
     assert main(["export", str(young_model), "--to", "onnx", "-o", str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err == "error: stopped by SIGTERM; nothing was exported\n"
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_device_that_is_not_there_is_told_with_those_that_are(
+    young_model: Path, rows: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("banana", "cuda:99"):
+        assert main(["predict", str(young_model), str(rows), "--device", name]) == 2
+        assert capsys.readouterr().err.startswith(f"error: there is no device '{name}'; this machine has cpu")
+
+
+def test_a_pytorch_model_without_torch_says_what_to_install(
+    young_model: Path, rows: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert main(["predict", str(young_model), str(rows)]) == 2
+    told = capsys.readouterr().err
+    assert "torch is not installed; pip install torch" in told
+    assert "export --to onnx" in told
+
+
+def test_an_output_that_cannot_be_written_is_told_of_before_the_model_is_loaded(
+    rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for output in (tmp_path / "no/x.jsonl", tmp_path, rows / "x.jsonl"):
+        assert main(["predict", "no-model", str(rows), "-o", str(output)]) == 2
+        assert f"error: {output} cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is full")
+def test_a_full_disk_is_named(young_model: Path, rows: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(young_model), str(rows), "-o", "/dev/full"]) == 1
+    assert capsys.readouterr().err == "error: /dev/full: No space left on device\n"
+
+
+def test_tasks_of_several_options_add_up(young_model: Path, rows: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(young_model), str(rows), "--task", "section", "--task", "entities"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["tasks"]) == {"section", "entities"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["bulk", "m", "in", "out", "--workers", "4"], "--workers is for --engine ray; give that too, or leave --workers out"),
+        (["bulk", "m", "in", "out", "--address", "a:1"], "--address is for --engine ray"),
+        (["export", "m", "--to", "onnx", "-o", "out", "--allow-drop"], "--allow-drop is for --quantize int8"),
+        (["export", "m", "--to", "onnx", "-o", "out", "--task", "a", "--task", "b"], "--task is given twice, a and b; it takes one"),
+    ],
+)  # fmt: skip
+def test_an_option_that_would_do_nothing_is_refused(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        status = main(arguments)
+    except SystemExit as error:
+        status = error.code
+    assert status == 2
+    assert message in capsys.readouterr().err

@@ -110,7 +110,9 @@ class Model:
 def load(
     name: str | Path, *, device: str | None = None, batch_tokens: int = 4096, precision: Precision = "auto"
 ) -> Model:
-    """The model in a folder, or of a hub id. `device`: `cpu` (default), `cuda`. Raises BundleError.
+    """The model in a folder, or of a hub id. `device`: `cpu` (default), `cuda`, `cuda:1`.
+
+    Raises BundleError; UsageError for a device that is not there, and where torch is wanted and not installed.
 
     `precision`: of the encoder's products; `auto` is float32 on a CPU and bf16 on CUDA.
 
@@ -127,8 +129,18 @@ def load(
         return Model(load_exported(folder), batch_tokens=batch_tokens)
     if precision == "bf16":
         remember_few_shapes()
-    import torch
-
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise UsageError(f"{folder} holds a PyTorch model, and torch is not installed; pip install torch, or load what "
+                         "`manyheads export --to onnx` makes of it where torch is") from None  # fmt: skip
+    there = ["cpu"]
+    if (accelerator := torch.accelerator.current_accelerator(check_available=True)) is not None:
+        there += [accelerator.type, *(f"{accelerator.type}:{i}" for i in range(torch.accelerator.device_count()))]
+    if device and device not in there:
+        raise UsageError(f"there is no device '{device}'; this machine has {', '.join(there)}")
     chosen = torch.device(device) if device else None
     return Model(load_bundle(folder, chosen), device=chosen, batch_tokens=batch_tokens, precision=precision)
 

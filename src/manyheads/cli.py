@@ -37,6 +37,7 @@ STOPPED = {
 }
 """What a verb says of its work when it is stopped by Ctrl-C or SIGTERM. Verbs that are not here train or serve, and listen to
 signals themselves."""
+ACTORS = 2
 AGAIN_S = 5.0
 """Whoever launches several processes passes a signal on that they have had from the terminal already."""
 
@@ -48,6 +49,19 @@ class Parser(argparse.ArgumentParser):
         """Exit status 2."""
         print(f"error: {message}; see {self.prog} --help", file=sys.stderr)
         raise SystemExit(UsageError.exit_status)
+
+
+class Once(argparse.Action):
+    """An option with one value: a second one would take the place of the first without a word."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, options: argparse.Namespace, value: Any, option: str | None = None
+    ) -> None:
+        """Exit status 2 for a second value."""
+        before = getattr(options, self.dest)
+        if before is not None:
+            parser.error(f"{option} is given twice, {before} and {value}; it takes one")
+        setattr(options, self.dest, value)
 
 
 def command() -> int:
@@ -153,7 +167,7 @@ def parser() -> Parser:
         "--data", type=Path, metavar="RUN.yaml", help="run file that names the data (the model's own)"
     )
     evaluate.add_argument("--split", default="test", choices=["train", "validation", "test"])
-    evaluate.add_argument("--task", nargs="+", metavar="NAME", dest="tasks")
+    evaluate.add_argument("--task", nargs="+", action="extend", metavar="NAME", dest="tasks")
     evaluate.add_argument("--json", type=Path, metavar="FILE")
     _runtime(evaluate)
 
@@ -163,7 +177,7 @@ def parser() -> Parser:
         "input", nargs="?", default="-", metavar="INPUT", help="'-' (default): jsonl on standard input"
     )
     predict.add_argument("-o", "--output", type=Path, metavar="OUTPUT", help="jsonl file (standard output)")
-    predict.add_argument("--task", nargs="+", metavar="NAME", dest="tasks")
+    predict.add_argument("--task", nargs="+", action="extend", metavar="NAME", dest="tasks")
     _runtime(predict)
 
     score = verb("score", _score, "score any system's answers against gold data")
@@ -171,7 +185,7 @@ def parser() -> Parser:
                        "or sentence-embedding")  # fmt: skip
     score.add_argument("gold", type=Path, metavar="GOLD")
     score.add_argument("predictions", type=Path, metavar="PREDICTIONS")
-    score.add_argument("--task", metavar="NAME", help="which task of manyheads prediction rows")
+    score.add_argument("--task", action=Once, metavar="NAME", help="which task of manyheads prediction rows")
     score.add_argument("--json", type=Path, metavar="FILE")
 
     _serving(verb("serve", _serve, "answer over HTTP: all tasks, one queue, and a page to try the model on"))
@@ -233,9 +247,9 @@ def _bulking(made: argparse.ArgumentParser) -> None:
     made.add_argument("input", type=Path, metavar="INPUT", help="a file or folder of jsonl, csv, tsv or parquet")
     made.add_argument("output", type=Path, metavar="OUTPUT", help="a folder; the same again to go on")
     made.add_argument("--engine", choices=["local", "ray"], default="local")
-    made.add_argument("--workers", type=_positive, default=2, metavar="N", help="actors of Ray (2)")
+    made.add_argument("--workers", type=_positive, metavar="N", help=f"actors of Ray ({ACTORS})")
     made.add_argument("--address", metavar="HOST:PORT", help="of a Ray cluster; else Ray runs on this machine alone")
-    made.add_argument("--task", nargs="+", metavar="NAME", dest="tasks")
+    made.add_argument("--task", nargs="+", action="extend", metavar="NAME", dest="tasks")
     made.add_argument(
         "--rows-per-part", type=_positive, default=10_000, metavar="N", help="rows of an output file (10,000)"
     )
@@ -247,7 +261,9 @@ def _exporting(made: argparse.ArgumentParser) -> None:
     made.add_argument("model", metavar="MODEL")
     made.add_argument("--to", required=True, choices=["onnx", "transformers", "sentence-transformers"])
     made.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
-    made.add_argument("--task", metavar="NAME", help="one head (onnx: all of them; else the only one that fits)")
+    made.add_argument(
+        "--task", action=Once, metavar="NAME", help="one head (onnx: all of them; else the only one that fits)"
+    )
     made.add_argument("--quantize", choices=["int8"], help="weights in 8 bits, if no head loses more than 0.5 point")
     made.add_argument("--allow-drop", action="store_true", help="accept any loss of --quantize")
     made.add_argument("--data", type=Path, metavar="RUN.yaml", help="run file whose validation data --quantize is scored "
@@ -433,11 +449,14 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _bulk(options: argparse.Namespace) -> int:
+    if options.engine != "ray" and (options.workers or options.address):
+        given = "--workers" if options.workers else "--address"
+        raise UsageError(f"{given} is for --engine ray; give that too, or leave {given} out")
     from manyheads.bulk.run import Crew, Job, run_bulk
 
     job = Job(options.model, options.input, options.output, options.tasks, options.rows_per_part, options.batch_tokens,
               options.precision)  # fmt: skip
-    crew = Crew(options.workers, options.address) if options.engine == "ray" else None
+    crew = Crew(options.workers or ACTORS, options.address) if options.engine == "ray" else None
     try:
         report = run_bulk(job, crew, _note)
     except ModuleNotFoundError as error:
@@ -450,6 +469,8 @@ def _bulk(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
+    if options.allow_drop and options.to == "onnx" and not options.quantize:
+        raise UsageError("--allow-drop is for --quantize int8; give that too, or leave --allow-drop out")
     from manyheads.export import Export, export_model
 
     wanted = Export(
@@ -471,13 +492,6 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _load(options: argparse.Namespace) -> Any:
-    if options.device != "cpu":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise UsageError(
-                f"--device {options.device}: no CUDA device is available; leave --device out to use the CPU"
-            )
     return manyheads.load(
         options.model, device=options.device, batch_tokens=options.batch_tokens, precision=options.precision
     )

@@ -60,16 +60,11 @@ def read_requests(source: Path | IO[bytes]) -> Iterator[Requested]:
 
 
 def _file_lines(path: Path) -> Iterator[Requested]:
-    stored = opened(path)  # here, not in the generator: a file that is not there is told of at once
-
-    def rows() -> Iterator[Requested]:
-        with stored:
-            try:
-                yield from _json_lines(unpacked(path, stored) if is_packed(path) else stored)
-            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-                raise DataError(f"{path} is a damaged or cut-off gzip file ({error}); copy it again") from None
-
-    return rows()
+    with opened(path) as stored:
+        try:
+            yield from _json_lines(unpacked(path, stored) if is_packed(path) else stored)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise DataError(f"{path} is a damaged or cut-off gzip file ({error}); copy it again") from None
 
 
 def _json_lines(stream: IO[bytes]) -> Iterator[Requested]:
