@@ -64,8 +64,9 @@ class Model:
         import numpy as np
 
         name = self._only("sentence-embedding", task)
-        answers = self._answers(name, [{"text": text} for text in _listed(texts)])
-        return np.stack(answers) if answers else np.zeros((0, 0), np.float32)
+        listed = list(_listed(texts))
+        answers = self._answers(name, [{"text": text} for text in listed or [""]])  # where there is none, "" tells d
+        return np.stack(answers)[: len(listed)]
 
     def entities(self, texts: Texts, task: str | None = None) -> list[list[dict[str, Any]]]:
         """Spans of each text: `start`, `end`, `label`, `text`, `score`."""

@@ -10,7 +10,7 @@
     ├── RowError                   1  one input row that cannot be used; its neighbours are answered
     ├── TrainingError              1  training cannot go on (the device's memory, the disk)
     ├── DivergedError              3  a guard stopped the training
-    └── StoppedError              75  a signal stopped the training; it can be resumed
+    └── StoppedError              75  a signal stopped the work; it can be resumed
 
 A message says what is wrong, where, what was seen, and what to do.
 """
