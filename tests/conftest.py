@@ -54,3 +54,13 @@ def toy_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def project(tmp_path: Path, toy_encoder: Path) -> Path:
     """A run file with four tasks and small data of each, in a folder of its own; returns the run file."""
     return write_project(tmp_path, toy_encoder)
+
+
+@pytest.fixture(scope="session")
+def young_model(tmp_path_factory: pytest.TempPathFactory, toy_encoder: Path) -> Path:
+    """A model folder with four heads, trained for two steps."""
+    from manyheads.start import train_run
+    from manyheads.training.progress import Quiet
+
+    run = write_project(tmp_path_factory.mktemp("young-model"), toy_encoder)
+    return train_run(run, None, ["training.steps=2", "training.save_every=0"], Quiet())[0]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 import json
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from manyheads.durable import make_folder, put_in_place, remove_folder, replace_file, sync, write_json
+from manyheads.durable import make_folder, put_in_place, remove_folder, replace_file, sync, write_json, writing
+from manyheads.errors import UsageError
 from runs import Child
 
 
@@ -127,3 +129,44 @@ def test_what_is_not_there_cannot_be_synced_or_put_in_place(tmp_path: Path) -> N
         sync(tmp_path / "a")
     with pytest.raises(FileNotFoundError):
         put_in_place(tmp_path / "a", tmp_path / "b")
+
+
+def test_a_file_written_piece_by_piece_takes_the_place_of_another_at_the_end(tmp_path: Path) -> None:
+    old, link = tmp_path / "old.jsonl", tmp_path / "link.jsonl"
+    old.write_text("old")
+    old.chmod(0o600)
+    link.symlink_to(old)
+    with writing(link) as write:
+        write("a\n")
+        write("b\n")
+        assert old.read_text() == "old"
+    assert old.read_text() == "a\nb\n"
+    assert old.stat().st_mode & 0o777 == 0o600, "who may read it stays"
+    assert link.is_symlink()
+    with pytest.raises(ZeroDivisionError), writing(old) as write:
+        write("half" * (1 // 0))
+    assert old.read_text() == "a\nb\n"
+    assert {path.name for path in tmp_path.iterdir()} == {"old.jsonl", "link.jsonl"}
+
+
+def test_pipes_and_devices_are_written_to_directly(tmp_path: Path) -> None:
+    pipe, read = tmp_path / "pipe", list[str]()
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    with writing(pipe) as write:
+        write("through")
+    reader.join(10)
+    assert read == ["through"]
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+    for path in (tmp_path / "no/a.jsonl", tmp_path):
+        with pytest.raises(UsageError, match=f"^{path} cannot be written"), writing(path):
+            pytest.fail("there is nothing to write to")
+    if Path("/dev/full").exists():
+        with pytest.raises(OSError, match="No space left on device: '/dev/full'"), writing(Path("/dev/full")) as write:
+            write("a")
+        with pytest.raises(OSError, match="/dev/full"), writing(Path("/dev/full")) as write:
+            write("a" * 100_000)

@@ -127,15 +127,17 @@ def test_a_bad_row_gets_an_error_in_its_place_and_the_others_their_answers(train
         "[1]",
         '{"id": 5, "text": 7}',
         '{"id": 6, "text": "Ok."}',
+        '{"id": 7, "text": null}',
     ]
     done = command("predict", str(trained), "--task", "entities", text="\n".join(lines) + "\n")
     rows: list[dict[str, Any]] = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 1
-    assert [row.get("id") for row in rows] == [1, None, 3, None, 5, 6]
-    assert ["error" in row for row in rows] == [False, True, True, True, True, False]
+    assert [row.get("id") for row in rows] == [1, None, 3, None, 5, 6, 7]
+    assert ["error" in row for row in rows] == [False, True, True, True, True, False, True]
     assert "line 2 is not JSON" in rows[1]["error"]["message"]
     assert "has no 'text'" in rows[2]["error"]["message"]
-    assert "4 rows could not be read" in done.stderr
+    assert rows[6]["error"]["message"] == "'text' is null; give a string"
+    assert "5 rows could not be read" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -193,6 +195,7 @@ def test_the_python_calls_of_the_contract(trained: Path) -> None:
     vectors = model.embed(["a text", "another"])
     assert vectors.shape == (2, 16)
     assert vectors.dtype == np.float32
+    assert (model.embed([]).shape, model.embed([]).dtype) == ((0, 16), np.float32)
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     assert isinstance(model.entities(["Aspirin."])[0], list)
     assert model.classify(["Aspirin."])[0]["label"] in {"RESULTS", "METHODS", "CONCLUSIONS"}

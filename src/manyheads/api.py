@@ -64,8 +64,9 @@ class Model:
         import numpy as np
 
         name = self._only("sentence-embedding", task)
-        answers = self._answers(name, [{"text": text} for text in _listed(texts)])
-        return np.stack(answers) if answers else np.zeros((0, 0), np.float32)
+        listed = list(_listed(texts))
+        answers = self._answers(name, [{"text": text} for text in listed or [""]])  # where there is none, "" tells d
+        return np.stack(answers)[: len(listed)]
 
     def entities(self, texts: Texts, task: str | None = None) -> list[list[dict[str, Any]]]:
         """Spans of each text: `start`, `end`, `label`, `text`, `score`."""
@@ -110,7 +111,9 @@ class Model:
 def load(
     name: str | Path, *, device: str | None = None, batch_tokens: int = 4096, precision: Precision = "auto"
 ) -> Model:
-    """The model in a folder, or of a hub id. `device`: `cpu` (default), `cuda`. Raises BundleError.
+    """The model in a folder, or of a hub id. `device`: `cpu` (default), `cuda`, `cuda:1`.
+
+    Raises BundleError; UsageError for a device that is not there, and where torch is wanted and not installed.
 
     `precision`: of the encoder's products; `auto` is float32 on a CPU and bf16 on CUDA.
 
@@ -130,10 +133,15 @@ def load(
     try:
         import torch
     except ModuleNotFoundError as error:
-        raise BundleError(
-            f"{folder} is a model for PyTorch, and {error.name} is not installed; pip install torch, or export the model "
-            "to onnx where it is"
-        ) from None
+        if error.name != "torch":
+            raise
+        raise UsageError(f"{folder} holds a PyTorch model, and torch is not installed; pip install torch, or load what "
+                         "`manyheads export --to onnx` makes of it where torch is") from None  # fmt: skip
+    there = ["cpu"]
+    if (accelerator := torch.accelerator.current_accelerator(check_available=True)) is not None:
+        there += [accelerator.type, *(f"{accelerator.type}:{i}" for i in range(torch.accelerator.device_count()))]
+    if device and device not in there:
+        raise UsageError(f"there is no device '{device}'; this machine has {', '.join(there)}")
     chosen = torch.device(device) if device else None
     return Model(load_bundle(folder, chosen), device=chosen, batch_tokens=batch_tokens, precision=precision)
 

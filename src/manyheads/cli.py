@@ -8,12 +8,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
+import stat
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
 import manyheads
+from manyheads.durable import writing
 from manyheads.errors import ManyheadsError, StoppedError, UsageError
 from manyheads.process import (
     leave_at_once,
@@ -24,6 +29,15 @@ from manyheads.process import (
 )
 
 INTERRUPTED = 1
+STOPPED = {
+    "bulk": "what is done is kept: the same command goes on from there",
+    "export": "nothing was exported",
+    "predict": "no -o file was written; start it again for all answers",
+    **dict.fromkeys(("evaluate", "info", "score", "validate"), "no file was written"),
+}
+"""What a verb says of its work when it is stopped by Ctrl-C or SIGTERM. Verbs that are not here train or serve, and listen to
+signals themselves."""
+ACTORS = 2
 AGAIN_S = 5.0
 """Whoever launches several processes passes a signal on that they have had from the terminal already."""
 
@@ -35,6 +49,19 @@ class Parser(argparse.ArgumentParser):
         """Exit status 2."""
         print(f"error: {message}; see {self.prog} --help", file=sys.stderr)
         raise SystemExit(UsageError.exit_status)
+
+
+class Once(argparse.Action):
+    """An option with one value: a second one would take the place of the first without a word."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, options: argparse.Namespace, value: Any, option: str | None = None
+    ) -> None:
+        """Exit status 2 for a second value."""
+        before = getattr(options, self.dest)
+        if before is not None:
+            parser.error(f"{option} is given twice, {before} and {value}; it takes one")
+        setattr(options, self.dest, value)
 
 
 def command() -> int:
@@ -57,11 +84,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     verb: Callable[[argparse.Namespace], int] = options.verb
     try:
-        return verb(options)
+        with _terminable() if options.name in STOPPED else nullcontext():
+            return verb(options)
     except ManyheadsError as error:
         return _failed(options, error, str(error), error.exit_status)
     except KeyboardInterrupt as error:
-        return _failed(options, error, "stopped by Ctrl-C; no model was saved", INTERRUPTED)
+        message = f"stopped by {str(error) or 'Ctrl-C'}; {STOPPED.get(options.name, 'no model was saved')}"
+        return _failed(options, error, message, StoppedError.exit_status if options.name == "bulk" else INTERRUPTED)
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  the reader has gone: nothing more to say, also at exit
         return 1
@@ -70,6 +99,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         message = f"unexpected {type(error).__name__}: {error}; --debug shows where"
         return _failed(options, error, message, 1)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends a verb as Ctrl-C does: what is half written is removed, and a message says what is kept."""
+
+    def stop(number: int, frame: object) -> NoReturn:
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    if threading.current_thread() is not threading.main_thread():  # which alone may listen
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except SystemExit as error:  # Ray's answer to SIGTERM, which it listens to itself
+        if error.code != signal.SIGTERM:
+            raise
+        raise KeyboardInterrupt(signal.SIGTERM.name) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _failed(options: argparse.Namespace, error: BaseException, message: str, status: int) -> int:
@@ -93,7 +143,7 @@ def parser() -> Parser:
 
     def verb(name: str, run: Callable[[argparse.Namespace], int], help_text: str) -> argparse.ArgumentParser:
         made = verbs.add_parser(name, help=help_text, description=help_text, parents=[shared])
-        made.set_defaults(verb=run)
+        made.set_defaults(verb=run, name=name)
         return made
 
     demo = verb("demo", _demo, "train four heads on the bundled corpus and show what they do (about 5 minutes)")
@@ -117,7 +167,7 @@ def parser() -> Parser:
         "--data", type=Path, metavar="RUN.yaml", help="run file that names the data (the model's own)"
     )
     evaluate.add_argument("--split", default="test", choices=["train", "validation", "test"])
-    evaluate.add_argument("--task", nargs="+", metavar="NAME", dest="tasks")
+    evaluate.add_argument("--task", nargs="+", action="extend", metavar="NAME", dest="tasks")
     evaluate.add_argument("--json", type=Path, metavar="FILE")
     _runtime(evaluate)
 
@@ -127,7 +177,7 @@ def parser() -> Parser:
         "input", nargs="?", default="-", metavar="INPUT", help="'-' (default): jsonl on standard input"
     )
     predict.add_argument("-o", "--output", type=Path, metavar="OUTPUT", help="jsonl file (standard output)")
-    predict.add_argument("--task", nargs="+", metavar="NAME", dest="tasks")
+    predict.add_argument("--task", nargs="+", action="extend", metavar="NAME", dest="tasks")
     _runtime(predict)
 
     score = verb("score", _score, "score any system's answers against gold data")
@@ -135,7 +185,7 @@ def parser() -> Parser:
                        "or sentence-embedding")  # fmt: skip
     score.add_argument("gold", type=Path, metavar="GOLD")
     score.add_argument("predictions", type=Path, metavar="PREDICTIONS")
-    score.add_argument("--task", metavar="NAME", help="which task of manyheads prediction rows")
+    score.add_argument("--task", action=Once, metavar="NAME", help="which task of manyheads prediction rows")
     score.add_argument("--json", type=Path, metavar="FILE")
 
     _serving(verb("serve", _serve, "answer over HTTP: all tasks, one queue, and a page to try the model on"))
@@ -197,9 +247,9 @@ def _bulking(made: argparse.ArgumentParser) -> None:
     made.add_argument("input", type=Path, metavar="INPUT", help="a file or folder of jsonl, csv, tsv or parquet")
     made.add_argument("output", type=Path, metavar="OUTPUT", help="a folder; the same again to go on")
     made.add_argument("--engine", choices=["local", "ray"], default="local")
-    made.add_argument("--workers", type=_positive, default=2, metavar="N", help="actors of Ray (2)")
+    made.add_argument("--workers", type=_positive, metavar="N", help=f"actors of Ray ({ACTORS})")
     made.add_argument("--address", metavar="HOST:PORT", help="of a Ray cluster; else Ray runs on this machine alone")
-    made.add_argument("--task", nargs="+", metavar="NAME", dest="tasks")
+    made.add_argument("--task", nargs="+", action="extend", metavar="NAME", dest="tasks")
     made.add_argument(
         "--rows-per-part", type=_positive, default=10_000, metavar="N", help="rows of an output file (10,000)"
     )
@@ -211,7 +261,9 @@ def _exporting(made: argparse.ArgumentParser) -> None:
     made.add_argument("model", metavar="MODEL")
     made.add_argument("--to", required=True, choices=["onnx", "transformers", "sentence-transformers"])
     made.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
-    made.add_argument("--task", metavar="NAME", help="one head (onnx: all of them; else the only one that fits)")
+    made.add_argument(
+        "--task", action=Once, metavar="NAME", help="one head (onnx: all of them; else the only one that fits)"
+    )
     made.add_argument("--quantize", choices=["int8"], help="weights in 8 bits, if no head loses more than 0.5 point")
     made.add_argument("--allow-drop", action="store_true", help="accept any loss of --quantize")
     made.add_argument("--data", type=Path, metavar="RUN.yaml", help="run file whose validation data --quantize is scored "
@@ -307,26 +359,29 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _predict(options: argparse.Namespace) -> int:
     from manyheads.data.requests import read_requests
-    from manyheads.errors import BundleError
 
+    if options.output and _is_input(options.output, options.input):
+        raise UsageError(f"-o {options.output} is the input itself; give another file")
     rows = read_requests(sys.stdin.buffer if options.input == "-" else Path(options.input))
-    model = _load(options)
-    names = model.predictor.chosen(options.tasks)
-    if options.output and options.output.is_dir():
-        raise BundleError(f"{options.output} is a folder; give -o a file name")
     failed = 0
-    target = options.output.open("w", encoding="utf-8") if options.output else sys.stdout
-    try:
-        for row in model.predictor.predict(rows, names):
+    with writing(options.output) if options.output else nullcontext(sys.stdout.write) as write:
+        model = _load(options)
+        for row in model.predictor.predict(rows, options.tasks):
             failed += "error" in row
-            target.write(json.dumps(row, ensure_ascii=False) + "\n")
-        target.flush()
-    finally:
-        if options.output:
-            target.close()
+            write(json.dumps(row, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
     if failed:
         _note(f"{failed} row{'s' if failed > 1 else ''} could not be read and got an error in place of answers")
     return 1 if failed else 0
+
+
+def _is_input(output: Path, source: str) -> bool:
+    """Whether a file is the input, by whatever name."""
+    try:
+        given = os.fstat(sys.stdin.fileno()) if source == "-" else os.stat(source)
+        return stat.S_ISREG(given.st_mode) and os.path.samestat(given, output.stat())
+    except (OSError, ValueError):  # not there yet, or a standard input that is no file
+        return False
 
 
 def _score(options: argparse.Namespace) -> int:
@@ -394,15 +449,16 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _bulk(options: argparse.Namespace) -> int:
+    if options.engine != "ray" and (options.workers or options.address):
+        given = "--workers" if options.workers else "--address"
+        raise UsageError(f"{given} is for --engine ray; give that too, or leave {given} out")
     from manyheads.bulk.run import Crew, Job, run_bulk
 
     job = Job(options.model, options.input, options.output, options.tasks, options.rows_per_part, options.batch_tokens,
               options.precision)  # fmt: skip
-    crew = Crew(options.workers, options.address) if options.engine == "ray" else None
+    crew = Crew(options.workers or ACTORS, options.address) if options.engine == "ray" else None
     try:
         report = run_bulk(job, crew, _note)
-    except KeyboardInterrupt:
-        raise StoppedError("stopped by Ctrl-C; what is done is kept: the same command goes on from there") from None
     except ModuleNotFoundError as error:
         raise UsageError(f'--engine ray needs {error.name}; pip install "manyheads[bulk]"') from None
     print(
@@ -413,6 +469,8 @@ def _bulk(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
+    if options.allow_drop and options.to == "onnx" and not options.quantize:
+        raise UsageError("--allow-drop is for --quantize int8; give that too, or leave --allow-drop out")
     from manyheads.export import Export, export_model
 
     wanted = Export(
@@ -434,13 +492,6 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _load(options: argparse.Namespace) -> Any:
-    if options.device != "cpu":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise UsageError(
-                f"--device {options.device}: no CUDA device is available; leave --device out to use the CPU"
-            )
     return manyheads.load(
         options.model, device=options.device, batch_tokens=options.batch_tokens, precision=options.precision
     )
@@ -458,7 +509,8 @@ def _print_scores(scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> No
 
 def _write_json(path: Path | None, value: Any) -> None:
     if path is not None:
-        path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        with writing(path) as write:
+            write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def _note(line: str) -> None:

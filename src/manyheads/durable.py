@@ -9,9 +9,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from manyheads.errors import UsageError
 
 UNFINISHED = ".unfinished"
 """Ending of what is being written. Whoever holds the folder's lock may remove it."""
@@ -54,6 +59,63 @@ def replace_bytes(path: Path, data: bytes) -> None:
         put_in_place(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Callable[[str], None]]:
+    """What writes a text file piece by piece: in place of the one that is there, with its rights, once all is written.
+
+    The file that a link leads to is replaced, not the link; a pipe or a device is written to directly. Raises UsageError at
+    once for what cannot be written, and OSError with the name of the file; after any error the old one is there.
+    """
+    direct, real = _is_direct(path), path.resolve()
+    unfinished = path if direct else real.with_name(real.name + UNFINISHED)
+    try:
+        file = unfinished.open("a" if direct else "w", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written ({error.strerror}); give a file name in a folder that is there, "
+                         "and yours to write in") from None  # fmt: skip
+
+    def write(text: str) -> None:
+        with _named(path):
+            file.write(text)
+
+    try:
+        if not direct and real.exists():
+            shutil.copymode(real, unfinished)
+        yield write
+        with _named(path):
+            file.close()
+            if not direct:
+                sync(unfinished)
+                put_in_place(unfinished, real)
+    finally:
+        with suppress(OSError):  # a full disk says so again when the rest is written
+            file.close()
+        if not direct:
+            unfinished.unlink(missing_ok=True)
+
+
+def _is_direct(path: Path) -> bool:
+    """Whether nothing can take its place: a folder, a pipe, a device, or whatever standard output is (`/dev/stdout`)."""
+    try:
+        seen = path.stat()
+    except OSError:
+        return False
+    if not stat.S_ISREG(seen.st_mode):
+        return True
+    with suppress(OSError, ValueError, AttributeError):  # no standard output, or one without a file
+        return os.path.samestat(seen, os.fstat(sys.stdout.fileno()))
+    return False
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Errors of a file that is open do not say which one."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
 
 
 def make_folder(path: Path, fill: Callable[[Path], None]) -> None:

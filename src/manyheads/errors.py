@@ -10,12 +10,12 @@
     ├── RowError                   1  one input row that cannot be used; its neighbours are answered
     ├── TrainingError              1  training cannot go on (the device's memory, the disk)
     ├── DivergedError              3  a guard stopped the training
-    └── StoppedError              75  a signal stopped the training; it can be resumed
+    └── StoppedError              75  a signal stopped the work; it can be resumed
 
 A message says what is wrong, where, what was seen, and what to do.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 LONGEST_MESSAGE = 1000
 """Characters of what is said of a row."""
@@ -57,9 +57,11 @@ class CheckpointError(UsageError):
 class RowError(ManyheadsError):
     """One row that cannot be read; whoever iterates rows adds the place. What it quotes may be long and is cut short."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, row_id: Any = None) -> None:
+        """`row_id`: the row's own `id` as JSON has it, where it can be told."""
         cut = message if len(message) <= LONGEST_MESSAGE else message[:MIDDLE] + " … " + message[-MIDDLE:]
         super().__init__(cut)
+        self.row_id = row_id
 
 
 class TrainingError(ManyheadsError):

@@ -139,7 +139,7 @@ class Predictor:
         asked = [self._asked(row, self.tasks if names is None else names) for row, names in requests]
         answered = iter(self.answer([asks for asks in asked if not isinstance(asks, RowError)]))
         for (row, _), asks in zip(requests, asked, strict=True):
-            head = {"id": row["id"]} if isinstance(row, Mapping) and "id" in row else {}
+            head = _head(row)
             if isinstance(asks, RowError):
                 yield {**head, "error": {"type": "invalid_row", "message": str(asks)}}
                 continue
@@ -254,6 +254,13 @@ def _chunks(rows: Iterable[Row | RowError]) -> Iterator[list[Row | RowError]]:
             chunk.extend(more)
             characters += _size(more[0])
         yield chunk
+
+
+def _head(row: Any) -> dict[str, Any]:
+    """What an output row begins with: the id of its input row, if that has one."""
+    if isinstance(row, RowError):
+        return {} if row.row_id is None else {"id": row.row_id}
+    return {"id": row["id"]} if isinstance(row, Mapping) and "id" in row else {}
 
 
 def _size(row: Row | RowError) -> int:

@@ -23,17 +23,9 @@ from manyheads.bulk.parts import Part, PartReader, files_of, parts_of
 from manyheads.bulk.run import LOCK, Crew, Job, run_bulk
 from manyheads.cli import main
 from manyheads.data.requests import read_requests
+from manyheads.durable import UNFINISHED
 from manyheads.errors import DataError, UsageError
-from manyheads.start import train_run
-from manyheads.training.progress import Quiet
-from toys import SENTENCES, write_project
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory, toy_encoder: Path) -> Path:
-    """Trained for two steps."""
-    run = write_project(tmp_path_factory.mktemp("bulk"), toy_encoder)
-    return train_run(run, None, ["training.steps=2", "training.save_every=0"], Quiet())[0]
+from toys import SENTENCES
 
 
 def rows_for(count: int, start: int = 0) -> list[dict[str, Any]]:
@@ -74,8 +66,8 @@ def answers_in(folder: Path) -> list[dict[str, Any]]:
     return [row for path in sorted(folder.glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
 
 
-def test_every_row_is_answered_once_as_predict_answers_it(model: Path, source: Path, tmp_path: Path) -> None:
-    report = run_bulk(Job(str(model), source, tmp_path / "out", rows_per_part=16), None, lambda line: None)
+def test_every_row_is_answered_once_as_predict_answers_it(young_model: Path, source: Path, tmp_path: Path) -> None:
+    report = run_bulk(Job(str(young_model), source, tmp_path / "out", rows_per_part=16), None, lambda line: None)
     assert (report.rows, report.bad, report.kept) == (129, 2, 0)
     rows = answers_in(tmp_path / "out")
     places = [(row["source"], row["row"]) for row in rows]
@@ -85,7 +77,7 @@ def test_every_row_is_answered_once_as_predict_answers_it(model: Path, source: P
     ]
     assert {(row["source"], row["row"]) for row in bad} == {("a.jsonl", 7), ("a.jsonl", 50)}
     assert not set(places) & {(row["source"], row["row"]) for row in bad}
-    predictor = load(model).predictor
+    predictor = load(young_model).predictor
     for given, row in zip(rows_for(5), rows, strict=False):
         [plain] = predictor.predict([given])
         assert row["id"] == str(given["id"])
@@ -97,9 +89,11 @@ def test_every_row_is_answered_once_as_predict_answers_it(model: Path, source: P
         assert (row["answers"] is None) == ("question" not in given)
 
 
-def test_a_job_that_is_killed_again_and_again_ends_in_the_same_bytes(model: Path, source: Path, tmp_path: Path) -> None:
+def test_a_job_that_is_killed_again_and_again_ends_in_the_same_bytes(
+    young_model: Path, source: Path, tmp_path: Path
+) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    command = [sys.executable, "-m", "manyheads", "bulk", str(model), str(source)]
+    command = [sys.executable, "-m", "manyheads", "bulk", str(young_model), str(source)]
     few = ["--rows-per-part", "8"]
     assert subprocess.run([*command, str(whole), *few], check=False, capture_output=True).returncode == 1, (
         "two bad rows"
@@ -116,8 +110,8 @@ def test_a_job_that_is_killed_again_and_again_ends_in_the_same_bytes(model: Path
     assert files_in(killed) == files_in(whole)
 
 
-def test_parts_whose_files_are_gone_or_changed_are_made_again(model: Path, source: Path, tmp_path: Path) -> None:
-    job = Job(str(model), source, tmp_path / "out", rows_per_part=16)
+def test_parts_whose_files_are_gone_or_changed_are_made_again(young_model: Path, source: Path, tmp_path: Path) -> None:
+    job = Job(str(young_model), source, tmp_path / "out", rows_per_part=16)
     run_bulk(job, None, lambda line: None)
     before = files_in(job.output)
     (job.output / "part-000001.parquet").unlink()
@@ -130,38 +124,94 @@ def test_parts_whose_files_are_gone_or_changed_are_made_again(model: Path, sourc
     assert files_in(job.output) == before
 
 
-def test_another_job_does_not_go_into_the_same_folder(model: Path, source: Path, tmp_path: Path) -> None:
-    job = Job(str(model), source, tmp_path / "out", rows_per_part=64)
+def test_another_job_does_not_go_into_the_same_folder(young_model: Path, source: Path, tmp_path: Path) -> None:
+    job = Job(str(young_model), source, tmp_path / "out", rows_per_part=64)
     run_bulk(job, None, lambda line: None)
     with pytest.raises(UsageError, match="holds another job: tasks differ"):
-        run_bulk(Job(str(model), source, job.output, ["section"], rows_per_part=64), None, lambda line: None)
+        run_bulk(Job(str(young_model), source, job.output, ["section"], rows_per_part=64), None, lambda line: None)
     with pytest.raises(UsageError, match="holds another job: precision differ"):
-        run_bulk(Job(str(model), source, job.output, rows_per_part=64, precision="bf16"), None, lambda line: None)
+        run_bulk(Job(str(young_model), source, job.output, rows_per_part=64, precision="bf16"), None, lambda line: None)
     (source / "a.jsonl").write_text('{"text": "another"}\n')
     with pytest.raises(UsageError, match="holds another job: files differ"):
         run_bulk(job, None, lambda line: None)
     (tmp_path / "strange").mkdir()
-    (tmp_path / "strange/part-000000.parquet").write_bytes(b"")
-    with pytest.raises(UsageError, match=r"holds parts but no manifest\.json"):
-        run_bulk(Job(str(model), source, tmp_path / "strange"), None, lambda line: None)
+    for name in ("part-000000.parquet", "thesis.txt"):
+        (tmp_path / "strange" / name).write_bytes(b"")
+        with pytest.raises(UsageError, match=rf"holds {name} but no manifest\.json of a job; give an empty folder"):
+            run_bulk(Job(str(young_model), source, tmp_path / "strange"), None, lambda line: None)
+        (tmp_path / "strange" / name).unlink()
+    assert not any((tmp_path / "strange").iterdir())
+    (tmp_path / "strange/manifest.json").write_text('{"name": "an app"}')
+    with pytest.raises(UsageError, match=r"manifest\.json is not the manifest of a job"):
+        run_bulk(Job(str(young_model), source, tmp_path / "strange"), None, lambda line: None)
 
 
-def test_two_jobs_do_not_write_into_one_folder_at_once(model: Path, source: Path, tmp_path: Path) -> None:
+def test_an_output_that_lies_in_the_input_or_around_it_is_refused(
+    young_model: Path, source: Path, tmp_path: Path
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    (tmp_path / "link").symlink_to(source)
+    for given, output in (
+        (source, source),
+        (source, tmp_path / "link"),
+        (source, source / "out"),
+        (source / "deeper", source),
+        (source / "a.jsonl", source),
+    ):
+        with pytest.raises(UsageError, match="lie in one another"):
+            run_bulk(Job(str(young_model), given, output), None, lambda line: None)
+    (tmp_path / "link").unlink()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_job_goes_on_where_it_was_stopped_before_it_had_a_manifest(
+    young_model: Path, source: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    for name in (LOCK, f"manifest.json{UNFINISHED}"):
+        (tmp_path / "out" / name).write_bytes(b"")
+    report = run_bulk(Job(str(young_model), source / "a.jsonl", tmp_path / "out"), None, lambda line: None)
+    assert report.rows == 49
+
+
+def test_an_input_that_changed_in_its_middle_is_another(source: Path) -> None:
+    path = source / "a.jsonl"
+    path.write_bytes(b'{"text": "a"}\n' * 300_000)
+    before = files_of(path)
+    with path.open("r+b") as file:
+        file.seek(2_000_010)
+        file.write(b"b")
+    assert files_of(path) != before
+
+
+def test_files_that_are_not_what_their_names_say_are_told_of(
+    young_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.parquet").write_text("no parquet")
+    assert main(["bulk", str(young_model), str(tmp_path / "a.parquet"), str(tmp_path / "out")]) == 2
+    assert "a.parquet is no readable parquet file" in capsys.readouterr().err
+    (tmp_path / "b.jsonl").write_text('{"text": "a"}\n')
+    for output in ("a.parquet", "a.parquet/out"):
+        assert main(["bulk", str(young_model), str(tmp_path / "b.jsonl"), str(tmp_path / output)]) == 2
+        assert "cannot be a folder" in capsys.readouterr().err
+
+
+def test_two_jobs_do_not_write_into_one_folder_at_once(young_model: Path, source: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with FileLock(tmp_path / "out" / LOCK), pytest.raises(UsageError, match="another process writes into"):
-        run_bulk(Job(str(model), source, tmp_path / "out"), None, lambda line: None)
+        run_bulk(Job(str(young_model), source, tmp_path / "out"), None, lambda line: None)
 
 
-def test_what_is_no_input_is_told_of(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_no_input_is_told_of(young_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="has no file of rows in it"):
-        run_bulk(Job(str(model), tmp_path / "empty", tmp_path / "out"), None, lambda line: None)
-    assert main(["bulk", str(model), str(tmp_path / "none"), str(tmp_path / "out")]) == 2
+        run_bulk(Job(str(young_model), tmp_path / "empty", tmp_path / "out"), None, lambda line: None)
+    assert main(["bulk", str(young_model), str(tmp_path / "none"), str(tmp_path / "out")]) == 2
     assert "is neither a file nor a folder" in capsys.readouterr().err
 
 
-def test_columns_follow_from_the_tasks(model: Path) -> None:
-    tasks = load(model).tasks
+def test_columns_follow_from_the_tasks(young_model: Path) -> None:
+    tasks = load(young_model).tasks
     schema = schema_of(list(tasks.values()))
     assert schema.names == [
         "source",
@@ -187,10 +237,10 @@ def test_columns_follow_from_the_tasks(model: Path) -> None:
 
 
 @pytest.mark.slow
-def test_actors_of_ray_write_the_same_bytes(model: Path, source: Path, tmp_path: Path) -> None:
+def test_actors_of_ray_write_the_same_bytes(young_model: Path, source: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray")
-    run_bulk(Job(str(model), source, tmp_path / "local", rows_per_part=16), None, lambda line: None)
-    run_bulk(Job(str(model), source, tmp_path / "ray", rows_per_part=16), Crew(2), lambda line: None)
+    run_bulk(Job(str(young_model), source, tmp_path / "local", rows_per_part=16), None, lambda line: None)
+    run_bulk(Job(str(young_model), source, tmp_path / "ray", rows_per_part=16), Crew(2), lambda line: None)
     assert files_in(tmp_path / "ray") == files_in(tmp_path / "local")
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import gzip
 import io
 import json
 import os
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -89,7 +91,85 @@ def test_pipes_and_missing_files_are_told_of_at_once(tmp_path):
 
 def test_csv_and_parquet_rows_are_read(write):
     assert rows_of(write("a.csv", "id,text,question\r\n1,\"a\nb\",\r\n2,c,d?\r\n3,e\r\n")) == [
-        {"id": "1", "text": "a\nb"}, {"id": "2", "text": "c", "question": "d?"}, "line 5 has not as many columns as the header",
+        {"id": "1", "text": "a\nb"}, {"id": "2", "text": "c", "question": "d?"},
+        "line 5 has not as many columns as the header: 2 columns, not 3",
     ]  # fmt: skip
     parquet.write_table(pa.table({"text": ["a", None], "id": [1, 2]}), "a.parquet")
     assert rows_of(Path("a.parquet")) == [{"text": "a", "id": 1}, {"id": 2}]
+
+
+@pytest.mark.parametrize(
+    ("header", "line", "row_id"),
+    [
+        ("id,text", "7", "7"),
+        ("text,id,question", "a,7", "7"),
+        ("text,question,id", "a,b", None),
+        ("id,text", "7,a,b", "7"),
+        ("text,id", "a,b,7", None),
+        ("id,text", ",a,b", None),
+    ],
+)
+def test_a_row_with_too_few_or_many_columns_keeps_the_id_that_can_be_told(write, header, line, row_id):
+    [row] = read_requests(write("a.csv", f"{header}\n{line}\n"))
+    assert isinstance(row, RowError)
+    assert row.row_id == row_id
+
+
+def test_json_rows_that_are_bad_keep_their_id(write):
+    deep, half = read_requests(
+        write("a.jsonl", b'{"id": 1, "a": ' + b"[" * 60 + b"]" * 60 + b'}\n{"id": "b", "text": "\\ud800"}')
+    )
+    assert (deep.row_id, half.row_id) == (1, "b")
+
+
+def test_a_csv_row_that_is_not_utf8_is_told_in_its_place(write):
+    path = write("a.csv", b'id,text\n1,"caf\xe9\nau lait"\n2,\xc3\xa9t\xc3\xa9\n\xff,c\n')
+    bad, good, nameless = read_requests(path)
+    assert (str(bad), bad.row_id) == ("line 2 is not UTF-8 (column 'text')", "1")
+    assert good == {"id": "2", "text": "été"}
+    assert (str(nameless), nameless.row_id) == ("line 5 is not UTF-8 (column 'id')", None)
+    with pytest.raises(DataError, match=r"b\.csv:1 is not UTF-8: byte 0xff at column 1 \(it looks like UTF-16\)"):
+        rows_of(write("b.csv", "id,text\n1,a\n".encode("utf-16")))
+
+
+def test_two_columns_of_one_name_are_refused(write, tmp_path):
+    with pytest.raises(DataError, match=r"a\.csv:1: the header names the column 'text' twice; rename one of them"):
+        rows_of(write("a.csv", "text,id,text\na,1,b\n"))
+    assert rows_of(write("b.csv", "text,,\na,,\n")) == [{"text": "a"}], "columns without a name are nobody's"
+    parquet.write_table(pa.table([["a"], ["b"]], ["text", "text"]), tmp_path / "c.parquet")
+    with pytest.raises(DataError, match=r"c\.parquet: names the column 'text' twice"):
+        rows_of(tmp_path / "c.parquet")
+
+
+def test_ids_of_parquet_are_written_as_json_has_them(tmp_path):
+    day = datetime.datetime(2026, 11, 22, 9, 30, tzinfo=datetime.UTC)
+    for number, (value, kind, wanted) in enumerate([
+        (day, pa.timestamp("us", "UTC"), "2026-11-22T09:30:00+00:00"),
+        (1, pa.timestamp("ns"), "1970-01-01T00:00:00.000000001"),
+        (day.date(), pa.date32(), "2026-11-22"),
+        (datetime.time(9, 30), pa.time64("us"), "09:30:00"),
+        (Decimal("1.50"), pa.decimal128(5, 2), "1.50"),
+        ({"at": [day.date(), None]}, None, {"at": ["2026-11-22", None]}),
+        (1.5, pa.float64(), 1.5),
+    ]):  # fmt: skip
+        path = tmp_path / f"{number}.parquet"
+        parquet.write_table(pa.table({"text": ["a"], "id": pa.array([value], kind)}), path)
+        [row] = read_requests(path)
+        assert row == {"text": "a", "id": wanted}
+        json.dumps(row, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (b"\xff", "row 1 has an 'id' that is of the type bytes, which JSON does not have; make it a string or a whole"),
+        (float("nan"), "row 1 has an 'id' that is nan, which is no number"),
+        ([float("inf")], "row 1 has an 'id' that is inf, which is no number"),
+        (datetime.timedelta(1), "row 1 has an 'id' that is of the type timedelta"),
+    ],
+)
+def test_an_id_of_parquet_that_json_does_not_have_is_its_rows_error(tmp_path, value, message):
+    parquet.write_table(pa.table({"text": ["a", "b"], "id": [value, None]}), tmp_path / "a.parquet")
+    bad, good = rows_of(tmp_path / "a.parquet")
+    assert str(bad).startswith(message)
+    assert good == {"text": "b"}

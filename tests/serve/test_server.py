@@ -414,8 +414,8 @@ def test_a_model_for_torch_says_so_where_there_is_none(toy_model: Path) -> None:
     done = command(str(toy_model), "--port", "0", "--workers", "1", STUB_WITHOUT_TORCH="1")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (
-        f"error: no worker could be started: {toy_model} is a model for PyTorch, and torch is not installed; pip install torch, "
-        "or export the model to onnx where it is"
+        f"error: no worker could be started: {toy_model} holds a PyTorch model, and torch is not installed; pip install torch, "
+        "or load what `manyheads export --to onnx` makes of it where torch is"
     )
 
 

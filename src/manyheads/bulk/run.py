@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 LOCK = ".lock"
+FORMAT = 2
+"""Of the manifest. 1 knew input files by their first and last megabyte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +63,29 @@ class Report:
 def run_bulk(job: Job, crew: Crew | None, say: Callable[[str], None]) -> Report:
     """Answer all rows of a job, those of an earlier run of the same job left out. `crew` None: in this process.
 
-    Raises UsageError when the output holds another job, or another process is at it; DataError for the input.
+    Raises UsageError when the output is or holds something else than this job's, or another process is at it; DataError
+    for the input.
     """
-    job.output.mkdir(parents=True, exist_ok=True)
+    _check_apart(job)
+    files = files_of(job.source)
+    try:
+        job.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{job.output} cannot be a folder ({error.strerror}); give another name") from None
     try:
         with FileLock(job.output / LOCK, timeout=0):
-            return _run(job, crew, say)
+            return _run(job, files, crew, say)
     except Timeout:
         raise UsageError(
             f"another process writes into {job.output}; wait until it ends, or give another folder"
         ) from None
 
 
-def _run(job: Job, crew: Crew | None, say: Callable[[str], None]) -> Report:
+def _run(job: Job, files: Sequence[InputFile], crew: Crew | None, say: Callable[[str], None]) -> Report:
     model = load(find_model(job.model), batch_tokens=job.batch_tokens, precision=job.precision)
     names = model.predictor.chosen(job.tasks)
-    files = files_of(job.source)
     facts = {
-        "format": 1, "model_hash": model.bundle.hash, "tasks": names, "rows_per_part": job.rows_per_part,
+        "format": FORMAT, "model_hash": model.bundle.hash, "tasks": names, "rows_per_part": job.rows_per_part,
         "precision": job.precision, "files": [file.to_json() for file in files],
     }  # fmt: skip
     _check_same(job.output / MANIFEST, facts)
@@ -169,16 +176,32 @@ def _parts(job: Job, files: Sequence[InputFile], facts: dict[str, Any]) -> list[
     return parts
 
 
+def _check_apart(job: Job) -> None:
+    """Raise UsageError when input and output lie in one another, or the output holds what is not of a job."""
+    source, output = job.source.resolve(), job.output.resolve()
+    if source == output or source in output.parents or output in source.parents:
+        raise UsageError(
+            f"{job.output} and the input {job.source} lie in one another, so that answers would become input; "
+            "give a folder apart"
+        )
+    if not output.is_dir() or (output / MANIFEST).exists():
+        return
+    own = (UNFINISHED, LOCK)  # of a job that was stopped before it had a manifest
+    strange = sorted(path.name for path in output.iterdir() if not path.name.endswith(own))
+    if strange:
+        raise UsageError(f"{job.output} holds {strange[0][:80]} but no {MANIFEST} of a job; give an empty folder")
+
+
 def _check_same(path: Path, facts: dict[str, Any]) -> None:
-    """Raise UsageError when a manifest is of another job."""
+    """Raise UsageError when a manifest is of another job, or of none."""
     if not path.exists():
-        if any(path.parent.glob("part-*")):
-            raise UsageError(f"{path.parent} holds parts but no {MANIFEST}; give an empty folder")
         return
     try:
         seen = json.loads(path.read_text(encoding="utf-8"))
         changed = [key for key in facts if seen.get(key) != facts[key]]
     except (OSError, ValueError, AttributeError) as error:
         raise UsageError(f"{path} cannot be read ({error}); give an empty folder") from None
+    if len(changed) == len(facts):
+        raise UsageError(f"{path} is not the manifest of a job; give an empty folder")
     if changed:
         raise UsageError(f"{path.parent} holds another job: {', '.join(changed)} differ; give an empty folder")

@@ -2,7 +2,8 @@
 
 Unlike training data, one bad row must not stop the others: it comes out as a RowError in its place. Rows are read one at
 a time, so a file of a million rows needs no more memory than one of ten. A row that could not be written as JSON again
-(its `id` is in the answer) is a bad one. What is wrong with a file as a whole (a bomb, a cut-off archive) ends the reading.
+(its `id` is in the answer) is a bad one; times and decimals of Parquet become strings. What is wrong with a file as a whole
+(a bomb, a cut-off archive) ends the reading.
 """
 
 from __future__ import annotations
@@ -11,12 +12,19 @@ import csv
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, time
+from decimal import Decimal
+from itertools import takewhile
+from math import isfinite
 from pathlib import Path
 from typing import IO, Any
+from uuid import UUID
 
 from manyheads.data.formats.lines import is_packed, lines, opened, unpacked
 from manyheads.data.formats.parquet import ParquetRows
+from manyheads.data.formats.rows import counted
 from manyheads.data.strict_json import read_json
 from manyheads.errors import DataError, RowError
 
@@ -26,6 +34,10 @@ LONGEST_ROW_BYTES = 4 << 20
 """War and Peace has 3.2 MB. The tokens of a text and their answers take 200 bytes for each of its characters."""
 MOST_LEVELS = 50
 """Of lists and objects in one another, in a row."""
+TEXTS = ("text", "tokens", "question")
+"""Columns in which a comma is likely."""
+STRANGE = "surrogateescape"
+"""Bytes that are not UTF-8 become halves of surrogate pairs, which no UTF-8 has, so that their row can be told."""
 
 
 def read_requests(source: Path | IO[bytes]) -> Iterator[Requested]:
@@ -49,16 +61,11 @@ def read_requests(source: Path | IO[bytes]) -> Iterator[Requested]:
 
 
 def _file_lines(path: Path) -> Iterator[Requested]:
-    stored = opened(path)  # here, not in the generator: a file that is not there is told of at once
-
-    def rows() -> Iterator[Requested]:
-        with stored:
-            try:
-                yield from _json_lines(unpacked(path, stored) if is_packed(path) else stored)
-            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-                raise DataError(f"{path} is a damaged or cut-off gzip file ({error}); copy it again") from None
-
-    return rows()
+    with opened(path) as stored:
+        try:
+            yield from _json_lines(unpacked(path, stored) if is_packed(path) else stored)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise DataError(f"{path} is a damaged or cut-off gzip file ({error}); copy it again") from None
 
 
 def _json_lines(stream: IO[bytes]) -> Iterator[Requested]:
@@ -88,38 +95,103 @@ def _json_row(line: bytes, number: int) -> Requested:
         return RowError(f"line {number} {error}")
     if not isinstance(row, dict):
         return RowError(f'line {number} must be an object such as {{"text": "..."}}, seen {type(row).__name__}')
-    if b"\\ud" in line or b"\\uD" in line:
-        try:
-            json.dumps(row, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            return RowError(f"line {number} holds half of a surrogate pair, which is no character; mend the text")
+    if (b"\\ud" in line or b"\\uD" in line) and not _is_whole(json.dumps(row, ensure_ascii=False)):
+        return RowError(
+            f"line {number} holds half of a surrogate pair, which is no character; mend the text", _id_of(row)
+        )
     return row
 
 
 def _csv(path: Path, delimiter: str) -> Iterator[Requested]:
     csv.field_size_limit(LONGEST_ROW_BYTES)
-    reader = csv.DictReader((line for _, line in lines(path, LONGEST_ROW_BYTES)), delimiter=delimiter)
+    decoded = (line for _, line in lines(path, LONGEST_ROW_BYTES, STRANGE))
+    reader = csv.reader(decoded, delimiter=delimiter)
+    start = 1  # of a row: a cell may hold line ends
     try:
-        names = list(reader.fieldnames or [])
-        if not {"text", "tokens"} & set(names):
-            seen = ", ".join(names)[:200] or "nothing"
-            raise DataError(f"{path}:1: the header needs a 'text' column; it has {seen}")
-        for row in reader:
-            if None in row or None in row.values():
-                yield RowError(f"line {reader.line_num} has not as many columns as the header")
-            else:
-                yield {key: value for key, value in row.items() if value != "" or key == "text"}
+        names = next(filter(None, reader), [])
+        _check_columns(names, f"{path}:1: the header")
+        start = reader.line_num + 1
+        for cells in reader:
+            if cells:
+                yield _csv_row(names, cells, start)
+            start = reader.line_num + 1
     except csv.Error as error:
-        raise DataError(f"{path}:{reader.line_num + 1}: a cell cannot be read ({error}); cut texts of more than "
+        raise DataError(f"{path}:{start}: a cell cannot be read ({error}); cut texts of more than "
                         f"{LONGEST_ROW_BYTES >> 20} MB into parts, and close its quotes") from None  # fmt: skip
+
+
+def _csv_row(names: Sequence[str], cells: Sequence[str], number: int) -> Requested:
+    if len(cells) != len(names):
+        # Cells are left out at the end of a row; one too many comes of a comma in a text.
+        sure = takewhile(lambda pair: len(cells) < len(names) or pair[0] not in TEXTS, zip(names, cells, strict=False))
+        return RowError(
+            f"line {number} has not as many columns as the header: {counted(len(cells))}, not {len(names)}",
+            _id_of(dict(sure)),
+        )
+    row = {key: value for key, value in zip(names, cells, strict=True) if value != "" or key == "text"}
+    strange = [key for key, value in row.items() if not _is_whole(value)]
+    if strange:
+        return RowError(f"line {number} is not UTF-8 (column '{strange[0][:80]}')", _id_of(row))
+    return row
 
 
 def _parquet(path: Path) -> Iterator[Requested]:
     with ParquetRows(path) as rows:
-        if not {"text", "tokens"} & set(rows.names):
-            raise DataError(f"{path}: needs a 'text' column; it has {', '.join(rows.names)[:200]}")
-        for row in rows:
-            if any(isinstance(value, str) and len(value) > LONGEST_ROW_BYTES for value in row.values()):
-                yield RowError(f"a text is longer than {LONGEST_ROW_BYTES >> 20} MB; cut it into parts")
-            else:
-                yield {key: value for key, value in row.items() if value is not None}
+        _check_columns(rows.names, f"{path}:")
+        for number, row in enumerate(rows, start=1):
+            yield _parquet_row({key: value for key, value in row.items() if value is not None}, number)
+
+
+def _parquet_row(row: dict[str, Any], number: int) -> Requested:
+    try:
+        known = {"id": _as_json(row["id"])} if "id" in row else {}
+    except ValueError as error:
+        return RowError(f"row {number} has an 'id' that {error}; make it a string or a whole number")
+    if any(isinstance(value, str) and len(value) > LONGEST_ROW_BYTES for value in row.values()):
+        return RowError(
+            f"row {number} has a text longer than {LONGEST_ROW_BYTES >> 20} MB; cut it into parts", _id_of(known)
+        )
+    return row | known
+
+
+def _check_columns(names: Sequence[str], where: str) -> None:
+    """Raise DataError for columns that hold no text, or that cannot be told apart."""
+    if not {"text", "tokens"} & set(names):
+        raise DataError(f"{where} needs a 'text' column; it has {', '.join(names)[:200] or 'nothing'}")
+    twice = sorted(name for name, count in Counter(names).items() if count > 1 and name)
+    if twice:
+        raise DataError(f"{where} names the column '{twice[0][:80]}' twice; rename one of them")
+
+
+def _as_json(value: Any) -> Any:
+    """A value of a Parquet file as JSON has it. Raises ValueError, whose message goes on after "that", where it has not."""
+    if isinstance(value, date | time):  # datetimes are dates
+        return value.isoformat()
+    if isinstance(value, Decimal | UUID):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return [_as_json(inner) for inner in value]
+    if isinstance(value, dict):
+        return {key: _as_json(inner) for key, inner in value.items()}
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError(f"is {value}, which is no number")
+    if not isinstance(value, str | int | float | None):
+        raise ValueError(f"is of the type {type(value).__name__}, which JSON does not have")
+    return value
+
+
+def _id_of(row: Mapping[str, Any]) -> Any:
+    """The id of a row that is bad for another reason; None for one that may be bad too."""
+    found = row.get("id")
+    if isinstance(found, str):
+        return found if found and _is_whole(found) else None
+    return found if isinstance(found, int | float) else None
+
+
+def _is_whole(text: str) -> bool:
+    """Whether a text can be written as UTF-8: halves of surrogate pairs cannot, and stand for bytes that are not UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -234,9 +234,11 @@ def text_of(row: Row) -> str:
     """The text of a row: `text`, or its `tokens` joined by spaces. Raises RowError when there is none."""
     if "text" not in row and "tokens" in row:
         return joined(row["tokens"])[0]
-    text = row.get("text")
-    if text is None:
+    if "text" not in row:
         raise RowError(f"has no 'text'; its keys are {', '.join(map(str, row)) or 'none'}")
+    text = row["text"]
+    if text is None:
+        raise RowError("'text' is null; give a string")
     if not isinstance(text, str):
         raise RowError(f"'text' must be a string, seen {type(text).__name__}")
     return text

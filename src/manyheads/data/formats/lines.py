@@ -138,12 +138,15 @@ def whole(path: Path, most_bytes: int) -> str:
         raise _not_utf8(path, number, found[start : error.start + 1], error.start - start) from None
 
 
-def lines(path: Path, longest: int = LONGEST_LINE_BYTES) -> Iterator[tuple[int, str]]:
-    """Numbered lines with their endings. Raises DataError for a byte that is not UTF-8, and an empty file."""
+def lines(path: Path, longest: int = LONGEST_LINE_BYTES, errors: str = "strict") -> Iterator[tuple[int, str]]:
+    """Numbered lines with their endings. Raises DataError for a byte that is not UTF-8, and an empty file.
+
+    `errors`, as `bytes.decode` has it, holds from the second line on.
+    """
     number = 0
     for number, block in enumerate(blocks(path, longest), 1):
         try:
-            line = block.decode("utf-8-sig" if number == 1 else "utf-8")
+            line = block.decode("utf-8-sig") if number == 1 else block.decode("utf-8", errors)
         except UnicodeDecodeError as error:
             raise _not_utf8(path, number, block, error.start) from None
         yield number, line

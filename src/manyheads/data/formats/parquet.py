@@ -45,6 +45,8 @@ class ParquetRows:
         self._size = 0
         self._written = 0
         self.names: list[str] = []
+        self.count = 0
+        """Rows, by the footer."""
 
     def __enter__(self) -> ParquetRows:
         import pyarrow as pa
@@ -62,6 +64,7 @@ class ParquetRows:
             whole = parquet.ParquetFile(source)
             self.names = whole.schema_arrow.names
             self._check_footer(whole.metadata)
+            self.count = whole.metadata.num_rows
             texts = [field.name for field in whole.schema_arrow if _is_text(field.type)]
             source.seek(0)
             self._file = parquet.ParquetFile(source, read_dictionary=texts)
