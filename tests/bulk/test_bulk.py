@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,8 @@ def test_columns_follow_from_the_tasks(young_model: Path) -> None:
     assert row["section"] == {"label": "x", "score": 1.0, "scores": [("x", 1.0)]}
     assert row["entities"] is None
     assert arrow_type({"labels": ["string"], "scores": ("map", "float")}).num_fields == 2
+    with pytest.raises(UsageError, match="the task 'row' has the name of a column that every row has"):
+        schema_of([tasks["entities"], replace(tasks["section"], name="row")])
 
 
 @pytest.mark.slow

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from manyheads.errors import UsageError
+
 if TYPE_CHECKING:
     from manyheads.tasks.base import AnswerType, Task
 
@@ -18,9 +20,12 @@ PLAIN = {"int": pa.int32(), "float": pa.float32(), "string": pa.string()}
 
 
 def schema_of(tasks: Sequence[Task[Any]]) -> Any:
-    """The schema of a table with the answers of these tasks."""
+    """The schema of a table with the answers of these tasks. Raises UsageError for one that is called as another column."""
     fields = {"source": pa.string(), "row": pa.int64(), "id": pa.string(), "windows": pa.int32()}
     for task in tasks:
+        if task.name in fields:
+            raise UsageError(f"the task '{task.name}' has the name of a column that every row has; leave it out with --task, "
+                             "and answer it with `manyheads predict`")  # fmt: skip
         fields |= {key: arrow_type(kind) for key, kind in task.answer_types.items()}
     return pa.schema(list(fields.items()))
 
