@@ -110,8 +110,13 @@ def test_bad_rows_keep_their_place_and_id_in_predict_and_bulk_alike(
 
 def stopped_by(number: signal.Signals, ready: Callable[[], bool], *arguments: object) -> tuple[int, str]:
     """Exit status and messages of a command that gets a signal once it is at work."""
-    process = subprocess.Popen([sys.executable, "-m", "manyheads", *map(str, arguments)], stderr=subprocess.PIPE,
-                               stdout=subprocess.DEVNULL, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
+    # Whoever runs the tests in the background leaves SIGINT ignored, and children would inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen([sys.executable, "-m", "manyheads", *map(str, arguments)], stderr=subprocess.PIPE,
+                                   stdout=subprocess.DEVNULL, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
+    finally:
+        signal.signal(signal.SIGINT, before)
     limit = time.monotonic() + 60
     while not ready() and process.poll() is None and time.monotonic() < limit:
         time.sleep(0.005)

@@ -17,6 +17,8 @@ from manyheads.serve.queue import LEAST_TOKENS
 from serve.servers import Server, raw
 
 PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+MOST_HEADERS = 16 << 10
+"""Bytes that h11 reads of a request's head."""
 HERE = "http://127.0.0.1:8000"
 
 
@@ -74,9 +76,10 @@ def test_every_refusal_is_in_the_table() -> None:
     assert named == {status: kind for status, kind in KINDS.items() if status != 400}
 
 
+# One byte too many: of more, some may come after the connection is closed, which the client is then told of instead.
 @pytest.mark.parametrize("request_", [
     b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n{}", b"\x16\x03\x01 garbage\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 200_000 + b"\r\n\r\n",
+    (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * MOST_HEADERS)[: MOST_HEADERS + 1],
     b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
 ])  # fmt: skip
 def test_what_is_no_http_is_answered_as_the_table_says(server: Server, request_: bytes) -> None:
