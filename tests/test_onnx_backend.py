@@ -158,13 +158,15 @@ def test_a_graph_runs_with_the_threads_of_its_process(
     assert backend._session.get_session_options().intra_op_num_threads == threads
 
 
-@pytest.mark.parametrize("int8", [False, True])
-def test_rectangles_that_run_side_by_side_answer_as_one_after_the_other(int8: bool, exports: Exports) -> None:
+@pytest.mark.parametrize("alone", [False, True])
+def test_rectangles_that_run_side_by_side_answer_as_one_after_the_other(alone: bool, exports: Exports) -> None:
     model, folder, _ = exports("hard")
     bundle = mh.load(model).bundle
     windows = [w for found in bundle.tokenizer.encode([Source(text) for text in TEXTS * 3], 48) for w in found]
     one, four = (
-        OnnxBackend(folder / "model.onnx", bundle.tasks, 0, threads=threads, int8=int8).run(windows, list(bundle.tasks))
+        OnnxBackend(folder / "model.onnx", bundle.tasks, 0, threads=threads, alone=alone).run(
+            windows, list(bundle.tasks)
+        )
         for threads in (1, 4)
     )
     for name, outputs in one.items():

@@ -68,11 +68,11 @@ class OnnxBackend:
         pad_id: int,
         *,
         threads: int | None = None,
-        int8: bool = False,
+        alone: bool = False,
     ) -> None:
         """`threads` compute one pass; by default what OMP_NUM_THREADS says, else one for each core. Raises BundleError.
 
-        `int8`: the graph's products are.
+        `alone`: each row is a rectangle of its own and has one thread, as int8 wants it.
         """
         try:
             import onnxruntime
@@ -83,7 +83,7 @@ class OnnxBackend:
         options = onnxruntime.SessionOptions()
         self._threads = threads or usable_threads()
         self._pool = ThreadPoolExecutor(self._threads - 1, "rectangle") if self._threads > 1 else None
-        options.intra_op_num_threads = 1 if int8 else self._threads
+        options.intra_op_num_threads = 1 if alone else self._threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -94,7 +94,7 @@ class OnnxBackend:
         except Exception as error:  # the runtime has a dozen kinds, none of them public
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
             raise BundleError(f"{graph} cannot be read by onnxruntime {onnxruntime.__version__}: {reason}") from None
-        self._alone = int8
+        self._alone = alone
         self._inputs = {value.name for value in self._session.get_inputs()}
         self._levels = {f"{name}/{key}": level for name, task in tasks.items() for key, level in task.outputs.items()}
         missing = sorted(self._levels.keys() - {value.name for value in self._session.get_outputs()})
@@ -252,8 +252,8 @@ def load_exported(folder: Path, *, threads: int | None = None) -> Exported:
     tasks = tasks_of(manifest, folder / MANIFEST)
     tokenizer = Tokenizer.load(folder / "encoder")
     facts = manifest["onnx"]
-    int8 = facts.get("precision") == "int8"
-    backend = OnnxBackend(folder / GRAPH, tasks, facts["pad_id"], threads=threads, int8=int8)
+    alone = facts.get("precision") == "int8"
+    backend = OnnxBackend(folder / GRAPH, tasks, facts["pad_id"], threads=threads, alone=alone)
     exported = Exported(folder, manifest, backend, tasks, tokenizer, int(manifest["encoder"]["max_length"]))
     _check_answers(exported)
     return exported

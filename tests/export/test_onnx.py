@@ -181,7 +181,7 @@ def test_int8_is_near_the_model_whatever_tasks_share(kind: str, exports: Exports
         r"int8: \d+ inputs of products, \d+ of them divided by channel, chosen on [\d,]+ tokens", lines[0]
     )
     onnx.checker.check_model(onnx.load(graph))
-    rounded = OnnxBackend(graph, bundle.tasks, 0, int8=True)
+    rounded = OnnxBackend(graph, bundle.tasks, 0, alone=True)
     windows = [window for found in bundle.tokenizer.encode([Source(text) for text in TEXTS], 48) for window in found]
     outputs = [backend.run(windows, list(bundle.tasks)) for backend in (exact, rounded)]
     for name, parts in outputs[0].items():

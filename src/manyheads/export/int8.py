@@ -94,7 +94,7 @@ def quantized(
     pad_id = bundle.model.encoder.pad_id
     say(_write_int8(graph, small, tasks, windows_of(bundle, tables, TEXTS), pad_id))
     before = _scores(TorchBackend(bundle.model, torch.device("cpu")), bundle, tables)
-    after = _scores(OnnxBackend(small, tasks, pad_id, int8=True), bundle, tables)
+    after = _scores(OnnxBackend(small, tasks, pad_id, alone=True), bundle, tables)
     lost, headlines = [], {}
     for name, metrics in before.items():
         score, rounded = (tasks[name].headline(found) for found in (metrics, after[name]))

@@ -77,7 +77,7 @@ def export_onnx(bundle: Bundle, wanted: Export, say: Say) -> None:
         if wanted.quantize is not None:
             cost = quantized(folder / GRAPH, bundle, tasks, deciding, wanted, say)
             scores, metrics = cost.headlines, {name: {"validation": found} for name, found in cost.metrics.items()}
-            found = difference(model, OnnxBackend(folder / GRAPH, tasks, pad_id, int8=True), windows, tasks)
+            found = difference(model, OnnxBackend(folder / GRAPH, tasks, pad_id, alone=True), windows, tasks)
             say(found.line(own_data).replace("parity:", "int8:"))
         facts = Facts(wanted.quantize or "float32", found, scores, metrics, _run(bundle, wanted.output), OPSET)
         _write_rest(folder, bundle, tasks, pad_id, facts)

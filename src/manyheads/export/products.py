@@ -105,7 +105,7 @@ def opened(
     open_graph = graph.with_name("watched.onnx")
     try:
         onnx.save(proto, str(open_graph))
-        yield OnnxBackend(open_graph, tasks, pad_id, int8=True)  # row by row
+        yield OnnxBackend(open_graph, tasks, pad_id, alone=True)
     finally:
         open_graph.unlink(missing_ok=True)
 
