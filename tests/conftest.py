@@ -7,10 +7,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from toys import SENTENCES, pieces, write_project
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+settings.register_profile("any-processor", deadline=None)  # how long an example takes says nothing of its result
+settings.load_profile("any-processor")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.overrides import TorchFunctionMode
 
 from manyheads.balance import base, combined, gramian
 from manyheads.balance.static import StaticBalancer
@@ -44,6 +45,30 @@ def test_the_gramian_is_the_matrix_times_its_transpose_whatever_the_chunks_and_g
     assert result_KK.dtype == torch.float64
     torch.testing.assert_close(result_KK, matrix_KP @ matrix_KP.T, rtol=1e-5, atol=1e-5)
     assert torch.equal(result_KK, result_KK.T)
+
+
+class OtherProcessor(TorchFunctionMode):
+    """Rounds the triangle above the diagonal of every product of two matrices one step up."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if function in (torch.Tensor.matmul, torch.Tensor.__matmul__, torch.matmul, torch.mm):
+            with torch._C.DisableTorchFunction():
+                up = torch.nextafter(result, torch.full_like(result, torch.inf))
+                return torch.where(torch.ones_like(result).triu(1).bool(), up, result)
+        return result
+
+
+@given(st.integers(2, 5), st.integers(0, 1000), st.integers(1, 9))
+def test_the_gramian_is_symmetric_to_the_bit_where_a_processor_rounds_the_triangles_differently(tasks, seed, chunk):
+    lists = gradients(tasks, seed)
+    with pytest.MonkeyPatch.context() as patch, OtherProcessor():
+        patch.setattr(base, "CHUNK_CPU", chunk)
+        product_KK = torch.ones(2, 2) @ torch.ones(2, 2)
+        result_KK = gramian(lists)
+    assert not torch.equal(product_KK, product_KK.T)
+    assert torch.equal(result_KK, result_KK.T)
+    torch.testing.assert_close(result_KK, gramian(lists), rtol=1e-5, atol=1e-5)
 
 
 @given(st.integers(1, 5), st.integers(0, 1000), st.sampled_from([0.0, 0.4, 1.0]))

@@ -165,7 +165,9 @@ class GramianBalancer(Balancer):
 def gramian(gradients: Sequence[Sequence[Tensor | None]]) -> Tensor:
     """Dot products of K gradients, each a list of P tensors: (K, K), float64, CPU. None is a gradient of 0.
 
-    Sums are float32 within a chunk of a parameter and float64 between chunks. Raises ValueError where lists differ in length.
+    Sums are float32 within a chunk of a parameter and float64 between chunks. The result equals its transpose to the bit:
+    some processors round the two triangles of a product differently (an EPYC with AVX-512 does), so their mean is given.
+    Raises ValueError where lists differ in length.
     """
     total_KK = torch.zeros(len(gradients), len(gradients), dtype=torch.float64)
     parts: list[Tensor] = []
@@ -183,7 +185,7 @@ def gramian(gradients: Sequence[Sequence[Tensor | None]]) -> Tensor:
     if parts:
         # Moved once: thousands of small results would each wait for the device; and not every device has float64.
         total_KK += torch.stack([part.to(parts[0].dtype) for part in parts]).cpu().double().sum(0)
-    return total_KK
+    return (total_KK + total_KK.T) / 2
 
 
 @torch.no_grad()
