@@ -74,7 +74,9 @@ def test_damaged_archives_and_cells_without_end_are_data_errors(write):
     path = write("a.jsonl", whole[:-20]).rename("a.jsonl.gz")
     with pytest.raises(DataError, match="is a damaged or cut-off gzip file"):
         rows_of(path)
-    with pytest.raises(DataError, match=r"b\.csv:2: a cell cannot be read \(field larger than field limit"):
+    with pytest.raises(
+        DataError, match=r"b\.csv:2 has a cell that is longer than 4 MB, or a quote that is never closed"
+    ):
         rows_of(write("b.csv", b'text\n"' + b"x\n" * 3_000_000))
     with pytest.raises(DataError, match=r"c\.csv:2 is longer than 4 MB"):
         rows_of(write("c.csv", b"text\n" + b"x" * 5_000_000))
@@ -132,7 +134,7 @@ def test_a_csv_row_that_is_not_utf8_is_told_in_its_place(write):
 
 
 def test_two_columns_of_one_name_are_refused(write, tmp_path):
-    with pytest.raises(DataError, match=r"a\.csv:1: the header names the column 'text' twice; rename one of them"):
+    with pytest.raises(DataError, match=r"a\.csv:1 names the column 'text' twice; rename one of them"):
         rows_of(write("a.csv", "text,id,text\na,1,b\n"))
     assert rows_of(write("b.csv", "text,,\na,,\n")) == [{"text": "a"}], "columns without a name are nobody's"
     parquet.write_table(pa.table([["a"], ["b"]], ["text", "text"]), tmp_path / "c.parquet")
@@ -172,3 +174,28 @@ def test_an_id_of_parquet_that_json_does_not_have_is_its_rows_error(tmp_path, va
     bad, good = rows_of(tmp_path / "a.parquet")
     assert str(bad).startswith(message)
     assert good == {"text": "b"}
+
+
+def test_a_quote_that_is_never_closed_is_an_error_with_its_line_and_swallows_nothing(write):
+    path = write("a.csv", 'id,text\n0,No fever.\n1,"3 mm cuts were made.\n2,It healed.\n3,It closed.\n')
+    rows = read_requests(path)
+    assert next(rows) == {"id": "0", "text": "No fever."}
+    with pytest.raises(DataError, match=r"a\.csv:3 has a cell whose quotes do not match"):
+        next(rows)
+
+
+def test_tsv_is_not_quoted_and_names_lose_their_white_space_as_in_training(write):
+    assert rows_of(write("a.tsv", 'id\ttext\n1\t"3 mm cuts\n2\t"whole"\n')) == [
+        {"id": "1", "text": '"3 mm cuts'}, {"id": "2", "text": '"whole"'}
+    ]  # fmt: skip
+    assert rows_of(write("b.csv", "id, text ,, \n 1, a fever,,\n")) == [{"id": "1", "text": " a fever"}]
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv"])
+def test_a_file_of_carriage_returns_alone_is_read(write, ending):
+    separator = {"csv": ",", "tsv": "\t"}[ending]
+    rows = "".join(f"{i}{separator}text {i}\r" for i in range(20_000))
+    found = rows_of(write(f"a.{ending}", f"id{separator}text\r{rows}"))
+    assert found == [{"id": str(i), "text": f"text {i}"} for i in range(20_000)]
+    with pytest.raises(DataError, match=rf"b\.{ending}:2 has a carriage return in the middle of a line"):
+        rows_of(write(f"b.{ending}", f"id{separator}text\n1{separator}a\rb\n"))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from manyheads.data.cache import TemporaryFolder, cache_folder, find, store, tab
 from manyheads.data.formats.rows import RawRow
 from manyheads.data.hub import Hub, open_hub
 from manyheads.data.readers import Files, Opened, open_files
-from manyheads.data.report import MOST_ERRORS, ReadReport, Skipped, Tally, exact_place, refuse
+from manyheads.data.report import MOST_ERRORS, ReadReport, Skipped, Tally, count_row, exact_place, refuse
 from manyheads.data.table import SCHEMA, ExampleT, ExampleTable, open_table
 from manyheads.errors import DataError, RowError
 from manyheads.tasks.base import Task
@@ -72,6 +71,7 @@ def _read(task: Task[Any], rows: Iterable[RawRow], write: Callable[[list[tuple[A
     """Every row through the task. Raises DataError telling of the first MOST_ERRORS that it refuses."""
     read = used = size = 0
     skipped: dict[str, Skipped] = {}
+    notes: dict[str, Skipped] = {}
     facts, places = Tally(), {}
     errors: list[str] = []
     waiting: list[tuple[Any, ...]] = []
@@ -82,8 +82,7 @@ def _read(task: Task[Any], rows: Iterable[RawRow], write: Callable[[list[tuple[A
             if reason is None and not isinstance(values.get("targets"), str | None):
                 values, reason = _target(task, values)
             if reason is not None:
-                before = skipped.get(reason, Skipped(0, raw.where))
-                skipped[reason] = replace(before, count=before.count + 1)
+                count_row(skipped, reason, raw.where)
                 continue
             text = _text(values)
             example = task.read(values)
@@ -96,6 +95,8 @@ def _read(task: Task[Any], rows: Iterable[RawRow], write: Callable[[list[tuple[A
             continue
         for label in facts.add(task.facts(example)):
             places[label] = raw.where
+        for note in raw.notes:
+            count_row(notes, note, raw.where)
         waiting.append((text, raw.where, _short(task.cluster(example)), raw.lines, _digest(task, example)))
         used += 1
         size += len(text)
@@ -109,7 +110,7 @@ def _read(task: Task[Any], rows: Iterable[RawRow], write: Callable[[list[tuple[A
         first = next(iter(skipped.values())).where
         reasons = "; ".join(f"{reason}: {skip.count}, the first at {skip.where}" for reason, skip in skipped.items())
         raise DataError(f"{first}: none of {read} rows can be used for task '{task.name}' ({reasons})")
-    return ReadReport(read, used, skipped, facts.total(), places)
+    return ReadReport(read, used, skipped, facts.total(), places, notes)
 
 
 def _until_broken(rows: Iterable[RawRow], errors: list[str]) -> Iterator[RawRow]:

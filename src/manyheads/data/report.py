@@ -19,7 +19,7 @@ MOST_ERRORS = 20
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Rows that were not used for one reason."""
+    """Rows of which one thing is to be said, such as why they were not used."""
 
     count: int
     where: str
@@ -37,6 +37,16 @@ class ReadReport:
     facts: Facts = field(default_factory=Facts)
     places: Mapping[str, str] = field(default_factory=dict)
     """Where each label is first seen."""
+    notes: Mapping[str, Skipped] = field(default_factory=dict)
+    """What was decided in reading, with the count of rows and the first of them (`RawRow.notes`)."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """The notes as sentences."""
+        return [
+            f"{note.where}: {text}" if note.count == 1 else f"{note.count:,} rows, the first at {note.where}: {text}"
+            for text, note in self.notes.items()
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON, for `from_json`."""
@@ -47,6 +57,7 @@ class ReadReport:
             "labels": dict(self.facts.labels),
             "flags": sorted(self.facts.flags),
             "places": dict(self.places),
+            "notes": {text: [note.count, note.where] for text, note in self.notes.items()},
         }
 
     @staticmethod
@@ -54,7 +65,14 @@ class ReadReport:
         """The report again. Raises KeyError, TypeError or ValueError for JSON that is none."""
         skipped = {reason: Skipped(*skip) for reason, skip in kept["skipped"].items()}
         facts = Facts(kept["labels"], frozenset(kept["flags"]))
-        return ReadReport(kept["rows"], kept["used"], skipped, facts, kept["places"])
+        notes = {text: Skipped(*note) for text, note in kept["notes"].items()}
+        return ReadReport(kept["rows"], kept["used"], skipped, facts, kept["places"], notes)
+
+
+def count_row(counts: dict[str, Skipped], text: str, where: str) -> None:
+    """One more row of which this is to be said."""
+    before = counts.get(text, Skipped(0, where))
+    counts[text] = Skipped(before.count + 1, before.where)
 
 
 class Tally:
@@ -90,7 +108,7 @@ def exact_place(row: Mapping[str, Any], where: str, lines: int, use: Callable[[d
     path, _, first = where.rpartition(":")
     for k in range(lines if lines > 1 else 0):
         try:
-            use({**row, "tokens": row["tokens"][k : k + 1], "tags": row["tags"][k : k + 1]})
+            use({**row, **{key: row[key][k : k + 1] for key in ("tokens", "tags", "space_after") if key in row}})
         except RowError:
             return f"{path}:{int(first) + k}"
     return where

@@ -8,7 +8,6 @@ a time, so a file of a million rows needs no more memory than one of ten. A row 
 
 from __future__ import annotations
 
-import csv
 import gzip
 import json
 import zlib
@@ -27,6 +26,7 @@ from manyheads.data.formats.parquet import ParquetRows
 from manyheads.data.formats.rows import counted
 from manyheads.data.strict_json import read_json
 from manyheads.errors import DataError, RowError
+from manyheads.text.separated import TEXTS, CellError, Cells, Columns, rows_of_cells
 
 Requested = dict[str, Any] | RowError
 
@@ -34,8 +34,6 @@ LONGEST_ROW_BYTES = 4 << 20
 """War and Peace has 3.2 MB. The tokens of a text and their answers take 200 bytes for each of its characters."""
 MOST_LEVELS = 50
 """Of lists and objects in one another, in a row."""
-TEXTS = ("text", "tokens", "question")
-"""Columns in which a comma is likely."""
 STRANGE = "surrogateescape"
 """Bytes that are not UTF-8 become halves of surrogate pairs, which no UTF-8 has, so that their row can be told."""
 
@@ -56,7 +54,7 @@ def read_requests(source: Path | IO[bytes]) -> Iterator[Requested]:
     if ending in (".jsonl", ".ndjson", ".json"):
         return _file_lines(source)
     if ending in (".csv", ".tsv"):
-        return _csv(source, "\t" if ending == ".tsv" else ",")
+        return _csv(source, tabs=ending == ".tsv")
     raise DataError(f"{source}: the ending '{ending}' is not known; rows come as .jsonl, .csv, .tsv or .parquet")
 
 
@@ -102,37 +100,34 @@ def _json_row(line: bytes, number: int) -> Requested:
     return row
 
 
-def _csv(path: Path, delimiter: str) -> Iterator[Requested]:
-    csv.field_size_limit(LONGEST_ROW_BYTES)
+def _csv(path: Path, *, tabs: bool) -> Iterator[Requested]:
     decoded = (line for _, line in lines(path, LONGEST_ROW_BYTES, STRANGE))
-    reader = csv.reader(decoded, delimiter=delimiter)
-    start = 1  # of a row: a cell may hold line ends
+    rows = rows_of_cells(decoded, tabs=tabs, longest=LONGEST_ROW_BYTES)
     try:
-        names = next(filter(None, reader), [])
-        _check_columns(names, f"{path}:1: the header")
-        start = reader.line_num + 1
-        for cells in reader:
-            if cells:
-                yield _csv_row(names, cells, start)
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise DataError(f"{path}:{start}: a cell cannot be read ({error}); cut texts of more than "
-                        f"{LONGEST_ROW_BYTES >> 20} MB into parts, and close its quotes") from None  # fmt: skip
+        header = next(rows, Cells(1, []))
+        columns = Columns(header)
+        _check_columns(columns.known, f"{path}:{header.line}: the header")
+        for row in rows:
+            yield _csv_row(columns, row)
+    except CellError as error:
+        raise DataError(f"{path}:{error.line} {error}") from None
 
 
-def _csv_row(names: Sequence[str], cells: Sequence[str], number: int) -> Requested:
-    if len(cells) != len(names):
+def _csv_row(columns: Columns, row: Cells) -> Requested:
+    values, number = columns.row(row), row.line
+    if values is None:
+        names, cells = columns.names, row.cells
         # Cells are left out at the end of a row; one too many comes of a comma in a text.
         sure = takewhile(lambda pair: len(cells) < len(names) or pair[0] not in TEXTS, zip(names, cells, strict=False))
         return RowError(
             f"line {number} has not as many columns as the header: {counted(len(cells))}, not {len(names)}",
-            _id_of(dict(sure)),
+            _id_of({name: cell.strip() for name, cell in sure}),
         )
-    row = {key: value for key, value in zip(names, cells, strict=True) if value != "" or key == "text"}
-    strange = [key for key, value in row.items() if not _is_whole(value)]
+    given = {name: cell for name, cell in values.items() if cell != "" or name == "text"}
+    strange = [name for name, cell in given.items() if not _is_whole(cell)]
     if strange:
-        return RowError(f"line {number} is not UTF-8 (column '{strange[0][:80]}')", _id_of(row))
-    return row
+        return RowError(f"line {number} is not UTF-8 (column '{strange[0][:80]}')", _id_of(given))
+    return given
 
 
 def _parquet(path: Path) -> Iterator[Requested]:
@@ -155,7 +150,7 @@ def _parquet_row(row: dict[str, Any], number: int) -> Requested:
 
 
 def _check_columns(names: Sequence[str], where: str) -> None:
-    """Raise DataError for columns that hold no text, or that cannot be told apart."""
+    """Raise DataError for columns that hold no text, or that cannot be told apart (of a csv, `Columns` says that)."""
     if not {"text", "tokens"} & set(names):
         raise DataError(f"{where} needs a 'text' column; it has {', '.join(names)[:200] or 'nothing'}")
     twice = sorted(name for name, count in Counter(names).items() if count > 1 and name)

@@ -139,7 +139,7 @@ def examine(
         labels = dict(sorted(read.facts.labels.items(), key=lambda pair: (-pair[1], pair[0])))
         quantiles = [*np.percentile(size.tokens_N, (50, 90, 99), method="higher"), size.tokens_N.max()]
         truncated = 0
-        warnings: list[str] = []
+        warnings = list(read.warnings)
         if split == "train":
             truncated = int((size.windows_N > windows_trained).sum()) if windows_trained else 0
             absent = [label for label in getattr(task, "labels", ()) if label not in labels]

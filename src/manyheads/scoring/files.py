@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import json
 import zlib
@@ -10,8 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from manyheads.errors import DataError
+from manyheads.errors import DataError, RowError
 from manyheads.scoring.rows import Row
+from manyheads.text.separated import CellError, Cells, Columns, rows_of_cells
+from manyheads.text.values import classes_of_metadata, named
 
 LONGEST_CELL = 2**31 - 1
 """Characters in a csv cell; the csv module refuses more than 131,072 unless told."""
@@ -51,8 +52,10 @@ def _bytes(path: Path) -> bytes:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines with their endings; only a line feed ends one."""
-    for number, block in enumerate(_bytes(path).split(b"\n"), 1):
+    """Numbered lines with their endings; only a line feed ends one (in a file that has none, a carriage return)."""
+    found = _bytes(path)
+    end = b"\r" if b"\r" in found and b"\n" not in found else b"\n"
+    for number, block in enumerate(found.split(end), 1):
         try:
             yield number, block.decode("utf-8-sig" if number == 1 else "utf-8") + "\n"
         except UnicodeDecodeError as error:
@@ -136,26 +139,21 @@ def _questions(path: Path, articles: Sequence[Any]) -> Iterator[Row]:
 
 
 def _table(path: Path) -> Iterator[Row]:
-    csv.field_size_limit(LONGEST_CELL)
     tab = path.name.lower().removesuffix(".gz").endswith(".tsv")
-    lines = (line for _, line in _lines(path))
-    reader = csv.reader(lines, delimiter="\t" if tab else ",", strict=True)
-    header: list[str] = []
-    start = 1
+    rows = rows_of_cells((line for _, line in _lines(path)), tabs=tab, longest=LONGEST_CELL)
     try:
-        for cells in reader:
-            if cells and not header:
-                header = [cell.strip() for cell in cells]
-            elif cells and len(cells) != len(header):
-                names = ", ".join(header)
-                raise DataError(f"{path}:{start} has {len(cells)} columns, the header has {len(header)} ({names})")
-            elif cells:
-                yield Row(dict(zip(header, cells, strict=True)), str(path), start)
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise DataError(
-            f"{path}:{start} has a cell whose quotes do not match ({error}); double the quotes in it"
-        ) from None
+        header = next(rows, Cells(1, []))
+        columns = Columns(header)
+        for row in rows:
+            values = columns.row(row)
+            if values is None:
+                names = ", ".join(columns.names)
+                raise DataError(
+                    f"{path}:{row.line} has {len(row.cells)} columns, the header has {len(columns.names)} ({names})"
+                )
+            yield Row(dict(values), str(path), row.line)
+    except CellError as error:
+        raise DataError(f"{path}:{error.line} {error}") from None
 
 
 def _parquet(path: Path) -> Iterator[Row]:
@@ -163,7 +161,14 @@ def _parquet(path: Path) -> Iterator[Row]:
     from pyarrow import parquet
 
     try:
-        rows = parquet.read_table(pa.BufferReader(_bytes(path))).to_pylist()
+        table = parquet.read_table(pa.BufferReader(_bytes(path)))
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path} is no readable parquet file: {str(error).splitlines()[0]}") from None
-    yield from (Row(values, f"{path}: row {number}") for number, values in enumerate(rows, 1))
+    classes = classes_of_metadata(table.schema.metadata)
+    for number, values in enumerate(table.to_pylist(), 1):
+        place = f"{path}: row {number}"
+        try:
+            named_ones = {name: named(values[name], names) for name, names in classes.items() if name in values}
+        except RowError as error:
+            raise DataError(f"{place} {error}") from None
+        yield Row({**values, **named_ones}, place)

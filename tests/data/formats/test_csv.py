@@ -44,11 +44,38 @@ def test_broken_csv_is_refused(write):
     assert refusal_of(write("b.csv", 'text,label\na,A\n"never closed,B\nc,C\n'), TEXT).startswith(
         "b.csv:3 has a cell whose quotes do not match (unexpected end of data); "
     )
-    assert refusal_of(write("c.tsv", 'text\tlabel\n"Hi" she said\tA\n'), TEXT) == (
-        "c.tsv:2 has a cell whose quotes do not match ('\t' expected after '\"'); a cell that starts with a quote ends "
-        "with one before the next tab, and quotes inside it are doubled"
+    assert refusal_of(write("c.csv", 'text,label\n"Hi" she said,A\n'), TEXT) == (
+        "c.csv:2 has a cell whose quotes do not match (',' expected after '\"'); a cell that starts with a quote ends "
+        "with one before the next comma, and quotes inside it are doubled"
     )
     assert refusal_of(write("d.csv", "text,label,text\na,A,b\n"), TEXT) == (
         "d.csv:1 names the column 'text' twice; rename one of them"
     )
     assert refusal_of(write("e.csv", "text,label\n"), TEXT) == "e.csv has no rows; give a file with data"
+
+
+def test_tsv_is_not_quoted_and_cells_that_look_quoted_are_told(write):
+    rows = rows_of(write("a.tsv", 'text\tlabel\n"Hi" she said\tA\n"never closed\tB\n"say ""hi"""\tA\n'), TEXT)
+    assert [row.values["text"] for row in rows] == ['"Hi" she said', '"never closed', '"say ""hi"""']
+    assert [row.where for row in rows if row.notes] == ["a.tsv:4"]
+
+
+def test_columns_without_a_name_are_passed_over_when_empty_or_row_numbers_and_refused_otherwise(write):
+    good = [{"text": "a", "label": "A"}, {"text": "b", "label": "B"}]
+    for content in ("text,label,,\na,A,,\nb,B\n", ",text,label\n0,a,A\n1,b,B\n", "text, label, \na, A ,\nb,B, \n"):
+        assert [row.values for row in rows_of(write("a.csv", content), TEXT)] == good
+    assert refusal_of(write("b.csv", "text,label,\na,A,\nyes, b,B\n"), TEXT) == (
+        "b.csv:3 has 'B' in column 3, which has no name in the header; name the column, or quote a cell that holds the "
+        "separator"
+    )
+    assert refusal_of(write("c.csv", "text,label\na,A,\n"), TEXT).startswith("c.csv:2 has 3 columns, the header has 2")
+
+
+def test_a_file_of_carriage_returns_alone_is_read_and_one_within_a_line_is_refused(write):
+    assert [row.where for row in rows_of(write("a.csv", "text,label\ra,A\rb,B\r"), TEXT)] == ["a.csv:2", "a.csv:3"]
+    assert [row.values["label"] for row in rows_of(write("b.jsonl", '{"text": "a", "label": "A"}\r' * 9000), TEXT)] == (
+        ["A"] * 9000
+    )
+    assert refusal_of(write("c.csv", "text,label\na\rb,A\n"), TEXT).startswith(
+        "c.csv:2 has a carriage return in the middle of a line"
+    )

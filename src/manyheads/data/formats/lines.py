@@ -1,7 +1,8 @@
 """Files as bytes and as numbered lines.
 
 Decided here: files are read as bytes and decoded line by line, split at line feeds only: a byte that is not UTF-8 has a
-line number, and U+2028 or U+0085 inside a text does not end a line. A byte order mark is dropped. `.gz` is unpacked.
+line number, and U+2028 or U+0085 inside a text does not end a line. A byte order mark is dropped. `.gz` is unpacked. A file
+that has carriage returns and no line feed in its first HEAD_BYTES (old Macs) is split at carriage returns.
 
 Files may come from strangers: pipes and devices are not opened, a line has an end, and a gzip file that unpacks to more
 than RATIO times what was read of it is taken for a bomb (texts come to 3 to 10 times; gzip's own limit is 1,032).
@@ -13,7 +14,7 @@ import gzip
 import os
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from io import BufferedReader, BytesIO, RawIOBase
@@ -24,6 +25,7 @@ from manyheads.errors import DataError
 
 LONGEST_LINE_BYTES = 4 << 20
 """Of a line, and of a csv cell: War and Peace has 3.2 MB. Its tokens take up to 300 bytes for each of these."""
+HEAD_BYTES = 1 << 16
 RATIO = 100
 SMALL_BYTES = 1 << 20
 """What any file may unpack to, whatever its ratio."""
@@ -114,11 +116,30 @@ def blocks(path: Path, longest: int = LONGEST_LINE_BYTES) -> Iterator[bytes]:
     """Lines as bytes, unpacked. Raises DataError for a line that is too long, and a gzip file that is damaged or a bomb."""
     with _stream(path) as stream:
         number = 0
-        while block := stream.readline(longest + 1):
+        readline = _line_reader(stream)
+        while block := readline(longest + 1):
             number += 1
             if len(block) > longest:
                 raise DataError(f"{path}:{number} is longer than {longest >> 20} MB; cut its text into parts")
             yield block
+
+
+def _line_reader(stream: BufferedReader) -> Callable[[int], bytes]:
+    """`stream.readline`, or the same for lines that end in carriage returns alone."""
+    head = stream.peek(HEAD_BYTES)
+    if b"\r" not in head[:-1] or b"\n" in head:
+        return stream.readline
+    kept = bytearray()
+
+    def readline(longest: int) -> bytes:
+        while (place := kept.find(b"\r")) < 0 and len(kept) < longest and (more := stream.read(HEAD_BYTES)):
+            kept.extend(more)
+        end = min(longest, place + 1 if place >= 0 else len(kept))
+        found = bytes(kept[:end])
+        del kept[:end]
+        return found
+
+    return readline
 
 
 def whole(path: Path, most_bytes: int) -> str:

@@ -26,6 +26,9 @@ class RawRow:
     """Above 1 for CoNLL columns only: word k stands k lines below the first."""
     skip: str | None = None
     """Why the row cannot be used although nothing is wrong with it (a label of -1 on the hub); always counted."""
+    notes: tuple[str, ...] = ()
+    """What was decided in reading this row that its author may not have meant. Each is told once a split, as a warning with
+    the count of its rows and the place of the first."""
 
 
 def normalised(values: dict[str, Any], kind: str) -> dict[str, Any]:

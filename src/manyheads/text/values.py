@@ -1,0 +1,192 @@
+"""What values of other people's files mean: truth, keys, labels, numbers, and names of classes.
+
+Data passes through csv, pandas and the hub before it gets here, and comes out as `"False"`, NaN, `1.0` or `"['bad']"`.
+
+Decided here, once for training, prediction and scoring:
+- None, NaN and a blank string mean "not given". 0 and False are values like any other: nothing is judged by `or`.
+- What can be read in one way is read; what could mean two things is refused with what to write instead.
+- White space around names (labels, ids, documents) does not count. Texts are left to the letter, for offsets point into them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from manyheads.errors import RowError
+
+_TRUE, _FALSE = frozenset({"true", "yes", "1", "1.0"}), frozenset({"false", "no", "0", "0.0"})
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_ITEM = re.compile(r"""\s*(?:'([^'\\]*)'|"([^"\\]*)"|([+-]?[\d.]+))\s*(,|$)""")
+"""One item of a Python list as it is printed, a string or a number, with the comma behind it."""
+_LIST_LIKE = re.compile(r"""['",]|\d""")
+"""What tells a printed list from a name in brackets, as in `[OTHER]`."""
+NO_CLASS = -1
+"""The hub's sign for "no gold label"."""
+
+
+def is_missing(value: object) -> bool:
+    """Whether nothing is given: None, NaN, or a string of white space."""
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def truth(value: object, name: str) -> bool | None:
+    """A yes or no in any of its usual forms; None where nothing is given. Raises RowError."""
+    if is_missing(value):
+        return None
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str | int | float):
+        word = str(value).strip().lower()
+        if word in _TRUE | _FALSE:
+            return word in _TRUE
+    raise RowError(f"'{name}' must be true or false, seen {value!r}")
+
+
+def key(value: object, name: str) -> str:
+    """An id, a document, a title: a string or a whole number, as a string; empty where nothing is given. Raises RowError."""
+    if is_missing(value):
+        return ""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))  # pandas makes floats of whole numbers once one of them is missing
+    raise RowError(f"'{name}' must be a string or a whole number, seen {value!r}")
+
+
+def optional_text(value: object, name: str) -> str | None:
+    """A text that may be left out; None where nothing is given. Raises RowError."""
+    if is_missing(value):
+        return None
+    if not isinstance(value, str):
+        raise RowError(f"'{name}' must be a string, seen {type(value).__name__}")
+    return value
+
+
+def number(value: object, name: str) -> float:
+    """A finite number, or its decimal notation. Raises RowError; for true, false and Python's `1_000` too."""
+    good = isinstance(value, int | float) and not isinstance(value, bool)
+    if not good and not (isinstance(value, str) and _NUMBER.fullmatch(value.strip())):
+        raise RowError(f"'{name}' must be a number, seen {value!r}")
+    try:
+        found = float(value)  # type: ignore[arg-type]
+    except OverflowError:
+        found = math.inf
+    if not math.isfinite(found):
+        raise RowError(f"'{name}' must be a finite number, seen {value!r}")
+    return found
+
+
+def label(value: object) -> str:
+    """One label: a string, or a number as a string. Raises RowError for what is none, and for a list in a string."""
+    if isinstance(value, str) and value.strip():
+        name = value.strip()
+        if _listed(name) is not None:
+            raise RowError(f"label {value!r} is a list in a string; name the column 'labels' where a text has several "
+                           "labels, or give the one label alone")  # fmt: skip
+        return name
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return str(int(value)) if value.is_integer() and abs(value) < 1 << 53 else str(value)
+    raise RowError(f"'label' must be a string, seen {value!r}")
+
+
+def labels(value: object) -> tuple[str, ...]:
+    """Labels of a text, each once. In a csv cell they are separated by `|`, or a printed list. Raises RowError.
+
+    A row of zeros and ones, one for each class, is refused: it would be read as the labels `0` and `1`.
+    """
+    items: Sequence[Any]
+    if isinstance(value, str):
+        printed = _listed(value.strip())
+        if printed == []:
+            items = _items(value)
+        else:
+            items = [part for part in value.split("|") if part.strip()] if printed is None else printed
+    elif isinstance(value, Sequence):
+        items = value
+    else:
+        raise RowError(f"'labels' must be a list of strings, seen {value!r}")
+    bits = [item for item in items if item in (0, 1, "0", "1", "0.0", "1.0")]
+    if len(bits) == len(items) > len(set(map(str, bits))):
+        raise RowError(f"'labels' is a vector of zeros and ones, {value!r}; give the names of the labels that apply")
+    try:
+        return tuple(dict.fromkeys(label(item) for item in items))
+    except RowError:
+        raise RowError(f"'labels' must be a list of strings, seen {value!r}") from None
+
+
+def _listed(text: str) -> list[str] | None:
+    """The items of a list that was printed into a string; [] for one that cannot be read, None where it is no list."""
+    inner = text[1:-1]
+    if len(text) < 2 or text[0] != "[" or text[-1] != "]" or (inner.strip() and not _LIST_LIKE.search(inner)):
+        return None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if isinstance(found, list) and found and all(isinstance(item, str | int | float) for item in found):
+        return [item if isinstance(item, str) else str(item) for item in found]
+    return _python_items(inner)
+
+
+def _python_items(inner: str) -> list[str]:
+    """Items of a printed Python list; [] where it is none of strings and numbers between commas."""
+    items, place = [], 0
+    while place < len(inner):
+        match = _ITEM.match(inner, place)
+        if match is None:
+            return []
+        items.append(next(group for group in match.groups()[:3] if group is not None))
+        place = match.end()
+    return items
+
+
+def _items(text: str) -> list[str]:
+    if not text.strip()[1:-1].strip():
+        return []  # an empty list: no label applies
+    raise RowError(f"'labels' holds {text!r}, a list that cannot be read; separate labels by |, as in bad|late")
+
+
+def class_names(feature: Any) -> list[str]:
+    """Names of classes from the description of a hub column, or of the items of its lists; none where it has no classes.
+
+    `{"_type": "ClassLabel", "names": [...]}` · `{"_type": "Sequence" | "List", "feature": {...}}` · `[{...}]`
+    """
+    if isinstance(feature, list) and len(feature) == 1:
+        return class_names(feature[0])
+    if not isinstance(feature, Mapping):
+        return []
+    if feature.get("_type") == "ClassLabel":
+        names = feature.get("names")
+        return [str(name) for name in names] if isinstance(names, list) else []
+    return class_names(feature.get("feature"))
+
+
+def classes_of_metadata(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
+    """Names of classes by column, from the metadata of an Arrow schema that `datasets` wrote; none for any other."""
+    try:
+        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
+        found = {name: class_names(feature) for name, feature in features.items()}
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        return {}
+    return {name: names for name, names in found.items() if names}
+
+
+def named(value: Any, names: Sequence[str]) -> Any:
+    """A class number, or a list of them, by name; `NO_CLASS` and None stay. Raises RowError for a number that has no name."""
+    if isinstance(value, list):
+        return [named(item, names) for item in value]
+    if value is None or value == NO_CLASS:
+        return value
+    if not isinstance(value, int) or not 0 <= value < len(names):
+        raise RowError(f"has the class number {value!r}; the data set names classes 0 to {len(names) - 1}")
+    return names[value]
