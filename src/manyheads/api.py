@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
-from manyheads.bundle import ENCODER, MANIFEST, Bundle, load_bundle, read_manifest
+from manyheads.bundle import ENCODER, MANIFEST, Bundle, load_bundle, near_models, read_manifest
+from manyheads.data.given import Given, one_each, rows_given, task_names
 from manyheads.errors import BundleError, RowError, UsageError
+from manyheads.nn.locate import looks_like_path
 from manyheads.onnx_backend import Exported, is_exported, load_exported
 from manyheads.predict import Backend, Precision, Predictor, TorchBackend
 from manyheads.process import remember_few_shapes
@@ -17,9 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
 
-    from manyheads.tasks.base import Row, Task
-
-Texts = str | Sequence[str]
+    from manyheads.tasks.base import Task
 
 
 class Model:
@@ -51,47 +51,69 @@ class Model:
         """The model's tasks by name."""
         return self.bundle.tasks
 
-    def predict(self, inputs: str | Iterable[str | Row], tasks: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    def predict(self, inputs: Given, tasks: str | Iterable[str] | None = None) -> list[dict[str, Any]]:
         """Output rows for texts or input rows (`{"text", "question", "id"}`), in order.
 
-        A row that cannot be read has an `error` in place of its answers. Raises UsageError for an unknown task.
-        """
-        rows = [inputs] if isinstance(inputs, str) else inputs
-        return list(self.predictor.predict(({"text": row} if isinstance(row, str) else row for row in rows), tasks))
+        `inputs`: a text, a row, or any iterable of them; a column of texts (Series, array); a table with a `text` column
+        (DataFrame, Dataset, Arrow table). `tasks`: one name or several; all by default.
 
-    def embed(self, texts: Texts, task: str | None = None) -> npt.NDArray[np.float32]:
-        """Vectors (n, d), float32, in the order of the texts."""
+        A row that cannot be read has an `error` in place of its answers. Raises UsageError for an unknown task, and for
+        inputs that hold neither texts nor rows.
+        """
+        return list(self.predictor.predict(rows_given(inputs), task_names(tasks)))
+
+    def embed(self, texts: Given, task: str | None = None) -> npt.NDArray[np.float32]:
+        """Vectors (n, d), float32, in the order of the texts. `texts`: whatever `predict` takes.
+
+        Raises RowError for a text that cannot be read, as do the methods below.
+        """
         import numpy as np
 
         name = self._only("sentence-embedding", task)
-        listed = list(_listed(texts))
-        answers = self._answers(name, [{"text": text} for text in listed or [""]])  # where there is none, "" tells d
-        return np.stack(answers)[: len(listed)]
+        rows = list(rows_given(texts))
+        answers = self._answers(name, rows or [{"text": ""}])  # where there is none, "" tells d
+        return np.stack(answers)[: len(rows)]
 
-    def entities(self, texts: Texts, task: str | None = None) -> list[list[dict[str, Any]]]:
-        """Spans of each text: `start`, `end`, `label`, `text`, `score`."""
-        return self._answers(self._only("token-classification", task), [{"text": text} for text in _listed(texts)])
+    def entities(self, texts: Given, task: str | None = None) -> list[list[dict[str, Any]]]:
+        """Spans of each text: `start`, `end`, `label`, `text`, `score`. `texts`: whatever `predict` takes."""
+        return self._answers(self._only("token-classification", task), rows_given(texts))
 
-    def classify(self, texts: Texts, task: str | None = None) -> list[dict[str, Any]]:
-        """Label and scores of each text."""
-        return self._answers(self._only("text-classification", task), [{"text": text} for text in _listed(texts)])
+    def classify(self, texts: Given, task: str | None = None) -> list[dict[str, Any]]:
+        """Label and scores of each text. `texts`: whatever `predict` takes; rows may have a `text_pair`."""
+        return self._answers(self._only("text-classification", task), rows_given(texts))
 
-    def answer(self, *, question: str, context: str, task: str | None = None) -> list[dict[str, Any]]:
-        """The best spans of the context, best first; empty when the context does not answer the question."""
+    @overload
+    def answer(self, *, question: str, context: str, task: str | None = None) -> list[dict[str, Any]]: ...
+    @overload
+    def answer(self, rows: Given, *, task: str | None = None) -> list[list[dict[str, Any]]]: ...
+    @overload
+    def answer(self, *, question: Given, context: Given, task: str | None = None) -> list[list[dict[str, Any]]]: ...
+
+    def answer(
+        self, rows: Given = None, *, question: Given = None, context: Given = None, task: str | None = None
+    ) -> list[Any]:
+        """The best spans of the context, best first; empty when the context does not answer the question.
+
+        One question about one context gives its spans. Columns of questions or contexts (one text stands for all), or
+        `rows` with `question` and `context` (or `text`) give a list of spans for each.
+        """
         name = self._only("question-answering", task)
-        found = self._answers(name, [{"question": question, "text": context}])[0]
-        answers: list[dict[str, Any]] = self.tasks[name].answer_keys(found)[name]
-        return answers
+        if (rows is None) == (question is None and context is None) or (question is None) != (context is None):
+            raise UsageError("answer takes either rows with a question and a context, or both question= and context=")
+        one = isinstance(question, str) and isinstance(context, str)
+        asked = rows_given(rows) if rows is not None else one_each(question=question, context=context)
+        found = [self.tasks[name].answer_keys(answer)[name] for answer in self._answers(name, asked)]
+        return found[0] if one else found
 
-    def _answers(self, name: str, rows: Sequence[Row]) -> list[Any]:
+    def _answers(self, name: str, rows: Iterable[Any]) -> list[Any]:
         asks = []
         for i, row in enumerate(rows):
-            try:
-                ask = self.tasks[name].ask(row)
-            except RowError as error:
-                raise RowError(f"input {i}: {error}") from None
-            assert ask is not None, "the rows made here have what the task reads"
-            asks.append({name: ask})
+            ask = self.predictor.asked(row, [name])
+            if isinstance(ask, RowError):
+                raise RowError(f"input {i}: {ask}")
+            if name not in ask:
+                raise RowError(f"input {i}: has nothing for task '{name}'; its keys are {', '.join(row)}")
+            asks.append(ask)
         return [answered.answers[name] for answered in self.predictor.answer(asks)]
 
     def _only(self, kind: str, name: str | None) -> str:
@@ -147,19 +169,19 @@ def load(
 
 
 def find_model(name: str | Path) -> Path:
-    """The folder of a model: a local one, or the local copy of a hub id. Raises BundleError naming the places tried."""
-    folder = Path(name)
-    if folder.exists() or isinstance(name, Path) or str(name).count("/") != 1:
+    """The folder of a model: a local one, or the local copy of a hub id.
+
+    The hub is asked for `owner/name` only where that cannot be a path. Raises BundleError naming what is near.
+    """
+    folder = Path(name).expanduser()
+    if folder.exists() or isinstance(name, Path) or name.count("/") != 1 or looks_like_path(name):
         return folder
     from huggingface_hub import snapshot_download
 
     try:
         wanted = [MANIFEST, "*.json", "*.safetensors", "*.onnx", "*.onnx.data", "*.md", "*.yaml", f"{ENCODER}/*"]
-        return Path(snapshot_download(str(name), allow_patterns=wanted, etag_timeout=10))
+        return Path(snapshot_download(name, allow_patterns=wanted, etag_timeout=10))
     except Exception as error:  # the hub client raises many kinds, all of which mean: not there
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BundleError(f"no model '{name}': there is no such folder, and the hub gave none ({reason})") from None
-
-
-def _listed(texts: Texts) -> Sequence[str]:
-    return [texts] if isinstance(texts, str) else texts
+        raise BundleError(f"no model '{name}': there is no such folder, and the hub gave none ({reason})"
+                          f"{near_models(folder, MANIFEST)}") from None  # fmt: skip

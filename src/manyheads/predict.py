@@ -136,7 +136,7 @@ class Predictor:
 
     def reply(self, requests: Sequence[tuple[Row | RowError, Sequence[str] | None]]) -> Iterator[dict[str, Any]]:
         """An output row for each row and the tasks asked of it (None: all), in order. All are answered together."""
-        asked = [self._asked(row, self.tasks if names is None else names) for row, names in requests]
+        asked = [self.asked(row, self.tasks if names is None else names) for row, names in requests]
         answered = iter(self.answer([asks for asks in asked if not isinstance(asks, RowError)]))
         for (row, _), asks in zip(requests, asked, strict=True):
             head = _head(row)
@@ -175,7 +175,8 @@ class Predictor:
             for ask, answer in zip(asks, answers, strict=True)
         ]
 
-    def _asked(self, row: Any, names: Iterable[str]) -> dict[str, Ask] | RowError:
+    def asked(self, row: Any, names: Iterable[str]) -> dict[str, Ask] | RowError:
+        """What the named tasks want read of a row, those left out that find nothing in it; what is wrong with a bad row."""
         if isinstance(row, RowError):
             return row
         if not isinstance(row, Mapping):

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from manyheads.errors import EncoderError
+from manyheads.api import find_model
+from manyheads.bundle import read_manifest
+from manyheads.errors import BundleError, EncoderError
 from manyheads.nn import locate
 from manyheads.nn.encoder import load_encoder
 from manyheads.nn.locate import locate_encoder
@@ -79,3 +81,46 @@ def test_an_unknown_name_lists_the_places_tried_and_soon(name: str) -> None:
     ):
         locate_encoder(name)
     assert time.monotonic() - started < 30
+
+
+def test_the_folder_of_a_trained_model_is_told_with_its_encoder(young_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        EncoderError, match=rf"is the folder of a trained model, .*; give {young_model}/encoder for its"
+    ):
+        locate_encoder(str(young_model))
+    assert locate_encoder(str(young_model / "encoder")).origin == "folder"
+    (tmp_path / "manyheads.json").write_text("{}")
+    with pytest.raises(
+        EncoderError, match="its encoder's weights are elsewhere; give the encoder that it was trained on"
+    ):
+        locate_encoder(str(tmp_path))
+
+
+def test_an_adapter_without_its_base_is_told_with_the_name_of_that(tmp_path: Path) -> None:
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+    for said, name in (('{"base_model_name_or_path": "some/base"}', ", 'some/base'; merge"), ("{", "; merge")):
+        (tmp_path / "adapter_config.json").write_text(said)
+        with pytest.raises(EncoderError, match=f"is an adapter of peft .* without the encoder it belongs to{name}"):
+            locate_encoder(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "name", ["./here", "../up", "/root/x", "~/x", "a/b/c", "runs/first", "below/x", "x/", "C:\\models\\x"]
+)
+def test_the_hub_is_never_asked_for_a_path(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*_: object, **__: object) -> str:
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "below").mkdir()
+    monkeypatch.setattr("huggingface_hub.snapshot_download", asked)
+    with pytest.raises(EncoderError, match=r"the hub \(not asked: this is a path\)"):
+        locate_encoder(name)
+    with pytest.raises(BundleError, match="is not a folder; give the output folder of a finished training"):
+        find_model(name) and read_manifest(find_model(name))
+
+
+@pytest.mark.parametrize("name", ["somebody/an-encoder", "an-encoder"])
+def test_the_hub_is_asked_for_what_is_no_path(name: str, toy_encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(toy_encoder))
+    assert locate_encoder(name).origin == "hub"

@@ -32,6 +32,7 @@ from manyheads.bundle.manifest import (
     sharing_of,
     verify,
 )
+from manyheads.bundle.near import near_models
 
 __all__ = [
     "ADAPTERS",
@@ -50,6 +51,7 @@ __all__ = [
     "is_finished",
     "load_bundle",
     "manifest_hash",
+    "near_models",
     "plain_name",
     "read_manifest",
     "save_bundle",

@@ -19,6 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from manyheads.bundle.near import near_models
 from manyheads.bundle.settings import tasks_of
 from manyheads.errors import BundleError
 from manyheads.nn.stored import stored_tensors
@@ -164,9 +165,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a model folder. Raises BundleError saying what is the matter with it."""
     path = folder / MANIFEST
     if not folder.is_dir():
-        raise BundleError(f"{folder} is not a folder; give the output folder of a finished training")
+        raise BundleError(f"{folder} is not a folder; give the output folder of a finished training"
+                          f"{near_models(folder, MANIFEST)}")  # fmt: skip
     if not path.exists() and not path.is_symlink():
-        raise BundleError(f"{folder} has no {MANIFEST}: it is no model folder, or its training did not finish")
+        raise BundleError(f"{folder} has no {MANIFEST}: it is no model folder, or its training did not finish"
+                          f"{near_models(folder, MANIFEST)}")  # fmt: skip
     try:
         if leads_out(folder, path):
             raise ValueError("it is a link that leaves the folder")

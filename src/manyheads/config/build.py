@@ -26,6 +26,7 @@ from manyheads.data.units import alone, joined
 from manyheads.data.validate import WindowLengths, measure
 from manyheads.data.windows import Window
 from manyheads.errors import UsageError
+from manyheads.nn.locate import holds_encoder
 from manyheads.process import remember_few_shapes
 from manyheads.text.pack import STEADY, Source, eighth_of
 from manyheads.text.tokenizer import Tokenizer
@@ -360,7 +361,7 @@ def portable_run(file: RunFile, folder: Path) -> str:
     for section in values["tasks"].values():
         section["data"] = {split: moved(path) for split, path in section["data"].items()}
     beside = file.resolve(file.run.encoder.name)
-    if (beside / "config.json").exists():
+    if holds_encoder(beside):
         values.setdefault("encoder", {})["name"] = os.path.relpath(beside, folder.resolve())
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 

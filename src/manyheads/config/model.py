@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 def locate(file: RunFile) -> Located:
     """Where the encoder is: a folder beside the run file, bundled, or on the hub."""
-    from manyheads.nn.locate import locate_encoder
+    from manyheads.nn.locate import holds_encoder, locate_encoder
 
     encoder = file.run.encoder
     beside = file.resolve(encoder.name)
-    name = str(beside) if (beside / "config.json").exists() else encoder.name
+    name = str(beside) if holds_encoder(beside) else encoder.name
     return locate_encoder(name, encoder.revision)
 
 

