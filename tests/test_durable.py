@@ -12,7 +12,16 @@ from typing import Any
 
 import pytest
 
-from manyheads.durable import make_folder, put_in_place, remove_folder, replace_file, sync, write_json, writing
+from manyheads.durable import (
+    give_usual_rights,
+    make_folder,
+    put_in_place,
+    remove_folder,
+    replace_file,
+    sync,
+    write_json,
+    writing,
+)
 from manyheads.errors import UsageError
 from runs import Child
 
@@ -170,3 +179,23 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
             write("a")
         with pytest.raises(OSError, match="/dev/full"), writing(Path("/dev/full")) as write:
             write("a" * 100_000)
+
+
+@pytest.mark.parametrize(("umask", "rights"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_private_files_get_the_rights_that_the_umask_leaves(tmp_path: Path, umask: int, rights: int) -> None:
+    (tmp_path / "below").mkdir()
+    files = [tmp_path / "a", tmp_path / "below/b"]
+    for path in files:
+        path.touch(0o600)
+    before = os.umask(umask)
+    try:
+        give_usual_rights(tmp_path, files)
+    finally:
+        os.umask(before)
+    assert [path.stat().st_mode & 0o777 for path in files] == [rights] * 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "below"]
+
+
+def test_every_file_of_a_model_can_be_read_by_whoever_may_read_its_card(young_model: Path) -> None:
+    rights = {path.name: oct(path.stat().st_mode) for path in young_model.rglob("*") if path.is_file()}
+    assert {name: mode for name, mode in rights.items() if mode != rights["README.md"]} == {}

@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,20 @@ def _named(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from None
+
+
+def give_usual_rights(folder: Path, files: Iterable[Path]) -> None:
+    """Let others read the files of a folder as far as the umask lets them; safetensors makes its files private (0600).
+
+    The rights are those of a file made for it: asking for the umask would change it for all threads for a moment.
+    """
+    probe = folder / f".rights{UNFINISHED}"
+    try:
+        os.close(os.open(probe, os.O_CREAT | os.O_WRONLY, 0o666))
+        for path in files:
+            shutil.copymode(probe, path)
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def make_folder(path: Path, fill: Callable[[Path], None]) -> None:

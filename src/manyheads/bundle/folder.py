@@ -36,6 +36,7 @@ from manyheads.bundle.manifest import (
     write_manifest,
 )
 from manyheads.bundle.settings import check_heads, tasks_of
+from manyheads.durable import give_usual_rights
 from manyheads.errors import BundleError, UsageError
 from manyheads.nn.stored import stored_tensors
 from manyheads.tasks import describe
@@ -98,6 +99,7 @@ def save_bundle(folder: Path, model: MultiTaskModel, tokenizer: Tokenizer, conte
     (folder / METRICS).write_text(json.dumps(contents.metrics, indent=2) + "\n", encoding="utf-8")
     (folder / RUN).write_text(contents.run, encoding="utf-8")
     (folder / CARD).write_text(contents.card, encoding="utf-8")
+    give_usual_rights(folder, [folder / name for name in names])
     manifest = {
         "format": FORMAT,
         "encoder": {"name": contents.encoder_name, "max_length": contents.max_length},

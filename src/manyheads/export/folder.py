@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from manyheads.durable import make_folder, sync
+from manyheads.durable import give_usual_rights, make_folder, sync
 from manyheads.errors import UsageError
 
 
@@ -20,6 +20,7 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
 
     def filled(unfinished: Path) -> None:
         fill(unfinished)
+        give_usual_rights(unfinished, [path for path in sorted(unfinished.rglob("*")) if path.is_file()])
         for path in sorted(unfinished.rglob("*")):
             sync(path)
 
