@@ -28,6 +28,7 @@ from transformers import AutoModel, Trainer, TrainerCallback, TrainingArguments,
 from gpu_mix import MAX_LENGTH, Mix, encoder_folder, mix
 from manyheads.training.batches import Batch, Portion, encode_examples, laid
 from manyheads.training.device import moved
+from manyheads.training.losses import Normaliser
 from manyheads.training.precision import Precision
 
 logging.set_verbosity_error()
@@ -124,7 +125,8 @@ class Stock(torch.nn.Module):
         for name, asked in batch.reads.items():
             output = self.heads[name](segments.cut(hidden_TD, *asked), segments.part(*asked))
             targets = moved(batch.targets[name], hidden.device)
-            loss = loss + self.tasks[name].loss(Precision.full(output), targets).mean
+            found = self.tasks[name].loss(Precision.full(output), targets)
+            loss = loss + Normaliser("log-classes").scaled(name, found)
         return {"loss": loss}
 
 

@@ -33,6 +33,7 @@ from manyheads.nn.locate import locate_encoder
 from manyheads.process import keep_freed_memory
 from manyheads.text.pack import Pack, Segments
 from manyheads.training.batches import Portion, encode_examples, laid
+from manyheads.training.losses import Normaliser
 from speed_inference import peak_flops
 from strategies import data_of, run_file
 
@@ -59,7 +60,8 @@ class Stock(torch.nn.Module):
         loss = torch.zeros(())
         for name, asked in batch.reads.items():
             output = self.heads[name](segments.cut(hidden_TD, *asked), segments.part(*asked))
-            loss = loss + self.tasks[name].loss(output, batch.targets[name]).mean
+            found = self.tasks[name].loss(output, batch.targets[name])
+            loss = loss + Normaliser("log-classes").scaled(name, found)
         return {"loss": loss}
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from manyheads.config.build import build_plan
 from manyheads.config.files import load_run
 from manyheads.training.loop import StepRecord
+from manyheads.training.losses import Normaliser
 from manyheads.training.phases import Phase
 from manyheads.training.run import Plan
 
@@ -60,7 +61,7 @@ def stepped(made: Plan, step: int = 0, phase: Phase | None = None) -> tuple[Grad
 
 
 def by_hand(made: Plan, step: int = 0) -> tuple[dict[str, Gradient], dict[str, float]]:
-    """Each task's gradient of its unweighted loss, and that loss, with all of the step in one pack."""
+    """Each task's gradient of its unweighted loss, normalised by default, and that loss, with all of the step in one pack."""
     batcher = copy.copy(made.trainer.batcher)
     batcher.max_tokens, batcher.one_task = None, False
     made.trainer.prepare(made.phases[0])
@@ -69,7 +70,7 @@ def by_hand(made: Plan, step: int = 0) -> tuple[dict[str, Gradient], dict[str, f
     outputs = made.model(batch.pack, batch.reads)
     gradients, losses = {}, {}
     for name, output in outputs.items():
-        loss = made.tasks[name].loss(output, batch.targets[name]).mean
+        loss = Normaliser("log-classes").scaled(name, made.tasks[name].loss(output, batch.targets[name]))
         grads = torch.autograd.grad(loss, list(named.values()), retain_graph=True, allow_unused=True)
         gradients[name] = {key: grad for key, grad in zip(named, grads, strict=True) if grad is not None}
         losses[name] = float(loss.detach())

@@ -32,7 +32,7 @@ def poison(plan: Plan, what: str, task: str, steps: range) -> None:
         if self.name != task or now[0] not in steps:
             return made
         if what == "loss":
-            return replace(made, mean=made.mean * float("nan"))
+            return replace(made, values=made.values * float("nan"))
         if made.mean.requires_grad:
             made.mean.register_hook(lambda gradient: gradient * float("nan"))  # type: ignore[no-untyped-call]
         return made

@@ -101,7 +101,7 @@ def test_a_step_whose_loss_is_not_finite_changes_nothing_though_it_is_read_late(
     def broken(output: Any, targets: Any) -> Any:
         calls.append(len(calls))
         plain = loss(output, targets)
-        return replace(plain, mean=plain.mean * float("nan")) if len(calls) == 3 else plain
+        return replace(plain, values=plain.values * float("nan")) if len(calls) == 3 else plain
 
     object.__setattr__(made.tasks["section"], "loss", broken)
     records = list(made.trainer.run(made.phases[0], 0, 4))

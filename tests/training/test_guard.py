@@ -47,7 +47,7 @@ class Poisoned:
 
     def loss(self, output: Any, target: Any) -> Any:
         loss = self.task.loss(output, target)
-        return replace(loss, mean=loss.mean * self.factor) if self.step in self.steps else loss
+        return replace(loss, values=loss.values * self.factor) if self.step in self.steps else loss
 
 
 def poison(made: Plan, steps: Collection[int], factor: float = NAN, name: str = "section") -> Plan:
@@ -340,7 +340,7 @@ def test_the_command_ends_with_status_3(
 ) -> None:
     loss = TextClassification.loss
     monkeypatch.setattr(
-        TextClassification, "loss", lambda *given: replace(found := loss(*given), mean=found.mean * NAN)
+        TextClassification, "loss", lambda *given: replace(found := loss(*given), values=found.values * NAN)
     )
     assert main(["train", str(project), *(word for each in OPTIONS for word in ("--set", each)),
                  "--set", "training.guard.skips=1"]) == 3  # fmt: skip

@@ -293,7 +293,7 @@ def spoil(made: Plan, task: str) -> None:
 
     def broken(output: Any, targets: Any) -> Any:
         plain = loss(output, targets)
-        return replace(plain, mean=plain.mean * float("nan"))
+        return replace(plain, values=plain.values * float("nan"))
 
     object.__setattr__(made.tasks[task], "loss", broken)
 

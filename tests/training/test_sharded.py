@@ -297,7 +297,7 @@ def poisoned(made: Plan) -> dict[str, Any]:
         def loss(self, output: Any, target: Any) -> Any:
             loss = task.loss(output, target)
             if now[0] == 3:
-                return replace(loss, mean=loss.mean + (loss.mean - loss.mean.detach()).sqrt())
+                return replace(loss, values=loss.values + (loss.values - loss.values.detach()).sqrt())
             return loss
 
     def of(step: int, packs: Any) -> Any:

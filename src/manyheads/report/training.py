@@ -179,7 +179,9 @@ def _loss_curves(history: History) -> list[Part]:
         [f"{first:,} to {last:,}", *(significant(binned[name][k]) for name in names)]
         for k, (first, last) in enumerate(_stretches(history.steps, ROWS))
     ]
-    note = "1 is the loss of a head that knows nothing; points are means of neighbouring steps."
+    note = (
+        "By default 1 is the loss of a head that knows nothing (`normalize`); points are means of neighbouring steps."
+    )
     numbers_table = table("Mean loss of stretches of steps.", [*words("steps"), *numbers(*map(said, names))], rows)
     return [Exhibit("Training losses.", element("div", None, legend(names), drawing), numbers_table, note)]
 

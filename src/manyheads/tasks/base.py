@@ -66,12 +66,23 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """The mean loss over a task's own units (words, texts, pairs, windows of questions), divided by `uninformed`."""
+    """The loss of a task's own units (words, texts, pairs, windows of questions) as its paper has it: nothing divided out.
 
-    mean: torch.Tensor
+    Only the normaliser of a run divides by `uninformed`, each value by its own figure and before the mean is taken, so
+    that a window with few tokens to choose from counts as much as one with many.
+    """
+
+    values: torch.Tensor
+    """One value for each unit, (U,), or the mean of all units, ()."""
     units: int
     uninformed: float | torch.Tensor = 1.0
-    """The loss of a head that knows nothing, `log K` for K classes; 1 where there is no such figure."""
+    """What brings the values to the scale of other tasks, one figure or one for each value: the loss of a head that knows
+    nothing (`log K` for K classes); the inverse temperature of ranking losses; 1 where there is no such figure."""
+
+    @property
+    def mean(self) -> torch.Tensor:
+        """The mean over the units, not normalised."""
+        return self.values.mean() if self.values.ndim else self.values
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,14 +191,14 @@ class Task(ABC, Generic[ExampleT]):
 
     @abstractmethod
     def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
-        """The mean loss over the units of these sequences, divided by the loss of an uninformed head.
+        """The loss over the units of these sequences, and the loss of an uninformed head, by which it is not divided.
 
         In the data type of the output, which half precision is too coarse for.
         """
 
     @abstractmethod
     def amount(self, targets: Mapping[str, Array]) -> float:
-        """What the mean of `loss` divides by. Means of parts of a batch, weighted by it, add up to the mean of the whole."""
+        """Over what `loss` is a mean. Means of parts of a batch, weighted by it, add up to the mean of the whole."""
 
     # -- answering ----------------------------------------------------------------------------------------------
     @abstractmethod

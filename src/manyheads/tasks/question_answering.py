@@ -173,7 +173,10 @@ class QuestionAnswering(Task[Question]):
         return float(len(targets["start_S"]))
 
     def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
-        """Mean over windows of the cross entropies of start and end, over log(tokens to choose from)."""
+        """Mean of the cross entropies of start and end, of each window; uninformed: log(tokens to choose from) of each.
+
+        Windows differ in it, so the normaliser divides each window's loss before it takes the mean.
+        """
         from torch.nn.functional import cross_entropy
 
         windows = len(targets["start_S"])
@@ -183,8 +186,8 @@ class QuestionAnswering(Task[Question]):
             score_T = output[key]
             flat = score_T.new_full((windows * longest,), float("-inf"))
             flat = flat.index_copy(0, targets["cell_C"], score_T[targets["token_C"]])
-            losses.append(cross_entropy(flat.view(windows, longest), gold_S, reduction="none") / targets["chance_S"])
-        return Loss((losses[0] + losses[1]).mean() / 2, windows, targets["chance_S"].mean())
+            losses.append(cross_entropy(flat.view(windows, longest), gold_S, reduction="none"))
+        return Loss((losses[0] + losses[1]) / 2, windows, targets["chance_S"])
 
     # -- answering ----------------------------------------------------------------------------------------------
     def decode(self, items: Sequence[Item]) -> list[Found]:

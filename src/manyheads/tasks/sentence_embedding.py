@@ -221,11 +221,17 @@ class SentenceEmbedding(Task[Pair]):
         return float(len(targets["a_B"]))
 
     def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
-        """The objective's mean, summed over Matryoshka widths and divided by their number."""
+        """The objective's mean over pairs, and over Matryoshka widths.
+
+        Uninformed is log(3) for `softmax`; for `cosent` and `in-batch-negatives` the figure is `scale`, which multiplies
+        their gradient and would drown other tasks. The others have none.
+        """
         vector_XD = merged(output["vector_SD"], targets["owner_S"], targets["share_S"], len(targets["identity_X"]))
         widths = [*(w for w in self.matryoshka if w < vector_XD.shape[1]), vector_XD.shape[1]]
         losses = [self._objective(vector_XD[:, :width], output, targets) for width in widths]
-        return Loss(sum(losses[1:], losses[0]) / len(losses), len(targets["a_B"]))
+        uninformed = {"softmax": float(np.log(len(NLI_LABELS))), "cosent": self.scale, "in-batch-negatives": self.scale}
+        mean = sum(losses[1:], losses[0]) / len(losses)
+        return Loss(mean, len(targets["a_B"]), uninformed.get(self.objective or "", 1.0))
 
     def _objective(self, vector_XD: torch.Tensor, output: Output, targets: Mapping[str, torch.Tensor]) -> torch.Tensor:
         from manyheads.nn import pair_losses
@@ -233,13 +239,11 @@ class SentenceEmbedding(Task[Pair]):
         a_BD, b_BD = vector_XD[targets["a_B"]], vector_XD[targets["b_B"]]
         negative_ND = vector_XD[targets["negative_N"]]
         if self.objective == "cosent":
-            return pair_losses.cosent(a_BD, b_BD, targets["score_B"], scale=self.scale) / self.scale
+            return pair_losses.cosent(a_BD, b_BD, targets["score_B"], scale=self.scale)
         if self.objective == "cosine":
             return pair_losses.cosine_mse(a_BD, b_BD, targets["score_B"])
         if self.objective == "softmax":
-            return pair_losses.nli_softmax(a_BD, b_BD, targets["label_B"], output["nli_weight"]) / np.log(
-                len(NLI_LABELS)
-            )
+            return pair_losses.nli_softmax(a_BD, b_BD, targets["label_B"], output["nli_weight"])
         if self.objective == "triplet":
             of = targets["negative_of_N"]
             return pair_losses.triplet(a_BD[of], b_BD[of], negative_ND, margin=self.margin)
@@ -247,8 +251,7 @@ class SentenceEmbedding(Task[Pair]):
         candidates = same[targets["b_B"]] if not len(negative_ND) else _joined(same, targets)
         duplicate_BC = same[targets["b_B"]][:, None] == candidates[None, :]
         negatives = negative_ND if len(negative_ND) else None
-        loss = pair_losses.in_batch_negatives(a_BD, b_BD, negatives, scale=self.scale, duplicate_BC=duplicate_BC)
-        return loss / self.scale
+        return pair_losses.in_batch_negatives(a_BD, b_BD, negatives, scale=self.scale, duplicate_BC=duplicate_BC)
 
     # -- answering ----------------------------------------------------------------------------------------------
     def decode(self, items: Sequence[Item]) -> list[np.ndarray]:

@@ -174,7 +174,7 @@ class TextClassification(Task[LabelledText]):
         return float(len(label_BK))
 
     def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
-        """Mean cross entropy over log(K), or mean binary cross entropy over log(2)."""
+        """Mean cross entropy, of which log(K) knows nothing; or mean binary cross entropy, of which log(2) does."""
         from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
         label_BK = targets["label_BK"]
@@ -186,7 +186,7 @@ class TextClassification(Task[LabelledText]):
         else:
             uninformed = float(np.log(len(self.labels)))
             loss = cross_entropy(logits_BK, label_BK.argmax(-1), weight=weight_K)
-        return Loss(loss / uninformed, len(label_BK), uninformed)
+        return Loss(loss, len(label_BK), uninformed)
 
     # -- answering ----------------------------------------------------------------------------------------------
     def decode(self, items: Sequence[Item]) -> list[dict[str, Any]]:

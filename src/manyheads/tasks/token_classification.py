@@ -194,26 +194,26 @@ class TokenClassification(Task[EntityExample]):
         return float(len(targets["tag_P"]))
 
     def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
-        """Mean over words of cross entropy (softmax) or of negative log-likelihood (CRF), over log(number of tags)."""
+        """Mean over words of cross entropy (softmax) or of negative log-likelihood (CRF); uninformed: log(number of tags)."""
         from torch.nn.functional import cross_entropy
 
         from manyheads.nn.crf import log_likelihood
 
         piece_P, tag_P = targets["piece_P"], targets["tag_P"]
         units = len(tag_P)
-        scale = float(np.log(len(self.tags)))
+        uninformed = float(np.log(len(self.tags)))
         if self.decoder == "softmax":
             logits_TK = output["logits_TK"]
             if not units:
-                return Loss(logits_TK.sum() * 0.0, 0, scale)
-            return Loss(cross_entropy(logits_TK[piece_P], tag_P) / scale, units, scale)
+                return Loss(logits_TK.sum() * 0.0, 0, uninformed)
+            return Loss(cross_entropy(logits_TK[piece_P], tag_P), units, uninformed)
         likelihood_S = log_likelihood(
             output["emissions_TK"][piece_P],
             tag_P,
             targets["words_S"].tolist(),
             (output["transitions_KK"], output["start_K"], output["end_K"]),
         )
-        return Loss(-likelihood_S.sum() / (max(units, 1) * scale), units, scale)
+        return Loss(-likelihood_S.sum() / max(units, 1), units, uninformed)
 
     # -- answering ----------------------------------------------------------------------------------------------
     def decode(self, items: Sequence[Item]) -> list[list[dict[str, Any]]]:

@@ -163,7 +163,7 @@ def draw(path: Path, losses: Points, scores: Points, weights: Points) -> None:
         panels[0].plot(
             [step for step, _ in points], _running_mean(points), color=color[name], label=name, linewidth=1.6
         )
-    panels[0].set(title="Training loss (1 = an uninformed head, running mean)", xlabel="step", ylabel="loss")
+    panels[0].set(title="Training loss (running mean; by default 1 = an uninformed head)", xlabel="step", ylabel="loss")
     panels[0].set_ylim(bottom=0)
     for name, points in scores.items():
         panels[1].plot(

@@ -1,4 +1,7 @@
-"""What a loss is divided by before it is weighted, so that equal weights mean something."""
+"""What a loss is divided by before it is weighted, so that equal weights mean something.
+
+Tasks give losses as they are, with the figure to divide by; dividing happens here and nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +26,16 @@ class Normaliser:
         """Mean loss of the first step of each task, under `initial-loss`; a part of a run's state."""
 
     def scaled(self, name: str, loss: Loss) -> torch.Tensor:
-        """The mean loss, divided. Under `initial-loss` the first step of a task is taken as `log-classes` has it."""
+        """The mean loss, 0-dim. Under `initial-loss` the first step of a task is taken as `log-classes` has it.
+
+        Values are divided one by one where each has its own uninformed loss: the mean of a batch is then the mean of its
+        parts by their amounts, however a step is cut into packs.
+        """
         if self.method == "none":
-            return loss.mean * loss.uninformed
-        return loss.mean / self.first.get(name, 1.0)
+            return loss.mean
+        values = loss.values / loss.uninformed
+        mean = values.mean() if values.ndim else values
+        return mean / self.first[name] if name in self.first else mean
 
     def observe(self, losses: Mapping[str, float]) -> dict[str, float]:
         """The scaled losses of a step; the first finite one above 0 of each task is kept.
