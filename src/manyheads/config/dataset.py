@@ -12,7 +12,7 @@ from manyheads.data.build import build_table
 from manyheads.data.hub import Hub
 from manyheads.data.readers import Files
 from manyheads.data.report import ReadReport, Skipped
-from manyheads.data.split import split_table
+from manyheads.data.split import part_table, split_table
 from manyheads.data.table import ExampleTable
 from manyheads.data.validate import Loaded, WindowLengths, check_labels, measure
 from manyheads.errors import DataError
@@ -97,11 +97,14 @@ def read_task(file: RunFile, name: str) -> TaskData:
         if path is not None:
             found[split] = _table(file, task, path, split)
     if section.data.validation is None and section.validation_fraction > 0:
-        train, validation = split_table(whole, section.validation_fraction, SPLIT_SEED)
-        aside = Skipped(len(validation), validation.where(0))
+        parts = part_table(whole, section.validation_fraction, SPLIT_SEED)
+        aside = Skipped(len(parts.validation), parts.validation.where(0))
         skipped = {**report.skipped, "set aside for validation": aside}
-        found["train"] = (train, replace(train.survey(), rows=report.rows, skipped=skipped))
-        found["validation"] = (validation, validation.survey())
+        found["train"] = (
+            parts.train,
+            replace(parts.train.survey(), rows=report.rows, skipped=skipped, notes=report.notes),
+        )
+        found["validation"] = (parts.validation, parts.validation.survey(parts.notes))
     try:
         check_labels(task, report)
     except DataError as error:

@@ -39,14 +39,16 @@ class ReadReport:
     """Where each label is first seen."""
     notes: Mapping[str, Skipped] = field(default_factory=dict)
     """What was decided in reading, with the count of rows and the first of them (`RawRow.notes`)."""
+    told: tuple[str, ...] = ()
+    """Sentences on the whole split."""
 
     @property
     def warnings(self) -> list[str]:
-        """The notes as sentences."""
-        return [
+        """All that is to be said, as sentences."""
+        return [*self.told, *(
             f"{note.where}: {text}" if note.count == 1 else f"{note.count:,} rows, the first at {note.where}: {text}"
             for text, note in self.notes.items()
-        ]
+        )]  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON, for `from_json`."""
@@ -57,6 +59,7 @@ class ReadReport:
             "labels": dict(self.facts.labels),
             "flags": sorted(self.facts.flags),
             "places": dict(self.places),
+            "told": list(self.told),
             "notes": {text: [note.count, note.where] for text, note in self.notes.items()},
         }
 
@@ -66,7 +69,7 @@ class ReadReport:
         skipped = {reason: Skipped(*skip) for reason, skip in kept["skipped"].items()}
         facts = Facts(kept["labels"], frozenset(kept["flags"]))
         notes = {text: Skipped(*note) for text, note in kept["notes"].items()}
-        return ReadReport(kept["rows"], kept["used"], skipped, facts, kept["places"], notes)
+        return ReadReport(kept["rows"], kept["used"], skipped, facts, kept["places"], notes, tuple(kept["told"]))
 
 
 def count_row(counts: dict[str, Skipped], text: str, where: str) -> None:

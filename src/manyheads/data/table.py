@@ -112,13 +112,13 @@ class ExampleTable(Generic[ExampleT]):
                     break
         refuse(errors)
 
-    def survey(self) -> ReadReport:
-        """Facts of these examples, counted anew: what `build_table` reports, for a selection."""
+    def survey(self, told: Sequence[str] = ()) -> ReadReport:
+        """Facts of these examples, counted anew: what `build_table` reports, for a selection. `told`: sentences on it."""
         facts, places = Tally(), {}
         for index in range(len(self)):
             for label in facts.add(self.task.facts(self[index])):
                 places[label] = self.where(index)
-        return ReadReport(len(self), len(self), {}, facts.total(), places)
+        return ReadReport(len(self), len(self), {}, facts.total(), places, told=tuple(told))
 
     def _cell(self, column: int, index: int) -> Any:
         if not -len(self) <= index < len(self):

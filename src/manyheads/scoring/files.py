@@ -11,6 +11,7 @@ from typing import Any
 
 from manyheads.errors import DataError, RowError
 from manyheads.scoring.rows import Row
+from manyheads.text.columns import Layout, bare_line, cells_of, is_comment, is_passed_over, layout_of
 from manyheads.text.separated import CellError, Cells, Columns, rows_of_cells
 from manyheads.text.values import classes_of_metadata, named
 
@@ -64,24 +65,32 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _conll(path: Path) -> Iterator[Row]:
-    """Sentences of columns; `before` is the column before the last, empty where there are but two."""
-    width, tabs, first = 0, False, 0
+    """Sentences of columns; `before` is the column before the last, empty where that is the word."""
+    try:
+        layout = layout_of(line for _, line in _lines(path)) or Layout(False, 1)
+    except RowError as error:
+        raise DataError(f"{path} {error}") from None
+    first = 0
     cells: list[list[str]] = []
     for number, line in [*_lines(path), (0, "")]:
-        text = line.rstrip("\r\n \t")
-        if not text or text.startswith("-DOCSTART-"):
+        text = bare_line(line)
+        if not text or text.startswith("-DOCSTART-") or (not cells and is_comment(text, layout)):
             if cells:
-                words, tags = ([row[k] for row in cells] for k in (0, -1))
-                before = [row[-2] for row in cells] if width > 2 else []
+                words, tags = [row[layout.word] for row in cells], [layout.tag_of(row) for row in cells]
+                before = [row[-2] for row in cells] if layout.width > layout.word + 2 else []
                 yield Row({"tokens": words, "tags": tags, "before": before}, str(path), first)
-            cells, first = [], number + 1
+            cells = []
             continue
-        tabs = "\t" in text if not width else tabs
-        parts = [part.strip(" ") for part in text.split("\t")] if tabs else [part for part in text.split(" ") if part]
-        width = width or len(parts)
-        if len(parts) != width or width == 1:
-            known = f"the lines before it have {width}; fix the line" if width > 1 else "a word and its tag are needed"
+        parts = cells_of(text, layout)
+        if len(parts) != layout.width or layout.width == 1:
+            known = (
+                f"the lines before it have {layout.width}; fix the line"
+                if layout.width > 1
+                else "a word and its tag are needed"
+            )
             raise DataError(f"{path}:{number} has {len(parts)} column{'s' * (len(parts) != 1)}, {known}")
+        if layout.counter and is_passed_over(parts[0]):
+            continue
         first = number if not cells else first
         cells.append(parts)
 

@@ -162,6 +162,10 @@ class Task(ABC, Generic[ExampleT]):
         """What the example belongs to (document, article); examples of one cluster are not independent."""
         return ""
 
+    def passage(self, example: ExampleT) -> str:
+        """What must not be divided even where all examples are of one document; empty where the example stands alone."""
+        return ""
+
     # -- encoding -----------------------------------------------------------------------------------------------
     @abstractmethod
     def asks(self, example: ExampleT) -> Sequence[Ask]:

@@ -120,6 +120,10 @@ class QuestionAnswering(Task[Question]):
         """The article, or else the context."""
         return example.title or example.context
 
+    def passage(self, example: Question) -> str:
+        """The context."""
+        return example.context
+
     # -- encoding -----------------------------------------------------------------------------------------------
     def asks(self, example: Question) -> Sequence[Ask]:
         """Question and context as a pair."""

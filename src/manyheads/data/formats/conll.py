@@ -1,54 +1,137 @@
-"""CoNLL columns: one word a line, blank lines between sentences, `-DOCSTART-` between documents.
+"""CoNLL columns: one word a line, blank lines between sentences, `-DOCSTART-` between documents; CoNLL-U among them.
 
-Decided here: the first column is the word, the last its tag. A tab in the first line means that tabs separate; otherwise
-runs of spaces do, and never other white space, because a no-break space can be part of a word.
+Decided here (what the columns mean is found out in `text/columns.py`):
+- The first column is the word, the last its tag. Where the first column counts the words, the second is the word, and a
+  line out of turn is refused: a line or an empty line is missing there.
+- A tab in the first line means that tabs separate; otherwise runs of spaces do, and never other white space, because a
+  no-break space can be part of a word.
+- Before a sentence, `# key = value` and other lines that begin with `# ` are comments, but for one that has the columns of a
+  word. `# newdoc` and `#begin document` start a document. Comments within a sentence are refused.
+- CoNLL-U: ranges (`3-4`) and empty nodes (`8.1`) are passed over; `SpaceAfter=No` becomes the row's `space_after`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from manyheads.data.formats.lines import lines
 from manyheads.data.formats.rows import RawRow, counted
-from manyheads.errors import DataError
+from manyheads.errors import DataError, RowError
+from manyheads.text.columns import Layout, bare_line, cells_of, is_comment, is_passed_over, layout_of
+
+DOCUMENTS = ("-DOCSTART-", "#begin document", "# newdoc")
+"""What a line that starts a document begins with."""
 
 
 def read(path: Path, kind: str) -> Iterator[RawRow]:
     """Sentences, each with its document. Raises DataError for a line without a word and a tag, or of another width."""
-    document, documents, width, tabs = "", 0, 0, False
-    tokens: list[str] = []
-    tags: list[str] = []
-    first = 0
+    try:
+        layout = layout_of(line for _, line in lines(path))
+    except RowError as error:
+        raise DataError(f"{path} {error}") from None
+    if layout is None:  # nothing but blank lines and comments
+        return
+    sentences = _sentences(path, layout)
+    first = next(sentences, None)
+    if first is None:
+        return
+    yield first.row(path, layout.notes)
+    for sentence in sentences:
+        yield sentence.row(path)
 
-    def sentence() -> RawRow:
-        return RawRow({"tokens": tokens, "tags": tags, "document": document}, f"{path}:{first}", len(tokens))
 
+@dataclass(slots=True)
+class _Sentence:
+    """Words as they are collected."""
+
+    document: str
+    numbers: list[int] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
+    space_after: list[bool] = field(default_factory=list)
+    shared: int = 0
+    """Words yet to come of a range without a space behind it."""
+
+    def row(self, path: Path, notes: tuple[str, ...] = ()) -> RawRow:
+        """The sentence as a row. Where lines were passed over between its words, their places cannot be counted."""
+        values: dict[str, Any] = {"tokens": self.tokens, "tags": self.tags, "document": self.document}
+        if not all(self.space_after):
+            values["space_after"] = self.space_after
+        whole = self.numbers[-1] - self.numbers[0] == len(self.numbers) - 1
+        return RawRow(values, f"{path}:{self.numbers[0]}", len(self.tokens) if whole else 1, notes=notes)
+
+
+def _sentences(path: Path, layout: Layout) -> Iterator[_Sentence]:
+    documents, document, before = 0, "", 0
+    sentence = _Sentence("")
     for number, line in lines(path):
-        text = line.strip("\r\n").rstrip(" \t")
-        starts_document = text.startswith("-DOCSTART-")
-        if starts_document or not text:
-            if tokens:
-                yield sentence()
-                tokens, tags = [], []
-            if starts_document:
+        text = bare_line(line)
+        comment = is_comment(text, layout)
+        if not text or comment or text.startswith(DOCUMENTS[0]):
+            if sentence.tokens and comment and text.startswith("# "):
+                raise DataError(
+                    f"{path}:{number} is a comment in the middle of a sentence; put an empty line before it"
+                )
+            if sentence.tokens:
+                yield sentence
+                sentence = _Sentence(document)
+            if text.startswith(DOCUMENTS):
                 documents += 1
                 document = f"{path.name}#{documents}"
+                sentence.document = document
             continue
-        if not width:
-            tabs = "\t" in text
-        cells = [cell.strip(" ") for cell in text.split("\t")] if tabs else [cell for cell in text.split(" ") if cell]
-        width = width or len(cells)
-        if len(cells) != width or width == 1:
-            raise DataError(f"{path}:{number} has {counted(len(cells))}, {_widths(width)}")
-        if not cells[0]:
-            raise DataError(f"{path}:{number} has an empty first column; put the word there, or remove the line")
-        if not tokens:
-            first = number
-        tokens.append(cells[0])
-        tags.append(cells[-1])
-    if tokens:
-        yield sentence()
+        cells = cells_of(text, layout)
+        if len(cells) != layout.width or layout.width == 1:
+            raise DataError(f"{path}:{number} has {counted(len(cells))}, {_widths(layout.width)}")
+        if "\r" in text:
+            raise DataError(
+                f"{path}:{number} has a carriage return in the middle of a line; save the file with line feeds"
+            )
+        if layout.counter and is_passed_over(cells[0]):
+            _note_range(sentence, cells, layout)
+            continue
+        if layout.counter:
+            before = _checked_count(path, number, cells[0], before, starts=not sentence.tokens)
+        _add(path, number, sentence, cells, layout)
+    if sentence.tokens:
+        yield sentence
+
+
+def _add(path: Path, number: int, sentence: _Sentence, cells: list[str], layout: Layout) -> None:
+    word = cells[layout.word]
+    if not word:
+        column = "an empty first column" if not layout.word else "no word in its second column"
+        raise DataError(f"{path}:{number} has {column}; put the word there, or remove the line")
+    if sentence.shared > 0:
+        sentence.shared -= 1
+        apart = sentence.shared > 0
+    else:
+        apart = True
+    sentence.numbers.append(number)
+    sentence.tokens.append(word)
+    sentence.tags.append(layout.tag_of(cells))
+    sentence.space_after.append(apart and layout.space_after(cells))
+
+
+def _note_range(sentence: _Sentence, cells: list[str], layout: Layout) -> None:
+    """Of a range of words only this is kept: whether a space follows its last one."""
+    first, dash, last = cells[0].partition("-")
+    if dash and not layout.space_after(cells):
+        sentence.shared = int(last) - int(first) + 1
+
+
+def _checked_count(path: Path, number: int, cell: str, before: int, *, starts: bool) -> int:
+    """The number of a word. Raises DataError unless it follows the one before it, or starts a sentence."""
+    found = int(cell) if cell.isdecimal() and len(cell) < 10 else -1
+    if found == before + 1 or (starts and found in (0, 1)):
+        return found
+    raise DataError(
+        f"{path}:{number} has {cell[:40]!r} in its first column, which counts the words, and the line before has {before}; "
+        "a line or an empty line between sentences is missing, or out of place"
+    )
 
 
 def _widths(width: int) -> str:

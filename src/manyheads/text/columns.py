@@ -1,0 +1,171 @@
+"""What the columns of a CoNLL file mean, found out from its first lines.
+
+Decided here: a property holds for a file when it holds for MOST of its first words. So a damaged line does not change how
+all others are read; it is the damaged line that is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from manyheads.errors import RowError
+from manyheads.text.spans import check_tag
+
+LOOKED_AT = 5000
+"""Lines that settle the layout."""
+MOST = 0.7
+FEW_WORDS = 5
+"""Fewer words than this may well be numbers by chance."""
+UNIVERSAL = 10
+"""Columns of CoNLL-U."""
+_KEY = re.compile(r"#\s+[A-Za-z][\w.:\[\]-]*\s*=(\s|$)")
+_TIGHT_KEY = re.compile(r"#[A-Za-z][\w.:-]*\s+=\s")
+_RANGE = re.compile(r"\d{1,9}([-.])\d{1,9}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the words and tags of a file are."""
+
+    tabs: bool
+    width: int
+    counter: bool = False
+    """The first column counts the words."""
+    tag: int = -1
+    attribute: str | None = None
+    """The key of MISC (`NER=B-PER`) that holds the tag; None: the column itself."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def word(self) -> int:
+        """The column of the word."""
+        return 1 if self.counter else 0
+
+    @property
+    def universal(self) -> bool:
+        """Whether this is CoNLL-U, whose last column (MISC) holds attributes."""
+        return self.counter and self.width == UNIVERSAL
+
+    def tag_of(self, cells: Sequence[str]) -> str:
+        """The tag of a word."""
+        if self.attribute is not None:
+            return _attributes(cells[-1]).get(self.attribute, "O")
+        return _bare(cells[-1]) if self.universal and self.tag == -1 else cells[self.tag]
+
+    def space_after(self, cells: Sequence[str]) -> bool:
+        """Whether white space follows the word."""
+        return not self.universal or _attributes(cells[-1]).get("SpaceAfter") != "No"
+
+
+def bare_line(line: str) -> str:
+    """A line without its end, and without the white space before that."""
+    return line.rstrip("\r\n").rstrip(" \t")
+
+
+def is_comment(text: str, layout: Layout) -> bool:
+    """Whether a line is a comment. `# O` in a file of two columns is a word, and `#tag` always is."""
+    if not text.startswith("#"):
+        return False
+    if text.startswith(("#begin document", "#end document")) or _KEY.match(text):
+        return True
+    if layout.tabs and "\t" not in text and _TIGHT_KEY.match(text):
+        return True
+    return text.startswith("# ") and len(cells_of(text, layout)) != layout.width
+
+
+def is_passed_over(cell: str) -> bool:
+    """Whether a first column is that of a range of words (`3-4`), or of an empty node (`8.1`)."""
+    return _RANGE.fullmatch(cell) is not None
+
+
+def cells_of(text: str, layout: Layout) -> list[str]:
+    """The columns of a line."""
+    if layout.tabs:
+        return [cell.strip(" ") for cell in text.split("\t")]
+    return [cell for cell in text.split(" ") if cell]
+
+
+def layout_of(lines: Iterable[str]) -> Layout | None:
+    """The layout of a file; None for one without words. Raises RowError for one without words or tags in its columns."""
+    texts = [bare_line(line) for line in islice(lines, LOOKED_AT)]
+    likely = next((text for text in texts if text and not text.startswith(("#", "-DOCSTART-"))), None)
+    likely = likely or next((text for text in texts if text and not _KEY.match(text) and text[:2] != "-D"), None)
+    if likely is None:
+        return Layout(False, 1) if any(text.startswith("-DOCSTART-") for text in texts) else None
+    layout = Layout("\t" in likely, 0)
+    layout = replace(layout, width=len(cells_of(likely, layout)))
+    sentences: list[list[list[str]]] = [[]]
+    for text in texts:
+        if not text or is_comment(text, layout) or text.startswith("-DOCSTART-"):
+            sentences.append([])
+        elif len(cells := cells_of(text, layout)) == layout.width:
+            sentences[-1].append(cells)
+    if not _counts(sentences):
+        return layout
+    if layout.width == 2:
+        raise RowError(
+            "has two columns and the first counts the words, so the words are missing; put them between number and tag"
+        )
+    words = [cells for sentence in sentences for cells in sentence if not is_passed_over(cells[0])]
+    return _with_tags(replace(layout, counter=True), words)
+
+
+def _counts(sentences: Sequence[Sequence[Sequence[str]]]) -> bool:
+    """Whether most first columns count the words of their sentence, or of the file."""
+    good = total = before = longest = 0
+    for sentence in sentences:
+        inside = 0
+        for cells in sentence:
+            if is_passed_over(cells[0]):
+                continue
+            number = int(cells[0]) if cells[0].isdecimal() and len(cells[0]) < 10 else -1
+            good += number == before + 1 or (not inside and number in (0, 1))
+            before = number
+            inside += 1
+            total += 1
+        longest = max(longest, inside)
+    return longest > 1 and good >= MOST * total and (total >= FEW_WORDS or good == total)
+
+
+def _with_tags(layout: Layout, words: Sequence[Sequence[str]]) -> Layout:
+    """The layout of a file with a counter, with the place of its tags. Raises RowError where there are none."""
+    name = "CoNLL-U" if layout.universal else "its first column counts the words"
+    told = f"{name}: column 2 is read as the word and {{}} as its tag"
+    last = [_bare(cells[-1]) if layout.universal else cells[-1] for cells in words]
+    if _mostly_tags(last):
+        return replace(layout, notes=(told.format("the last column"),))
+    if layout.universal:
+        found: Mapping[str, list[str]] = defaultdict(list)
+        for cells in words:
+            for attribute, value in _attributes(cells[-1]).items():
+                found[attribute].append(value)
+        fitting = Counter({key: len(values) for key, values in found.items() if _mostly_tags(values)})
+        if fitting:
+            attribute = max(sorted(fitting), key=lambda key: (key.lower() in ("ner", "ne"), fitting[key]))
+            return replace(layout, attribute=attribute, notes=(told.format(f"{attribute}= in the last column"),))
+    columns = [k for k in range(2, layout.width - 1) if _mostly_tags([cells[k] for cells in words])]
+    if len(columns) == 1:
+        return replace(layout, tag=columns[0], notes=(told.format(f"column {columns[0] + 1}"),))
+    raise RowError(
+        "has no tags: neither the last column nor an attribute of CoNLL-U in it (NER=B-PER) holds O, B-, I-; add them"
+    )
+
+
+def _mostly_tags(values: Sequence[str]) -> bool:
+    good = [value for value in values if check_tag(value) is None]
+    return len(good) >= max(1, MOST * len(values)) and any(value != "O" for value in good)
+
+
+def _attributes(cell: str) -> dict[str, str]:
+    """MISC: `Key=Value|Key=Value`, or `_`."""
+    return dict(part.split("=", 1) for part in cell.split("|") if "=" in part)  # type: ignore[misc]
+
+
+def _bare(cell: str) -> str:
+    """The part of MISC that is no attribute, which may be a tag."""
+    parts = [part for part in cell.split("|") if "=" not in part]
+    return parts[0] if len(parts) == 1 else cell
