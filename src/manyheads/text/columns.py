@@ -162,7 +162,7 @@ def _mostly_tags(values: Sequence[str]) -> bool:
 
 def _attributes(cell: str) -> dict[str, str]:
     """MISC: `Key=Value|Key=Value`, or `_`."""
-    return dict(part.split("=", 1) for part in cell.split("|") if "=" in part)  # type: ignore[misc]
+    return dict(part.split("=", 1) for part in cell.split("|") if "=" in part)
 
 
 def _bare(cell: str) -> str:
