@@ -50,6 +50,9 @@ def one_step(balancer: Balancer, step: int, present: list[str], *, equal: bool =
     if balancer.mode == "gramian":
         gram_KK = torch.ones(len(present), len(present), dtype=torch.float64) if equal else gramian_of(step, present)
         used = dict(zip(present, balancer.combine(step, gram_KK, present).tolist(), strict=True))
+    if balancer.mode == "norms":
+        norms = figures(step + 1, present, equal=equal) if balancer.wants_norms(step, present) else {}
+        balancer.observe_pull(step, figures(step + 2, present, equal=equal), norms)
     if balancer.mode == "last-layer":
         balancer.observe_norms(step, figures(step + 1, present, equal=equal), losses)
     balancer.observe(step, losses)
@@ -147,6 +150,8 @@ def test_numbers_that_are_not_finite_leave_no_trace(method, bad):
     balancer.observe(5, broken)
     balancer.observe_norms(5, broken, good)
     balancer.observe_norms(5, good, broken)
+    balancer.observe_pull(5, broken, good)
+    balancer.observe_pull(5, good, broken)
     balancer.observe_after(5, broken, good)
     balancer.observe_after(5, good, broken)
     assert json.dumps(balancer.state()) == before
@@ -157,6 +162,7 @@ def test_losses_and_norms_of_zero_are_survived(method):
     zero = dict.fromkeys(TASKS, 0.0)
     for step in range(5):
         balancer.observe_norms(step, zero, zero)
+        balancer.observe_pull(step, zero, zero)
         balancer.observe(step, zero)
         balancer.observe_after(step, zero, zero)
     for step in range(5, 10):

@@ -51,6 +51,7 @@ def test_losses_read_no_other_target_than_those_that_stay(project: Path, monkeyp
         ((), True),
         (("training.balancing=random",), True),
         (("training.balancing=dwa",), False),
+        (("training.balancing=equal-norm",), False),
         (("training.balancing=famo",), False),
         (("training.balancing=uncertainty",), False),
         (("training.balancing=gradnorm",), False),

@@ -16,6 +16,7 @@ FROZEN = {
     "bottom layer": (["training.freeze={layers: 1}"], 1),
     "under private layers": (["training.freeze=encoder", "sharing.shared_layers=1"], 1),
     "with pcgrad": (["training.freeze={layers: 1}", "training.balancing=pcgrad"], 1),
+    "with equal norms": (["training.freeze={layers: 1}", "training.balancing=equal-norm"], 1),
     "with gradnorm": (["training.freeze={layers: 1}", "training.balancing=gradnorm"], 1),
     "in small packs": (["training.freeze={layers: 1}", "training.max_tokens_per_pack=64"], 1),
     "in bf16, with tails": (["training.freeze={layers: 1}", "training.precision=bf16"], 1),

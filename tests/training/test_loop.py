@@ -55,7 +55,7 @@ def told(made: Plan, method: str, monkeypatch: pytest.MonkeyPatch) -> list[tuple
 
 @pytest.mark.parametrize("packs", [(), (SMALL,)], ids=["one pack", "small packs"])
 @pytest.mark.parametrize("model", [(), (BRANCHED,), ("sharing.layer_mix=true",)], ids=["shared", "branched", "mixed"])
-@pytest.mark.parametrize("method", ["static", "gradnorm"])
+@pytest.mark.parametrize("method", ["static", "gradnorm", "equal-norm"])
 def test_the_gradient_of_a_step_is_that_of_the_weighted_sum_of_losses(
     project: Path, method: str, model: tuple[str, ...], packs: tuple[str, ...]
 ) -> None:
@@ -172,7 +172,7 @@ def test_what_belongs_to_one_task_gets_its_static_weight_times_its_gradient(proj
 
 
 def test_gradient_methods_work_when_nothing_shared_is_trained(project: Path) -> None:
-    for method in ("pcgrad", "gradnorm"):
+    for method in ("pcgrad", "gradnorm", "equal-norm"):
         made = still(project, *WEIGHTED, "training.freeze=encoder", f"training.balancing={method}")
         gradients, _ = by_hand(made)
         found, record = stepped(made)
@@ -261,7 +261,7 @@ def test_a_step_repeats_whatever_was_drawn_before(project: Path) -> None:
 
 
 @pytest.mark.parametrize("broken", ["loss", "gradient"])
-@pytest.mark.parametrize("method", ["static", "uncertainty", "dwa", "famo", "gradnorm", "pcgrad"])
+@pytest.mark.parametrize("method", ["static", "uncertainty", "dwa", "famo", "gradnorm", "pcgrad", "equal-norm"])
 def test_a_step_whose_loss_or_gradient_is_not_finite_leaves_no_trace(project: Path, broken: str, method: str) -> None:
     made = plan(project, f"training.balancing={{method: {method}, normalize: initial-loss}}")
     last = next(p for p in made.model.heads["section"].parameters() if p.ndim == 1)

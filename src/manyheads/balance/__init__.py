@@ -10,6 +10,7 @@ from manyheads.balance.aligned_mtl import AlignedMTLBalancer
 from manyheads.balance.base import Balancer, combined, gramian
 from manyheads.balance.cagrad import CAGradBalancer
 from manyheads.balance.dwa import DwaBalancer
+from manyheads.balance.equal_norm import EqualNormBalancer
 from manyheads.balance.famo import FamoBalancer
 from manyheads.balance.gradnorm import GradNormBalancer
 from manyheads.balance.imtl_g import IMTLGBalancer
@@ -26,6 +27,7 @@ __all__ = ["BALANCERS", "Balancer", "build_balancer", "combined", "gramian", "op
 
 BALANCERS: Mapping[str, type[Balancer]] = {
     "static": StaticBalancer,
+    "equal-norm": EqualNormBalancer,
     "uncertainty": UncertaintyBalancer,
     "gradnorm": GradNormBalancer,
     "dwa": DwaBalancer,

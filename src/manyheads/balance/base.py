@@ -1,14 +1,17 @@
 """What a balancer is: the weights of the tasks' losses in a step. One method per file; all of them answer `Balancer`.
 
-The trainer knows three modes. `losses`: one backward of `sum_t weights[t] * loss_t`, perhaps over several micro-packs, so
-weights never depend on the losses of their own step. `last-layer`: the same weights, but the tasks run one after the
+The trainer knows five modes. `losses`: one backward of `sum_t weights[t] * loss_t`, perhaps over several micro-packs, so
+weights never depend on the losses of their own step. `norms`: the same, but what only one task trains has its static
+weight, and the norms of the tasks' gradients are observed: at what their heads read, and now and then, in steps in which the
+tasks run one after the other, at all that they share. `last-layer`: the same weights, but the tasks run one after the
 other and the norms of their gradients are observed. `gramian`: the tasks run one after the other, `combine` turns the
 dot products of their gradients into weights, and the sum is taken in place: no matrix of all gradients is ever built.
+`moments`: the tasks run one after the other, and the optimizer is given the gradient of each.
 
 Decided here, for every method:
-- The user's static weights stay in force. Loss methods multiply them by factors whose mean over the run's tasks is 1;
-  gradient methods see each gradient times its static weight. Where the tasks do not differ, the step is the static one,
-  so a learning rate carries over from one method to the next.
+- The user's static weights stay in force. Loss methods multiply them by factors whose mean over the run's tasks is 1
+  (equal-norm: that keep the length of the step); gradient methods see each gradient times its static weight. Where the
+  tasks do not differ, the step is the static one, so a learning rate carries over from one method to the next.
 - A task's factor does not depend on who else is in the step, so a sampler that draws one task at a time balances too.
 - What is not finite is observed by nobody: such a step leaves no trace.
 
@@ -27,7 +30,7 @@ from torch import Tensor, nn
 
 from manyheads.errors import UsageError
 
-Mode = Literal["losses", "last-layer", "gramian"]
+Mode = Literal["losses", "norms", "last-layer", "gramian", "moments"]
 
 # Against the largest squared norm: what rounding leaves of a float32 gradient (6e-8, squared). Less is no gradient.
 NO_GRADIENT = 1e-14
@@ -72,6 +75,7 @@ class Balancer(ABC):
 
         The answer is the same for the whole step; ask again for each of its backwards, as a graph serves only one.
         In gramian mode these are the static weights, and what a task's own parameters, its head, are trained with.
+        In norms mode they are of what tasks share, and a task's own parameters have its static weight.
         """
 
     def penalty(self, present: Sequence[str]) -> Tensor | None:
@@ -81,8 +85,19 @@ class Balancer(ABC):
     def observe(self, step: int, losses: Mapping[str, float]) -> None:  # noqa: B027 (most methods ignore it)
         """After a step: the mean loss of each task present, unweighted."""
 
+    def wants_norms(self, step: int, present: Sequence[str]) -> bool:
+        """Norms mode, before a step: whether tasks are to run one after the other, for norms at everything they share."""
+        return False
+
     def observe_norms(self, step: int, norms: Mapping[str, float], losses: Mapping[str, float]) -> None:  # noqa: B027
         """Last-layer mode, after a step: norm of each task's unweighted gradient at the last shared layer; its loss."""
+
+    def observe_pull(self, step: int, at_heads: Mapping[str, float], norms: Mapping[str, float]) -> None:  # noqa: B027
+        """Norms mode, after a step: norms of each task's unweighted gradient.
+
+        `at_heads`: at the hidden states that its head reads, at every step. `norms`: at everything tasks share, in the steps
+        for which `wants_norms` asked, else empty. 0 is a gradient that is not there.
+        """
 
     def observe_after(self, step: int, before: Mapping[str, float], after: Mapping[str, float]) -> None:  # noqa: B027
         """After the update, if `needs_losses_after`: mean losses of the same batch before and after it, unweighted."""

@@ -8,7 +8,7 @@ what its backward pass left in `.grad`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,6 +16,7 @@ import torch
 
 from manyheads.balance.base import combined, gramian
 from manyheads.training.device import moved
+from manyheads.training.norms import head_norms, pulls, unweighted
 from manyheads.training.sharded import is_sharded, local
 from manyheads.training.team import ALONE, Team
 
@@ -62,7 +63,11 @@ class Gradients:
         self.frozen: Frozen | None = None
         """Where the output of frozen layers comes from, when it is kept."""
         self.norms: dict[str, float] = {}
-        """Of each task's gradient of its unweighted loss at the last shared layer, in the last step."""
+        """Of each task's gradient of its unweighted loss, in the last step, where the balancer wants them."""
+        self.head_norms: dict[str, float] = {}
+        """In norms mode the same at what its head reads."""
+        self.pulls: dict[str, float] = {}
+        """Of each task, where norms are known: that of its weighted gradient over the root of the sum of squares of all."""
         self._last_layer: list[nn.Parameter] = []
         self._last_shared = 0
         self._shared: list[nn.Parameter] = []
@@ -96,6 +101,8 @@ class Gradients:
         packs = self._evened(packs)
         sums = {name: torch.zeros((), device=self.device) for name in totals}
         present = list(sums)
+        self.norms, self.head_norms, self.pulls = {}, {}, {}
+        whole = False  # whether shared gradients are those of all processes already
         if balancer.mode == "losses":
             if not packs:  # other processes have some: what is shown is of this step
                 balancer.weights(step, present)
@@ -104,12 +111,15 @@ class Gradients:
                 self._backward(pack, totals, sums, weights)
         elif balancer.mode == "last-layer":
             self._observed(step, packs, totals, sums)
+        elif balancer.mode == "norms":
+            whole = self._normed(step, packs, totals, sums)
         else:
             self._combined(step, packs, totals, sums)
+            whole = True
         penalty = balancer.penalty(present) if self.team.leads else None
         if penalty is not None:
             self.scaler.scale(penalty.to(self.device)).backward()  # type: ignore[no-untyped-call]
-        done = {id(p) for p in self._shared} if balancer.mode == "gramian" else set()  # they are added up already
+        done = {id(p) for p in self._shared} if whole else set()
         self.team.add_up_gradients([p for p in self._learning if id(p) not in done and not is_sharded(p)])
         return self._added_up(sums)
 
@@ -226,9 +236,79 @@ class Gradients:
         whole_grown = {name: self.team.add_up_all(grown.get(name) or zeros, self._last_layer) for name in sums}
         norms = {name: float(torch.stack([g.norm() for g in found if g is not None]).norm()) / scale if found else 0.0
                  for name, found in whole_grown.items()}  # fmt: skip
-        self.norms = {
-            name: norm / float(weights[name]) if float(weights[name]) else 0.0 for name, norm in norms.items()
-        }
+        self._note_norms(norms, {name: float(weight) for name, weight in weights.items()})
+
+    def _note_norms(self, weighted: Mapping[str, float], weights: Mapping[str, float]) -> None:
+        """What norms of weighted gradients say: those of the unweighted ones, and the pull of each task."""
+        self.norms = unweighted(weighted, weights)
+        self.pulls = pulls(weighted)
+
+    def _normed(
+        self, step: int, packs: Sequence[Batch], totals: Mapping[str, float], sums: dict[str, torch.Tensor]
+    ) -> bool:
+        """The weighted sum of losses, a task's own parameters with its static weight.
+
+        In the steps for which the balancer wants norms the tasks run one after the other: then what is shared has the
+        gradient of all processes already, and the answer is true.
+        """
+        weights = self.balancer.weights(step, list(sums))
+        numbers = {name: float(weight) for name, weight in weights.items()}
+        apart = bool(self._shared) and self.balancer.wants_norms(step, list(sums))
+        with head_norms(self.model.heads) as squares:
+            if apart:
+                self._note_norms(self._added_apart(packs, totals, sums, weights), numbers)
+            else:
+                for pack in packs:
+                    self._backward(pack, totals, sums, weights)
+        if sums and self._shared:
+            found = torch.stack([squares.get(name, torch.zeros_like(sums[name])) for name in sums])
+            read = (self.team.add_up(found).sqrt() / self.scaler.get_scale()).tolist()
+            self.head_norms = unweighted(dict(zip(sums, read, strict=True)), numbers)
+        for name, weight in numbers.items():
+            self._scale_own(name, self.balancer.static[name] / weight if weight else 1.0)
+        return apart
+
+    def _added_apart(
+        self,
+        packs: Sequence[Batch],
+        totals: Mapping[str, float],
+        sums: dict[str, torch.Tensor],
+        weights: Mapping[str, torch.Tensor],
+    ) -> dict[str, float]:
+        """Task by task, what is shared left with the sum of all: the norm of each task's weighted gradient."""
+        norms: dict[str, torch.Tensor] = {}
+        total: list[torch.Tensor | None] = [None] * len(self._shared)
+        for name, gradient in self._apart(packs, totals, sums, weights):
+            norms[name] = torch.nn.utils.get_total_norm([g for g in gradient if g is not None]).to(self.device)
+            total = [new if old is None else old if new is None else old.add_(new)
+                     for old, new in zip(total, gradient, strict=True)]  # fmt: skip
+        for parameter, sum_ in zip(self._shared, total, strict=True):
+            parameter.grad = sum_
+        read = (torch.stack(list(norms.values())) / self.scaler.get_scale()).tolist() if norms else []
+        return dict(zip(norms, read, strict=True))
+
+    def _apart(
+        self,
+        packs: Sequence[Batch],
+        totals: Mapping[str, float],
+        sums: dict[str, torch.Tensor],
+        weights: Mapping[str, torch.Tensor],
+    ) -> Iterator[tuple[str, list[torch.Tensor | None]]]:
+        """Task by task, the gradient over what is shared, of all processes. It is not left in `.grad`."""
+        for name in sums:
+            for pack in packs:
+                if name in pack.reads:
+                    self._backward(_part(pack, name), totals, sums, weights)
+            gradient = self.team.add_up_all([p.grad for p in self._shared], self._shared)
+            for parameter in self._shared:
+                parameter.grad = None
+            yield name, gradient
+
+    def _scale_own(self, name: str, factor: float) -> None:
+        """Multiply the gradients of what a task alone trains."""
+        for parameter in self._own[name]:
+            if parameter.grad is not None and factor != 1.0:
+                parameter.grad.mul_(factor)
 
     def _combined(
         self, step: int, packs: Sequence[Batch], totals: Mapping[str, float], sums: dict[str, torch.Tensor]
@@ -238,28 +318,31 @@ class Gradients:
         gradients: list[list[torch.Tensor | None]] = []
         static = self.balancer.weights(step, present)
         one = dict.fromkeys(present, torch.ones(()))
-        for name in present:
-            for pack in packs:
-                if name in pack.reads:
-                    self._backward(pack, totals, sums, one)
-            gradients.append(self.team.add_up_all([p.grad for p in self._shared], self._shared))
-            for parameter in self._shared:
-                parameter.grad = None
-            for parameter in self._own[name]:
-                if parameter.grad is not None:
-                    parameter.grad.mul_(float(static[name]))
+        for name, found in self._apart(packs, totals, sums, one):
+            gradients.append(found)
+            self._scale_own(name, float(static[name]))
         tables = [gradient[self._table] for gradient in gradients] if self._table is not None else []
         dense = next((table for table in tables if table is not None), None)
         if self._table is not None and dense is not None:
             rows = torch.unique(torch.cat([pack.pack.ids_T for pack in packs])).to(self.device)
             for gradient, table in zip(gradients, tables, strict=True):
                 gradient[self._table] = None if table is None else table.index_select(0, rows)
-        weights_K = self.balancer.combine(step, gramian(gradients), present)
+        gram_KK = gramian(gradients)
+        weights_K = self.balancer.combine(step, gram_KK, present)
+        self.pulls = pulls(dict(zip(present, (weights_K.abs() * gram_KK.diagonal().sqrt()).tolist(), strict=True)))
         sums_P = combined(gradients, weights_K)
         if self._table is not None and dense is not None:
             sums_P[self._table] = dense.index_copy_(0, rows, cast("torch.Tensor", sums_P[self._table]))
         for parameter, sum_ in zip(self._shared, sums_P, strict=True):
             parameter.grad = sum_
+
+
+def _part(pack: Batch, name: str) -> Batch:
+    """What one task reads of a pack, as a pack."""
+    if len(pack.reads) == 1:
+        return pack
+    first, stop = pack.reads[name]
+    return replace(pack, pack=pack.pack.part(first, stop), reads={name: (0, stop - first)})
 
 
 def _grow(grown: list[torch.Tensor], parameters: Sequence[nn.Parameter], before: Sequence[torch.Tensor | None]) -> None:

@@ -66,14 +66,17 @@ class RunLog:
     def step(self, record: StepRecord) -> None:
         """One training step."""
         skipped = record.skip.to_json() if record.skip is not None else {}
+        pulls = {"pull": dict(record.pulls)} if record.pulls else {}
         self.event({"step": record.step, "loss": dict(record.losses), "weight": dict(record.weights),
                     "tokens": dict(record.tokens), "rate": record.rate, "gradient_norm": record.gradient_norm,
-                    "packs": record.packs, "phase": record.phase, **skipped})  # fmt: skip
+                    "packs": record.packs, "phase": record.phase, **pulls, **skipped})  # fmt: skip
         with _written(self.folder / EVENTS):
             for name, loss in record.losses.items():
                 self._events.add_scalar(f"loss/{name}", loss, record.step)
             for name, weight in record.weights.items():
                 self._events.add_scalar(f"weight/{name}", weight, record.step)
+            for name, pull in record.pulls.items():
+                self._events.add_scalar(f"pull/{name}", pull, record.step)
             self._events.add_scalar("rate", record.rate, record.step)
             self._events.add_scalar("gradient_norm", record.gradient_norm, record.step)
 

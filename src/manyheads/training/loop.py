@@ -55,6 +55,8 @@ class StepRecord:
     packs: int
     skip: Skip | None = None
     """Why nothing was learned from it."""
+    pulls: Mapping[str, float] = field(default_factory=dict)
+    """Of each task, where the norms of their gradients are known: how fast it moves what is shared, 1 as if alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +242,10 @@ class Trainer:
             self.notes.append(f"step {begun.step}: the store of frozen layers' outputs in {self._frozen.store.folder} has "
                               "reached training.frozen_store_gb; what is not in it is computed every time")  # fmt: skip
         weights = self.making.balancer.shown() if begun.weights is None else begun.weights
-        return StepRecord(begun.step, begun.phase, losses, weights, tokens, begun.rate, norm, len(begun.packs))
+        pulls = {} if self.behind else self.gradients.pulls
+        return StepRecord(
+            begun.step, begun.phase, losses, weights, tokens, begun.rate, norm, len(begun.packs), None, pulls
+        )
 
     def _reason(self, begun: Begun, figures: Sequence[float]) -> tuple[str, tuple[str, ...]] | None:
         """Why a step is bad, and the tasks to blame. A loss scale makes gradients overflow now and then: it sees to that."""
@@ -289,9 +294,12 @@ class Trainer:
         after = self.gradients.losses_again(step, packs) if balancer.needs_losses_after else {}
         factors = self.making.normaliser.observe(figures)
         told = {name: value * factors[name] for name, value in figures.items()}
+        norms, at_heads = ({name: norm * factors[name] for name, norm in found.items()}
+                           for found in (self.gradients.norms, self.gradients.head_norms))  # fmt: skip
         if balancer.mode == "last-layer":
-            norms = {name: norm * factors[name] for name, norm in self.gradients.norms.items()}
             balancer.observe_norms(step, norms, told)
+        if balancer.mode == "norms":
+            balancer.observe_pull(step, at_heads, norms)
         balancer.observe(step, told)
         if balancer.needs_losses_after:
             balancer.observe_after(step, told, {name: value * factors[name] for name, value in after.items()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ from torch import nn
 
 if TYPE_CHECKING:
     from manyheads.training.parts import Part
+
+LARGEST_RATE_FACTOR = 3.0
 
 
 def parameter_groups(parts: Sequence[Part], weight_decay: float) -> list[dict[str, Any]]:
@@ -29,6 +32,17 @@ def parameter_groups(parts: Sequence[Part], weight_decay: float) -> list[dict[st
             if members:
                 groups.append({"params": members, "weight_decay": decay, "part": part.name})
     return groups
+
+
+def shared_rate_factor(tasks_in_a_step: int) -> float:
+    """What to multiply the encoder's rate by where several tasks train it in one step: `min(sqrt(K), 3)`.
+
+    Of K uncorrelated gradients of equal norm AdamW moves each task at 1 / sqrt(K) of its speed alone; this makes up for it.
+    Capped, since the step of tasks that agree is as much longer; give it a longer warmup. Raises ValueError below 1.
+    """
+    if tasks_in_a_step < 1:
+        raise ValueError(f"a step has at least one task, seen {tasks_in_a_step}")
+    return min(math.sqrt(tasks_in_a_step), LARGEST_RATE_FACTOR)
 
 
 def adamw(groups: list[dict[str, Any]]) -> torch.optim.AdamW:
