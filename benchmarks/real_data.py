@@ -9,6 +9,10 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
+
+DEV_QUESTIONS = 20
+"""Of each of the 48 articles of SQuAD's development set: 960 questions, with as many clusters as there are."""
 
 
 def rank(text: str) -> str:
@@ -73,6 +77,19 @@ def squad(data: Path, work: Path, questions: int = 20_000, validation: int = 1_0
         path.write_text(json.dumps({"version": "1.1", "data": chosen}), encoding="utf-8")
         paths[split] = str(path.resolve())
     return {**paths, "test": str((data / "squad11/dev.json.gz").resolve())}
+
+
+def squad_sample(data: Path) -> list[Any]:
+    """The articles of dev, each with its first questions in a fixed random order."""
+    with gzip.open(data / "squad11/dev.json.gz", "rt", encoding="utf-8") as file:
+        articles: list[Any] = json.load(file)["data"]
+    for article in articles:
+        found = [(rank(qa["id"]), qa["id"]) for paragraph in article["paragraphs"] for qa in paragraph["qas"]]
+        kept = {name for _, name in sorted(found)[:DEV_QUESTIONS]}
+        for paragraph in article["paragraphs"]:
+            paragraph["qas"] = [qa for qa in paragraph["qas"] if qa["id"] in kept]
+        article["paragraphs"] = [paragraph for paragraph in article["paragraphs"] if paragraph["qas"]]
+    return articles
 
 
 def sections(data: Path, work: Path) -> dict[str, str]:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -24,26 +23,15 @@ from typing import Any
 import yaml
 
 from manyheads.cli import main as manyheads
-from real_data import SETS, rank, write_csv
+from real_data import SETS, rank, squad_sample, write_csv
 
 MOST_ALIKE = 5.0
 """The highest score of STS-B."""
-DEV_QUESTIONS = 20
-"""Of each of the 48 articles of SQuAD's development set: 960 questions, with as many clusters as there are."""
 
 
 def squad_test(data: Path, work: Path) -> str:
-    """The first questions, in a fixed random order, of every article."""
-    with gzip.open(data / "squad11/dev.json.gz", "rt", encoding="utf-8") as file:
-        articles = json.load(file)["data"]
-    for article in articles:
-        found = [(rank(qa["id"]), qa["id"]) for paragraph in article["paragraphs"] for qa in paragraph["qas"]]
-        kept = {name for _, name in sorted(found)[:DEV_QUESTIONS]}
-        for paragraph in article["paragraphs"]:
-            paragraph["qas"] = [qa for qa in paragraph["qas"] if qa["id"] in kept]
-        article["paragraphs"] = [paragraph for paragraph in article["paragraphs"] if paragraph["qas"]]
     path = work / "squad-test.json"
-    path.write_text(json.dumps({"version": "1.1", "data": articles}), encoding="utf-8")
+    path.write_text(json.dumps({"version": "1.1", "data": squad_sample(data)}), encoding="utf-8")
     return str(path.resolve())
 
 
