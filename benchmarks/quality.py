@@ -1,8 +1,8 @@
 """How good the library is as it comes, beside what a user does by hand on the same rows: 30 cells of task x size.
 
-    python benchmarks/quality.py run DATA --work runs/quality [--methods ...] [--sets ...] [--sizes ...] [--seeds ...] [--on tune]
-    python benchmarks/quality.py table --work runs/quality [--on tune]
-    python benchmarks/quality.py plot --work runs/quality --plot docs/results/quality.png
+    python benchmarks/quality.py run DATA [--methods ...] [--sets ...] [--sizes ...] [--seeds ...] [--on tune]
+    python benchmarks/quality.py table [--on tune] [--results docs/results/quality.json]
+    python benchmarks/quality.py plot --plot docs/results/quality.png
 
 DATA is the folder of public data sets that benchmarks/real_data.py reads. `run` does what has no result yet, cheapest first,
 and may be stopped and started at will: a result is one file in the work folder, whole or not there. `--on tune` scores on

@@ -50,7 +50,9 @@ def load(work: Path) -> list[Result]:
 
 
 def summary(results: list[Result]) -> list[Result]:
-    return [{name: value for name, value in result.items() if name not in ("answers", "evidence")} for result in results]
+    return [
+        {name: value for name, value in result.items() if name not in ("answers", "evidence")} for result in results
+    ]
 
 
 def write_summary(file: Path, results: list[Result]) -> list[Result]:

@@ -1,4 +1,4 @@
-"""sentence-transformers' trainer for scored pairs, as its STS benchmark example has it: 4 epochs, batch 16, warmup of a tenth.
+"""sentence-transformers' trainer for scored pairs, as in its STS benchmark example: 4 epochs, batch 16, a tenth for warmup.
 
 The best of two losses (cosine similarity, CoSENT) and two rates (2e-5, 5e-5), by Spearman on a random fifth of the rows; then
 trained again on all of them.

@@ -1,8 +1,9 @@
 """The public sets as rows of plain values, the same for every method. The data folder is the one real_data.py reads.
 
-Rows are those of the library's JSON lines: `text` with `label` or `labels`; `tokens` and `tags` (IOB2); `question`, `context`,
-`answers`; `text_a`, `text_b`, `score`. `document` names what belongs together, where the set says so. Decided here:
-- clinc150 without its out-of-scope rows: 150 intents. sst2, wnut17 and stsb have no labelled test split: their dev is the test.
+Rows are those of the library's JSON lines: `text` with `label` or `labels`; `tokens` and `tags` (IOB2); `question`, `context`
+and `answers`; `text_a`, `text_b`, `score`. `document` names what belongs together, where the set says so. Decided here:
+- clinc150 without its out-of-scope rows: 150 intents.
+- sst2, wnut17 and stsb have no labelled test split: their dev is the test.
 - The headline is the field's usual: accuracy for clinc150 and sst2, macro-F1 for sections (of very unequal size), micro-F1
   for goemotions, F1 of entities and of answers, Spearman for stsb.
 """

@@ -28,7 +28,9 @@ class Texts:
             encoder(), num_labels=max(2, len(self.names)), dtype="float32",
             problem_type="multi_label_classification" if self.several else "single_label_classification",
         )  # fmt: skip
-        self.rows = [{**pieces, "labels": self._target(row)} for pieces, row in zip(self._pieces(rows), rows, strict=True)]
+        self.rows = [
+            {**pieces, "labels": self._target(row)} for pieces, row in zip(self._pieces(rows), rows, strict=True)
+        ]
 
     def _pieces(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
         return [dict(self.tokenizer(row["text"], truncation=True, max_length=MAX_LENGTH)) for row in rows]
