@@ -47,6 +47,7 @@ def test_the_report_of_a_split_reads_as_a_table(loaded):
     train, held = examine(loaded, measured, windows_trained=2)
     assert train.lines() == [
         "section · train",
+        "  format     JSON lines",
         "  rows read  5",
         "  used       4",
         "  truncated  1  too long for a step, read up to there",
@@ -69,6 +70,7 @@ def test_the_report_of_a_split_reads_as_a_table(loaded):
         "task": "section", "split": "train", "rows": 5, "used": 4, "truncated": 1, "windowed": 2,
         "labels": {"A": 2, "B": 2}, "tokens": {"p50": 6, "p90": 9, "p99": 9, "max": 9},
         "skipped": {"no target 'section'": {"count": 1, "first": "train.jsonl:4"}}, "warnings": [],
+        "left_out": {}, "formats": ["JSON lines"],
     }  # fmt: skip
 
 

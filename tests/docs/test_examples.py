@@ -34,7 +34,7 @@ SECTIONS: dict[str, list[type[BaseModel]]] = {
     "The whole file": [Run],
     "encoder": [schema.Encoder],
     "tasks": [schema.TaskSection],
-    "tasks: data": [schema.Data, schema.HubData],
+    "tasks: data": [schema.Data, schema.SourceData],
     "token-classification": [schema.TokenClassificationSection],
     "text-classification": [schema.TextClassificationSection],
     "question-answering": [schema.QuestionAnsweringSection],

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manyheads.config.files import RunFile
-from manyheads.config.schema import DataPath, HubData, TaskSection
+from manyheads.config.schema import DataPath, SourceData, TaskSection
 from manyheads.data.build import build_table
 from manyheads.data.hub import Hub
 from manyheads.data.readers import Files
@@ -44,14 +44,15 @@ Dataset = dict[str, TaskData]
 
 
 def rows_of(dataset: Dataset, lengths: WindowLengths) -> dict[str, dict[str, dict[str, int]]]:
-    """What became of the rows of each split: `{task: {split: {read, used, windowed, skipped}}}`.
+    """What became of the rows of each split: `{task: {split: {read, used, windowed, skipped, left_out}}}`.
 
     All are tokenised for it, some 50,000 short rows a second. `lengths`: of all windows of a source.
     """
     return {
         name: {split: {"read": loaded.report.rows, "used": len(loaded.table),
                        "windowed": measure(loaded.table, lengths).windowed,
-                       "skipped": sum(skip.count for skip in loaded.report.skipped.values())}
+                       "skipped": sum(skip.count for skip in loaded.report.skipped.values()),
+                       "left_out": sum(part.count for part in loaded.report.left_out.values())}
                for split, loaded in data.splits.items()}
         for name, data in dataset.items()
     }  # fmt: skip
@@ -68,18 +69,20 @@ def task_of(name: str, section: TaskSection) -> Task[Any]:
 
 
 def source_of(file: RunFile, path: DataPath) -> Files | Hub:
-    """Where the data of one split comes from."""
-    if isinstance(path, HubData):
-        name = path.path.removeprefix("hf:")
-        if name == path.path:
+    """Where the data of one split comes from. Raises DataError for keys that do not go together."""
+    given = path if isinstance(path, SourceData) else SourceData(path=path)
+    paths = [given.path] if isinstance(given.path, str) else given.path
+    hub = [part for part in paths if part.startswith("hf:")]
+    if hub:
+        if len(paths) > 1 or given.format is not None or given.names:
+            raise DataError(f"{hub[0]}: a data set of the hub stands alone, without other paths, 'format' and 'names'")
+        return Hub(hub[0].removeprefix("hf:"), given.config, given.split, given.columns)
+    for key in ("config", "split", "columns"):
+        if getattr(given, key):
             raise DataError(
-                f"{path.path}: a mapping with 'path' is for hub data sets; write hf:{path.path}, or a plain path"
+                f"{paths[0]}: '{key}' is for data sets of the hub; write hf:{paths[0]}, or leave '{key}' out"
             )
-        return Hub(name, path.config, path.split, path.columns)
-    if isinstance(path, str) and path.startswith("hf:"):
-        return Hub(path.removeprefix("hf:"))
-    paths = [path] if isinstance(path, str) else path
-    return Files(tuple(shown(file.resolve(part)) for part in paths))
+    return Files(tuple(shown(file.resolve(part)) for part in paths), given.format, tuple(given.names))
 
 
 def read_dataset(file: RunFile) -> Dataset:
@@ -100,11 +103,10 @@ def read_task(file: RunFile, name: str) -> TaskData:
         parts = part_table(whole, section.validation_fraction, SPLIT_SEED)
         aside = Skipped(len(parts.validation), parts.validation.where(0))
         skipped = {**report.skipped, "set aside for validation": aside}
-        found["train"] = (
-            parts.train,
-            replace(parts.train.survey(), rows=report.rows, skipped=skipped, notes=report.notes),
-        )
-        found["validation"] = (parts.validation, parts.validation.survey(parts.notes))
+        counted = parts.train.survey()
+        kept = replace(report, used=len(parts.train), skipped=skipped, facts=counted.facts, places=counted.places)
+        found["train"] = (parts.train, kept)
+        found["validation"] = (parts.validation, replace(parts.validation.survey(parts.notes), formats=report.formats))
     try:
         check_labels(task, report)
     except DataError as error:

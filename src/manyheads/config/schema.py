@@ -23,16 +23,20 @@ from manyheads.config.strategies import (
 )
 
 
-class HubData(Section):
-    """`{path: hf:NAME, config: ..., split: ..., columns: {ours: theirs}}` in place of a file path."""
+class SourceData(Section):
+    """`{path: hf:NAME, config: ..., split: ..., columns: {ours: theirs}}` or `{path: ner.json, format: doccano}`."""
 
-    path: str
+    path: str | list[str]
+    format: str | None = None
+    """Of files, by its name in docs/data.md; None: what they look like."""
+    names: list[str] = Field(default_factory=list)
+    """Of the classes that files have as numbers, in their order."""
     config: str | None = None
     split: str | None = None
     columns: dict[str, str] = Field(default_factory=dict)
 
 
-DataPath = str | list[str] | HubData
+DataPath = str | list[str] | SourceData
 
 
 class Data(Section):

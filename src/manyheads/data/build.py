@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def build_table(
     to `cache_folder()`; where it cannot be used, a temporary folder takes its place. Raises DataError, with up to
     MOST_ERRORS lines of `place: message`, for bad rows, and when no row can be used.
     """
-    opened = open_hub(source, task.kind, split) if isinstance(source, Hub) else open_files(source, task.kind)
+    opened = open_hub(source, task.kind, split) if isinstance(source, Hub) else open_files(source, task.kind, split)
     key = table_key(task, opened.fingerprint)
     folder = cache if cache is not None else cache_folder()
     kept = find(task, folder, key)
@@ -61,7 +62,8 @@ def _built(
     """A table written and opened. Raises OSError where the folder cannot be written, or loses the file at once."""
 
     def fill(write: Callable[[Any], object]) -> ReadReport:
-        return _read(task, opened.rows(), lambda rows: write(_batch(rows)))
+        read = _read(task, opened.rows(), lambda rows: write(_batch(rows)))
+        return replace(read, formats=opened.formats)
 
     path, report = store(folder, key, fill)
     return open_table(task, path, keep), report
@@ -72,6 +74,7 @@ def _read(task: Task[Any], rows: Iterable[RawRow], write: Callable[[list[tuple[A
     read = used = size = 0
     skipped: dict[str, Skipped] = {}
     notes: dict[str, Skipped] = {}
+    left_out: dict[str, Skipped] = {}
     facts, places = Tally(), {}
     errors: list[str] = []
     waiting: list[tuple[Any, ...]] = []
@@ -97,6 +100,8 @@ def _read(task: Task[Any], rows: Iterable[RawRow], write: Callable[[list[tuple[A
             places[label] = raw.where
         for note in raw.notes:
             count_row(notes, note, raw.where)
+        for part in raw.left_out:
+            count_row(left_out, part.what, part.where)
         waiting.append((text, raw.where, _short(task.cluster(example)), raw.lines, _digest(task, example)))
         used += 1
         size += len(text)
@@ -110,7 +115,7 @@ def _read(task: Task[Any], rows: Iterable[RawRow], write: Callable[[list[tuple[A
         first = next(iter(skipped.values())).where
         reasons = "; ".join(f"{reason}: {skip.count}, the first at {skip.where}" for reason, skip in skipped.items())
         raise DataError(f"{first}: none of {read} rows can be used for task '{task.name}' ({reasons})")
-    return ReadReport(read, used, skipped, facts.total(), places, notes)
+    return ReadReport(read, used, skipped, facts.total(), places, notes, left_out=left_out)
 
 
 def _until_broken(rows: Iterable[RawRow], errors: list[str]) -> Iterator[RawRow]:

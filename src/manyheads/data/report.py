@@ -19,7 +19,7 @@ MOST_ERRORS = 20
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Rows of which one thing is to be said, such as why they were not used."""
+    """Rows, or parts of them, of which one thing is to be said, such as why they were not used."""
 
     count: int
     where: str
@@ -41,6 +41,10 @@ class ReadReport:
     """What was decided in reading, with the count of rows and the first of them (`RawRow.notes`)."""
     told: tuple[str, ...] = ()
     """Sentences on the whole split."""
+    left_out: Mapping[str, Skipped] = field(default_factory=dict)
+    """What used rows say besides that the task cannot hold, by kind."""
+    formats: tuple[str, ...] = ()
+    """Of the files."""
 
     @property
     def warnings(self) -> list[str]:
@@ -61,6 +65,8 @@ class ReadReport:
             "places": dict(self.places),
             "told": list(self.told),
             "notes": {text: [note.count, note.where] for text, note in self.notes.items()},
+            "left_out": {what: [part.count, part.where] for what, part in self.left_out.items()},
+            "formats": list(self.formats),
         }
 
     @staticmethod
@@ -69,11 +75,13 @@ class ReadReport:
         skipped = {reason: Skipped(*skip) for reason, skip in kept["skipped"].items()}
         facts = Facts(kept["labels"], frozenset(kept["flags"]))
         notes = {text: Skipped(*note) for text, note in kept["notes"].items()}
-        return ReadReport(kept["rows"], kept["used"], skipped, facts, kept["places"], notes, tuple(kept["told"]))
+        left_out = {what: Skipped(*part) for what, part in kept["left_out"].items()}
+        told, formats = tuple(kept["told"]), tuple(kept["formats"])
+        return ReadReport(kept["rows"], kept["used"], skipped, facts, kept["places"], notes, told, left_out, formats)
 
 
 def count_row(counts: dict[str, Skipped], text: str, where: str) -> None:
-    """One more row of which this is to be said."""
+    """One more row, or part of one, of which this is to be said."""
     before = counts.get(text, Skipped(0, where))
     counts[text] = Skipped(before.count + 1, before.where)
 

@@ -21,7 +21,9 @@ from pathlib import Path
 from typing import IO, Any
 from uuid import UUID
 
-from manyheads.data.formats.lines import is_packed, lines, opened, unpacked
+from manyheads.data.formats.head import Head
+from manyheads.data.formats.json_items import items_of
+from manyheads.data.formats.lines import byte_stream, is_packed, lines, opened, unpacked
 from manyheads.data.formats.parquet import ParquetRows
 from manyheads.data.formats.rows import counted
 from manyheads.data.strict_json import read_json
@@ -41,6 +43,8 @@ STRANGE = "surrogateescape"
 def read_requests(source: Path | IO[bytes]) -> Iterator[Requested]:
     """Rows of a file by its ending (`.jsonl`, `.csv`, `.tsv`, `.parquet`, each also `.gz`), or jsonl of a byte stream.
 
+    A `.json` file holds JSON lines, or one array of rows.
+
     Raises DataError at once for a file that is not there or of another format.
     """
     if not isinstance(source, Path):
@@ -51,6 +55,8 @@ def read_requests(source: Path | IO[bytes]) -> Iterator[Requested]:
     ending = Path(source.name.removesuffix(".gz")).suffix.lower()
     if ending == ".parquet":
         return _parquet(source)
+    if ending == ".json" and Head.of(source).json.array:
+        return _json_array(source)
     if ending in (".jsonl", ".ndjson", ".json"):
         return _file_lines(source)
     if ending in (".csv", ".tsv"):
@@ -66,13 +72,24 @@ def _file_lines(path: Path) -> Iterator[Requested]:
             raise DataError(f"{path} is a damaged or cut-off gzip file ({error}); copy it again") from None
 
 
+def _json_array(path: Path) -> Iterator[Requested]:
+    """Rows of one array. Raises DataError where the array itself is broken: nothing behind can be told apart."""
+    with byte_stream(path) as stream:
+        for item in items_of(stream, str(path), LONGEST_ROW_BYTES):
+            yield _json_row(item.text.encode("utf-8", "surrogatepass"), _where(item.number, item.line))
+
+
+def _where(item: int, line: int | None) -> str:
+    return f"item {item}" if line is None else f"line {line}"
+
+
 def _json_lines(stream: IO[bytes]) -> Iterator[Requested]:
     with stream:
         for number, line in enumerate(_lines(stream), start=1):
             if line is None:
                 yield RowError(f"line {number} is longer than {LONGEST_ROW_BYTES >> 20} MB; cut its text into parts")
             elif line.strip():
-                yield _json_row(line, number)
+                yield _json_row(line, f"line {number}")
 
 
 def _lines(stream: IO[bytes]) -> Iterator[bytes | None]:
@@ -86,17 +103,15 @@ def _lines(stream: IO[bytes]) -> Iterator[bytes | None]:
         yield None
 
 
-def _json_row(line: bytes, number: int) -> Requested:
+def _json_row(line: bytes, where: str) -> Requested:
     try:
         row = read_json(line, MOST_LEVELS)
     except ValueError as error:
-        return RowError(f"line {number} {error}")
+        return RowError(f"{where} {error}")
     if not isinstance(row, dict):
-        return RowError(f'line {number} must be an object such as {{"text": "..."}}, seen {type(row).__name__}')
+        return RowError(f'{where} must be an object such as {{"text": "..."}}, seen {type(row).__name__}')
     if (b"\\ud" in line or b"\\uD" in line) and not _is_whole(json.dumps(row, ensure_ascii=False)):
-        return RowError(
-            f"line {number} holds half of a surrogate pair, which is no character; mend the text", _id_of(row)
-        )
+        return RowError(f"{where} holds half of a surrogate pair, which is no character; mend the text", _id_of(row))
     return row
 
 

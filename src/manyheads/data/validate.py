@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,6 +68,10 @@ class SplitReport:
     tokens: Mapping[str, int]
     """Percentiles of the tokens of an example: p50, p90, p99, max."""
     warnings: tuple[str, ...] = ()
+    left_out: Mapping[str, Skipped] = field(default_factory=dict)
+    """What used rows say besides that the task cannot hold, by kind."""
+    formats: tuple[str, ...] = ()
+    """Of the files."""
 
     def lines(self) -> list[str]:
         """A readable account, aligned."""
@@ -83,8 +87,11 @@ class SplitReport:
         ]
         for reason, skip in self.skipped.items():
             rows.append(("skipped", skip.count, f"{reason}, the first at {skip.where}"))
+        for what, part in self.left_out.items():
+            rows.append(("left out", part.count, f"{what}, the first at {part.where}"))
         width = max(len(f"{count:,}") for _, count, _ in rows)
         lines = [f"{self.task} · {self.split}"]
+        lines += [f"  {'format':<10} {', '.join(self.formats)}"] if self.formats else []
         lines += [f"  {name:<10} {count:>{width},}  {note}".rstrip() for name, count, note in rows]
         lines.append("  " + f"{'tokens':<10} " + " · ".join(f"{name} {count:,}" for name, count in self.tokens.items()))
         if self.labels:
@@ -99,7 +106,8 @@ class SplitReport:
             "task": self.task, "split": self.split, "rows": self.rows, "used": self.used, "truncated": self.truncated,
             "windowed": self.windowed, "labels": dict(self.labels), "tokens": dict(self.tokens),
             "skipped": {reason: {"count": skip.count, "first": skip.where} for reason, skip in self.skipped.items()},
-            "warnings": list(self.warnings),
+            "left_out": {what: {"count": part.count, "first": part.where} for what, part in self.left_out.items()},
+            "warnings": list(self.warnings), "formats": list(self.formats),
         }  # fmt: skip
 
 
@@ -157,6 +165,8 @@ def examine(
                 windowed=size.windowed,
                 labels=labels,
                 warnings=tuple(warnings),
+                left_out=read.left_out,
+                formats=read.formats,
                 tokens=dict(zip(("p50", "p90", "p99", "max"), map(int, quantiles), strict=True)),
             )
         )

@@ -11,13 +11,13 @@ from manyheads.report.page import Part, Section, aside, folded
 from manyheads.report.results import Json, number
 from manyheads.report.tables import numbers, table, words
 
-COUNTS = ("read", "used", "windowed", "skipped")
+COUNTS = ("read", "used", "windowed", "skipped", "left_out")
 SHOWN = 160
 """Characters of a value."""
 
 
 def data_section(data: Json) -> Section:
-    """Rows of each task and split: `{task: {split: {read, used, windowed, skipped}}}`."""
+    """Rows of each task and split: `{task: {split: {read, used, windowed, skipped, left_out}}}`."""
     rows = [
         [said(task), split, *(count(number(counts.get(key))) for key in COUNTS)]
         for task, splits in data.items()
@@ -27,9 +27,10 @@ def data_section(data: Json) -> Section:
     ]
     if not rows:
         return Section("data", "Data", [])
-    columns = [*words("task", "split"), *numbers("rows read", "used", "windowed", "skipped")]
+    columns = [*words("task", "split"), *numbers("rows read", "used", "windowed", "skipped", "left out")]
     note = aside(
-        "Windowed: longer than the encoder, read in overlapping windows. Skipped: without a label for the task."
+        "Windowed: longer than the encoder, read in overlapping windows. Skipped: without a label for the task. "
+        "Left out: what rows say besides that the task cannot hold, such as relations or overlapping spans."
     )
     return Section("data", "Data", [table("Rows of each split.", columns, rows), note])
 

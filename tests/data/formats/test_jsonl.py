@@ -25,7 +25,10 @@ def test_broken_json_lines_are_refused(write):
         "b.jsonl:2 holds a list, not a JSON object; write one {...} with its keys on each line"
     )
     assert refusal_of(write("d.jsonl", "[" * 200_000), TEXT).startswith("d.jsonl:1 is not JSON that can be read: ")
-    assert refusal_of(write("c.json", '[\n{"text": "a"}\n]\n'), TEXT) == (
-        "c.json:1 is not valid JSON: Expecting value at column 2; the file looks like one JSON array; "
-        "write one JSON object on each line"
+
+
+def test_an_array_in_a_file_of_lines_is_told_by_its_first_line(write):
+    assert refusal_of(write("c.jsonl", '[\n{"text": "a"}\n]\n'), TEXT) == (
+        "c.jsonl:1 is not valid JSON: Expecting value at column 2; the file looks like one JSON array: name it .json, "
+        "or write one JSON object on each line"
     )

@@ -101,7 +101,7 @@ def unpacked(path: Path, stored: BufferedReader) -> BufferedReader:
 
 
 @contextmanager
-def _stream(path: Path) -> Iterator[BufferedReader]:
+def byte_stream(path: Path) -> Iterator[BufferedReader]:
     """A file's bytes, unpacked. What goes wrong while they are read becomes a DataError."""
     with opened(path) as stored:
         try:
@@ -114,7 +114,7 @@ def _stream(path: Path) -> Iterator[BufferedReader]:
 
 def blocks(path: Path, longest: int = LONGEST_LINE_BYTES) -> Iterator[bytes]:
     """Lines as bytes, unpacked. Raises DataError for a line that is too long, and a gzip file that is damaged or a bomb."""
-    with _stream(path) as stream:
+    with byte_stream(path) as stream:
         number = 0
         readline = _line_reader(stream)
         while block := readline(longest + 1):
@@ -144,7 +144,7 @@ def _line_reader(stream: BufferedReader) -> Callable[[int], bytes]:
 
 def whole(path: Path, most_bytes: int) -> str:
     """All of a file. Raises DataError as `lines` does, and for one that is larger than this."""
-    with _stream(path) as stream:
+    with byte_stream(path) as stream:
         found = stream.read(most_bytes + 1)
     if len(found) > most_bytes:
         raise DataError(

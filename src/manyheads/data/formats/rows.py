@@ -16,6 +16,15 @@ COLUMNS: Mapping[str, tuple[tuple[str, ...], ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Something a file says of a row that the row's task cannot hold."""
+
+    what: str
+    """In the plural, for a table: `relations`, `discontinuous spans`."""
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
 class RawRow:
     """One row as the file has it."""
 
@@ -29,6 +38,8 @@ class RawRow:
     notes: tuple[str, ...] = ()
     """What was decided in reading this row that its author may not have meant. Each is told once a split, as a warning with
     the count of its rows and the place of the first."""
+    left_out: tuple[LeftOut, ...] = ()
+    """What of a used row is not used; always counted."""
 
 
 def normalised(values: dict[str, Any], kind: str) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""SQuAD JSON, v1.1 and v2: articles, their paragraphs, questions on each.
+"""SQuAD JSON, v1.1 and v2: articles, their paragraphs, questions on each; or `data` as a flat list of questions, each with
+its context.
 
 The file is one JSON value, so it is held in memory whole; each article is let go once its questions are out.
 """
@@ -22,17 +23,7 @@ MOST_VALUES = 3_000_000
 
 def read(path: Path, kind: str) -> Iterator[RawRow]:
     """Questions. Raises DataError for JSON of another form, with the line, article or question."""
-    text = whole(path, MOST_BYTES)
-    if text.count("[") + text.count("{") > MOST_VALUES or text.count(",") > 4 * MOST_VALUES:
-        raise DataError(f"{path} has more lists, objects and values than fit into memory; cut it into several files")
-    try:
-        found = json.loads(text)
-    except json.JSONDecodeError as error:
-        hint = "; JSON lines are read from files that end in .jsonl" if error.msg == "Extra data" else ""
-        raise DataError(f"{path}:{error.lineno} is not valid JSON: {error.msg} at column {error.colno}{hint}") from None
-    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, a list in a list in a list ...
-        raise DataError(f"{path} is not JSON that can be read: {error}") from None
-    del text
+    found = whole_json(path)
     articles = found.get("data") if isinstance(found, dict) else None
     if not isinstance(articles, list):
         raise DataError(f"{path} is not SQuAD JSON: expected an object with a list 'data', seen {kind_of_json(found)}")
@@ -42,6 +33,9 @@ def read(path: Path, kind: str) -> Iterator[RawRow]:
     while articles:
         article = articles.pop()
         count += 1
+        if isinstance(article, dict) and "paragraphs" not in article and {"context", "question"} <= set(article):
+            yield _question(path, article, article["context"], article.get("title", ""))
+            continue
         try:
             asked = [
                 (qa, paragraph["context"], article.get("title", ""))
@@ -55,6 +49,20 @@ def read(path: Path, kind: str) -> Iterator[RawRow]:
             ) from None
         for qa, context, title in asked:
             yield _question(path, qa, context, title)
+
+
+def whole_json(path: Path) -> Any:
+    """The one JSON value of a file. Raises DataError for another file, or one that does not fit into memory."""
+    text = whole(path, MOST_BYTES)
+    if text.count("[") + text.count("{") > MOST_VALUES or text.count(",") > 4 * MOST_VALUES:
+        raise DataError(f"{path} has more lists, objects and values than fit into memory; cut it into several files")
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        hint = "; JSON lines are read from files that end in .jsonl" if error.msg == "Extra data" else ""
+        raise DataError(f"{path}:{error.lineno} is not valid JSON: {error.msg} at column {error.colno}{hint}") from None
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, a list in a list in a list ...
+        raise DataError(f"{path} is not JSON that can be read: {error}") from None
 
 
 def _question(path: Path, qa: Any, context: Any, title: Any) -> RawRow:

@@ -1,0 +1,87 @@
+"""What BioC documents are, whether they come as XML or as JSON (Comeau 2013).
+
+Decided here: a passage is a row, and the passages of a document stay together when data is split. A passage without a
+text of its own has sentences, and each of those is a row. Offsets of annotations count from the beginning of the document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from manyheads.data.formats.rows import LeftOut, RawRow
+from manyheads.data.formats.standoff import RELATIONS, Marked, Mention, row_of
+from manyheads.errors import DataError
+
+IDENTIFIERS = "identifiers of entities"
+TYPES = ("type", "Type")
+"""Infons that name the label."""
+IDENTITIES = ("identifier", "MESH", "NCBI Gene", "NCBI Homologene", "OMIM", "database_id")
+
+
+@dataclass(slots=True)
+class Annotation:
+    """A span, with offsets into its document."""
+
+    infons: dict[str, str]
+    locations: list[tuple[int, int]]
+    """Offset and length."""
+    text: str
+    where: str
+
+
+@dataclass(slots=True)
+class Passage:
+    """A passage, or a sentence of one."""
+
+    where: str
+    offset: int = 0
+    text: str | None = None
+    annotations: list[Annotation] = field(default_factory=list)
+    sentences: list[Passage] = field(default_factory=list)
+    relations: list[str] = field(default_factory=list)
+    """The places of them."""
+
+
+def rows_of(document: str, passages: Sequence[Passage], relations: Sequence[str], where: str) -> Iterator[RawRow]:
+    """The rows of a document. `relations`: the places of those that belong to no passage."""
+    if not passages:
+        yield RawRow({"text": ""}, where, skip="document without a passage")
+    left = tuple(LeftOut(RELATIONS, place) for place in relations)
+    for passage in passages:
+        for part in _parts(passage):
+            yield _row(part, document, left)
+            left = ()
+
+
+def _parts(passage: Passage) -> Iterator[Passage]:
+    """What has a text: the passage, with the annotations of its sentences, or its sentences."""
+    if passage.text or not passage.sentences:
+        annotations = passage.annotations + [one for sentence in passage.sentences for one in sentence.annotations]
+        relations = passage.relations + [place for sentence in passage.sentences for place in sentence.relations]
+        yield Passage(passage.where, passage.offset, passage.text, annotations, [], relations)
+        return
+    for sentence in passage.sentences:
+        first = sentence is passage.sentences[0]
+        inside = passage.annotations if first else []
+        outside = passage.relations if first else []
+        yield Passage(sentence.where, sentence.offset, sentence.text, inside + sentence.annotations, [],
+                      outside + sentence.relations)  # fmt: skip
+
+
+def _row(passage: Passage, document: str, left_out: tuple[LeftOut, ...]) -> RawRow:
+    if not passage.text and not passage.annotations:
+        return RawRow({"text": ""}, passage.where, skip="passage without a text")
+    left = [*left_out, *(LeftOut(RELATIONS, place) for place in passage.relations)]
+    mentions = []
+    for annotation in passage.annotations:
+        label = next((annotation.infons[key] for key in TYPES if annotation.infons.get(key)), None)
+        if label is None:
+            raise DataError(f'{annotation.where} is an annotation without a type; give it <infon key="type">')
+        if not annotation.locations:
+            raise DataError(f"{annotation.where} is an annotation without a location; give it one, or remove it")
+        pieces = tuple((at - passage.offset, at - passage.offset + length) for at, length in annotation.locations)
+        mentions.append(Mention(pieces, label, annotation.where, annotation.text or None))
+        if any(annotation.infons.get(key) for key in IDENTITIES):
+            left.append(LeftOut(IDENTIFIERS, annotation.where))
+    return row_of(Marked(passage.text or "", mentions, passage.where, document, tuple(left), document or None))
