@@ -15,7 +15,8 @@ import pytest
 from manyheads.serve import pool as pools
 from manyheads.serve.limits import Limits
 from manyheads.serve.pool import Pool
-from manyheads.serve.queue import Fate, Queue, Unit
+from manyheads.serve.queue import Queue
+from manyheads.serve.turns import Fate, Unit
 from manyheads.serve.worker import Crew
 from serve import stub_worker
 
@@ -92,7 +93,7 @@ def test_a_row_that_raises_or_kills_fails_alone_and_its_neighbours_are_answered(
             "error": {"type": "internal_error", "message": stub_worker.worker.INTERNAL["message"]}
         }
         assert told.answers[3] is Fate.DEADLY
-        assert told.restarts == [f"exit status {-signal.SIGKILL}"] * 3
+        until(lambda: told.restarts == [f"exit status {-signal.SIGKILL}"] * 3)
         until(lambda: pool.ready)
 
 

@@ -1,4 +1,4 @@
-"""The queue: nothing is lost or answered twice, what is due first goes first, budgets and deadlines hold."""
+"""The queue: nothing is lost or answered twice, requests take turns, budgets hold. test_fairness.py has its promises."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from manyheads.serve.limits import Limits
-from manyheads.serve.queue import ATTEMPTS, FIRST_RATE, LEAST_TOKENS, Fate, FullError, Queue, Unit
+from manyheads.serve.queue import ATTEMPTS, FIRST_RATE, LEAST_TOKENS, FullError, Queue, TooLargeError
+from manyheads.serve.turns import QUANTUM, Fate, Unit
 
 PLENTY = 1e9
 
@@ -77,17 +78,21 @@ def test_every_row_is_settled_once_whatever_dies_and_no_pass_is_over_its_budget(
 
 @given(requests)
 @settings(deadline=None, max_examples=60)
-def test_what_is_due_first_goes_first(sizes: list[list[int]]) -> None:
+def test_a_pass_leaves_no_room_that_the_next_row_of_a_request_would_fit(sizes: list[list[int]]) -> None:
     told, queue = Told(), queue_of()
+    waiting: list[list[Unit]] = []
     for request in sizes:
-        queue.put([told.unit(tokens) for tokens in request])
-    waiting = sorted(queue._units, key=lambda unit: unit.due)
+        units = [told.unit(tokens) for tokens in request]
+        queue.put(units)
+        waiting += [[unit for unit in units if unit.tokens <= 100], [unit for unit in units if unit.tokens > 100]]
     while units := queue.take(0.0):
-        assert units[0] is waiting[0], "so nothing starves: the first place is always reached"
-        left = [unit for unit in waiting if unit not in units]
+        for rows in waiting:
+            taken = [unit for unit in rows if unit in units]
+            assert taken == rows[: len(taken)], "rows of a request keep their order, long ones and others apart"
+            del rows[: len(taken)]
         room = 100 - sum(unit.tokens for unit in units)
-        assert not [unit for unit in left if unit.tokens <= room], "what still fits goes with it"
-        waiting = left
+        assert not [rows for rows in waiting if rows and rows[0].tokens <= room]
+    assert not any(waiting)
 
 
 def test_rows_of_one_request_keep_their_order() -> None:
@@ -166,11 +171,25 @@ def test_many_threads_lose_and_double_nothing() -> None:
 def test_late_and_gone_rows_are_told_and_never_taken() -> None:
     told, queue = Told(), queue_of()
     late, gone, good = told.unit(within_s=-1), told.unit(), told.unit()
-    gone.gone = True
-    queue.put([late, gone, good])
+    for unit in (late, gone, good):
+        queue.put([unit])
+    queue.drop([gone])
+    assert told.fates == {0: [], 1: [Fate.GONE], 2: []}, "at once, though nobody takes"
+    assert (len(queue), queue.tokens) == (2, 20)
     assert queue.take(0.0) == [good]
     assert told.fates == {0: [Fate.LATE], 1: [Fate.GONE], 2: []}
     assert queue.tokens == 0
+
+
+def test_a_row_of_a_client_that_has_gone_does_not_come_back_from_a_dead_worker() -> None:
+    told, queue = Told(), queue_of(batch=15)
+    units = [told.unit(), told.unit()]
+    queue.put(units)
+    taken = queue.take(0.0)
+    queue.drop(units)
+    queue.put_back(taken)
+    assert told.fates == {0: [Fate.GONE], 1: [Fate.GONE]}
+    assert queue.take(0.0) == []
 
 
 def test_rows_that_nobody_takes_are_told_that_they_are_late() -> None:
@@ -192,27 +211,30 @@ def test_a_full_queue_takes_all_of_a_request_or_nothing_and_says_when() -> None:
     assert queue.full_s() >= 1
 
 
-def test_an_empty_queue_takes_even_what_is_larger_than_itself() -> None:
+def test_an_empty_queue_takes_a_small_request_that_is_larger_than_itself() -> None:
     told, queue = Told(), queue_of(most=100)
-    queue.put([told.unit(1000)])
+    queue.put([told.unit(QUANTUM)])
     assert queue.take(0.0)
+    with pytest.raises(TooLargeError, match="only 256 of one request are taken where 100 may wait; divide the text"):
+        queue.put([told.unit(QUANTUM + 1)])
 
 
-def test_nothing_is_added_to_overdue_work_beyond_the_patience_but_work_of_later_does_not_count() -> None:
-    told, queue = Told(), queue_of(patience_s=0.1)
-    queue.put([told.unit(100) for _ in range(100)])  # five seconds' work, due bit by bit
-    queue.put([told.unit()])
-    for _ in range(2):
-        queue.put([told.unit(70)])
-    with pytest.raises(FullError):
-        queue.put([told.unit()])
+def test_a_request_that_even_an_idle_server_could_not_answer_in_time_is_refused_with_what_fits() -> None:
+    told, queue = Told(), queue_of(deadline_s=10.0)
+    with pytest.raises(TooLargeError) as refused:
+        queue.put([told.unit(100) for _ in range(81)])
+    assert str(refused.value) == (
+        "81 rows have some 8,100 tokens, and at the measured 2,000 tokens a second only 8,000 of one request, some 80 rows "
+        "like these, are answered within 10 s beside others; send 2 requests or more, one after the other")  # fmt: skip
+    assert not any(told.fates.values())
+    queue.put([told.unit(100) for _ in range(80)])
 
 
-def test_more_than_can_be_done_before_the_deadline_is_refused() -> None:
-    told, queue = Told(), queue_of(deadline_s=1.0)
-    queue.put([told.unit(100) for _ in range(15)])
-    with pytest.raises(FullError):
-        queue.put([told.unit(100) for _ in range(10)])
+def test_a_text_that_one_of_many_workers_could_not_read_in_time_is_refused() -> None:
+    told, queue = Told(), queue_of(deadline_s=10.0, workers=4)
+    with pytest.raises(TooLargeError, match="at the measured 2,000 tokens a second: only 16,000 are answered within 10 s"):
+        queue.put([told.unit(16_001)])
+    queue.put([told.unit(16_000)])
 
 
 def test_a_pass_that_is_not_full_waits_a_little_for_company() -> None:

@@ -32,13 +32,13 @@ class Limits:
     """Characters without white space: tokenising a word takes time that grows with the square of its length."""
     levels: int = 50
     """Of lists and objects in one another, in a row: an id may be anything, and is written again."""
-    queue_tokens: int = 200_000
-    """Estimated tokens that may wait."""
+    queue_tokens: int = 1_000_000
+    """Estimated tokens that may wait, some 3 MB of text; the deadline is the narrower limit on a CPU."""
     patience_s: float = 1.0
-    """Nothing is added while more than so much work is overdue: what is refused at once can be asked of another server,
+    """In an overload nothing is added while it would wait longer: what is refused at once can be asked of another server,
     and after an overload all is as before within this time."""
     deadline_s: float = 30.0
-    """From the arrival of a request until its last row is begun."""
+    """From the arrival of a request until its last row is begun. What cannot be is refused when it arrives."""
     batch_tokens: int = 1_024
     """Estimated tokens of a pass. More hardly raises tokens a second (docs/benchmarks.md), and its rows wait for it."""
     pass_s: float = 0.1

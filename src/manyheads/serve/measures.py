@@ -9,7 +9,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from manyheads.serve.logs import log
-from manyheads.serve.queue import Queue, Unit
+from manyheads.serve.queue import Queue
+from manyheads.serve.turns import Unit
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 TOKENS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 16384)

@@ -16,7 +16,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
-from manyheads.serve.queue import Queue, Unit
+from manyheads.serve.queue import Queue
+from manyheads.serve.turns import Unit
 from manyheads.serve.worker import READY, Crew, work
 
 LOOK_S = 0.2
@@ -153,6 +154,8 @@ class Pool:
         seat.until = time.monotonic() + LOAD_S
         try:
             greeting = str(pipe.recv())
+            if greeting == READY:
+                self.queue.tried(float(pipe.recv()))
         except (EOFError, OSError):
             return None
         finally:

@@ -18,7 +18,8 @@ from manyheads.errors import RowError
 from manyheads.serve.limits import Limits, estimated_tokens
 from manyheads.serve.measures import Measures
 from manyheads.serve.pool import Pool
-from manyheads.serve.queue import Fate, FullError, Queue, Unit
+from manyheads.serve.queue import FullError, Queue, TooLargeError
+from manyheads.serve.turns import Fate, Unit
 from manyheads.serve.worker import Crew
 
 PROBE_S = 0.5
@@ -67,7 +68,10 @@ class Service:
         self._probe: asyncio.Task[bool] | None = None
 
     async def answer(self, rows: Sequence[Any], names: Sequence[str], request: Request) -> Reply:
-        """Answers of these tasks to rows, as they came. Raises HTTPException: 429 full, 503 late, 499 the client has left."""
+        """Answers of these tasks to rows, as they came.
+
+        Raises HTTPException: 413 cannot be done in time, 429 full, 503 late, 499 the client has left.
+        """
         outputs: dict[int, dict[str, Any]] = {}
         good: dict[int, Mapping[str, Any]] = {}
         for i, given in enumerate(rows):
@@ -77,9 +81,11 @@ class Service:
                 good[i] = row
             except RowError as error:
                 outputs[i] = {**_head(row), "error": {"type": "invalid_row", "message": str(error)}}
-        waiting = _Waiting(list(good.values()), names, time.monotonic() + self.limits.deadline_s)
+        waiting = _Waiting(self.queue, list(good.values()), names, self.limits.deadline_s)
         try:
             self.queue.put(waiting.units)
+        except TooLargeError as error:
+            raise HTTPException(413, str(error)) from None
         except FullError as error:
             raise full(error.retry_after_s) from None
         for i, answer in zip(good, await _unless_left(waiting, request), strict=True):
@@ -99,7 +105,7 @@ class Service:
 
     async def _probed(self) -> bool:
         names = [next(iter(self.served.tasks))]
-        waiting = _Waiting([{"text": "ready?"}], names, time.monotonic() + PROBE_S)
+        waiting = _Waiting(self.queue, [{"text": "ready?"}], names, PROBE_S)
         try:
             self.queue.put(waiting.units)
             return (await asyncio.wait_for(waiting.answers(), PROBE_S))[0] is not None
@@ -116,8 +122,11 @@ def full(retry_after_s: float) -> HTTPException:
 class _Waiting:
     """The rows of one request on their way."""
 
-    def __init__(self, rows: Sequence[Mapping[str, Any]], names: Sequence[str], deadline: float) -> None:
+    def __init__(
+        self, queue: Queue, rows: Sequence[Mapping[str, Any]], names: Sequence[str], within_s: float
+    ) -> None:
         """To be made on the event loop."""
+        self._queue = queue
         self._loop = asyncio.get_running_loop()
         self._over = asyncio.Event()
         self._lock = threading.Lock()
@@ -125,6 +134,7 @@ class _Waiting:
         self._left = len(rows)
         self._fate: Fate | None = None
         """Of the request, when it cannot be answered."""
+        deadline = time.monotonic() + within_s
         self.units = [
             Unit(row, names, estimated_tokens(row), deadline, partial(self._done, i)) for i, row in enumerate(rows)
         ]
@@ -146,20 +156,22 @@ class _Waiting:
         return self._answers
 
     def drop(self) -> None:
-        """Let no row cost anything more."""
-        for unit in self.units:
-            unit.gone = True
+        """Nobody waits for the answers: let no row cost anything more."""
+        self._queue.drop(self.units)
 
     def _done(self, i: int, answer: dict[str, Any] | Fate) -> None:
         """From any thread."""
         with self._lock:
             self._left -= 1
+            failed = False
             if isinstance(answer, dict):
                 self._answers[i] = answer
-            elif answer is not Fate.DEADLY:
-                self._fate = self._fate or answer
-        if self._left == 0 or self._fate is not None:
-            self.drop()
+            elif answer is not Fate.DEADLY and self._fate is None:
+                self._fate, failed = answer, True
+            over = self._left == 0 or failed
+        if failed:
+            self.drop()  # the others of its rows are told that they are gone, by way of here
+        if over:
             with suppress(RuntimeError):  # the loop has been closed: nobody waits
                 self._loop.call_soon_threadsafe(self._over.set)
 
