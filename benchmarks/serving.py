@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from manyheads.nn.locate import locate_encoder
-from served import ends, hostile, rates, rows
+from served import crowd, ends, hostile, rates, rows
 
 Found = Mapping[str, Any]
 PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
@@ -35,6 +35,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "company": rows.company,
     "planted": rows.planted,
     "keys": hostile.keys,
+    "crowd": crowd.crowd,
 }
 
 
@@ -79,7 +80,7 @@ def arguments() -> argparse.Namespace:
         "--first", type=float, default=20.0, help="requests a second to begin with, and of `kills` (20)"
     )
     parser.add_argument("--seconds", type=float, default=30.0, help="of each rate (30)")
-    parser.add_argument("--rounds", type=int, default=3, help="of `load` (3)")
+    parser.add_argument("--rounds", type=int, default=3, help="of `load` and `crowd` (3)")
     parser.add_argument("--steps", type=int, default=5, help="of bisection (5)")
     parser.add_argument("--rate", type=float, default=0.0, help="capacity, if known, for `overload` (measured)")
     parser.add_argument("--times", type=float, default=10.0, help="so many times it in `overload` (10)")
@@ -90,6 +91,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--characters", type=int, default=230_000, help="of `planted`: some 50,000 tokens")
     parser.add_argument("--sigterms", type=int, default=100)
     parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--small", type=int, default=2_000, help="requests of `crowd`")
+    parser.add_argument("--at-once", type=int, default=64, help="of them, and then all")
+    parser.add_argument("--large", type=int, default=1_000, help="rows of its large request, of 1,000 characters")
     given = parser.parse_args()
     given.server = [part for each in given.server for part in (f"--{each.partition('=')[0]}", each.partition("=")[2])]
     given.encoder = given.encoder or locate_encoder("all-MiniLM-L6-v2").path_or_id
@@ -172,6 +176,12 @@ LINES: dict[str, tuple[str, str, Callable[[Found], str], Callable[[Found], bool]
                 lambda f: f["found"] == f["planted"] and f["windows"] > 1),
     "keys": ("keys: every route, odd paths and hosts", "no way in", lambda f: f"{f['inside']} of {f['tried']:,} tries",
              lambda f: not f["inside"] and f["right_key_admitted"]),
+    "crowd": ("2,000 small requests beside one of 1,000 long rows, and beside one of as many as fit",
+              "every small one answered; the large one refused at once or answered",
+              lambda f: "; ".join(f"{name}: p50 {each['p50_s']} s, p99 {each['p99_s']} s, {each['unanswered']} unanswered, "
+                                  f"the large one {each['large']}" for name, each in f.items() if isinstance(each, dict)),
+              lambda f: all(not each["unanswered"] and set(each["large"]) <= {200, 413} for each in f.values()
+                            if isinstance(each, dict))),
 }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ ours.py     `manyheads serve` in a process of its own
 peers.py    one litserve process for each task; infinity
 rates.py    parts `load`, `embeddings` and `overload`
 rows.py     parts `poison`, `company` and `planted`
+crowd.py    part `crowd`
 ends.py     part `kills`
 hostile.py  parts `bodies` and `keys`
 lit.py      one litserve process

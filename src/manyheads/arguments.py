@@ -137,13 +137,17 @@ def _serving(made: argparse.ArgumentParser) -> None:
     )
     made.add_argument("--api-keys", type=Path, metavar="FILE",
                        help="a key a line, which every request must give; also MANYHEADS_API_KEYS")  # fmt: skip
+    made.add_argument("--allow-origin", action="append", default=[], metavar="ORIGIN", dest="origins",
+                      help="let pages of https://HOST ask from browsers; may be repeated, '*' for all")  # fmt: skip
+    made.add_argument("--root-path", default="", metavar="PATH", help="the path below which a proxy serves this")
     made.add_argument("--batch-tokens", type=_positive, metavar="N", help="tokens of a pass (1024)")
-    made.add_argument("--queue-tokens", type=_positive, metavar="N", help="tokens that may wait (200,000)")
+    made.add_argument("--queue-tokens", type=_positive, metavar="N", help="tokens that may wait (1,000,000)")
     _precise(made)
     made.add_argument(
         "--telemetry", action="store_true", help="send traces over OTLP, as OpenTelemetry's variables say"
     )
-    made.add_argument("--deadline", type=_positive, metavar="S", help="seconds from a request to its answer (30)")
+    made.add_argument("--deadline", type=_positive, metavar="S",
+                      help="seconds from a request to its answer (30); what cannot have one by then is refused")  # fmt: skip
 
 
 def _bulking(made: argparse.ArgumentParser) -> None:

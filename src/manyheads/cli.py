@@ -256,7 +256,8 @@ def _serve(options: argparse.Namespace) -> int:
     given = {"batch_tokens": options.batch_tokens, "queue_tokens": options.queue_tokens, "deadline_s": options.deadline}
     limits = Limits(**{key: value for key, value in given.items() if value is not None})
     keys = Keys.of(options.api_keys, os.environ.get("MANYHEADS_API_KEYS"))
-    serve(options.model, Address(options.host, options.port), keys, limits, options.workers,
+    address = Address(options.host, options.port, options.origins, options.root_path)
+    serve(options.model, address, keys, limits, options.workers,
           precision=options.precision, telemetry=options.telemetry)  # fmt: skip
     return 0
 

@@ -28,6 +28,7 @@ TASKS = {"entities": {"type": "token-classification"}, "section": {"type": "text
          "answers": {"type": "question-answering"}, "similarity": {"type": "sentence-embedding"}}  # fmt: skip
 KEY = "k" * 20
 ROUTES = [("GET", "/"), ("GET", "/docs"), ("GET", "/openapi.json"), ("GET", "/metrics"), ("GET", "/v1/tasks"),
+          ("GET", "/v1/models"), ("GET", "/v1/models/similarity"),
           ("POST", "/v1/predict"), ("POST", "/v1/embeddings"), ("GET", "/static/style.css"), ("GET", "/none")]  # fmt: skip
 
 
@@ -543,6 +544,7 @@ def test_a_vector_that_cannot_be_had_inside_is_an_internal_error(
 
 def test_the_schema_documents_every_status_of_every_route(server: SimpleNamespace) -> None:
     paths = ask(server, "GET", "/openapi.json").json()["paths"]
-    assert set(paths) == {"/v1/predict", "/v1/embeddings", "/v1/tasks", "/health/live", "/health/ready", "/metrics"}
+    assert set(paths) == {"/v1/predict", "/v1/embeddings", "/v1/tasks", "/v1/models", "/v1/models/{model}", "/health/live",
+                          "/health/ready", "/metrics"}  # fmt: skip
     for path in ("/v1/predict", "/v1/embeddings"):
-        assert set(paths[path]["post"]["responses"]) >= {"200", "401", "408", "413", "422", "429", "500", "503"}
+        assert set(paths[path]["post"]["responses"]) >= {"200", "401", "408", "413", "415", "422", "429", "500", "503"}

@@ -21,12 +21,15 @@ from manyheads.serve.keys import Keys
 from manyheads.serve.limits import Limits, estimated_tokens
 from manyheads.serve.logs import log, place
 from manyheads.serve.measures import CONTENT_TYPE
+from manyheads.serve.outside import allow
 from manyheads.serve.schema import (
     Embedding,
     EmbeddingsRequest,
     EmbeddingsResponse,
     ErrorResponse,
     HealthResponse,
+    ModelCard,
+    ModelsResponse,
     PredictRequest,
     PredictResponse,
     TasksResponse,
@@ -40,8 +43,8 @@ MOST_LEVELS = 500
 """Of lists and objects in one another, in a body. Python reads 950 and writes some fewer, and an id is written again."""
 
 
-def build_app(service: Service, keys: Keys) -> FastAPI:
-    """The application."""
+def build_app(service: Service, keys: Keys, *, origins: tuple[str, ...] = (), root_path: str = "") -> FastAPI:
+    """The application. `origins` of pages that may ask, `root_path` below which a proxy has put it."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -57,17 +60,19 @@ def build_app(service: Service, keys: Keys) -> FastAPI:
     app.add_exception_handler(StarletteHTTPException, _refused)
     app.add_exception_handler(Exception, _broken)
     _add_answers(app, service)
+    _add_models(app, service.served)
     _add_state(app, service)
     _add_pages(app)
     paths = frozenset(str(path) for route in app.routes if (path := getattr(route, "path", None)))
-    app.add_middleware(Gate, service=service, keys=keys, paths=paths)
+    app.add_middleware(Gate, service=service, keys=keys, paths=paths, root=root_path)
+    allow(app, origins)
     return app
 
 
 def _add_answers(app: FastAPI, service: Service) -> None:
     served, limits = service.served, service.limits
 
-    @app.post("/v1/predict", response_model=PredictResponse, responses=_problems(401, 408, 422, 429, 500, 503))
+    @app.post("/v1/predict", response_model=PredictResponse, responses=_problems(401, 408, 415, 422, 429, 500, 503))
     async def predict(body: PredictRequest, request: Request) -> Response:
         """Answers of some or all tasks to each row, in order."""
         started = time.monotonic()
@@ -80,7 +85,9 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         answer = {"model": served.name, "hash": served.hash, "outputs": reply.outputs}
         return JSON(answer, headers=_facts(served, started, reply))
 
-    @app.post("/v1/embeddings", response_model=EmbeddingsResponse, responses=_problems(401, 408, 422, 429, 500, 503))
+    @app.post(
+        "/v1/embeddings", response_model=EmbeddingsResponse, responses=_problems(401, 408, 415, 422, 429, 500, 503)
+    )
     async def embeddings(body: EmbeddingsRequest, request: Request) -> Response:
         """Vectors, as OpenAI's clients ask for them."""
         started = time.monotonic()
@@ -114,6 +121,23 @@ def _add_answers(app: FastAPI, service: Service) -> None:
     async def tasks() -> Response:
         """The model's tasks with their settings and labels."""
         return JSON({"model": served.name, "hash": served.hash, "tasks": dict(served.tasks)})
+
+
+def _add_models(app: FastAPI, served: Served) -> None:
+    names = list(dict.fromkeys([served.name, *served.of_type("sentence-embedding")]))
+    cards = {name: ModelCard(id=name, created=served.created) for name in names}
+
+    @app.get("/v1/models", response_model=ModelsResponse, responses=_problems(401))
+    async def models() -> Response:
+        """The model and its embedding tasks, as OpenAI's clients list models."""
+        return JSON(ModelsResponse(data=list(cards.values())).model_dump())
+
+    @app.get("/v1/models/{model}", response_model=ModelCard, responses=_problems(401, 404))
+    async def one(model: str) -> Response:
+        """One of them."""
+        if model not in cards:
+            raise HTTPException(404, f"no model {model[:80]!r}; there are {', '.join(cards)}")
+        return JSON(cards[model].model_dump())
 
 
 def _add_state(app: FastAPI, service: Service) -> None:
@@ -178,13 +202,13 @@ def _check_rows(rows: int, limits: Limits) -> None:
         raise HTTPException(422, f"{rows:,} rows in one request, at most {limits.rows:,} are taken; send several")
 
 
-def _embedding_task(served: Served, model: str) -> str:
+def _embedding_task(served: Served, model: str | None) -> str:
     names = served.of_type("sentence-embedding")
     if not names:
         raise HTTPException(422, "the model has no sentence-embedding task")
     if len(names) > 1 and model not in names:
         raise HTTPException(422, f"the model has several embedding tasks; give one of {', '.join(names)} as model")
-    return model if model in names else names[0]
+    return model if model is not None and model in names else names[0]
 
 
 def _facts(served: Served, started: float, reply: Reply) -> dict[str, str]:

@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from manyheads.serve.keys import Keys, asked_for
+from manyheads.serve.outside import inside
 from manyheads.serve.service import Service, full
 
 ANSWERING = frozenset({"/v1/predict", "/v1/embeddings"})
@@ -32,6 +33,7 @@ KINDS = {
     405: "not_allowed",
     408: "too_slow",
     413: "too_large",
+    415: "compressed",
     422: "invalid_request",
     429: "queue_full",
     500: "internal_error",
@@ -56,9 +58,10 @@ def refusal(error: HTTPException) -> Response:
 class Gate:
     """The outermost layer of the application."""
 
-    def __init__(self, app: ASGIApp, service: Service, keys: Keys, paths: frozenset[str]) -> None:
-        """`paths`: the routes there are, for the account of requests."""
+    def __init__(self, app: ASGIApp, service: Service, keys: Keys, paths: frozenset[str], root: str = "") -> None:
+        """`paths`: the routes there are, for the account of requests; `root`: the path that a proxy has put before them."""
         self.app = app
+        self.root = root
         self.service = service
         self.keys = keys
         self.paths = paths
@@ -72,6 +75,9 @@ class Gate:
                 await self.app(scope, receive, send)
             return  # nothing else is spoken here
         started, status = time.monotonic(), 500
+        path, more = inside(scope, self.root)
+        head = scope["method"] == "HEAD"  # every page that can be got can be asked for its head
+        scope = {**scope, **more, "method": "GET" if head else scope["method"]}
         body = _Body(self, receive)
 
         async def noted(message: Message) -> None:
@@ -80,29 +86,37 @@ class Gate:
                 status = message["status"]
                 last = self.service.draining or body.broken
                 message["headers"] = [*message["headers"], *HEADERS, *([(b"connection", b"close")] if last else [])]
+            elif head:
+                message["body"] = b""
             await send(message)
 
         try:
             headers = dict(scope["headers"])
-            self._check(scope, headers)
-            body.complete = scope["method"] in ("GET", "HEAD")
+            self._check(scope["method"], path, headers)
+            body.complete = scope["method"] == "GET"
             await self.app(scope, body.receive, noted)
         except HTTPException as error:
             await refusal(error)(scope, receive, noted)
         finally:
             self._bytes -= body.bytes
-            route = scope["path"] if scope["path"] in self.paths else "other"
-            self.service.measures.answered(route, status, time.monotonic() - started)
-
-    def _check(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
-        if not self.keys.admit(scope["path"], headers.get(b"authorization", b""), headers.get(b"x-api-key", b"")):
-            raise HTTPException(
-                401, "an API key is needed: Authorization: Bearer KEY", {"WWW-Authenticate": asked_for(scope["path"])}
+            route = getattr(scope.get("route"), "path", path)
+            self.service.measures.answered(
+                route if route in self.paths else "other", status, time.monotonic() - started
             )
+
+    def _check(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> None:
+        if not self.keys.admit(path, headers.get(b"authorization", b""), headers.get(b"x-api-key", b"")):
+            raise HTTPException(
+                401, "an API key is needed: Authorization: Bearer KEY", {"WWW-Authenticate": asked_for(path)}
+            )
+        coding = headers.get(b"content-encoding", b"").strip().lower()
+        if coding not in (b"", b"identity"):
+            seen = coding[:40].decode("latin-1")
+            raise HTTPException(415, f"the body is compressed (Content-Encoding: {seen!r}); send it as it is")
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length[:20]) > self.service.limits.body_bytes:
             raise self.too_large()
-        if scope["path"] in ANSWERING and scope["method"] == "POST":
+        if path in ANSWERING and method == "POST":
             retry_after_s = self.service.queue.full_s()
             if retry_after_s > 0:
                 raise full(retry_after_s)

@@ -5,9 +5,9 @@ taken before it. One that could not be answered in time even by an idle server, 
 now and later; one for which there is no room now may come again. Large requests get at most half of what can be answered
 before a deadline, so small ones always find room. `turns.py` says who goes first.
 
-A burst of small requests is taken as long as all of them can be answered in time. Once one could not, or when the queue has
-not been short for as long as a deadline, it is an overload: then only so much is taken that the wait stays within
-`Limits.patience_s`, since what is refused at once can be asked of another server, until the queue is short again.
+A burst of small requests is taken as long as all of them can be answered in time. Once one could not, it is an overload:
+until the queue is short again only so much is taken that the wait stays within `Limits.patience_s`, since what is refused
+at once can be asked of another server.
 """
 
 from __future__ import annotations
@@ -65,8 +65,6 @@ class Queue:
         self._closed = False
         self._trials = 0
         self._overloaded = False
-        self._short = clock()
-        """When the queue was short the last time."""
 
     def __len__(self) -> int:
         """Units that wait."""
@@ -210,17 +208,16 @@ class Queue:
         """Seconds until a request of so many tokens can be put; 0 or less: now."""
         if self._closed:
             return 1.0
-        now, patience_s, wait_s = self._clock(), self.limits.patience_s, self._turns.ahead / self.rate
-        if wait_s <= SHORT * patience_s:
-            self._overloaded, self._short = False, now
-        elif now - self._short > self.limits.deadline_s:
-            self._overloaded = True
         if not self.tokens:
+            self._overloaded = False
             return 0.0
+        patience_s, wait_s = self.limits.patience_s, self._turns.ahead / self.rate
+        short = wait_s <= SHORT * patience_s
         over = self.tokens + tokens - self._room()
         if over > 0:
-            self._overloaded |= tokens <= QUANTUM and wait_s > SHORT * patience_s
+            self._overloaded = not short and (self._overloaded or tokens <= QUANTUM)
             return over / self.rate
+        self._overloaded &= not short
         if self._overloaded and wait_s > patience_s:
             return wait_s - patience_s
         more = max(0, tokens - QUANTUM)  # what large requests have beyond a small one

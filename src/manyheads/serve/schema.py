@@ -7,9 +7,14 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
 
 MOST_DIMENSIONS = 1_000_000
+TOKEN_IDS = (
+    "token ids are of another model's tokenizer and cannot be read here; send texts (in LangChain: "
+    "OpenAIEmbeddings(check_embedding_ctx_length=False))"
+)
 
 
 class Strict(BaseModel):
@@ -55,12 +60,42 @@ class EmbeddingsRequest(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
 
     input: str | list[str]
-    model: str = Field("", description="an embedding task of the model; anything where there is only one")
-    encoding_format: Literal["float", "base64"] = "float"
+    model: str | None = Field(None, description="an embedding task of the model; anything where there is only one")
+    encoding_format: Literal["float", "base64"] | None = Field(None, description="float by default")
     dimensions: int | None = Field(
         None, ge=1, le=MOST_DIMENSIONS, description="the first so many numbers, brought back to length 1"
     )
     user: str | None = None
+
+    @field_validator("input", mode="before")
+    @classmethod
+    def _texts(cls, given: Any) -> Any:
+        """One sentence for what is no text; token ids are what LangChain sends unless it is told not to."""
+        parts = given if isinstance(given, list) else [given]
+        for i, part in enumerate(parts):
+            if isinstance(part, str):
+                continue
+            if isinstance(given, list) and all(map(_is_token, part if isinstance(part, list) else [part])):
+                raise PydanticCustomError("token_ids", TOKEN_IDS)
+            seen = f"input {i} is {_kind(part)}" if isinstance(given, list) else f"it is {_kind(part)}"
+            raise PydanticCustomError("no_text", "give a text or a list of texts; {seen}", {"seen": seen})
+        return given
+
+
+class ModelCard(BaseModel):
+    """A name that may be given as `model`."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: Literal["manyheads"] = "manyheads"
+
+
+class ModelsResponse(BaseModel):
+    """As OpenAI's clients list models."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelCard]
 
 
 class Embedding(BaseModel):
@@ -100,7 +135,9 @@ class ErrorResponse(BaseModel):
     error: Problem
 
 
-def encoded(vector: Sequence[float], dimensions: int | None, form: Literal["float", "base64"]) -> list[float] | str:
+def encoded(
+    vector: Sequence[float], dimensions: int | None, form: Literal["float", "base64"] | None
+) -> list[float] | str:
     """A vector as it is answered: cut and brought back to length 1 (Kusupati et al. 2022), numbers or base64 of float32."""
     values = np.asarray(vector, np.float32)
     if dimensions is not None and dimensions < len(values):
@@ -110,3 +147,20 @@ def encoded(vector: Sequence[float], dimensions: int | None, form: Literal["floa
     if form == "base64":
         return base64.b64encode(values.astype("<f4").tobytes()).decode()
     return [float(value) for value in values]
+
+
+def _is_token(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _kind(value: Any) -> str:
+    """As JSON names it."""
+    kinds = {
+        type(None): "null",
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+        list: "a list",
+        dict: "an object",
+    }
+    return kinds.get(type(value), "no text")

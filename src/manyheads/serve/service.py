@@ -39,6 +39,8 @@ class Served:
     hash: str
     tasks: Mapping[str, Mapping[str, Any]]
     """Each task as the manifest has it."""
+    created: int = 0
+    """When the model was written, in seconds since 1970."""
 
     def of_type(self, kind: str) -> list[str]:
         """Names of the tasks of a type."""
@@ -122,9 +124,7 @@ def full(retry_after_s: float) -> HTTPException:
 class _Waiting:
     """The rows of one request on their way."""
 
-    def __init__(
-        self, queue: Queue, rows: Sequence[Mapping[str, Any]], names: Sequence[str], within_s: float
-    ) -> None:
+    def __init__(self, queue: Queue, rows: Sequence[Mapping[str, Any]], names: Sequence[str], within_s: float) -> None:
         """To be made on the event loop."""
         self._queue = queue
         self._loop = asyncio.get_running_loop()

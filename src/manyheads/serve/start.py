@@ -6,7 +6,7 @@ import asyncio
 import math
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,12 +16,14 @@ from starlette.types import ASGIApp
 
 from manyheads.api import find_model
 from manyheads.bundle import manifest_hash, read_manifest
+from manyheads.bundle.manifest import MANIFEST
 from manyheads.errors import BundleError, UsageError
 from manyheads.process import usable_cores
 from manyheads.serve.app import build_app
 from manyheads.serve.keys import Keys
 from manyheads.serve.limits import Limits
 from manyheads.serve.logs import log, take_over
+from manyheads.serve.outside import origin, root_path
 from manyheads.serve.service import Served, Service
 from manyheads.serve.worker import Crew
 
@@ -36,11 +38,15 @@ SETTLE_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to listen."""
+    """Where to listen, and from where else the server is asked."""
 
     host: str = "127.0.0.1"
     port: int = 8000
     """0: any that is free."""
+    origins: Sequence[str] = ()
+    """Of pages that browsers may let ask; `*`: all."""
+    root_path: str = ""
+    """Put before the routes by a proxy."""
 
 
 def serve(
@@ -58,9 +64,11 @@ def serve(
     `workers` processes share the cores; `telemetry` sends traces. Raises UsageError for an address that cannot be had,
     BundleError for a model.
     """
+    origins, root = tuple(map(origin, address.origins)), root_path(address.root_path)
     folder = find_model(model)
     manifest = read_manifest(folder)
-    served = Served(folder.resolve().name, manifest_hash(manifest), manifest["tasks"])
+    written = int((folder / MANIFEST).stat().st_mtime)
+    served = Served(folder.resolve().name, manifest_hash(manifest), manifest["tasks"], written)
     cores = usable_cores()
     count = workers or min(cores, 2)
     crew = Crew(str(folder), served.hash, count, max(1, cores // count), limits.batch_tokens, precision)
@@ -70,7 +78,7 @@ def serve(
     take_over()
     log("listening", url=f"http://{f'[{host}]' if ':' in host else host}:{port}", model=str(folder), hash=served.hash,
         tasks=list(served.tasks), workers=count, threads=crew.threads, precision=precision, keys=bool(keys))  # fmt: skip
-    app: ASGIApp = build_app(service, keys)
+    app: ASGIApp = build_app(service, keys, origins=origins, root_path=root)
     if telemetry:
         from manyheads.serve.telemetry import traced
 

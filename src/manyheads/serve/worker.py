@@ -23,10 +23,12 @@ INTERNAL = {"type": "internal_error", "message": "this row could not be answered
 NICE = 5
 """Workers give way to the process that serves, which needs little: it must refuse quickly when they are at full load."""
 
-TRIAL = "Two hundred patients with type 2 diabetes were given metformin or a placebo for half a year. Glucose control improved. "
+TRIAL = (
+    2
+    * "Two hundred patients with type 2 diabetes were given metformin or a placebo for half a year. Glucose improved. "
+)
 """What a worker reads when it begins, so that its speed is known before the first request comes."""
 TRIAL_ROWS = 4
-"""With two such texts in each, half a pass."""
 TRIALS = 2
 
 Request = tuple[Mapping[str, Any], Sequence[str] | None]
@@ -49,7 +51,7 @@ class Crew:
 
 
 def work(pipe: Connection, crew: Crew) -> None:
-    """The life of a worker. Says READY and its tokens a second, or an error; then answers lists of requests by output rows."""
+    """The life of a worker. Says READY and its tokens a second, or an error; then answers each list of requests by rows."""
     for number in (signal.SIGTERM, signal.SIGINT):  # whoever started it ends it, when all is answered
         signal.signal(number, signal.SIG_IGN)
     os.nice(NICE)
@@ -69,8 +71,8 @@ def work(pipe: Connection, crew: Crew) -> None:
 
 
 def measured(answer: Answering) -> float:
-    """Estimated tokens a second of a model that has just been loaded: the better of two passes, after one that warms it up."""
-    row = {"text": 2 * TRIAL}
+    """Estimated tokens a second of a model that has just been loaded: the better of some passes, after one to warm it up."""
+    row = {"text": TRIAL}
     requests: list[Request] = [(row, None)] * TRIAL_ROWS
     times = []
     for _ in range(1 + TRIALS):
