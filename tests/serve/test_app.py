@@ -78,11 +78,13 @@ class Threads:
                 unit.done(answer)
 
 
-def made(limits: Limits | None = None, keys: Sequence[str] = (), tasks: dict[str, Any] = TASKS) -> SimpleNamespace:
+def made(
+    limits: Limits | None = None, keys: Sequence[str] = (), tasks: dict[str, Any] = TASKS, **outside: Any
+) -> SimpleNamespace:
     service = Service(Served("model", "h" * 64, tasks), Crew("", "", 1, 1, 1024), limits or Limits())
     pool = Threads(service)
     service.pool = pool  # type: ignore[assignment]
-    return SimpleNamespace(app=build_app(service, Keys(keys)), service=service, pool=pool)
+    return SimpleNamespace(app=build_app(service, Keys(keys), **outside), service=service, pool=pool)
 
 
 def talk(server: SimpleNamespace, what: Callable[[httpx.AsyncClient], Awaitable[T]]) -> T:
