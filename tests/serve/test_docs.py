@@ -13,7 +13,8 @@ import pytest
 
 from manyheads.serve.gate import KINDS
 from manyheads.serve.limits import Limits
-from manyheads.serve.queue import LEAST_TOKENS
+from manyheads.serve.queue import IN_TIME, LEAST_TOKENS, SHARE
+from manyheads.serve.turns import QUANTUM
 from serve.servers import Server, raw
 
 PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
@@ -93,6 +94,10 @@ def test_what_is_no_http_is_answered_as_the_table_says(server: Server, request_:
 def test_the_limits_are_those_of_the_code() -> None:
     limits = Limits()
     numbers = {int(number.replace(",", "")) for row in rows("what") for number in re.findall(r"\d[\d,]*", row[1])}
+    numbers -= {0, 8}
+    assert f"{IN_TIME} of the time to the deadline" in PAGE
+    assert SHARE == 0.5, "half"
+    assert f"{QUANTUM} tokens each a round" in PAGE
     assert numbers == {limits.body_bytes, limits.bodies_bytes, limits.rows, limits.characters, limits.unbroken,
                        limits.batch_tokens, int(1000 * limits.pass_s), LEAST_TOKENS, limits.queue_tokens, int(limits.patience_s),
                        int(limits.deadline_s)}  # fmt: skip

@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -144,6 +145,73 @@ def test_the_openai_client_works_unchanged(server: Server, model: mh.Model) -> N
         client.embeddings.create(input=[], model="similarity")
     raw = httpx.post(f"{server.url}/v1/embeddings", json={"input": "a", "encoding_format": "base64"}).json()
     assert len(base64.b64decode(raw["data"][0]["embedding"])) == 4 * expected.shape[1]
+
+
+def test_the_openai_client_lists_models_and_is_told_what_is_wrong(server: Server, toy_model: Path) -> None:
+    client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0)
+    listed = client.models.list().data
+    assert [model.id for model in listed] == [toy_model.name, "similarity"]
+    assert client.models.retrieve("similarity") == listed[1]
+    assert abs(listed[0].created - time.time()) < 86_400
+    with pytest.raises(openai.NotFoundError, match="no model 'gpt-4'"):
+        client.models.retrieve("gpt-4")
+    nothing = dict.fromkeys(["encoding_format", "dimensions", "user", "model"])
+    done = client.embeddings.create(input="a", model="similarity", extra_body=nothing)
+    assert done.data[0].embedding == client.embeddings.create(input=["a"], model="similarity").data[0].embedding
+    for ids in ([1, 2, 3], [[1, 2, 3], [4]]):
+        with pytest.raises(openai.UnprocessableEntityError, match="check_embedding_ctx_length=False"):
+            client.embeddings.create(input=ids, model="similarity")
+    packed = openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", default_headers={"Content-Encoding": "gzip"})
+    with pytest.raises(openai.APIStatusError, match="Content-Encoding: 'gzip'") as refused:
+        packed.embeddings.create(input="a", model="similarity")
+    assert refused.value.status_code == 415
+
+
+def test_a_head_has_no_body_on_the_wire(server: Server) -> None:
+    for path in ("/health/live", "/health/ready", "/v1/models"):
+        answer = raw(server.url, f"HEAD {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200")
+        assert b"content-length: " in head.lower()
+        assert body == b""
+
+
+def test_a_large_request_is_refused_at_once_or_answered_and_small_ones_beside_it_are(toy_model: Path) -> None:
+    with serving(toy_model, "--workers", "1", "--deadline", "10") as server:
+        started = time.monotonic()
+        done = httpx.post(f"{server.url}/v1/predict", json={"inputs": ["word " * 1_800] * 1_000}, timeout=60)
+        assert (done.status_code, done.json()["error"]["type"]) == (413, "too_large"), "three million tokens"
+        assert time.monotonic() - started < 5
+        fits = int(re.findall(r"only ([\d,]+) of one request", done.json()["error"]["message"])[0].replace(",", ""))
+        rows = max(2, fits // 700)
+        statuses: dict[str, list[int]] = {"large": [], "small": []}
+
+        def ask(kind: str, body: dict[str, Any], times: int) -> None:
+            with httpx.Client(base_url=server.url, timeout=60) as client:
+                for _ in range(times):
+                    statuses[kind].append(client.post("/v1/predict", json=body).status_code)
+
+        large = threading.Thread(target=ask, args=("large", {"inputs": ["word " * 200] * min(rows, 1_000)}, 1))
+        small = [threading.Thread(target=ask, args=("small", {"inputs": [SENTENCES[i % 6]], "tasks": ["section"]}, 20))
+                 for i in range(8)]  # fmt: skip
+        for thread in (large, *small):
+            thread.start()
+        for thread in (large, *small):
+            thread.join()
+        assert statuses["large"] == [200]
+        assert statuses["small"] == [200] * 160
+
+
+def test_browsers_of_a_named_origin_and_a_proxy_below_a_path(toy_model: Path) -> None:
+    page = "http://localhost:3000"
+    options = ["--allow-origin", page, "--allow-origin", "https://app.example", "--root-path", "/nlp/"]
+    with serving(toy_model, "--workers", "1", *options, stub="fake") as server:
+        may = {"origin": page, "access-control-request-method": "POST", "access-control-request-headers": "x-api-key"}
+        assert httpx.options(f"{server.url}/nlp/v1/predict", headers=may).headers["access-control-allow-origin"] == page
+        client = openai.OpenAI(base_url=f"{server.url}/nlp/v1", api_key="any", default_headers={"origin": page})
+        answer = client.embeddings.with_raw_response.create(input="a", model="x")
+        assert answer.headers["access-control-allow-origin"] == page
+        assert httpx.get(f"{server.url}/nlp/health/live").status_code == 200
 
 
 def test_poison_rows_fail_alone(server: Server) -> None:
@@ -329,6 +397,8 @@ def test_keys_hold_for_a_server_and_its_clients(toy_model: Path, tmp_path: Path)
             "/openapi.json",
             "/metrics",
             "/v1/tasks",
+            "/v1/models",
+            "/v1/models/similarity",
             "/nothing",
             "//v1/tasks",
             "/v1/%2e%2e/v1/tasks",
@@ -341,6 +411,9 @@ def test_keys_hold_for_a_server_and_its_clients(toy_model: Path, tmp_path: Path)
         for key in (KEY, other):
             client = openai.OpenAI(base_url=f"{server.url}/v1", api_key=key)
             assert client.embeddings.create(input="a", model="x").data
+            assert client.models.list().data
+        with pytest.raises(openai.AuthenticationError):
+            openai.OpenAI(base_url=f"{server.url}/v1", api_key="k" * 21).models.list()
         with pytest.raises(openai.AuthenticationError):
             openai.OpenAI(base_url=f"{server.url}/v1", api_key="k" * 21).embeddings.create(input="a", model="x")
         assert KEY not in json.dumps(server.log)
@@ -388,6 +461,8 @@ def test_what_cannot_be_served_is_one_sentence_and_exit_status_2(toy_model: Path
             ([str(tmp_path / "absent")], "absent"),
             ([str(toy_model), "--api-keys", str(tmp_path / "keys")], "fewer than 16 characters"),
             ([str(toy_model), "--port", "x"], "whole number from 0 to 65535"),
+            ([str(toy_model), "--allow-origin", "app.example"], "is no origin; write https://HOST"),
+            ([str(toy_model), "--root-path", "nlp"], "write it as in --root-path /models/demo"),
             ([str(toy_model), "--workers", "0"], "whole number above 0"),
             ([str(toy_model), "--host", "no.such.host.invalid", "--port", "0"], "cannot listen on"),
         ):
