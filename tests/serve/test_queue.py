@@ -104,7 +104,7 @@ def test_rows_of_one_request_keep_their_order() -> None:
 
 def test_one_row_does_not_wait_for_all_of_a_large_request_that_came_before() -> None:
     told, queue = Told(), queue_of()
-    queue.put([told.unit(90) for _ in range(1000)])
+    queue.put([told.unit(90, within_s=PLENTY) for _ in range(1000)])  # no pace presses it
     single = told.unit(50)
     queue.put([single])
     assert any(single in queue.take(0.0) for _ in range(3))
