@@ -88,4 +88,4 @@ def _mention(line: str, where: str) -> Mention:
     return Mention(tuple(pieces), found[1], where, cells[2] if len(cells) > 2 else None)
 
 
-FORMAT = Format("brat", "brat standoff", frozenset({"token-classification"}), looks_like, read, files)
+FORMAT = Format("brat", "brat standoff", frozenset({"token-classification"}), looks_like, read, files=files)

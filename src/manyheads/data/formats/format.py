@@ -36,5 +36,7 @@ class Format:
     """Whether a file is surely of this format. A format that is told by the name of its files says no."""
     read: Callable[[Path, Wanted], Iterator[RawRow]]
     """Raises DataError, with the place, for the first defect."""
+    wins_over_own_rows: bool = False
+    """Whether a file is of this format even where its rows are of our own form as well."""
     files: Callable[[Path], tuple[Path, ...]] = lambda path: (path,)
     """All files that the rows of a path come from."""

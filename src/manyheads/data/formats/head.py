@@ -118,6 +118,7 @@ def _walk(text: str) -> Iterator[tuple[str, Any]]:
             if not above:
                 return
             path, _ = above.pop()
+            key_next = False
         elif token == ",":
             parent, key_next = above[-1] if above else ("", False)
             path = parent if key_next else f"{parent}[]" if above else ""

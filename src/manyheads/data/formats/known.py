@@ -29,7 +29,7 @@ from manyheads.data.formats import (
     squad,
 )
 from manyheads.data.formats.format import Format, Wanted
-from manyheads.data.formats.head import Head
+from manyheads.data.formats.head import Head, Shape
 from manyheads.data.formats.rows import RawRow, wanted_columns
 from manyheads.errors import DataError
 
@@ -48,7 +48,7 @@ TSV = _by_name("tsv", "tsv", ALL - {NER, QA}, csv.read)
 JSONL = _by_name("jsonl", "JSON lines", ALL, jsonl.read)
 PARQUET = _by_name("parquet", "Parquet", ALL, parquet.read)
 SQUAD = _by_name("squad", "SQuAD JSON", frozenset({QA}), squad.read)
-JSON_ARRAY = Format("json", "JSON array", ALL, json_array.looks_like, json_array.read)
+JSON_ARRAY = Format("json", "JSON array", ALL, json_array.looks_like, json_array.read, wins_over_own_rows=True)
 
 FORMATS: tuple[Format, ...] = (
     pubtator.FORMAT,
@@ -90,12 +90,22 @@ def format_like(head: Head, wanted: Wanted) -> Format | None:
     Raises DataError for a format of other tasks, unless there are rows of this one in it.
     """
     if head.json.has("targets"):
-        return None
-    found = [form for form in FORMATS if form.looks_like(head)]
+        return JSON_ARRAY if JSON_ARRAY.looks_like(head) else None
+    own = is_own(head.json, wanted.kind)
+    found = [form for form in FORMATS if form.looks_like(head) and (form.wins_over_own_rows or not own)]
     fitting = [form for form in found if wanted.kind in form.kinds or wanted.kind not in ALL]
     if not fitting and found and wanted_columns([key for key in head.json.paths if "." not in key], wanted.kind):
         return _checked(found[0], wanted, str(head.path), f"looks like {found[0].title}")
     return fitting[0] if fitting else None
+
+
+def is_own(shape: Shape, kind: str) -> bool:
+    """Whether rows of JSON are such as a task of this kind reads them."""
+    if kind == NER:
+        return shape.holds("tags[]", str) or shape.has("entities[].start")
+    if kind == TEXT:
+        return shape.holds("label", str, int) or shape.holds("labels[]", str)
+    return wanted_columns(list(shape.paths), kind) is None
 
 
 def format_called(name: str, wanted: Wanted, where: str) -> Format:

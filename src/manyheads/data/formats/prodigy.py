@@ -78,4 +78,11 @@ def _labelled(record: Record) -> Labelled:
     return Labelled(text, (label_of(row["label"], where),), where)
 
 
-FORMAT = Format("prodigy", "Prodigy", frozenset({"token-classification", "text-classification"}), looks_like, read)
+FORMAT = Format(
+    "prodigy",
+    "Prodigy",
+    frozenset({"token-classification", "text-classification"}),
+    looks_like,
+    read,
+    wins_over_own_rows=True,  # "reject" turns the meaning of a label round
+)

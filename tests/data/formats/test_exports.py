@@ -1,0 +1,221 @@
+"""What other tools write is read, told by its content, and what a task cannot hold is counted."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from exports import EXPORTS, NER, TEXT, Export
+from manyheads.data.build import build_table
+from manyheads.data.formats.format import Wanted
+from manyheads.data.formats.head import Head
+from manyheads.data.formats.known import BY_NAME, FORMATS
+from manyheads.data.readers import Files, format_of, open_files
+from manyheads.errors import DataError
+from manyheads.tasks import TASK_TYPES
+
+each = pytest.mark.parametrize("export", EXPORTS.values(), ids=EXPORTS)
+
+
+@each
+def test_an_export_is_read_and_nothing_of_it_is_dropped_in_silence(export: Export, tmp_path):
+    path = export.write(tmp_path)
+    opened = open_files(Files((path,), names=export.names), export.kind)
+    assert opened.formats == (BY_NAME[export.format].title,)
+    rows = list(opened.rows())
+    assert [row.values for row in rows if row.skip is None] == export.rows
+    assert Counter(row.skip for row in rows if row.skip is not None) == export.skipped
+    assert Counter(part.what for row in rows for part in row.left_out) == export.left_out
+    for where in [row.where for row in rows] + [part.where for row in rows for part in row.left_out]:
+        assert where.startswith(str(tmp_path))
+
+
+@each
+def test_the_counts_reach_the_report_of_the_split(export: Export, tmp_path):
+    files = Files((export.write(tmp_path),), names=export.names)
+    _, report = build_table(TASK_TYPES[export.kind](name="t"), files, "train", cache=tmp_path / "cache")
+    assert {what: part.count for what, part in report.left_out.items()} == export.left_out
+    assert report.formats == (BY_NAME[export.format].title,)
+    assert build_table(TASK_TYPES[export.kind](name="t"), files, "train", cache=tmp_path / "cache")[1] == report
+
+
+@each
+def test_one_format_alone_claims_a_file(export: Export, tmp_path):
+    head = Head.of(export.write(tmp_path))
+    claimed = {form.name for form in FORMATS if form.looks_like(head)} - {"json"}
+    assert claimed == {export.format} - {"json"}
+
+
+@each
+def test_a_forced_format_reads_the_same(export: Export, tmp_path):
+    path = export.write(tmp_path)
+    told = open_files(Files((path,), names=export.names), export.kind)
+    forced = open_files(Files((path,), export.format, export.names), export.kind)
+    assert list(told.rows()) == list(forced.rows())
+
+
+@each
+def test_a_gzipped_file_is_read_as_the_plain_one(export: Export, tmp_path):
+    path = export.write(tmp_path)
+    if export.format in ("brat", "class-numbers"):
+        pytest.skip("a pair or a folder of files")
+    packed = path.with_name(f"{path.name}.gz")
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    plain, other = (open_files(Files((one,)), export.kind) for one in (path, packed))
+    assert [row.values for row in plain.rows()] == [row.values for row in other.rows()]
+
+
+def test_a_changed_file_beside_the_named_one_changes_the_fingerprint(tmp_path):
+    path = EXPORTS["brat"].write(tmp_path)
+    before = open_files(Files((path,)), NER).fingerprint
+    path.with_suffix(".ann").write_text("T1\tPER 0 9\tAda Byron\n")
+    assert open_files(Files((path,)), NER).fingerprint != before
+
+
+def test_an_export_for_other_tasks_says_which_they_are(write):
+    path = write("a.txt", "7|t|A title\n")
+    with pytest.raises(DataError) as caught:
+        format_of(path, Wanted(TEXT))
+    assert str(caught.value) == (
+        "a.txt looks like PubTator, from which token-classification is read, not text-classification; "
+        "give another file, or say which format it has under 'format'"
+    )
+
+
+def test_rows_of_our_own_are_no_export_whatever_else_is_in_them(write):
+    rows = [
+        '{"text": "a", "targets": {"t": "A"}, "label": ["x"]}',
+        '{"text": "a", "labels": ["A"], "annotations": [], "data": {"x": 1}}',
+        '{"text": "a", "label": "A", "tokens": ["a"], "tags": [1]}',
+        '{"text": "a", "label": "A", "entities": [[0, 1, "X"]]}',
+        '{"text": "a", "label": "A", "tokenized_text": ["a"], "ner": []}',
+    ]
+    for row in rows:
+        assert format_of(write("a.jsonl", row), Wanted(TEXT)).name == "jsonl"
+    assert format_of(write("b.jsonl", '{"text": "a", "entities": [{"start": 0, "end": 1, "label": "X"}]}'), Wanted(NER)).name == "jsonl"  # fmt: skip
+    assert format_of(write("a.conll", "[ O\n{ B-X\n"), Wanted(NER)).name == "conll"
+
+
+def test_an_unknown_format_names_the_nearest(write):
+    path = write("a.jsonl", "{}")
+    with pytest.raises(DataError, match="there is no format 'docano'; did you mean doccano"):
+        format_of(path, Wanted(NER), "docano")
+    with pytest.raises(DataError, match="has the format gliner, from which token-classification is read, not text-cl"):
+        format_of(path, Wanted(TEXT), "gliner")
+
+
+@pytest.mark.parametrize(
+    ("export", "before", "after", "message"),
+    [
+        ("doccano spans", "[0, 9,", "[0, 99,", "a.jsonl:1: span 0-99 (PER) lies outside its text of 26 characters; correct its offsets"),
+        ("doccano spans", "[0, 9,", "[9, 9,", "a.jsonl:1: span 9-9 (PER) is empty; correct its offsets, or remove it"),
+        ("doccano spans", "[0, 9,", "[-1, 9,", "a.jsonl:1: span -1-9 (PER) lies outside its text of 26 characters; correct its offsets"),
+        ("doccano spans", "[0, 9,", "[0.5, 9,", "a.jsonl:1 has the offset 0.5; give a whole number"),
+        ("doccano spans", "[0, 9,", "[true, 9,", "a.jsonl:1 has the offset True; give a whole number"),
+        ("doccano spans", '"PER"', '""', "a.jsonl:1 has a span with the label ''; give it a name"),
+        ("Prodigy spans", '"reject"', '"maybe"', "a.jsonl:2 has the answer 'maybe', which is none of accept, reject, ignore"),
+        ("Label Studio", '"Ada Byron"', '"Ada Lovelace"',
+         "a.json:2: span 0-9 (PER) says 'Ada Lovelace', but the text there is 'Ada Byron'"),
+        ("spaCy pairs", "[0, 9, ", "[0, ", "a.json: item 1 has the entity [0, 'PER']; write it as [start, end, label]"),
+        ("GLiNER", "[4, 4,", "[4, 5,", "a.json: item 1: the span [4, 5, 'place'] lies outside its 5 words; correct it"),
+        ("numbers, names given", "[1, 0]", "[2, 0]", "a.jsonl:1 has the tag 2; there are names for the numbers 0 to 1"),
+        ("PubTator", "\tOrbanol\tChemical\tD01", "\tOrbanel\tChemical\tD01",
+         "a.txt:3: span 0-7 (Chemical) says 'Orbanel', but the text there is 'Orbanol'"),
+        ("PubTator", "7\t15", "9\t15", "a.txt:4 is of document '9' within '7'; a blank line ends a document"),
+        ("PubTator", "7\t15\t20\tfever\tDisease\tD02", "7\t15\t20",
+         "a.txt:4 has 3 columns; an annotation has document, start, end, mention and type"),
+        ("PubTator", "7|t|", "7|x|", "a.txt:1 should be the title of a document, as in 101|t|Title, seen '7|x|Orbanol lowers fever'"),
+        ("BioC XML", 'offset="0" length="7"', 'offset="1" length="7"',
+         "a.xml:7: span 1-8 (Chemical) says 'Orbanol', but the text there is 'rbanol '; it stands at 0"),
+        ("BioC XML", 'offset="0" length="7"', 'offset="x" length="7"', "a.xml:8 has the offset 'x'; give a whole number"),
+        ("BioC XML", "</passage>", "", "a.xml:10 has a passage that is not in a document"),
+        ("BioC JSON", '"offset": 23, "length": 4}], ', '"offset": 24, "length": 4}], ', None),
+    ],
+)  # fmt: skip
+def test_a_defect_is_refused_with_its_place(export, before, after, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = EXPORTS[export]
+    path = made.write(Path("."))
+    text = path.read_text()
+    assert before in text or message is None
+    path.write_text(text.replace(before, after))
+    if message is not None:
+        with pytest.raises(DataError) as caught:
+            list(open_files(Files((path,), made.format, made.names), made.kind).rows())
+        assert str(caught.value) == message
+
+
+def test_numbers_without_names_say_where_names_go(write):
+    path = write("a.jsonl", '{"tokens": ["Ada"], "tags": [1]}\n')
+    with pytest.raises(DataError) as caught:
+        list(open_files(Files((path,)), NER).rows())
+    assert str(caught.value) == (
+        "a.jsonl:1 has numbers for tags and the file has no names for them; list the names in the order of their numbers: "
+        "{path: a.jsonl, names: [O, B-PER, I-PER]}"
+    )
+
+
+def test_offsets_in_utf16_units_are_converted_where_the_quoted_mention_proves_them(write):
+    text = "😀😀 Ada wrote."
+    task = '[{"data": {"text": "%s"}, "annotations": [{"result": [{"type": "labels", "value": {"start": %d, "end": %d, "text": "%s", "labels": ["PER"]}}]}]}]'
+    path = write("a.json", task % (text, 5, 8, "Ada"))
+    (row,) = open_files(Files((path,)), NER).rows()
+    assert row.values["entities"] == [{"start": 3, "end": 6, "label": "PER"}]
+    assert text[3:6] == "Ada"
+    path = write("b.txt", f"7|t|{text}\n7\t5\t8\tAda\tPER\t-\n")
+    with pytest.raises(
+        DataError, match="b.txt:2: .* says 'Ada', but the text there is 'a w'; its offset counts UTF-16 units"
+    ):
+        list(open_files(Files((path,)), NER).rows())
+
+
+def test_xml_that_defines_or_needs_entities_is_refused(write):
+    laughs = '<!DOCTYPE collection [<!ENTITY a "ha"><!ENTITY b "&a;&a;">]>\n<collection>&b;</collection>'
+    outside = '<!DOCTYPE collection [<!ENTITY a SYSTEM "file:///etc/passwd">]>\n<collection>&a;</collection>'
+    skipped = EXPORTS["BioC XML"].files["a.xml"].replace("&amp;", "&nbsp;")
+    for content, said in ((laughs, "definitions of its own"), (outside, "definitions of its own"), (skipped, "&nbsp;")):
+        with pytest.raises(DataError, match=rf"a\.xml:\d+ .*{said}"):
+            list(open_files(Files((write("a.xml", content),)), NER).rows())
+    deep = "<collection>" + "<document>" * 100_000
+    with pytest.raises(DataError, match="a.xml:1 has a document inside of another"):
+        list(open_files(Files((write("a.xml", deep),)), NER).rows())
+
+
+@each
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_a_broken_file_is_read_or_refused_with_its_place(export: Export, tmp_path_factory, data):
+    """500 with HYPOTHESIS_FORMATS=500 in the environment."""
+    folder = tmp_path_factory.mktemp("broken")
+    made = export.write(folder)
+    victim = data.draw(st.sampled_from(sorted(path for path in folder.rglob("*") if path.is_file())))
+    content = victim.read_bytes()
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, max(0, len(content) - 1)))
+        stop = at + data.draw(st.integers(0, 12))
+        new = data.draw(st.sampled_from([b"", b"[", b"{", b'"', b"}", b"null", b"-1", b"1e9", b"\t", b"\n", b"\xff", b"<", b"&x;",
+                                         b"true", b"9" * 400, b"\\ud800", b"\0"]) | st.binary(max_size=4))  # fmt: skip
+        content = content[:at] + new + content[stop:]
+    victim.write_bytes(content)
+    try:
+        for row in open_files(Files((made,), export.format, export.names), export.kind).rows():
+            assert row.where.startswith(str(folder))
+    except DataError as error:
+        assert str(folder) in str(error)
+    try:
+        build_table(TASK_TYPES[export.kind](name="t"), Files((made,), None, export.names), "train", cache=folder / "c")
+    except DataError as error:
+        assert str(error)
+
+
+def test_a_folder_without_a_format_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.mkdir("d")
+    with pytest.raises(DataError, match="d is a folder; name the file, or a list of files"):
+        format_of(Path("d"), Wanted(NER))
