@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -170,7 +171,7 @@ def test_offsets_in_utf16_units_are_converted_where_the_quoted_mention_proves_th
     assert text[3:6] == "Ada"
     path = write("b.txt", f"7|t|{text}\n7\t5\t8\tAda\tPER\t-\n")
     with pytest.raises(
-        DataError, match="b.txt:2: .* says 'Ada', but the text there is 'a w'; its offset counts UTF-16 units"
+        DataError, match=r"b\.txt:2: .* says 'Ada', but the text there is 'a w'; its offset counts UTF-16 units"
     ):
         list(open_files(Files((path,)), NER).rows())
 
@@ -183,7 +184,7 @@ def test_xml_that_defines_or_needs_entities_is_refused(write):
         with pytest.raises(DataError, match=rf"a\.xml:\d+ .*{said}"):
             list(open_files(Files((write("a.xml", content),)), NER).rows())
     deep = "<collection>" + "<document>" * 100_000
-    with pytest.raises(DataError, match="a.xml:1 has a document inside of another"):
+    with pytest.raises(DataError, match=r"a\.xml:1 has a document inside of another"):
         list(open_files(Files((write("a.xml", deep),)), NER).rows())
 
 
@@ -203,15 +204,19 @@ def test_a_broken_file_is_read_or_refused_with_its_place(export: Export, tmp_pat
                                          b"true", b"9" * 400, b"\\ud800", b"\0"]) | st.binary(max_size=4))  # fmt: skip
         content = content[:at] + new + content[stop:]
     victim.write_bytes(content)
+    said = refusal(lambda: list(open_files(Files((made,), export.format, export.names), export.kind).rows()))
+    assert said is None or str(folder) in said
+    refusal(lambda: build_table(TASK_TYPES[export.kind](name="t"), Files((made,), None, export.names), "train",
+                                cache=folder / "c"))  # fmt: skip
+
+
+def refusal(read: Callable[[], object]) -> str | None:
+    """The message of a DataError; None where there is none. Any other exception is a fault."""
     try:
-        for row in open_files(Files((made,), export.format, export.names), export.kind).rows():
-            assert row.where.startswith(str(folder))
+        read()
     except DataError as error:
-        assert str(folder) in str(error)
-    try:
-        build_table(TASK_TYPES[export.kind](name="t"), Files((made,), None, export.names), "train", cache=folder / "c")
-    except DataError as error:
-        assert str(error)
+        return str(error)
+    return None
 
 
 def test_a_folder_without_a_format_is_refused(tmp_path, monkeypatch):
