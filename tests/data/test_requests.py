@@ -199,3 +199,23 @@ def test_a_file_of_carriage_returns_alone_is_read(write, ending):
     assert found == [{"id": str(i), "text": f"text {i}"} for i in range(20_000)]
     with pytest.raises(DataError, match=rf"b\.{ending}:2 has a carriage return in the middle of a line"):
         rows_of(write(f"b.{ending}", f"id{separator}text\n1{separator}a\rb\n"))
+
+
+def test_an_array_of_rows_is_answered_row_by_row(write):
+    path = write("a.json", '[\n{"text": "a", "id": 1},\n7,\n{"text": NaN},\n{"text": "b"}]\n')
+    assert rows_of(path) == [
+        {"text": "a", "id": 1},
+        'line 3 must be an object such as {"text": "..."}, seen int',
+        "line 4 is not JSON that can be read: NaN is no number",
+        {"text": "b"},
+    ]
+    assert rows_of(write("b.json.gz", '[{"text": "a"}, null]')) == [
+        {"text": "a"},
+        'item 2 must be an object such as {"text": "..."}, seen NoneType',
+    ]
+    assert rows_of(write("c.json", '{"text": "a"}\n{"text": "b"}\n')) == [{"text": "a"}, {"text": "b"}]
+
+
+def test_an_array_that_breaks_off_ends_the_reading(write):
+    with pytest.raises(DataError, match=r"a\.json:2 needs a comma or \] after item 1, the file ends"):
+        rows_of(write("a.json", '[\n{"text": "a"}'))

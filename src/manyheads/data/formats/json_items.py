@@ -121,6 +121,9 @@ class _Text:
                     self._load(len(self._text) - self._at)
                     continue
                 raise DataError(self._complaint(error, where, longest)) from None
+            if end == len(self._text) and not self._ended:  # a number may go on
+                self._load()
+                continue
             text = self._text[self._at : end]
             if len(text) > longest:
                 raise DataError(f"{where} is longer than {longest >> 20} MB; cut its text into parts")
