@@ -311,14 +311,17 @@ def _load(options: argparse.Namespace) -> Any:
     )
 
 
-def _print_scores(scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
-    rows = [(name, split, metric, value) for name, splits in scores.items() for split, metrics in splits.items()
-            for metric, value in metrics.items()]  # fmt: skip
+def _print_scores(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
+    from manyheads.evaluate import figures, warning_lines
+
+    rows = figures(scores)
     if not rows:
         return
     widths = [max(len(str(row[i])) for row in rows) for i in range(3)]
     for name, split, metric, value in rows:
         print(f"{name:{widths[0]}}  {split:{widths[1]}}  {metric:{widths[2]}}  {value:.4f}")
+    for line in warning_lines(scores):
+        _note(f"warning: {line}")
 
 
 def _write_json(path: Path | None, value: Any) -> None:

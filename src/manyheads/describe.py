@@ -17,6 +17,7 @@ from manyheads.bundle import (
     read_manifest,
     verify,
 )
+from manyheads.evaluate import warning_lines
 from manyheads.onnx_backend import is_exported, verify_exported
 
 
@@ -94,6 +95,8 @@ def _common_lines(description: dict[str, Any]) -> list[str]:
         lines.append(f"{name}: {task['type']}{': ' + shown if labels else ''}")
         for split, metrics in description["metrics"].get(name, {}).items():
             lines.append(f"    {split}: " + "  ".join(f"{metric} {value:.4f}" for metric, value in metrics.items()))
+    warnings = warning_lines(description["metrics"])
+    lines += ["", *(f"warning: {line}" for line in warnings)] if warnings else []
     return [*lines, "", *(f"{entry['sha256']}  {name}" for name, entry in description["files"].items())]
 
 

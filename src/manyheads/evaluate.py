@@ -15,8 +15,17 @@ Metrics = dict[str, float]
 Answered = tuple[list[list[Any]], list[Any]]
 """Answers to each example's asks, and the examples, in order."""
 
-Scores = dict[str, dict[str, Metrics]]
-"""`{task: {split: {metric: value}}}`, fractions; `_all` holds `combined`."""
+Scores = dict[str, dict[str, dict[str, Any]]]
+"""`{task: {split: {metric: value}}}`, fractions; `_all` holds `combined`.
+
+Where there is something to warn of, `warnings` stands beside `combined`: `{task: sentence}` on heads that show no learning,
+and under `combined` what that leaves out.
+"""
+
+WARNINGS = "warnings"
+TRY = ("train longer, raise training.learning_rate or the task's weight, and look at its labels with "
+       "`manyheads validate`")  # fmt: skip
+"""What to do about a head that shows no learning."""
 
 
 class Examples(Protocol):
@@ -46,11 +55,50 @@ def answers_for(predictor: Predictor, task: Task[Any], examples: Examples) -> tu
 
 def evaluate(predictor: Predictor, tables: Mapping[str, Examples]) -> dict[str, Metrics]:
     """Metrics of each task on its examples."""
-    result = {}
-    for name, examples in tables.items():
+    return examined(predictor, tables)[0]
+
+
+def examined(predictor: Predictor, tables: Mapping[str, Examples]) -> tuple[dict[str, Metrics], dict[str, str]]:
+    """Metrics of each task on its examples, and a sentence on each head that shows no learning there."""
+    metrics, warnings = dict[str, Metrics](), dict[str, str]()
+    for name, table in tables.items():
         task = predictor.tasks[name]
-        result[name] = task.score(*answers_for(predictor, task, examples))
-    return result
+        answers, examples = answers_for(predictor, task, table)
+        metrics[name] = task.score(answers, examples)
+        warnings |= shortcomings({name: task}, {name: (answers, examples)})
+    return metrics, warnings
+
+
+def shortcomings(tasks: Mapping[str, Task[Any]], answered: Mapping[str, Answered]) -> dict[str, str]:
+    """A sentence on each head whose answers show no learning, with what to try."""
+    found = {name: tasks[name].shortcoming(answers, examples) for name, (answers, examples) in answered.items()}
+    return {name: f"{what}; {TRY}" for name, what in found.items() if what is not None}
+
+
+def warn(scores: Scores, split: str, warnings: Mapping[str, str]) -> None:
+    """Put warnings of a split in their place among the scores."""
+    if warnings:
+        scores.setdefault("_all", {}).setdefault(split, {}).setdefault(WARNINGS, {}).update(warnings)
+
+
+def warning_lines(scores: Mapping[str, Any]) -> list[str]:
+    """Each warning as a line: `entities (test): finds none of the 12 entities; ...`."""
+    return [
+        f"{name} ({split}): {sentence}"
+        for split, values in scores.get("_all", {}).items()
+        for name, sentence in values.get(WARNINGS, {}).items()
+    ]
+
+
+def figures(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[tuple[str, str, str, float]]:
+    """Scores without warnings: task (or `_all`), split, metric, value."""
+    return [
+        (name, split, metric, value)
+        for name, splits in scores.items()
+        for split, metrics in splits.items()
+        for metric, value in metrics.items()
+        if metric != WARNINGS
+    ]
 
 
 def calibrate(predictor: Predictor, tables: Mapping[str, Examples]) -> tuple[dict[str, Task[Any]], dict[str, Metrics]]:

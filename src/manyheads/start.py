@@ -168,7 +168,7 @@ def evaluate_model(
 ) -> Scores:
     """Scores of a model on a split of the data of a run file (its own by default)."""
     from manyheads.config.dataset import read_split
-    from manyheads.evaluate import evaluate
+    from manyheads.evaluate import examined, warn
     from manyheads.training.selection import Selection
 
     chosen = model.predictor.chosen(names)
@@ -189,8 +189,10 @@ def evaluate_model(
             tables[name] = table
     if not tables:
         raise UsageError(f"{path} has no {split} data for {', '.join(chosen)}; choose another --split, or --data")
-    metrics = evaluate(model.predictor, tables)
+    metrics, warnings = examined(model.predictor, tables)
     scores: Scores = {name: {split: values} for name, values in metrics.items()}
     selection = Selection.of(file.run.training.select, model.tasks, model.tasks)
     scores["_all"] = {split: {"combined": selection.score(model.tasks, metrics)}}
+    left_out = selection.left_out(model.tasks, metrics)
+    warn(scores, split, {**warnings, **({} if left_out is None else {"combined": left_out})})
     return scores

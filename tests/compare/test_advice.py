@@ -53,3 +53,12 @@ def test_a_training_that_ended_too_early_is_told_of() -> None:
         "; the shared score still rose by 4.0 points at the end: train longer before you decide"
     )
     assert advice["b"]["reason"] == "sharing gains 2.0 points"
+
+
+def test_what_sharing_does_to_a_task_that_learned_nothing_is_not_known() -> None:
+    silent = "finds none of the 12 entities; train longer"
+    found = {"a": Finding("equivalent", 0.0, 9000, nothing=silent), "b": Finding("hurts", -0.4, 9000, nothing=silent)}
+    advice = advise(found, {}, 6)
+    assert {entry["remedy"] for entry in advice.values()} == {"not known"}
+    assert advice["a"]["reason"] == f"its head learned nothing, shared or alone: it {silent}"
+    assert remedy(advice) is None

@@ -25,7 +25,7 @@ from manyheads.compare import bootstrap
 from manyheads.compare.bootstrap import Variance, drawn_differences, variance
 from manyheads.compare.statistics import Difference, Settings, compare_scores, holm, sign_flip
 from manyheads.compare.verdict import judge, seeds_to_settle
-from manyheads.metrics.evidence import Tally
+from manyheads.metrics.evidence import Ranks, Tally
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 Pair = tuple[list[Tally], list[Tally]]
@@ -88,6 +88,30 @@ def test_where_all_seeds_agree_it_is_the_t_test_over_clusters() -> None:
     interval = stats.ttest_1samp(clusters, 0).confidence_interval(0.95)
     within = 0.02 * float(interval.high - interval.low)
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high), abs=within)
+
+
+@given(
+    st.integers(2, 4).flatmap(
+        lambda seeds: st.lists(
+            st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=3, max_size=3), min_size=seeds, max_size=seeds
+        )
+    )
+)
+@examples(max_examples=60, deadline=None)
+def test_intervals_end_where_differences_end(scores_SC2: list[list[tuple[float, float]]]) -> None:
+    sides = [
+        [Tally(np.array([[pair[side], 1.0] for pair in seed]), "mean") for seed in scores_SC2] for side in (0, 1)
+    ]
+    found = compare_scores(*sides, Settings(replicates=100))
+    assert -1 <= found.low <= found.mean <= found.high <= 1
+
+
+def test_correlations_of_opposite_sign_may_differ_by_two() -> None:
+    scores = np.arange(5.0)
+    right, wrong = (Ranks(np.arange(5), order, scores) for order in (scores, -scores))
+    found = compare_scores([right] * 2, [wrong] * 2, Settings(replicates=100))
+    assert found.mean == pytest.approx(2.0)
+    assert found.low <= found.mean <= found.high <= 2.0
 
 
 def test_components_are_those_of_a_crossed_analysis_of_variance() -> None:

@@ -34,6 +34,15 @@ def test_a_metric_that_test_data_does_not_give_is_left_out_but_validation_data_m
         selection.check(METRICS)
 
 
+def test_a_combined_score_says_what_it_leaves_out() -> None:
+    assert Selection().left_out(TASKS, METRICS) is None
+    some = {"section": METRICS["section"]}
+    assert Selection().left_out(TASKS, some) == "is of section; there is no figure of entities"
+    chosen = Selection.of({"entities.f1": 1, "section.weighted_f1": 3}, TASKS, TASKS)
+    assert chosen.left_out(TASKS, METRICS) == "is of entities.f1; there is no figure of section.weighted_f1"
+    assert Selection.of({"section.accuracy": 1}, TASKS, TASKS).left_out(TASKS, some) is None
+
+
 @pytest.mark.parametrize(
     ("key", "message"),
     [

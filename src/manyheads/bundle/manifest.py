@@ -22,6 +22,7 @@ from typing import Any
 from manyheads.bundle.near import near_models
 from manyheads.bundle.settings import tasks_of
 from manyheads.errors import BundleError
+from manyheads.evaluate import WARNINGS
 from manyheads.nn.stored import stored_tensors
 from manyheads.text.plain_files import is_text, leads_out, read_object
 
@@ -259,12 +260,19 @@ def _check_content(name: str, path: Path) -> None:
         stored_tensors(path)
     elif name == METRICS:
         scores = read_object(path)
-        for splits in scores.values():
+        for task, splits in scores.items():
             for metrics in splits.values() if isinstance(splits, dict) else (None,):
+                if task == "_all" and isinstance(metrics, dict) and not _is_texts(metrics.pop(WARNINGS, {})):
+                    raise ValueError(f"holds no sentences by task under _all.{WARNINGS}")
                 if not isinstance(metrics, dict) or not all(_is_number(value) for value in metrics.values()):
                     raise ValueError("holds no numbers by task, split and name")
     elif name.endswith(".json") and name != TOKENIZER:
         read_object(path)
+
+
+def _is_texts(value: Any) -> bool:
+    """Whether a value is an object of strings."""
+    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
 
 
 def _is_number(value: Any) -> bool:

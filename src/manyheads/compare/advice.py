@@ -1,7 +1,8 @@
 """What to do about a comparison, by rules that are written down, with their sources, in docs/sharing.md.
 
 Decided here: verdicts decide, gradients only choose between remedies that verdicts call for (Mueller 2024: conflict does not
-predict generalisation). Nothing is advised where nothing is shown: an inconclusive task is left where it is.
+predict generalisation). Nothing is advised where nothing is shown: an inconclusive task is left where it is, and of one that
+learned nothing, neither shared nor alone, it is not known what sharing does to it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 from manyheads.compare.verdict import Verdict
 
 SHARE, TOPS, ADAPTERS, APART = "share", "private tops", "adapters", "apart"
+NOT_KNOWN = "not known"
+FREE = "one pass for all tasks, one model in memory"
 MUCH = 0.03
 """A loss of 3 points: what a top of its own seldom gives back."""
 RISING = 0.01
@@ -34,13 +37,18 @@ class Finding:
     """Whether the run already gives the task layers of its own."""
     rise: float = 0.0
     """Of the shared model's validation score over the last quarter of the training, a fraction."""
+    nothing: str | None = None
+    """How its head shows that it learned nothing in any run, shared or alone; None where it learned something."""
 
 
 def advise(findings: Mapping[str, Finding], diagnostics: Mapping[str, Any], depth: int) -> dict[str, dict[str, Any]]:
     """For each task `remedy`, `reason`, `changes` of the run file and `cost` at inference."""
     start = fork(findings, diagnostics, depth)
     return {
-        name: _unfinished(finding, _advice(finding, list(findings), start, depth)) for name, finding in findings.items()
+        name: _unknown(finding.nothing)
+        if finding.nothing is not None
+        else _unfinished(finding, _advice(finding, list(findings), start, depth))
+        for name, finding in findings.items()
     }
 
 
@@ -77,6 +85,10 @@ def fork(findings: Mapping[str, Finding], diagnostics: Mapping[str, Any], depth:
     return usual
 
 
+def _unknown(nothing: str) -> dict[str, Any]:
+    return _entry(NOT_KNOWN, f"its head learned nothing, shared or alone: it {nothing}", {}, FREE)
+
+
 def _unfinished(finding: Finding, entry: dict[str, Any]) -> dict[str, Any]:
     """Advice, with a word of caution where the training ended too early to tell."""
     if finding.rise <= RISING:
@@ -89,13 +101,12 @@ def _unfinished(finding: Finding, entry: dict[str, Any]) -> dict[str, Any]:
 
 def _advice(finding: Finding, names: Sequence[str], start: int, depth: int) -> dict[str, Any]:
     points = f"{abs(100 * finding.difference):.1f} points"
-    free = "one pass for all tasks, one model in memory"
     if finding.verdict == "helps":
-        return _entry(SHARE, f"sharing gains {points}", {}, free)
+        return _entry(SHARE, f"sharing gains {points}", {}, FREE)
     if finding.verdict == "equivalent":
-        return _entry(SHARE, "sharing costs nothing that matters, and saves a model", {}, free)
+        return _entry(SHARE, "sharing costs nothing that matters, and saves a model", {}, FREE)
     if finding.verdict == "inconclusive":
-        return _entry(SHARE, "nothing is shown against sharing; more seeds would tell", {}, free)
+        return _entry(SHARE, "nothing is shown against sharing; more seeds would tell", {}, FREE)
     if finding.own or finding.difference <= -MUCH:
         return _entry(
             APART,

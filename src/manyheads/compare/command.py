@@ -79,7 +79,7 @@ def compare(asked: Asked, progress: Progress, stop: Stop) -> dict[str, Any]:
         "versions": _versions(),
         "hashes": {**contents(shop.dataset), "encoder": shop.encoder},
     }  # fmt: skip
-    advice = advise(findings(shop, file, found, shared), diagnostics, _depth(shop, file))
+    advice = advise(findings(shop, file, found, shared, single), diagnostics, _depth(shop, file))
     for name, entry in advice.items():
         result["tasks"][name]["advice"] = entry
     if asked.subsets:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from manyheads.compare.outcome import Curve, Outcome
 from manyheads.config.files import RunFile, load_run
 from manyheads.errors import UsageError
-from manyheads.evaluate import answers_for
+from manyheads.evaluate import answers_for, shortcomings
 
 if TYPE_CHECKING:
     from manyheads.config.dataset import Dataset
@@ -89,6 +89,10 @@ class Within:
     def __init__(self, whole: Progress) -> None:
         self.whole = whole
 
+    def begin(self, losses: Mapping[str, Sequence[float]]) -> None:
+        """Passed on."""
+        self.whole.begin(losses)
+
     def say(self, line: str) -> None:
         """Warnings and mishaps."""
         if line.startswith("warning") or "skip" in line:
@@ -143,13 +147,14 @@ def run_job(shop: Workshop, job: Job, progress: Progress, stop: Stop | None = No
 def outcome_of(shop: Workshop, plan: Plan, done: Trained) -> Outcome:
     """Scores and evidence of a trained model, on the data that is compared."""
     names = [feed.task.name for feed in plan.trainer.batcher.feeds]
-    scores, evidence = {}, {}
+    scores, evidence, warnings = {}, {}, dict[str, str]()
     for name in names:
         table, task = shop.dataset[name].table(compared_split(shop.dataset, name)), done.tasks[name]
         answers, examples = answers_for(done.predictor, task, table)
         scores[name] = task.score(answers, examples)
         evidence[name] = task.evidence(answers, examples, table.clusters())
-    return Outcome(scores, evidence, curves_of(plan, names), _probed(plan) if len(names) > 1 else {})
+        warnings |= shortcomings({name: task}, {name: (answers, examples)})
+    return Outcome(scores, evidence, curves_of(plan, names), _probed(plan) if len(names) > 1 else {}, warnings)
 
 
 def curves_of(plan: Plan, names: Sequence[str]) -> dict[str, Curve]:

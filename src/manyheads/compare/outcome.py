@@ -34,6 +34,8 @@ class Outcome:
     curves: Mapping[str, Curve]
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     """What gradients say, of runs with several tasks; see `diagnosis.py`."""
+    warnings: Mapping[str, str] = field(default_factory=dict)
+    """Of heads whose answers show no learning."""
 
     def save(self, folder: Path) -> None:
         """Into a folder, `outcome.json` last."""
@@ -47,7 +49,7 @@ class Outcome:
         folder.mkdir(parents=True, exist_ok=True)
         replace_bytes(folder / EVIDENCE, save(arrays))
         values = {"format": FORMAT, "scores": self.scores, "evidence": facts, "curves": self.curves,
-                  "diagnostics": self.diagnostics}  # fmt: skip
+                  "diagnostics": self.diagnostics, "warnings": self.warnings}  # fmt: skip
         replace_file(folder / OUTCOME, json.dumps(values, indent=1) + "\n")
 
     @staticmethod
@@ -65,7 +67,8 @@ class Outcome:
                                           if name.partition("/")[0] == task})
                 for task, facts in values["evidence"].items()
             }  # fmt: skip
-            return Outcome(values["scores"], evidence, values["curves"], values["diagnostics"])
+            warnings = values.get("warnings", {})  # runs of earlier versions have none
+            return Outcome(values["scores"], evidence, values["curves"], values["diagnostics"], warnings)
         except Exception as error:  # safetensors raises its own kind
             raise UsageError(f"{folder} holds a finished run that cannot be read ({error}); delete that folder, and it "
                              "is trained again") from None  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +81,8 @@ def mean_diagnostics(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return {}
     pairs = {
         pair: {
-            "cosine": [_interval([run["pairs"][pair]["cosine"][g] for run in seen]) for g in range(len(seen[0]["groups"]))],
+            "cosine": [_interval([run["pairs"][pair]["cosine"][g] for run in seen], -1.0, 1.0)
+                       for g in range(len(seen[0]["groups"]))],
             **{key: [_interval([run["pairs"][pair][key][g] for run in seen])["value"] for g in range(len(seen[0]["groups"]))]
                for key in ("conflict_rate", "magnitude_ratio")},
         }
@@ -90,7 +92,10 @@ def mean_diagnostics(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"groups": seen[0]["groups"], "pairs": pairs, "affinity": affinity}
 
 
-def _interval(values: Sequence[float | None]) -> dict[str, float | None]:
+def _interval(
+    values: Sequence[float | None], least: float = -math.inf, most: float = math.inf
+) -> dict[str, float | None]:
+    """Mean and interval of values that lie between `least` and `most`, where the interval ends too."""
     import numpy as np
     from scipy.stats import t
 
@@ -101,18 +106,28 @@ def _interval(values: Sequence[float | None]) -> dict[str, float | None]:
     if len(known) < 2:
         return {"value": mean, "low": None, "high": None}
     reach = float(t.ppf(0.975, len(known) - 1) * known.std(ddof=1) / len(known) ** 0.5)
-    return {"value": mean, "low": mean - reach, "high": mean + reach}
+    return {"value": mean, "low": max(mean - reach, least), "high": min(mean + reach, most)}
 
 
 def findings(
-    shop: Workshop, file: RunFile, found: Mapping[str, Judgement], shared: Sequence[Outcome]
+    shop: Workshop,
+    file: RunFile,
+    found: Mapping[str, Judgement],
+    shared: Sequence[Outcome],
+    single: Mapping[str, Sequence[Outcome]],
 ) -> dict[str, Finding]:
     """What advice is given by."""
     sharing, lora = file.run.sharing, file.run.lora
     own = sharing.shared_layers is not None or (lora is not None and lora.adapters == "per-task")
     return {name: Finding(judgement.verdict, judgement.difference.mean, len(shop.dataset[name].table("train")), own,
-                          _rise(_curve([run.curves[name] for run in shared])))
+                          _rise(_curve([run.curves[name] for run in shared])), _nothing([*shared, *single[name]], name))
             for name, judgement in found.items()}  # fmt: skip
+
+
+def _nothing(runs: Sequence[Outcome], name: str) -> str | None:
+    """What is wrong with a head that learned nothing in any run; None where it did in one."""
+    said = [run.warnings.get(name) for run in runs]
+    return said[0] if all(said) else None
 
 
 def flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:

@@ -38,6 +38,9 @@ from manyheads.metrics.evidence import Evidence
 EXACT_SEEDS = 16
 """Up to here all sign flips are tried, 65,536 of them; beyond it as many at random."""
 
+LARGEST = 1.0
+"""Of differences: 100 points. Only correlations can differ by more, where one model ranks pairs the wrong way round."""
+
 NO_SPREAD = 1e-9
 """A standard error below it is rounding: a billion units could not tell."""
 
@@ -111,8 +114,8 @@ class Difference:
 def compare_scores(shared: Sequence[Evidence], single: Sequence[Evidence], settings: Settings) -> Difference:
     """The difference over paired seeds: evidence i of both is of seed i, all of it on the same test set.
 
-    With one seed the interval speaks of the test set only, with one cluster of the seeds only. Raises ValueError when
-    there are no pairs, or the test sets differ.
+    With one seed the interval speaks of the test set only, with one cluster of the seeds only. An interval ends where
+    differences end. Raises ValueError when there are no pairs, or the test sets differ.
     """
     _check(shared, single)
     shared_S, single_S = _metrics(shared), _metrics(single)
@@ -121,6 +124,8 @@ def compare_scores(shared: Sequence[Evidence], single: Sequence[Evidence], setti
     parts = variance(difference_S, drawn_BS, clusters=shared[0].clusters)
     mean, units = float(difference_S.mean()), shared[0].units
     low, high, p, p_equivalent = _inference(mean, parts, units, settings)
+    most = LARGEST if abs(mean) <= LARGEST else 2 * LARGEST
+    low, high = max(low, -most), min(high, most)
     return Difference(
         shared=tuple(shared_S.tolist()), single=tuple(single_S.tolist()), mean=mean, low=low, high=high, p=p,
         p_equivalent=p_equivalent, p_sign_flip=sign_flip(difference_S, seed=settings.seed), variance=parts, units=units,

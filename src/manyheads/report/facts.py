@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from manyheads.bundle.manifest import METRICS, RUN, manifest_hash, read_manifest
-from manyheads.evaluate import Examples, answers_for
+from manyheads.evaluate import Examples, answers_for, warning_lines
 from manyheads.metrics.evidence import Ranks, Tally
 from manyheads.report.history import History, read_history
 from manyheads.report.mistakes import findings
@@ -69,6 +69,8 @@ class TrainingFacts:
     tasks: Mapping[str, TaskFacts]
     combined: Mapping[str, float]
     """By split."""
+    warnings: Sequence[str]
+    """Heads that show no learning, and tasks that a combined score leaves out."""
     history: History
     data: Counts
     run: str
@@ -129,7 +131,8 @@ def training_facts(
         encoder=str(encoder["name"]),
         max_length=int(encoder["max_length"]),
         tasks=tasks,
-        combined={split: values["combined"] for split, values in scores.get("_all", {}).items()},
+        combined={split: all_["combined"] for split, all_ in scores.get("_all", {}).items() if "combined" in all_},
+        warnings=warning_lines(scores),
         history=history,
         data=data or {},
         run=(folder / RUN).read_text(encoding="utf-8") if (folder / RUN).exists() else "",
@@ -179,6 +182,7 @@ def drawn_interval(evidence: Tally | Ranks, score: float) -> tuple[float, float]
     """Percentile bootstrap over clusters (Efron 1979) around a score; None where there are too few to draw from.
 
     Where the evidence is of a part of the examples, its interval is moved to the score of all of them.
+    It ends where scores end.
     """
     if evidence.clusters < FEWEST:
         return None
@@ -187,4 +191,5 @@ def drawn_interval(evidence: Tally | Ranks, score: float) -> tuple[float, float]
     whole = float(evidence.scores(np.ones((1, evidence.clusters)))[0])
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(evidence.scores(weights_BC), (tail, 1 - tail)).tolist()
-    return score + low - whole, score + high - whole
+    least = -1.0 if isinstance(evidence, Ranks) else 0.0
+    return max(score + low - whole, least), min(score + high - whole, 1.0)

@@ -41,7 +41,7 @@ def training_page(facts: TrainingFacts) -> str:
             title=facts.name,
             eyebrow="manyheads train",
             lede=lede(facts),
-            notices=_notices(history),
+            notices=[*(f"Warning: {line}." for line in facts.warnings), *_notices(history)],
             sections=sections,
             facts=[
                 ("Encoder", f"{facts.encoder}, windows of {facts.max_length} tokens"),
@@ -63,7 +63,10 @@ def lede(facts: TrainingFacts) -> str:
         return f"{counted(len(facts.tasks), 'task')} trained on one encoder, without data to score them on."
     heads = f"{counted(len(facts.tasks), 'task')} on one encoder"
     best, worst = max(known, key=lambda n: known[n]), min(known, key=lambda n: known[n])
-    mean = f", {points(facts.combined[split])} on average" if split in facts.combined and len(known) > 1 else ""
+    mean = ""
+    if split in facts.combined and len(known) > 1:
+        plain = abs(facts.combined[split] - sum(known.values()) / len(known)) < 1e-9
+        mean = f", {points(facts.combined[split])} {'on average' if plain else 'combined'}"
     if best == worst:
         said_so = f"{points(known[best])} points of {metric_name(facts.tasks[best].headline)} on {split} data"
         return f"{heads}: {said_so}."

@@ -231,6 +231,13 @@ class Task(ABC, Generic[ExampleT]):
         `clusters[i]` is the cluster of `examples[i]`, empty where it stands alone.
         """
 
+    def shortcoming(self, answers: Sequence[Sequence[Answer]], examples: Sequence[ExampleT]) -> str | None:
+        """Why these answers show no learning, as half a sentence ("abstains from all 40 questions"); None where they do.
+
+        Such a head finds nothing, says the same of every text, or does no better than one that would.
+        """
+        return None
+
     def calibrated(self, answers: Sequence[Sequence[Answer]], examples: Sequence[ExampleT]) -> Task[ExampleT]:
         """The task with whatever is tuned on validation data (a no-answer threshold) settled."""
         return self

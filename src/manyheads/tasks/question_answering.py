@@ -222,6 +222,20 @@ class QuestionAnswering(Task[Question]):
         counts = [[f1(text, [gold for _, gold in example.answers]), 1.0] for example, text in pairs]
         return Tally(grouped(np.array(counts), clusters), "mean")
 
+    def shortcoming(self, answers: Sequence[Sequence[Found]], examples: Sequence[Question]) -> str | None:
+        """It abstains from every question, or scores no better than if it did."""
+        answerable = sum(bool(example.answers) for example in examples)
+        if not answerable:
+            return None
+        texts, golds = self._texts(answers), [[text for _, text in example.answers] for example in examples]
+        if not any(texts):
+            return f"abstains from all {len(examples):,} questions, of which {answerable:,} have an answer"
+        if answer_scores(golds, texts)["f1"] > answer_scores(golds, [""] * len(golds))["f1"]:
+            return None
+        if answerable == len(examples):
+            return f"answers none of the {len(examples):,} questions right, not even in part"
+        return "scores no better than abstaining from every question"
+
     def _texts(self, answers: Sequence[Sequence[Found]]) -> list[str]:
         """The text that each answer comes to; empty for none."""
         given = [self._given(answer[0]) for answer in answers]

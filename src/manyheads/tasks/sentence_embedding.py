@@ -59,6 +59,8 @@ OBJECTIVES: Mapping[str, tuple[Objective, ...]] = {
 }
 """What each form of data can be trained with; the first is the default."""
 
+ALIKE = 1e-4
+"""Similarities of all pairs that differ by less than this are those of one vector."""
 NLI_LABELS = ("contradiction", "entailment", "neutral")
 NLI_SIMILARITY = {"contradiction": 0.0, "neutral": 0.5, "entailment": 1.0}
 """How NLI labels rank when embeddings are scored on them."""
@@ -297,6 +299,17 @@ class SentenceEmbedding(Task[Pair]):
             return Ranks(cluster_numbers(clusters), _similarities(answers), np.array(golds))
         rank_Q = _ranks(answers, examples)
         return Tally(grouped(np.stack([1 / rank_Q, np.ones(len(rank_Q))], axis=1), clusters), "mean")
+
+    def shortcoming(self, answers: Sequence[Sequence[np.ndarray]], examples: Sequence[Pair]) -> str | None:
+        """Texts have all the same vector, or their order has nothing to do with the scores."""
+        if len(examples) < 2:
+            return None
+        if float(np.ptp(_similarities(answers))) < ALIKE:
+            return f"gives all {len(examples):,} pairs the same similarity"
+        metrics = self.score(answers, examples)
+        if metrics.get("spearman", 1.0) <= 0:
+            return f"ranks pairs no better than chance (Spearman {metrics['spearman']:.2f})"
+        return None
 
     def headline(self, metrics: Mapping[str, float]) -> float:
         """Spearman where pairs have scores, reciprocal rank elsewhere."""

@@ -8,7 +8,7 @@ whole text.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -235,6 +235,21 @@ class TextClassification(Task[LabelledText]):
                 row_M[[column[label] + offset for label in labels]] += 1
         return Tally(grouped(counts_EM, clusters), "macro_f1")
 
+    def shortcoming(self, answers: Sequence[Sequence[dict[str, Any]]], examples: Sequence[LabelledText]) -> str | None:
+        """Every text gets the same label or labels, or the scores are no better than if it did."""
+        golds = Counter(frozenset(example.labels) for example in examples)
+        if len(golds) < 2:
+            return None
+        given = {frozenset(a[0]["labels"]) if self.multi_label else frozenset([a[0]["label"]]) for a in answers}
+        if len(given) == 1:
+            return f"answers {_quoted(given.pop())} for all {len(examples):,} texts"
+        usual = sorted(golds.most_common(1)[0][0])
+        same = [[{"labels": usual} if self.multi_label else {"label": usual[0]}]] * len(examples)
+        blind, scores = self.score(same, examples), self.score(answers, examples)
+        if all(scores[name] <= blind[name] for name in ("accuracy", "macro_f1")):
+            return f"scores no better than always answering {_quoted(usual)}"
+        return None
+
     def describe(self) -> dict[str, Any]:
         """Settings as JSON."""
         weights = self.class_weights if isinstance(self.class_weights, str) else dict(self.class_weights)
@@ -262,6 +277,10 @@ class TextClassification(Task[LabelledText]):
         if unknown:
             raise DataError(f"task '{self.name}': class_weights names {unknown[0]!r}; labels are {', '.join(labels)}")
         return tuple(float(self.class_weights.get(label, 1.0)) for label in labels)
+
+
+def _quoted(labels: Iterable[str]) -> str:
+    return ", ".join(f"'{label}'" for label in sorted(labels)) or "no label"
 
 
 def _label_list(labels: Any) -> tuple[str, ...]:

@@ -261,6 +261,16 @@ class TokenClassification(Task[EntityExample]):
             counts.append([len(gold & found), len(found), len(gold)])
         return Tally(grouped(np.array(counts), clusters), "f1")
 
+    def shortcoming(
+        self, answers: Sequence[Sequence[list[dict[str, Any]]]], examples: Sequence[EntityExample]
+    ) -> str | None:
+        """No entity is found, or none that is right."""
+        found_N = self.evidence(answers, examples, [""] * len(examples)).counts_CM.sum(0) if examples else np.zeros(3)
+        right, found, gold = map(int, found_N)
+        if right or not gold:
+            return None
+        return f"finds none of the {gold:,} entities" + (f"; the {found:,} it finds are wrong" if found else "")
+
     def describe(self) -> dict[str, Any]:
         """Settings as JSON."""
         return {

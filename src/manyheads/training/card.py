@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from manyheads.evaluate import figures, warning_lines
+
 if TYPE_CHECKING:
     from manyheads.evaluate import Scores
     from manyheads.tasks.base import Task
@@ -31,9 +33,9 @@ def model_card(tasks: Mapping[str, Task[Any]], scores: Scores, encoder: str, ste
         shown = ", ".join(labels[:12]) + (f" … ({len(labels)})" if len(labels) > 12 else "")
         lines.append(f"| {name} | {task.kind} | {shown} |")
     lines += ["", "## Scores", "", "| task | split | metric | value |", "|---|---|---|---|"]
-    for name, splits in scores.items():
-        for split, metrics in splits.items():
-            lines += [f"| {name} | {split} | {metric} | {value:.4f} |" for metric, value in metrics.items()]
+    lines += [f"| {name} | {split} | {metric} | {value:.4f} |" for name, split, metric, value in figures(scores)]
+    warnings = warning_lines(scores)
+    lines += ["", "Warnings:", "", *(f"- {line}" for line in warnings)] if warnings else []
     lines += [
         "",
         "## Use",

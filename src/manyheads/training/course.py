@@ -193,7 +193,9 @@ class Course:
         self.log.scores(step, metrics, headlines, score)
         best = self.overall.better(score)
         shown = "  ".join(f"{name} {value:.4f}" for name, value in headlines.items())
-        self.progress.say(f"step {step}: validation  {shown}  combined {score:.4f}{'  (best)' if best else ''}")
+        left_out = self.plan.selection.left_out(self.plan.tasks, metrics)
+        of = f" ({left_out.partition(';')[0].removeprefix('is ')})" if left_out else ""
+        self.progress.say(f"step {step}: validation  {shown}  combined {score:.4f}{of}{'  (best)' if best else ''}")
         if best:  # before any head is put back: what is kept is what was scored
             self.best = copies(list(self._trained.values()))
         self._stop_tasks(headlines)

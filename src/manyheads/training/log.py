@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from manyheads.errors import TrainingError
@@ -55,6 +56,11 @@ class RunLog:
     def size(self) -> int:
         """Bytes of the history so far."""
         return self._history.tell()
+
+    @property
+    def losses(self) -> dict[str, list[float]]:
+        """Of the steps so far, by task."""
+        return {name: [loss for _, loss in points] for name, points in self._losses.items()}
 
     def sync(self) -> None:
         """Wait until what is written so far is on the disk."""
@@ -129,6 +135,7 @@ class Unlogged:
 
     whole = True
     size = 0
+    losses: Mapping[str, list[float]] = MappingProxyType({})
 
     def step(self, record: StepRecord) -> None:
         """Nothing."""

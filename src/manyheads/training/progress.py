@@ -6,16 +6,22 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from manyheads.training.loop import StepRecord
 
 LINE_EVERY_S = 10.0
 """Seconds between plain lines."""
+MEMORY = 0.95
+"""Weight of the past in the running mean of a loss that is shown."""
 
 
 class Progress(Protocol):
-    """Told of everything that happens in a run."""
+    """Told of everything that happens in a run; of several runs, one after the other."""
+
+    def begin(self, losses: Mapping[str, Sequence[float]]) -> None:
+        """A run begins. `losses`: of the steps it has made already, by task, when it is resumed."""
+        ...
 
     def say(self, line: str) -> None:
         """A line of its own."""
@@ -32,6 +38,9 @@ class Progress(Protocol):
 
 class Quiet:
     """Says nothing."""
+
+    def begin(self, losses: Mapping[str, Sequence[float]]) -> None:
+        """Nothing."""
 
     def say(self, line: str) -> None:
         """Nothing."""
@@ -58,6 +67,15 @@ class Console:
         self._tokens = 0
         self._started = self._last = time.monotonic()
 
+    def begin(self, losses: Mapping[str, Sequence[float]]) -> None:
+        """Forget the run before; the running means of a resumed run are those it was stopped with."""
+        self._mean = {}
+        for name, found in losses.items():
+            for loss in found:
+                self._note(name, loss)
+        self._tokens = 0
+        self._started = self._last = time.monotonic()
+
     def say(self, line: str) -> None:
         """A line above the bar."""
         self._tqdm.write(line, file=self._stream)
@@ -66,7 +84,7 @@ class Console:
     def step(self, record: StepRecord, steps: int) -> None:
         """Moves the bar, or prints a line when the last one is ten seconds old."""
         for name, loss in record.losses.items():
-            self._mean[name] = 0.95 * self._mean.get(name, loss) + 0.05 * loss
+            self._note(name, loss)
         self._tokens += sum(record.tokens.values())
         now = time.monotonic()
         if self._terminal:
@@ -76,6 +94,7 @@ class Console:
                 )
                 self._started = now
             self._bar.set_postfix_str(_losses(self._mean), refresh=False)
+            self._bar.n = record.step  # a guard may have turned the run back
             self._bar.update(1)
         elif now - self._last >= LINE_EVERY_S or record.step + 1 == steps:
             rate = self._tokens / max(now - self._started, 1e-9)
@@ -87,6 +106,9 @@ class Console:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+    def _note(self, name: str, loss: float) -> None:
+        self._mean[name] = MEMORY * self._mean.get(name, loss) + (1 - MEMORY) * loss
 
 
 def _losses(mean: Mapping[str, float]) -> str:

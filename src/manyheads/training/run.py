@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from manyheads.bundle import Contents, save_bundle
 from manyheads.errors import TrainingError, UsageError
-from manyheads.evaluate import answers_for, evaluate, settle
+from manyheads.evaluate import answers_for, examined, settle, shortcomings, warn
 from manyheads.predict import Predictor
 from manyheads.training.card import model_card
 from manyheads.training.checkpoint import Checkpoints, Snapshot
@@ -104,9 +104,10 @@ def run_training(plan: Plan, progress: Progress, *, resume: bool = False, stop: 
 
 def save_model(plan: Plan, done: Trained) -> Scores:
     """The model folder of a finished run; its scores, all splits with what was tuned on validation data."""
-    scores = gathered(
-        done.tasks, {"validation": done.validation, "test": evaluate(done.predictor, plan.test)}, plan.selection
-    )
+    tested, of_test = examined(done.predictor, plan.test)
+    scores = gathered(done.tasks, {"validation": done.validation, "test": tested}, plan.selection)
+    warn(scores, "validation", shortcomings(done.tasks, done.answered))
+    warn(scores, "test", of_test)
     card = model_card(done.tasks, scores, plan.encoder_name, done.steps)
     contents = Contents(done.tasks, plan.encoder_name, plan.max_length, scores, plan.run, card, done.adapters)
     save_bundle(plan.output, plan.model, plan.tokenizer, contents)
@@ -156,6 +157,7 @@ def _trained(plan: Plan, progress: Progress, checkpoints: Checkpoints, stop: Sto
             if not log.whole:
                 progress.say(f"warning: {plan.output / HISTORY} is shorter than it was; it begins anew")
         snapshot = None  # or its tensors would stay in memory
+        progress.begin(log.losses)
         stop.patient = True
         course.run()
         if plan.trainer.sharded is not None:
@@ -203,11 +205,13 @@ def _resumed(plan: Plan, checkpoints: Checkpoints, progress: Progress) -> Snapsh
 def gathered(
     tasks: Mapping[str, Task[Any]], splits: Mapping[str, Mapping[str, Metrics]], selection: Selection
 ) -> Scores:
-    """`{task: {split: metrics}}` with the combined score of each split under `_all`."""
+    """`{task: {split: metrics}}`; under `_all` the combined score of each split, with a warning where it leaves tasks out."""
     scores: Scores = {}
     for split, metrics in splits.items():
         for name, values in metrics.items():
             scores.setdefault(name, {})[split] = values
         if metrics:
             scores.setdefault("_all", {})[split] = {"combined": selection.score(tasks, metrics)}
+            left_out = selection.left_out(tasks, metrics)
+            warn(scores, split, {} if left_out is None else {"combined": left_out})
     return scores

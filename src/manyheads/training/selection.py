@@ -61,6 +61,18 @@ class Selection:
         total = sum(weight * metrics[name][metric] for (name, metric), weight in measured.items())
         return total / sum(measured.values()) if measured else 0.0
 
+    def left_out(self, tasks: Mapping[str, Task[Any]], metrics: Mapping[str, Metrics]) -> str | None:
+        """What the combined score is of, where these metrics do not hold all that it could be of; None where they do."""
+        if self.weights:
+            wanted = [f"{name}.{metric}" for name, metric in self.weights]
+            had = [key for key in wanted if key.partition(".")[2] in metrics.get(key.partition(".")[0], {})]
+        else:
+            wanted, had = list(tasks), [name for name in tasks if name in metrics]
+        missing = [key for key in wanted if key not in had]
+        if not missing:
+            return None
+        return f"is of {', '.join(had) or 'nothing'}; there is no figure of {', '.join(missing)}"
+
 
 @dataclass(slots=True)
 class Waiting:
