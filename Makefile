@@ -9,7 +9,11 @@ TOOLS := .venv-release
 TOOLS_STAMP := $(TOOLS)/.installed
 SERVICE ?= pypi
 
-.PHONY: demo test test-slow check bench durability corpus dist release audit clean
+# What computes, for `test-processors`.
+NUMERIC := $(addprefix tests/,balance nn metrics tasks text training compare export serve bulk test_model.py test_onnx_backend.py \
+	test_predict_backend.py test_bundle_sharing.py test_end_to_end.py)
+
+.PHONY: demo test test-processors test-slow check bench durability corpus dist release audit clean
 
 demo: $(STAMP)
 	rm -rf runs/demo
@@ -20,6 +24,11 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	MANYHEADS_DATA=$(DATA) $(BIN)/python -m pytest -m slow --timeout=3600
+
+# As on other processors: the products of oneDNN and MKL with AVX2 alone, then torch's and MKL's own loops in plain instructions.
+test-processors: $(STAMP)
+	ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 $(BIN)/python -m pytest -n $(WORKERS) $(NUMERIC)
+	ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE $(BIN)/python -m pytest -n $(WORKERS) $(NUMERIC)
 
 check: $(STAMP)
 	$(BIN)/ruff check .

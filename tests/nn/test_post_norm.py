@@ -29,6 +29,7 @@ from manyheads.nn.encoder import Encoder, wrap
 from manyheads.nn.post_norm import PostNormLayer, read_layer
 from manyheads.nn.rectangles import STEP, rectangles
 from manyheads.text.pack import Pack, Segments
+from processors import bf16_attention
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -572,6 +573,7 @@ def refuse(_: torch.Tensor) -> bool:
     return False
 
 
+@bf16_attention
 @pytest.mark.parametrize("name", FAMILIES)
 def test_autocast_goes_through_the_stock_modules(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder, pack = toy(name).eval(), pack_of(MIXED)

@@ -12,6 +12,7 @@ from manyheads.nn import rounded
 from manyheads.nn.encoder import Encoder, wrap
 from manyheads.nn.rounded import LaidOut, round_linears
 from manyheads.text.pack import Encoding, Pack
+from processors import bf16_products
 
 SMALL = {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48,
          "max_position_embeddings": 66}  # fmt: skip
@@ -62,7 +63,7 @@ def test_states_are_near_those_in_float32_and_those_of_rounded_linear_layers(
     assert 0 < (laid_out - exact).abs().max() < bound
 
 
-@pytest.mark.skipif(not torch.cpu._is_avx512_bf16_supported(), reason="a processor that has no products in bf16")
+@bf16_products
 def test_gelu_is_part_of_the_product_where_it_is_the_exact_one() -> None:
     kinds = {}
     for name in CONFIGS:
