@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from manyheads.config.files import RunFile
 from manyheads.config.schema import DataPath, SourceData, TaskSection
-from manyheads.data.build import build_table
+from manyheads.data.build import DataSource, build_table
 from manyheads.data.hub import Hub
 from manyheads.data.readers import Files
 from manyheads.data.report import ReadReport, Skipped
+from manyheads.data.saved import Saved, is_saved
 from manyheads.data.split import part_table, split_table
 from manyheads.data.table import ExampleTable
 from manyheads.data.validate import Loaded, WindowLengths, check_labels, measure
@@ -68,7 +69,7 @@ def task_of(name: str, section: TaskSection) -> Task[Any]:
     return TASK_TYPES[kind](name=name, **frozen)
 
 
-def source_of(file: RunFile, path: DataPath) -> Files | Hub:
+def source_of(file: RunFile, path: DataPath) -> DataSource:
     """Where the data of one split comes from. Raises DataError for keys that do not go together."""
     given = path if isinstance(path, SourceData) else SourceData(path=path)
     paths = [given.path] if isinstance(given.path, str) else given.path
@@ -77,6 +78,8 @@ def source_of(file: RunFile, path: DataPath) -> Files | Hub:
         if len(paths) > 1 or given.format is not None or given.names:
             raise DataError(f"{hub[0]}: a data set of the hub stands alone, without other paths, 'format' and 'names'")
         return Hub(hub[0].removeprefix("hf:"), given.config, given.split, given.columns)
+    if len(paths) == 1 and given.format is None and not given.names and is_saved(file.resolve(paths[0])):
+        return Saved(shown(file.resolve(paths[0])), given.split, given.columns)
     for key in ("config", "split", "columns"):
         if getattr(given, key):
             raise DataError(

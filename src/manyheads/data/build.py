@@ -20,11 +20,12 @@ from manyheads.data.formats.rows import RawRow
 from manyheads.data.hub import Hub, open_hub
 from manyheads.data.readers import Files, Opened, open_files
 from manyheads.data.report import MOST_ERRORS, ReadReport, Skipped, Tally, count_row, exact_place, refuse
+from manyheads.data.saved import Saved, open_saved
 from manyheads.data.table import SCHEMA, ExampleT, ExampleTable, open_table
 from manyheads.errors import DataError, RowError
 from manyheads.tasks.base import Task
 
-DataSource = Files | Hub
+DataSource = Files | Hub | Saved
 
 BATCH_ROWS = 4096
 BATCH_BYTES = 4_000_000
@@ -40,7 +41,7 @@ def build_table(
     to `cache_folder()`; where it cannot be used, a temporary folder takes its place. Raises DataError, with up to
     MOST_ERRORS lines of `place: message`, for bad rows, and when no row can be used.
     """
-    opened = open_hub(source, task.kind, split) if isinstance(source, Hub) else open_files(source, task.kind, split)
+    opened = _opened(source, task.kind, split)
     key = table_key(task, opened.fingerprint)
     folder = cache if cache is not None else cache_folder()
     kept = find(task, folder, key)
@@ -54,6 +55,12 @@ def build_table(
         return _built(task, opened, keep.path, key, keep)
     except OSError as error:
         raise DataError(f"{source}: no room to keep the examples: {error}; set MANYHEADS_CACHE to a folder") from None
+
+
+def _opened(source: DataSource, kind: str, split: str) -> Opened:
+    if isinstance(source, Hub):
+        return open_hub(source, kind, split)
+    return open_saved(source, kind, split) if isinstance(source, Saved) else open_files(source, kind, split)
 
 
 def _built(

@@ -48,10 +48,14 @@ def open_hub(hub: Hub, kind: str, split: str) -> Opened:
             f"{hub} (split {split}) cannot be loaded: {type(error).__name__}: {said}; check the name, config and "
             "split, and the connection, or download it and give a path"
         ) from None
-    place = f"{hub} ({split})"
+    return opened_dataset(data, hub.columns, kind, f"{hub} ({split})")
+
+
+def opened_dataset(data: Any, columns: Mapping[str, str], kind: str, place: str) -> Opened:
+    """A `datasets.Dataset`, with `columns` (ours: theirs) renamed. Raises DataError for no rows, or a missing column."""
     if not len(data):
         raise DataError(f"{place} has no rows; name another split")
-    names = _columns(hub, kind, list(data.features), place)
+    names = _columns(columns, kind, list(data.features), place)
     classes = {ours: _classes(data.features[theirs]) for ours, theirs in names.items()}
 
     def rows() -> Iterator[RawRow]:
@@ -72,15 +76,15 @@ def open_hub(hub: Hub, kind: str, split: str) -> Opened:
     return Opened(f"{place}|{renamed}|{data._fingerprint}", rows)
 
 
-def _columns(hub: Hub, kind: str, found: list[str], place: str) -> dict[str, str]:
+def _columns(columns: Mapping[str, str], kind: str, found: list[str], place: str) -> dict[str, str]:
     """Our name of each column: theirs. Columns of the data set that are not renamed keep their names."""
-    for ours, theirs in hub.columns.items():
+    for ours, theirs in columns.items():
         if theirs not in found:
             near = get_close_matches(theirs, found, 1)
             hint = f"did you mean {near[0]}? " if near else ""
             raise DataError(f"{place} has no column '{theirs}' (for {ours}); {hint}its columns are {', '.join(found)}")
-    taken = set(hub.columns.values()) | set(hub.columns)
-    names = {name: name for name in found if name not in taken} | dict(hub.columns)
+    taken = set(columns.values()) | set(columns)
+    names = {name: name for name in found if name not in taken} | dict(columns)
     wanted = wanted_columns(list(names), kind)
     if wanted:
         raise DataError(
