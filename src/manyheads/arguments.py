@@ -75,12 +75,13 @@ def parser(run: Mapping[str, Verb]) -> Parser:
     evaluate.add_argument("--json", type=Path, metavar="FILE")
     _runtime(evaluate)
 
-    predict = verb("predict", "answer rows of a jsonl, csv or parquet file, or of standard input")
+    predict = verb("predict", "answer a text, rows of a file, or those of standard input")
     predict.add_argument("model", metavar="MODEL")
-    predict.add_argument(
-        "input", nargs="?", default="-", metavar="INPUT", help="'-' (default): jsonl on standard input"
-    )
-    predict.add_argument("-o", "--output", type=Path, metavar="OUTPUT", help="jsonl file (standard output)")
+    predict.add_argument("input", nargs="?", default="-", metavar="INPUT", help="a text or a file (jsonl, csv, tsv, parquet, "
+                         "or txt with one text a line); '-' (default): jsonl or texts from standard input")  # fmt: skip
+    predict.add_argument("-o", "--output", type=Path, metavar="OUTPUT", help="a file that ends in .jsonl, .json, .csv, "
+                         ".tsv or .parquet (jsonl on standard output)")  # fmt: skip
+    _keeping(predict)
     predict.add_argument("--task", nargs="+", action="extend", metavar="NAME", dest="tasks")
     _runtime(predict)
 
@@ -158,6 +159,7 @@ def _bulking(made: argparse.ArgumentParser) -> None:
     made.add_argument("--workers", type=_positive, metavar="N", help=f"actors of Ray ({ACTORS})")
     made.add_argument("--address", metavar="HOST:PORT", help="of a Ray cluster; else Ray runs on this machine alone")
     made.add_argument("--task", nargs="+", action="extend", metavar="NAME", dest="tasks")
+    _keeping(made)
     made.add_argument(
         "--rows-per-part", type=_positive, default=10_000, metavar="N", help="rows of an output file (10,000)"
     )
@@ -176,6 +178,10 @@ def _exporting(made: argparse.ArgumentParser) -> None:
     made.add_argument("--allow-drop", action="store_true", help="accept any loss of --quantize")
     made.add_argument("--data", type=Path, metavar="RUN.yaml", help="run file whose validation data --quantize is scored "
                       "on (the model's own)")  # fmt: skip
+
+
+def _keeping(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--keep", action="store_true", help="also write the input's own columns, beside the answers")
 
 
 def _runtime(made: argparse.ArgumentParser) -> None:

@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import signal
-import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -171,30 +170,13 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from manyheads.data.requests import read_requests
+    from manyheads.answering import Asked, answer_all
 
-    if options.output and _is_input(options.output, options.input):
-        raise UsageError(f"-o {options.output} is the input itself; give another file")
-    rows = read_requests(sys.stdin.buffer if options.input == "-" else Path(options.input))
-    failed = 0
-    with writing(options.output) if options.output else nullcontext(sys.stdout.write) as write:
-        model = _load(options)
-        for row in model.predictor.predict(rows, options.tasks):
-            failed += "error" in row
-            write(json.dumps(row, ensure_ascii=False) + "\n")
-    sys.stdout.flush()
+    asked = Asked(options.input, options.output, options.tasks, options.keep)
+    failed = answer_all(asked, lambda: _load(options), _note)
     if failed:
         _note(f"{failed} row{'s' if failed > 1 else ''} could not be read and got an error in place of answers")
     return 1 if failed else 0
-
-
-def _is_input(output: Path, source: str) -> bool:
-    """Whether a file is the input, by whatever name."""
-    try:
-        given = os.fstat(sys.stdin.fileno()) if source == "-" else os.stat(source)
-        return stat.S_ISREG(given.st_mode) and os.path.samestat(given, output.stat())
-    except (OSError, ValueError):  # not there yet, or a standard input that is no file
-        return False
 
 
 def _score(options: argparse.Namespace) -> int:
@@ -269,7 +251,7 @@ def _bulk(options: argparse.Namespace) -> int:
     from manyheads.bulk.run import Crew, Job, run_bulk
 
     job = Job(options.model, options.input, options.output, options.tasks, options.rows_per_part, options.batch_tokens,
-              options.precision)  # fmt: skip
+              options.precision, options.keep)  # fmt: skip
     crew = Crew(options.workers or ACTORS, options.address) if options.engine == "ray" else None
     try:
         report = run_bulk(job, crew, _note)

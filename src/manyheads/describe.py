@@ -19,6 +19,7 @@ from manyheads.bundle import (
 )
 from manyheads.evaluate import warning_lines
 from manyheads.onnx_backend import is_exported, verify_exported
+from manyheads.tasks import restore
 
 
 def model_description(folder: Path) -> dict[str, Any]:
@@ -93,6 +94,7 @@ def _common_lines(description: dict[str, Any]) -> list[str]:
         labels = task.get("labels") or []
         shown = ", ".join(labels[:12]) + (f" … ({len(labels)} labels)" if len(labels) > 12 else "")
         lines.append(f"{name}: {task['type']}{': ' + shown if labels else ''}")
+        lines += [f"    {condition}" for condition in restore(task).conditions()]
         for split, metrics in description["metrics"].get(name, {}).items():
             lines.append(f"    {split}: " + "  ".join(f"{metric} {value:.4f}" for metric, value in metrics.items()))
     warnings = warning_lines(description["metrics"])

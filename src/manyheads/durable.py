@@ -6,6 +6,7 @@ it; without the first a power cut can leave an empty file under the right name, 
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from manyheads.errors import UsageError
 
@@ -63,7 +64,18 @@ def replace_bytes(path: Path, data: bytes) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[Callable[[str], None]]:
-    """What writes a text file piece by piece: in place of the one that is there, with its rights, once all is written.
+    """What writes a text file piece by piece, as `writing_bytes` does."""
+    with writing_bytes(path) as file:
+
+        def write(text: str) -> None:
+            file.write(text.encode("utf-8"))
+
+        yield write
+
+
+@contextmanager
+def writing_bytes(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write to: in place of the one that is there, with its rights, once all is written.
 
     The file that a link leads to is replaced, not the link; a pipe or a device is written to directly. Raises UsageError at
     once for what cannot be written, and OSError with the name of the file; after any error the old one is there.
@@ -71,19 +83,14 @@ def writing(path: Path) -> Iterator[Callable[[str], None]]:
     direct, real = _is_direct(path), path.resolve()
     unfinished = path if direct else real.with_name(real.name + UNFINISHED)
     try:
-        file = unfinished.open("a" if direct else "w", encoding="utf-8")
+        file = _Named(unfinished, "a" if direct else "w", path)
     except OSError as error:
         raise UsageError(f"{path} cannot be written ({error.strerror}); give a file name in a folder that is there, "
                          "and yours to write in") from None  # fmt: skip
-
-    def write(text: str) -> None:
-        with _named(path):
-            file.write(text)
-
     try:
         if not direct and real.exists():
             shutil.copymode(real, unfinished)
-        yield write
+        yield file
         with _named(path):
             file.close()
             if not direct:
@@ -94,6 +101,19 @@ def writing(path: Path) -> Iterator[Callable[[str], None]]:
             file.close()
         if not direct:
             unfinished.unlink(missing_ok=True)
+
+
+class _Named(io.BufferedWriter):
+    """A file whose errors say which one it is."""
+
+    def __init__(self, path: Path, mode: str, shown: Path) -> None:
+        super().__init__(io.FileIO(path, mode))
+        self._shown = shown
+
+    def write(self, data: Any, /) -> int:
+        """Bytes."""
+        with _named(self._shown):
+            return super().write(data)
 
 
 def _is_direct(path: Path) -> bool:

@@ -19,13 +19,13 @@ from filelock import FileLock
 
 from manyheads.api import load
 from manyheads.bulk import parts
-from manyheads.bulk.columns import arrow_type, schema_of, table_of
 from manyheads.bulk.parts import Part, PartReader, files_of, parts_of
 from manyheads.bulk.run import LOCK, Crew, Job, run_bulk
 from manyheads.cli import main
 from manyheads.data.requests import read_requests
 from manyheads.durable import UNFINISHED
 from manyheads.errors import DataError, UsageError
+from manyheads.outputs.columns import arrow_type, schema_of, table_of, values_of
 from toys import SENTENCES
 
 
@@ -225,11 +225,8 @@ def test_columns_follow_from_the_tasks(young_model: Path) -> None:
         "no_answer_score",
         "similarity",
     ]
-    table = table_of(
-        schema,
-        "a",
-        [(0, {"id": {"k": 1}, "windows": 1, "tasks": {"section": {"label": "x", "score": 1.0, "scores": {"x": 1.0}}}})],
-    )
+    answer = {"id": {"k": 1}, "windows": 1, "tasks": {"section": {"label": "x", "score": 1.0, "scores": {"x": 1.0}}}}
+    table = table_of(schema, [{**values_of(answer), "source": "a", "row": 0}])
     [row] = table.to_pylist()
     assert row["id"] == '{"k": 1}'
     assert row["section"] == {"label": "x", "score": 1.0, "scores": [("x", 1.0)]}
@@ -237,6 +234,31 @@ def test_columns_follow_from_the_tasks(young_model: Path) -> None:
     assert arrow_type({"labels": ["string"], "scores": ("map", "float")}).num_fields == 2
     with pytest.raises(UsageError, match="the task 'row' has the name of a column that every row has"):
         schema_of([tasks["entities"], replace(tasks["section"], name="row")])
+
+
+def test_kept_columns_stand_beside_the_answers_with_their_types(
+    young_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    rows = [{"id": i, "text": SENTENCES[i], "year": 2000 + i, "tags": ["a", i], "half": i / 2} for i in range(4)]
+    (tmp_path / "in/a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pq.write_table(pa.table({"text": SENTENCES[:2], "year": pa.array([1, 2], pa.int64()), "day": pa.array([0, 1], pa.date32())}),
+                   tmp_path / "in/b.parquet")  # fmt: skip
+    given = [str(young_model), str(tmp_path / "in"), str(tmp_path / "out"), "--task", "section", "--rows-per-part", "3"]
+    assert main(["bulk", *given, "--keep"]) == 0
+    found = answers_in(tmp_path / "out")
+    assert [row["year"] for row in found] == [2000, 2001, 2002, 2003, 1, 2]
+    assert [row["tags"] for row in found[:2]] == ['["a", 0]', '["a", 1]']
+    assert [row["half"] for row in found[:2]] == [0.0, 0.5]
+    assert [str(row["day"]) for row in found] == ["None"] * 4 + ["1970-01-01", "1970-01-02"]
+    assert found[0]["text"] == SENTENCES[0]
+    schemas = {str(pq.read_schema(path)) for path in (tmp_path / "out").glob("*.parquet")}
+    assert len(schemas) == 1, "all parts are one table"
+    assert main(["bulk", *given]) == 2
+    assert "holds another job: keep differ" in capsys.readouterr().err
+    (tmp_path / "in/c.jsonl").write_text(json.dumps({"text": "a", "section": "x"}) + "\n")
+    assert main(["bulk", *given[:2], str(tmp_path / "other"), "--keep"]) == 2
+    assert "column 'section' has the name of a column of the answers" in capsys.readouterr().err
 
 
 @pytest.mark.slow

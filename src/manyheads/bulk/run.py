@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from manyheads.api import find_model, load
-from manyheads.bulk.parts import InputFile, Part, PartReader, files_of, parts_of
-from manyheads.bulk.work import Done, answer_part, done_part
+from manyheads.bulk.parts import InputFile, Part, PartReader, files_of, parts_of, path_of
+from manyheads.bulk.work import Answers, Done, answer_part, done_part
 from manyheads.durable import UNFINISHED, replace_file
 from manyheads.errors import UsageError
+from manyheads.outputs.columns import schema_of
+from manyheads.outputs.kept import joined_types, types_of
 from manyheads.process import set_up, use_threads
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ class Job:
     rows_per_part: int = 10_000
     batch_tokens: int = 4096
     precision: Precision = "auto"
+    keep: bool = False
+    """Also the other columns of the input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,36 +90,38 @@ def _run(job: Job, files: Sequence[InputFile], crew: Crew | None, say: Callable[
     names = model.predictor.chosen(job.tasks)
     facts = {
         "format": FORMAT, "model_hash": model.bundle.hash, "tasks": names, "rows_per_part": job.rows_per_part,
-        "precision": job.precision, "files": [file.to_json() for file in files],
+        "precision": job.precision, "keep": job.keep, "files": [file.to_json() for file in files],
     }  # fmt: skip
     _check_same(job.output / MANIFEST, facts)
+    kept = joined_types(types_of(path_of(job.source, file.name)) for file in files) if job.keep else None
+    schema = schema_of([model.tasks[name] for name in names], kept)
     parts = _parts(job, files, facts)
     for left in job.output.glob(f"*{UNFINISHED}"):
         left.unlink()
-    kept = {part.index: done for part in parts if (done := done_part(job.output, part)) is not None}
-    todo = [part for part in parts if part.index not in kept]
+    before = {part.index: done for part in parts if (done := done_part(job.output, part)) is not None}
+    todo = [part for part in parts if part.index not in before]
     rows = sum(part.stop - part.first for part in parts)
-    say(f"{rows:,} rows in {len(parts):,} parts" + (f", {len(kept):,} of them done before" if kept else ""))
-    finished = dict(kept)
-    for done in _answered(job, crew, model, names, todo):
+    say(f"{rows:,} rows in {len(parts):,} parts" + (f", {len(before):,} of them done before" if before else ""))
+    finished = dict(before)
+    for done in _answered(job, crew, model, Answers(names, schema, job.keep), todo):
         finished[done.index] = done
         say(f"part {len(finished):,}/{len(parts):,}  {sum(one.rows for one in finished.values()):,} rows answered")
     ordered = [finished[part.index] for part in parts]
-    report = Report(len(parts), sum(done.rows for done in ordered), sum(done.bad for done in ordered), len(kept))
+    report = Report(len(parts), sum(done.rows for done in ordered), sum(done.bad for done in ordered), len(before))
     whole = {**facts, "parts": [asdict(part) for part in parts], "done": [done.to_json() for done in ordered],
              "finished": True, "rows": report.rows, "bad": report.bad}  # fmt: skip
     replace_file(job.output / MANIFEST, json.dumps(whole, indent=1) + "\n")
     return report
 
 
-def _answered(job: Job, crew: Crew | None, model: Model, names: Sequence[str], parts: Sequence[Part]) -> Iterable[Done]:
+def _answered(job: Job, crew: Crew | None, model: Model, wanted: Answers, parts: Sequence[Part]) -> Iterable[Done]:
     if crew is not None and parts:
-        return _by_ray(job, crew, names, parts)
+        return _by_ray(job, crew, wanted, parts)
     reader = PartReader(job.source)
-    return (answer_part(model.predictor, names, reader, part, job.output) for part in parts)
+    return (answer_part(model.predictor, wanted, reader, part, job.output) for part in parts)
 
 
-def _by_ray(job: Job, crew: Crew, names: Sequence[str], parts: Sequence[Part]) -> Iterator[Done]:
+def _by_ray(job: Job, crew: Crew, wanted: Answers, parts: Sequence[Part]) -> Iterator[Done]:
     """By actors that hold the model, a part at a time. The folders must be seen by all machines of the cluster."""
     import logging
     import os
@@ -134,7 +140,7 @@ def _by_ray(job: Job, crew: Crew, names: Sequence[str], parts: Sequence[Part]) -
         cores = max(1, int(resources.get("CPU", 1)) // crew.workers)
         items = [{"part": json.dumps(asdict(part))} for part in parts]
         data = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-            Answering, fn_constructor_args=(job, list(names), cores, bool(gpus)), batch_size=1, num_cpus=cores, num_gpus=gpus,
+            Answering, fn_constructor_args=(job, wanted, cores, bool(gpus)), batch_size=1, num_cpus=cores, num_gpus=gpus,
             compute=ray.data.ActorPoolStrategy(size=crew.workers),
         )  # fmt: skip
         for row in data.iter_rows():
@@ -146,12 +152,12 @@ def _by_ray(job: Job, crew: Crew, names: Sequence[str], parts: Sequence[Part]) -
 class Answering:
     """An actor: holds the model, answers parts."""
 
-    def __init__(self, job: Job, names: list[str], threads: int, gpu: bool) -> None:
+    def __init__(self, job: Job, wanted: Answers, threads: int, gpu: bool) -> None:
         set_up()
         use_threads(threads)
         device = "cuda" if gpu else "cpu"
         self.job = job
-        self.names = names
+        self.wanted = wanted
         self.reader = PartReader(job.source)
         self.predictor = load(
             find_model(job.model), batch_tokens=job.batch_tokens, device=device, precision=job.precision
@@ -160,7 +166,7 @@ class Answering:
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
         """The parts of a batch, answered and written."""
         parts = [Part(**json.loads(text)) for text in batch["part"]]
-        done = [answer_part(self.predictor, self.names, self.reader, part, self.job.output) for part in parts]
+        done = [answer_part(self.predictor, self.wanted, self.reader, part, self.job.output) for part in parts]
         return {"done": [json.dumps(one.to_json()) for one in done]}
 
 
@@ -198,10 +204,11 @@ def _check_same(path: Path, facts: dict[str, Any]) -> None:
         return
     try:
         seen = json.loads(path.read_text(encoding="utf-8"))
+        seen = {"keep": False, **seen}  # as it was before it could be chosen
         changed = [key for key in facts if seen.get(key) != facts[key]]
     except (OSError, ValueError, AttributeError) as error:
         raise UsageError(f"{path} cannot be read ({error}); give an empty folder") from None
-    if len(changed) == len(facts):
+    if len(changed) >= len(facts) - 1:
         raise UsageError(f"{path} is not the manifest of a job; give an empty folder")
     if changed:
         raise UsageError(f"{path.parent} holds another job: {', '.join(changed)} differ; give an empty folder")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
-from manyheads.bulk.columns import schema_of, table_of
 from manyheads.bulk.parts import Part, PartReader
 from manyheads.bundle.manifest import sha256_of
 from manyheads.durable import UNFINISHED, put_in_place, replace_file, sync
+from manyheads.outputs.columns import table_of, values_of
+from manyheads.outputs.kept import beside
 
 if TYPE_CHECKING:
     from manyheads.predict import Predictor
@@ -38,20 +40,31 @@ class Done:
         return {"index": self.index, "rows": self.rows, "bad": self.bad, "sha256": self.sha256}
 
 
-def answer_part(predictor: Predictor, names: Sequence[str], reader: PartReader, part: Part, output: Path) -> Done:
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What is asked of each row, and the columns that become of it."""
+
+    names: Sequence[str]
+    schema: Any
+    keep: bool
+
+
+def answer_part(predictor: Predictor, wanted: Answers, reader: PartReader, part: Part, output: Path) -> Done:
     """Answer a part and put its files in place. Raises DataError, OSError."""
-    schema = schema_of([predictor.tasks[name] for name in names])
     target, errors = output / f"{part.name}.parquet", output / f"{part.name}.errors.jsonl"
     unfinished, bad_rows = target.with_name(target.name + UNFINISHED), list[str]()
     rows = 0
-    answers = predictor.predict(reader.rows(part), names)
-    with pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
+    answers = beside(reader.rows(part), partial(predictor.predict, names=wanted.names))
+    with pq.ParquetWriter(unfinished, wanted.schema, compression="zstd") as writer:
         for group in _groups(enumerate(answers, start=part.first), GROUP_ROWS):
-            good = [(place, row) for place, row in group if "error" not in row]
-            bad_rows += [
-                json.dumps({"source": part.file, "row": place, **row}) for place, row in group if "error" in row
-            ]
-            writer.write_table(table_of(schema, part.file, good))
+            good = []
+            for place, (row, kept) in group:
+                if "error" in row:
+                    bad_rows.append(json.dumps({"source": part.file, "row": place, **row}))
+                else:
+                    own = values_of(row, kept if wanted.keep else None)
+                    good.append({**own, "source": part.file, "row": place})
+            writer.write_table(table_of(wanted.schema, good))
             rows += len(good)
     sync(unfinished)
     put_in_place(unfinished, target)

@@ -1,4 +1,4 @@
-"""Rows to be answered, as users send them: jsonl, csv or parquet, a file or standard input.
+"""Rows to be answered, as users send them: jsonl, csv, parquet or plain texts, a file or standard input.
 
 Unlike training data, one bad row must not stop the others: it comes out as a RowError in its place. Rows are read one at
 a time, so a file of a million rows needs no more memory than one of ten. A row that could not be written as JSON again
@@ -12,7 +12,7 @@ import gzip
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, time
 from decimal import Decimal
 from itertools import takewhile
@@ -26,11 +26,13 @@ from manyheads.data.formats.json_items import items_of
 from manyheads.data.formats.lines import byte_stream, is_packed, lines, opened, unpacked
 from manyheads.data.formats.parquet import ParquetRows
 from manyheads.data.formats.rows import counted
+from manyheads.data.plain_texts import Sniffed, text_rows
 from manyheads.data.strict_json import read_json
 from manyheads.errors import DataError, RowError
 from manyheads.text.separated import TEXTS, CellError, Cells, Columns, rows_of_cells
 
 Requested = dict[str, Any] | RowError
+Lines = IO[bytes] | Sniffed
 
 LONGEST_ROW_BYTES = 4 << 20
 """War and Peace has 3.2 MB. The tokens of a text and their answers take 200 bytes for each of its characters."""
@@ -40,15 +42,17 @@ STRANGE = "surrogateescape"
 """Bytes that are not UTF-8 become halves of surrogate pairs, which no UTF-8 has, so that their row can be told."""
 
 
-def read_requests(source: Path | IO[bytes]) -> Iterator[Requested]:
-    """Rows of a file by its ending (`.jsonl`, `.csv`, `.tsv`, `.parquet`, each also `.gz`), or jsonl of a byte stream.
+def read_requests(source: Path | IO[bytes] | Sniffed) -> Iterator[Requested]:
+    """Rows of a file by its ending (`.jsonl`, `.csv`, `.tsv`, `.parquet`, `.txt`, each also `.gz`), or of a byte stream.
+
+    A stream holds JSON lines or plain texts, which its first line tells.
 
     A `.json` file holds JSON lines, or one array of rows.
 
     Raises DataError at once for a file that is not there or of another format.
     """
     if not isinstance(source, Path):
-        return _json_lines(source)
+        return _stream(source if isinstance(source, Sniffed) else Sniffed(source))
     if source.is_dir():
         raise DataError(f"{source} is a folder; give a jsonl, csv or parquet file")
     opened(source).close()
@@ -61,13 +65,34 @@ def read_requests(source: Path | IO[bytes]) -> Iterator[Requested]:
         return _file_lines(source)
     if ending in (".csv", ".tsv"):
         return _csv(source, tabs=ending == ".tsv")
-    raise DataError(f"{source}: the ending '{ending}' is not known; rows come as .jsonl, .csv, .tsv or .parquet")
+    if ending == ".txt":
+        return _file_lines(source, lambda stream: _only_texts(stream, source))
+    raise DataError(f"{source}: the ending '{ending}' is not known; rows come as .jsonl, .csv, .tsv, .parquet or .txt")
 
 
-def _file_lines(path: Path) -> Iterator[Requested]:
+def _stream(stream: Sniffed) -> Iterator[Requested]:
+    yield from _texts(stream) if stream.plain else _json_lines(stream)
+
+
+def _texts(stream: Lines) -> Iterator[Requested]:
+    with stream:
+        yield from text_rows(_lines(stream), LONGEST_ROW_BYTES)
+
+
+def _only_texts(stream: IO[bytes], path: Path) -> Iterator[Requested]:
+    sniffed = Sniffed(stream, str(path))
+    if sniffed.plain:
+        yield from _texts(sniffed)
+    elif any(line is not None and line.strip() for line in _lines(sniffed)):
+        raise DataError(
+            "the .txt file holds JSON, and its lines would be answered as texts; let its name end in .jsonl"
+        )
+
+
+def _file_lines(path: Path, rows: Callable[[IO[bytes]], Iterator[Requested]] | None = None) -> Iterator[Requested]:
     with opened(path) as stored:
         try:
-            yield from _json_lines(unpacked(path, stored) if is_packed(path) else stored)
+            yield from (rows or _json_lines)(unpacked(path, stored) if is_packed(path) else stored)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise DataError(f"{path} is a damaged or cut-off gzip file ({error}); copy it again") from None
 
@@ -83,7 +108,7 @@ def _where(item: int, line: int | None) -> str:
     return f"item {item}" if line is None else f"line {line}"
 
 
-def _json_lines(stream: IO[bytes]) -> Iterator[Requested]:
+def _json_lines(stream: Lines) -> Iterator[Requested]:
     with stream:
         for number, line in enumerate(_lines(stream), start=1):
             if line is None:
@@ -92,7 +117,7 @@ def _json_lines(stream: IO[bytes]) -> Iterator[Requested]:
                 yield _json_row(line, f"line {number}")
 
 
-def _lines(stream: IO[bytes]) -> Iterator[bytes | None]:
+def _lines(stream: Lines) -> Iterator[bytes | None]:
     """Lines; None for one that is too long, which is passed over."""
     while line := stream.readline(LONGEST_ROW_BYTES + 1):
         if len(line) <= LONGEST_ROW_BYTES:
@@ -154,7 +179,7 @@ def _parquet(path: Path) -> Iterator[Requested]:
 
 def _parquet_row(row: dict[str, Any], number: int) -> Requested:
     try:
-        known = {"id": _as_json(row["id"])} if "id" in row else {}
+        known = {"id": as_json(row["id"])} if "id" in row else {}
     except ValueError as error:
         return RowError(f"row {number} has an 'id' that {error}; make it a string or a whole number")
     if any(isinstance(value, str) and len(value) > LONGEST_ROW_BYTES for value in row.values()):
@@ -173,16 +198,16 @@ def _check_columns(names: Sequence[str], where: str) -> None:
         raise DataError(f"{where} names the column '{twice[0][:80]}' twice; rename one of them")
 
 
-def _as_json(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     """A value of a Parquet file as JSON has it. Raises ValueError, whose message goes on after "that", where it has not."""
     if isinstance(value, date | time):  # datetimes are dates
         return value.isoformat()
     if isinstance(value, Decimal | UUID):
         return str(value)
     if isinstance(value, list | tuple):
-        return [_as_json(inner) for inner in value]
+        return [as_json(inner) for inner in value]
     if isinstance(value, dict):
-        return {key: _as_json(inner) for key, inner in value.items()}
+        return {key: as_json(inner) for key, inner in value.items()}
     if isinstance(value, float) and not isfinite(value):
         raise ValueError(f"is {value}, which is no number")
     if not isinstance(value, str | int | float | None):

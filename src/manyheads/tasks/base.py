@@ -218,6 +218,10 @@ class Task(ABC, Generic[ExampleT]):
     def answer_types(self) -> Mapping[str, AnswerType]:
         """The type of each key that `answer_keys` may give."""
 
+    def conditions(self) -> list[str]:
+        """What decides whether something is answered at all (a threshold), for people: one sentence without its name each."""
+        return []
+
     @abstractmethod
     def score(self, answers: Sequence[Sequence[Answer]], examples: Sequence[ExampleT]) -> dict[str, float]:
         """Metrics as fractions. `answers[i][j]` answers `asks(examples[i])[j]`."""

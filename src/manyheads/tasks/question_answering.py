@@ -252,6 +252,12 @@ class QuestionAnswering(Task[Question]):
         )
         return replace(self, no_answer_threshold=float(threshold))
 
+    def conditions(self) -> list[str]:
+        """The threshold above which no answer is given."""
+        if not self.no_answer:
+            return []
+        return [f"no answer is given where no_answer_score is above {self.no_answer_threshold:.4g}"]
+
     def describe(self) -> dict[str, Any]:
         """Settings as JSON."""
         return {

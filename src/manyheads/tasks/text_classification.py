@@ -250,6 +250,10 @@ class TextClassification(Task[LabelledText]):
             return f"scores no better than always answering {_quoted(usual)}"
         return None
 
+    def conditions(self) -> list[str]:
+        """The probability from which one of several labels is given."""
+        return [f"labels are given whose score is at least {self.threshold:.4g}"] if self.multi_label else []
+
     def describe(self) -> dict[str, Any]:
         """Settings as JSON."""
         weights = self.class_weights if isinstance(self.class_weights, str) else dict(self.class_weights)

@@ -188,7 +188,7 @@ def draw(path: Path, losses: Points, scores: Points, weights: Points) -> None:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         if axes.get_legend_handles_labels()[0]:
-            axes.legend(frameon=False, fontsize=9)
+            axes.legend(frameon=False, fontsize=9, loc="upper right")  # "best" warns where it takes a second
     figure.savefig(path, dpi=130)
 
 

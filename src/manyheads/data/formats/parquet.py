@@ -44,6 +44,8 @@ class ParquetRows:
         self._file: Any = None
         self._size = 0
         self._written = 0
+        self.schema: Any = None
+        """Of Arrow."""
         self.names: list[str] = []
         self.count = 0
         """Rows, by the footer."""
@@ -62,7 +64,8 @@ class ParquetRows:
             self._size = self._path.stat().st_size if packed is None else len(packed)
             source = stored if packed is None else pa.BufferReader(packed)
             whole = parquet.ParquetFile(source)
-            self.names = whole.schema_arrow.names
+            self.schema = whole.schema_arrow
+            self.names = self.schema.names
             self._check_footer(whole.metadata)
             self.count = whole.metadata.num_rows
             texts = [field.name for field in whole.schema_arrow if _is_text(field.type)]

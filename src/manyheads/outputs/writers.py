@@ -1,0 +1,167 @@
+"""Answers as files: what the name says, written row by row.
+
+Decided here:
+- jsonl and json hold output rows as they are. Tables have a column for each key: in Parquet nested as Arrow has it, in csv
+  and tsv `TASK.KEY` for answers that are objects, and lists and mappings as JSON in their cell.
+- tsv is not quoted, as it is not when it is read: a tab or a line end in a text becomes a space, which is said.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from manyheads.errors import UsageError
+from manyheads.outputs.kept import as_json_columns, as_json_row
+
+if TYPE_CHECKING:
+    from manyheads.tasks.base import Task
+
+Write = Callable[[Mapping[str, Any], Mapping[str, Any]], None]
+"""Takes an output row, and the columns of its input row that are kept."""
+Types = Mapping[str, Any]
+"""Arrow types of the kept columns."""
+GROUP_ROWS = 2048
+"""Rows of a group of a Parquet file: what is held in memory as Python objects."""
+TABLES = frozenset({".csv", ".tsv", ".parquet"})
+"""Endings of files whose columns must be known before the first row."""
+ENDINGS = (".jsonl", ".ndjson", ".json", *sorted(TABLES))
+_SPACES = str.maketrans("\t\r\n", "   ")
+
+
+def ending_of(path: Path) -> str:
+    """The kind of file that a name says, `.jsonl` for one without an ending. Raises UsageError for an unknown one."""
+    name = path.name.lower()
+    packed = name.endswith(".gz")
+    ending = Path(name.removesuffix(".gz")).suffix
+    if packed and ending in ENDINGS and ending != ".parquet":
+        return ending
+    if packed or ending not in ("", *ENDINGS):
+        raise UsageError(f"-o {path}: answers are written as {', '.join(ENDINGS)}, and not as '{path.suffix}'; give one of "
+                         "these endings")  # fmt: skip
+    return ending or ".jsonl"
+
+
+@contextmanager
+def writer(
+    path: Path, file: IO[bytes], tasks: Sequence[Task[Any]], kept: Types, say: Callable[[str], None]
+) -> Iterator[Write]:
+    """What writes output rows to an open file, in the form that the name of the file says. Raises UsageError."""
+    ending = ending_of(path)
+    with ExitStack() as held:
+        if path.name.lower().endswith(".gz"):
+            packed = gzip.GzipFile(fileobj=file, mode="wb", filename="", mtime=0)
+            file = cast("IO[bytes]", held.enter_context(packed))
+        if ending == ".parquet":
+            yield held.enter_context(_parquet(file, tasks, kept))
+        elif ending in TABLES:
+            yield held.enter_context(_cells(file, tasks, kept, say, tabs=ending == ".tsv"))
+        elif ending == ".json":
+            yield held.enter_context(_array(file))
+        else:
+            yield lambda answer, kept: _line(file, answer, kept)
+
+
+def json_line(answer: Mapping[str, Any], kept: Mapping[str, Any]) -> str:
+    """An output row as a line of jsonl."""
+    return json.dumps(as_json_row(answer, kept), ensure_ascii=False) + "\n"
+
+
+def _line(file: IO[bytes], answer: Mapping[str, Any], kept: Mapping[str, Any]) -> None:
+    file.write(json_line(answer, kept).encode("utf-8"))
+
+
+@contextmanager
+def _array(file: IO[bytes]) -> Iterator[Write]:
+    before = b"[\n"
+
+    def write(answer: Mapping[str, Any], kept: Mapping[str, Any]) -> None:
+        nonlocal before
+        file.write(before + json_line(answer, kept).rstrip("\n").encode("utf-8"))
+        before = b",\n"
+
+    yield write
+    file.write(b"[]\n" if before == b"[\n" else b"\n]\n")
+
+
+@contextmanager
+def _parquet(file: IO[bytes], tasks: Sequence[Task[Any]], kept: Types) -> Iterator[Write]:
+    import pyarrow.parquet as pq
+
+    from manyheads.outputs.columns import ERROR, schema_of, table_of, values_of
+
+    schema = schema_of(tasks, kept, before={}, after=ERROR)
+    waiting: list[Mapping[str, Any]] = []
+    with pq.ParquetWriter(file, schema, compression="zstd") as table:
+
+        def write(answer: Mapping[str, Any], kept: Mapping[str, Any]) -> None:
+            waiting.append(values_of(answer, kept))
+            if len(waiting) == GROUP_ROWS:
+                table.write_table(table_of(schema, waiting))
+                waiting.clear()
+
+        yield write
+        table.write_table(table_of(schema, waiting))
+
+
+@contextmanager
+def _cells(
+    file: IO[bytes], tasks: Sequence[Task[Any]], kept: Types, say: Callable[[str], None], *, tabs: bool
+) -> Iterator[Write]:
+    from manyheads.outputs.columns import ERROR, schema_of, values_of
+
+    schema_of(tasks, kept, before={}, after=ERROR)  # refuses names that are taken
+    objects = {
+        key: tuple(kind) for task in tasks for key, kind in task.answer_types.items() if isinstance(kind, Mapping)
+    }
+    answers = [key for task in tasks for key in task.answer_types]
+    columns = ["id", *kept, "windows"]
+    for key in answers:
+        columns += [f"{key}.{inner}" for inner in objects[key]] if key in objects else [key]
+    columns.append("error")
+    put, spaced = _rows_to(file, tabs), 0
+
+    def write(answer: Mapping[str, Any], kept: Mapping[str, Any]) -> None:
+        nonlocal spaced
+        values = values_of(answer, as_json_columns(kept))
+        for key, inner in objects.items():
+            values |= {f"{key}.{name}": value for name, value in (values.get(key) or {}).items() if name in inner}
+        spaced += put([_text(values.get(column)) for column in columns])
+
+    put(columns)
+    yield write
+    if spaced:
+        say(f"{spaced:,} cells had tabs or line ends, which tsv cannot hold: they are spaces now; csv keeps them")
+
+
+def _rows_to(file: IO[bytes], tabs: bool) -> Callable[[Sequence[str]], int]:
+    """What writes a row of cells; how many of them had to be changed."""
+    line = io.StringIO(newline="")
+    rows = csv.writer(line, lineterminator="\n")
+
+    def put(cells: Sequence[str]) -> int:
+        changed = 0
+        if tabs:
+            plain = [cell.translate(_SPACES) for cell in cells]
+            changed = sum(new != old for new, old in zip(plain, cells, strict=True))
+            line.write("\t".join(plain) + "\n")
+        else:
+            rows.writerow(cells)
+        file.write(line.getvalue().encode("utf-8"))
+        line.seek(0)
+        line.truncate()
+        return changed
+
+    return put
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
