@@ -65,7 +65,7 @@ def test_the_name_of_the_output_says_its_form_and_kept_columns_are_in_it(predict
     rows = tmp_path / "rows.csv"
     rows.write_text(f'id,text,year\n1,"{SENTENCES[0]}",2001\n2,"{SENTENCES[1]}",2002\n')
     for name in ("a.jsonl", "a.csv", "a.tsv", "a.parquet", "a.json"):
-        assert predict(rows, "-o", tmp_path / name, "--keep", "--task", "section")[0] == 0
+        assert predict(rows, "-o", tmp_path / name, "--keep", "--task", "section") == (0, "", "")
     lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     labels = [line["tasks"]["section"]["label"] for line in lines]
     assert [(line["year"], line["text"]) for line in lines] == [("2001", SENTENCES[0]), ("2002", SENTENCES[1])]
