@@ -17,6 +17,7 @@ WHY = {
     "inconclusive": "The interval holds both a loss and a gain that would matter; 14 seeds would settle it.",
     "equivalent": "The whole interval lies within 1 point of zero.",
 }
+PULLS = (0.12, 0.7, 0.25, 0.65)
 GROUPS = ["embeddings", "layers 1-2", "layers 3-4", "layers 5-6"]
 
 
@@ -95,4 +96,8 @@ def _diagnostics(draw: random.Random) -> dict[str, Any]:
             if one != other:
                 value = draw.gauss(0, 0.004)
                 affinity[f"{one}->{other}"] = {"value": value, "low": value - 0.002, "high": value + 0.002}
-    return {"groups": GROUPS, "pairs": pairs, "affinity": affinity}
+    pull = {
+        one: {"value": value, "low": value - 0.05, "high": value + 0.05}
+        for one, value in zip(names, PULLS, strict=False)
+    }
+    return {"groups": GROUPS, "pairs": pairs, "affinity": affinity, "pull": pull}

@@ -25,7 +25,7 @@ def verdicts(*words: str) -> str:
 def test_the_page_is_whole_offline_and_every_figure_is_followed_by_its_table() -> None:
     page = comparison_page(comparison())
     found = check(page)
-    assert found.tags.count("figure") == 8
+    assert found.tags.count("figure") == 9
     assert len(page) < 200_000
 
 
@@ -90,11 +90,21 @@ def test_a_comparison_that_has_only_begun_says_so_and_shows_what_there_is() -> N
     assert outline(comparison_page({})).headings == ["h1"]
 
 
-@pytest.mark.parametrize("key", ["groups", "pairs", "affinity"])
+@pytest.mark.parametrize("key", ["groups", "pairs", "affinity", "pull"])
 def test_any_part_of_the_diagnostics_may_be_missing(key: str) -> None:
     said = comparison()
     del said["diagnostics"][key]
     check(comparison_page(said))
+
+
+def test_how_fast_each_task_moves_what_is_shared_is_shown_of_those_that_are_known() -> None:
+    said = comparison()
+    said["diagnostics"]["pull"]["entities"] = {"value": 0.123, "low": None, "high": None}
+    page = comparison_page(said)
+    assert "How fast does each task move what is shared?" in page
+    assert "0.123" in page
+    said["diagnostics"]["pull"] = {"somebody": {"value": 0.5}, "entities": {"value": None}}
+    assert "How fast does each task" not in comparison_page(said)
 
 
 def test_a_pair_is_named_in_the_order_in_which_its_ratio_is_meant() -> None:

@@ -116,6 +116,20 @@ def test_steps_that_were_left_out_are_told_at_the_top(run_folder: Path, answered
     check(page)
 
 
+def test_pulls_are_shown_as_the_root_of_their_mean_square_where_they_are_known(
+    run_folder: Path, answered: Answered
+) -> None:
+    facts = training_facts(run_folder, answered[0], {})
+    facts.history.pulls.clear()
+    assert "How fast does each task" not in training_page(facts)
+    facts.history.add({"step": 0, "loss": {"section": 1.0}, "pull": {"section": 0.6, "answers": 0.8}})
+    facts.history.add({"step": 1, "loss": {"section": 1.0}, "pull": {"section": 0.0, "answers": 1.0}})
+    page = training_page(facts)
+    assert "How fast does each task move what is shared?" in page
+    assert "0.424" in page
+    check(page)
+
+
 @pytest.mark.parametrize(("count", "most"), [(10, 20), (20, 20), (5000, 20), (0, 20)])
 def test_a_spread_of_examples_goes_from_the_first_to_the_last(count: int, most: int) -> None:
     chosen = Spread(list(range(count)), most)

@@ -76,6 +76,7 @@ CASES: dict[str, tuple[Sequence[int], tuple[str, ...]]] = {
     "static": ([3], ("lora={rank: 2}",)),
     "uncertainty": ([2], ("training.balancing.normalize=initial-loss", "training.sampling=difficulty")),
     "equal-norm": ([2, 4], (*TWO_PHASES, "training.balancing.options={first: 2, every: 2}")),
+    "adatask": ([2, 5], (*TWO_PHASES, "sharing.shared_layers=1")),
     "gradnorm": ([2, 5], TWO_PHASES),
     "dwa": ([3], ("training.sampling=annealed", "training.patience=1", "training.evaluate_every=2")),
     "famo": ([2, 4], ("training.balancing.normalize=initial-loss", "training.sampling=round-robin")),

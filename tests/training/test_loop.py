@@ -68,7 +68,7 @@ def test_the_gradient_of_a_step_is_that_of_the_weighted_sum_of_losses(
     assert record.packs == 1 if not packs else record.packs >= 5
 
 
-@pytest.mark.parametrize("method", ["pcgrad", "uncertainty", "cagrad"])
+@pytest.mark.parametrize("method", ["pcgrad", "uncertainty", "cagrad", "adatask"])
 def test_packs_make_no_difference_to_the_gradient(project: Path, method: str) -> None:
     one, first = stepped(still(project, *WEIGHTED, f"training.balancing={method}"))
     small, second = stepped(still(project, *WEIGHTED, f"training.balancing={method}", SMALL))
@@ -172,7 +172,7 @@ def test_what_belongs_to_one_task_gets_its_static_weight_times_its_gradient(proj
 
 
 def test_gradient_methods_work_when_nothing_shared_is_trained(project: Path) -> None:
-    for method in ("pcgrad", "gradnorm", "equal-norm"):
+    for method in ("pcgrad", "gradnorm", "equal-norm", "adatask"):
         made = still(project, *WEIGHTED, "training.freeze=encoder", f"training.balancing={method}")
         gradients, _ = by_hand(made)
         found, record = stepped(made)
@@ -261,7 +261,9 @@ def test_a_step_repeats_whatever_was_drawn_before(project: Path) -> None:
 
 
 @pytest.mark.parametrize("broken", ["loss", "gradient"])
-@pytest.mark.parametrize("method", ["static", "uncertainty", "dwa", "famo", "gradnorm", "pcgrad", "equal-norm"])
+@pytest.mark.parametrize(
+    "method", ["static", "uncertainty", "dwa", "famo", "gradnorm", "pcgrad", "equal-norm", "adatask"]
+)
 def test_a_step_whose_loss_or_gradient_is_not_finite_leaves_no_trace(project: Path, broken: str, method: str) -> None:
     made = plan(project, f"training.balancing={{method: {method}, normalize: initial-loss}}")
     last = next(p for p in made.model.heads["section"].parameters() if p.ndim == 1)

@@ -50,7 +50,8 @@ def test_a_probe_leaves_everything_as_it_was(plan: Plan) -> None:
     }
     state = state_of(trainer)
     found = probe(trainer, [0, 1, 2], 1e-3)
-    assert set(found) == {"groups", "pairs", "affinity"}
+    assert set(found) == {"groups", "pairs", "affinity", "pull"}
+    assert sum(pull**2 for pull in found["pull"].values()) == pytest.approx(1.0)
     assert len(found["pairs"]) == 6
     assert len(found["affinity"]) == 16
     after = tensors_of(trainer)

@@ -42,11 +42,12 @@ VARIANTS = {
     "own patience": ["tasks.entities.patience=1", "training.patience=2", "training.evaluate_every=1"],
     "raw losses": ["training.balancing={method: static, normalize: none}"],
     "initial losses": ["training.balancing={method: static, normalize: initial-loss}"],
-    **{method: [f"training.balancing={method}"] for method in ("equal-norm", "uncertainty", "gradnorm", "dwa", "famo", "random",
+    **{method: [f"training.balancing={method}"] for method in ("equal-norm", "adatask", "uncertainty", "gradnorm", "dwa", "famo", "random",
                                                                "pcgrad", "cagrad", "mgda", "nash-mtl")},
     "pcgrad in small packs": ["training.balancing=pcgrad", "training.max_tokens_per_pack=64"],
     "equal norms on private layers": ["training.balancing=equal-norm", "sharing.shared_layers=1"],
     "equal norms with lora": ["training.balancing=equal-norm", "lora={}"],
+    "adatask with lora per task": ["training.balancing=adatask", "lora={adapters: per-task}"],
     "gradnorm on private layers": ["training.balancing=gradnorm", "sharing.shared_layers=1"],
 }  # fmt: skip
 

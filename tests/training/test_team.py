@@ -205,6 +205,7 @@ CASES: dict[str, tuple[int, tuple[str, ...]]] = {
     "dwa, shared layers": (2, ("training.balancing={method: dwa, options: {window: 5}}", "sharing.shared_layers=1")),
     "gradnorm, three, a task that comes": (3, ("training.balancing=gradnorm", "tasks.section.start_step=20")),
     "equal norms, three": (3, ("training.balancing={method: equal-norm, options: {first: 5, every: 3}}",)),
+    "adatask, a task that goes": (2, ("training.balancing=adatask", "tasks.answers.stop_step=30")),
     "pcgrad, a task that goes": (2, ("training.balancing=pcgrad", "tasks.answers.stop_step=30")),
     "famo, checkpointing": (2, ("training.balancing=famo", "training.gradient_checkpointing=true")),
     "initial losses": (2, ("training.balancing.normalize=initial-loss",)),

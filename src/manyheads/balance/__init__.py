@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
+from manyheads.balance.adatask import AdaTaskBalancer
 from manyheads.balance.aligned_mtl import AlignedMTLBalancer
 from manyheads.balance.base import Balancer, combined, gramian
 from manyheads.balance.cagrad import CAGradBalancer
@@ -28,6 +29,7 @@ __all__ = ["BALANCERS", "Balancer", "build_balancer", "combined", "gramian", "op
 BALANCERS: Mapping[str, type[Balancer]] = {
     "static": StaticBalancer,
     "equal-norm": EqualNormBalancer,
+    "adatask": AdaTaskBalancer,
     "uncertainty": UncertaintyBalancer,
     "gradnorm": GradNormBalancer,
     "dwa": DwaBalancer,

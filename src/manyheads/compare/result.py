@@ -89,7 +89,8 @@ def mean_diagnostics(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for pair in seen[0]["pairs"]
     }  # fmt: skip
     affinity = {key: _interval([run["affinity"].get(key) for run in seen]) for key in seen[0]["affinity"]}
-    return {"groups": seen[0]["groups"], "pairs": pairs, "affinity": affinity}
+    pulls = {name: _interval([run.get("pull", {}).get(name) for run in seen]) for name in seen[0].get("pull", {})}
+    return {"groups": seen[0]["groups"], "pairs": pairs, "affinity": affinity, "pull": pulls}
 
 
 def _interval(

@@ -144,7 +144,7 @@ def plan_of(
     parts = trainable(parts_of(model))
     phases = build_phases(file, parts, model.encoder.depth, sum(tokens.values()) / per_step)
     steps = sum(phase.steps for phase in phases)
-    one_task = balancer.mode == "gramian"
+    one_task = balancer.mode in ("gramian", "moments")
     compiled = compiled_layers(training, model, device, 0 if one_task or sharded else steps)
     sampler = sampler_of(file, tokens, per_step, max(1, steps))
     budget = text_budget(training, max_length)
@@ -258,10 +258,13 @@ def _check_patience(file: RunFile, validated: Mapping[str, Any]) -> None:
 
 def optimizer_of(parts: Sequence[Part], balancer: Balancer, training: Training) -> torch.optim.Optimizer:
     """AdamW over everything that any phase may train, and the weights that the balancing learns."""
+    from manyheads.training.adatask import AdaTask
     from manyheads.training.loop import BALANCING
     from manyheads.training.optim import adamw, parameter_groups
 
     groups = parameter_groups(parts, training.weight_decay)
+    if balancer.mode == "moments":
+        return AdaTask(groups, balancer.static)
     learned = balancer.parameters()
     if learned:
         groups.append({"params": learned, "weight_decay": 0.0, "part": BALANCING})

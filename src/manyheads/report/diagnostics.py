@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+from manyheads.report.figures.forest import Estimate, forest
 from manyheads.report.figures.matrix import Matrix, opposites
 from manyheads.report.markup import Html, said
 from manyheads.report.numbers import Number, decimal, known, share, signed, significant
@@ -20,7 +21,7 @@ LOUD = 4.0
 
 
 def why_section(diagnostics: Json, tasks: Sequence[str]) -> list[Part]:
-    """Whatever of it there is: cosine, conflict rate and ratio of gradients by layer group, and affinity."""
+    """Whatever of it there is: cosine, conflict rate and ratio of gradients by layer group, affinity, and pulls."""
     groups = [str(group) for group in listed(diagnostics.get("groups"))]
     pairs = _pairs(section(diagnostics, "pairs"), tasks)
     parts: list[Part] = []
@@ -33,6 +34,9 @@ def why_section(diagnostics: Json, tasks: Sequence[str]) -> list[Part]:
     affinity = _affinity(section(diagnostics, "affinity"), tasks)
     if affinity is not None:
         parts.append(affinity)
+    pulls = pull_exhibit(section(diagnostics, "pull"), tasks)
+    if pulls is not None:
+        parts.append(pulls)
     if not parts:
         return []
     return [paragraph("These figures explain: the verdicts come from scores alone."), *parts]
@@ -146,4 +150,27 @@ def _affinity(said_of: Json, tasks: Sequence[str]) -> Exhibit | None:
             rows,
         ),
         "Share of its loss that the column's task gains by a step on the row's alone (Fifty 2021): above zero it is helped.",
+    )
+
+
+def pull_exhibit(said_of: Json, tasks: Sequence[str]) -> Exhibit | None:
+    """How fast each task moves what is shared, of its speed alone: `{TASK: {value, low, high}}`; None where none is known."""
+    read = {name: [number(section(said_of, name).get(key)) for key in ("value", "low", "high")] for name in tasks}
+    known_ones = {name: values for name, values in read.items() if known(values[0])}
+    if not known_ones:
+        return None
+    rows = [
+        Estimate(said(name), "", decimal(value, 2), value, low, high)
+        for name, (value, low, high) in known_ones.items()
+        if known(value)
+    ]
+    figures = [
+        [said(name), *(decimal(v, 3) if known(v) else "–" for v in values)] for name, values in known_ones.items()
+    ]
+    return Exhibit(
+        "How fast does each task move what is shared?",
+        forest(rows, "Pull of each task, as a part of its speed alone", axis="part of the speed alone"),
+        table("Pull of each task.", [*words("task"), *map(Column, ("pull", "from", "to"))], figures),
+        "Norm of a task's weighted gradient over the root of the sum of squares of all. AdamW moves a task alone at 1; "
+        "beside tasks of larger gradients it moves more slowly, and one far below the others is held back.",
     )

@@ -34,6 +34,8 @@ class History:
     losses: dict[str, Points] = field(default_factory=lambda: defaultdict(dict))
     weights: dict[str, Points] = field(default_factory=lambda: defaultdict(dict))
     tokens: dict[str, Points] = field(default_factory=lambda: defaultdict(dict))
+    pulls: dict[str, Points] = field(default_factory=lambda: defaultdict(dict))
+    """Of steps in which the norms of the tasks' gradients were known."""
     metrics: dict[int, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     """Of each evaluation on validation data, by task."""
     headlines: dict[str, Points] = field(default_factory=lambda: defaultdict(dict))
@@ -66,7 +68,8 @@ class History:
             self.skipped[step] = Skipped(step, str(row["skipped"]), tuple(row.get("tasks", ())))
         if row.get("phase"):
             self.phases.setdefault(str(row["phase"]), step)
-        for key, found in (("loss", self.losses), ("weight", self.weights), ("tokens", self.tokens)):
+        kept = {"loss": self.losses, "weight": self.weights, "tokens": self.tokens, "pull": self.pulls}
+        for key, found in kept.items():
             for name, value in row.get(key, {}).items():
                 if math.isfinite(value):
                     found[name][step] = float(value)

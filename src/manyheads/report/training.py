@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from manyheads.report.apparatus import data_section, run_section
+from manyheads.report.diagnostics import pull_exhibit
 from manyheads.report.facts import LEVEL, TaskFacts, TrainingFacts
 from manyheads.report.figures.forest import Dot, Estimate, forest
 from manyheads.report.figures.lines import Line, Titles, lines, thinned
@@ -31,7 +33,7 @@ def training_page(facts: TrainingFacts) -> str:
     sections = [
         Section("scores", "Scores", _scores(facts)),
         Section("learning", "Learning curves", [*_score_curves(history, facts.tasks), *_loss_curves(history)]),
-        Section("shares", "What each step was spent on", [*_weights(history), *_tokens(history)]),
+        Section("shares", "What each step was spent on", [*_weights(history), *_pulls(history), *_tokens(history)]),
         Section("mistakes", "What it gets wrong", _mistakes(facts)),
         data_section(facts.data),
         run_section(facts.settings, facts.versions, facts.hashes, _run_file(facts)),
@@ -201,6 +203,14 @@ def _weights(history: History) -> list[Part]:
     note = "The weight of a task's loss or gradient, as a share of all."
     filled = {name: _filled(history.weights[name], history.steps) for name in names}
     return [_stacked(filled, names, history.steps, "How losses were weighted.", note, "Mean weight")]
+
+
+def _pulls(history: History) -> list[Part]:
+    """The root of the mean square of each task's pull, over the steps in which it is known."""
+    found = {name: {"value": math.sqrt(sum(v * v for v in points.values()) / len(points))}
+             for name, points in history.pulls.items() if points}  # fmt: skip
+    exhibit = pull_exhibit(found, list(found))
+    return [] if exhibit is None else [exhibit]
 
 
 def _tokens(history: History) -> list[Part]:

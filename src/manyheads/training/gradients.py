@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from manyheads.balance.base import Balancer
     from manyheads.model import MultiTaskModel
     from manyheads.tasks.base import Task
+    from manyheads.training.adatask import Given
     from manyheads.training.batches import Batch
     from manyheads.training.frozen import Frozen
     from manyheads.training.losses import Normaliser
@@ -68,12 +69,16 @@ class Gradients:
         """In norms mode the same at what its head reads."""
         self.pulls: dict[str, float] = {}
         """Of each task, where norms are known: that of its weighted gradient over the root of the sum of squares of all."""
+        self.apart: Given = {}
+        """In moments mode each task's gradient of what is shared, from all processes and without a loss scale."""
         self._last_layer: list[nn.Parameter] = []
         self._last_shared = 0
-        self._shared: list[nn.Parameter] = []
+        self.shared: list[nn.Parameter] = []
+        """What trains now for several tasks."""
         self._table: int | None = None
         """Which of them is the table of word embeddings: half of a small encoder, and all but a step's words is 0."""
-        self._own: dict[str, list[nn.Parameter]] = {}
+        self.own: dict[str, list[nn.Parameter]] = {}
+        """What trains now for each task alone."""
         self._learning: list[nn.Parameter] = []
         self._nothing = torch.zeros((), device=self.device)
         """What losses are added to; with divided layers, its gradient goes back through those of the last pass."""
@@ -81,12 +86,12 @@ class Gradients:
     def survey(self, parts: Sequence[Part]) -> None:
         """Look which parameters train now: shared ones, and each task's own."""
         on = [(part, [p for p in part.parameters if p.requires_grad]) for part in parts]
-        self._shared = [p for part, found in on for p in found if len(part.tasks) != 1]
-        self._own = {name: [p for part, found in on for p in found if part.tasks == (name,)] for name in self.tasks}
+        self.shared = [p for part, found in on for p in found if len(part.tasks) != 1]
+        self.own = {name: [p for part, found in on for p in found if part.tasks == (name,)] for name in self.tasks}
         self._learning = [p for _, found in on for p in found] + self.balancer.parameters()
         words = getattr(self.model.encoder.model.get_input_embeddings(), "weight", None)
         alone = self.team.size == 1  # or the rows would be those of all processes' steps
-        self._table = next((i for i, p in enumerate(self._shared) if p is words and alone), None)
+        self._table = next((i for i, p in enumerate(self.shared) if p is words and alone), None)
         layers = [(part.layer, found) for part, found in on if part.place == "layer" and not part.tasks and found]
         top = max((layer for layer, _ in layers), default=-1)
         self._last_layer = [p for layer, found in layers for p in found if layer == top]
@@ -111,6 +116,9 @@ class Gradients:
                 self._backward(pack, totals, sums, weights)
         elif balancer.mode == "last-layer":
             self._observed(step, packs, totals, sums)
+        elif balancer.mode == "moments":
+            self._kept_apart(step, packs, totals, sums)
+            whole = True
         elif balancer.mode == "norms":
             whole = self._normed(step, packs, totals, sums)
         else:
@@ -119,7 +127,7 @@ class Gradients:
         penalty = balancer.penalty(present) if self.team.leads else None
         if penalty is not None:
             self.scaler.scale(penalty.to(self.device)).backward()  # type: ignore[no-untyped-call]
-        done = {id(p) for p in self._shared} if whole else set()
+        done = {id(p) for p in self.shared} if whole else set()
         self.team.add_up_gradients([p for p in self._learning if id(p) not in done and not is_sharded(p)])
         return self._added_up(sums)
 
@@ -253,14 +261,14 @@ class Gradients:
         """
         weights = self.balancer.weights(step, list(sums))
         numbers = {name: float(weight) for name, weight in weights.items()}
-        apart = bool(self._shared) and self.balancer.wants_norms(step, list(sums))
+        apart = bool(self.shared) and self.balancer.wants_norms(step, list(sums))
         with head_norms(self.model.heads) as squares:
             if apart:
                 self._note_norms(self._added_apart(packs, totals, sums, weights), numbers)
             else:
                 for pack in packs:
                     self._backward(pack, totals, sums, weights)
-        if sums and self._shared:
+        if sums and self.shared:
             found = torch.stack([squares.get(name, torch.zeros_like(sums[name])) for name in sums])
             read = (self.team.add_up(found).sqrt() / self.scaler.get_scale()).tolist()
             self.head_norms = unweighted(dict(zip(sums, read, strict=True)), numbers)
@@ -277,15 +285,30 @@ class Gradients:
     ) -> dict[str, float]:
         """Task by task, what is shared left with the sum of all: the norm of each task's weighted gradient."""
         norms: dict[str, torch.Tensor] = {}
-        total: list[torch.Tensor | None] = [None] * len(self._shared)
+        total: list[torch.Tensor | None] = [None] * len(self.shared)
         for name, gradient in self._apart(packs, totals, sums, weights):
             norms[name] = torch.nn.utils.get_total_norm([g for g in gradient if g is not None]).to(self.device)
             total = [new if old is None else old if new is None else old.add_(new)
                      for old, new in zip(total, gradient, strict=True)]  # fmt: skip
-        for parameter, sum_ in zip(self._shared, total, strict=True):
+        for parameter, sum_ in zip(self.shared, total, strict=True):
             parameter.grad = sum_
         read = (torch.stack(list(norms.values())) / self.scaler.get_scale()).tolist() if norms else []
         return dict(zip(norms, read, strict=True))
+
+    def _kept_apart(
+        self, step: int, packs: Sequence[Batch], totals: Mapping[str, float], sums: dict[str, torch.Tensor]
+    ) -> None:
+        """Task by task with static weights; `.grad` of what is shared is the sum, before a loss scale is taken out."""
+        apart: dict[str, list[tuple[nn.Parameter, torch.Tensor]]] = {}
+        total: list[torch.Tensor | None] = [None] * len(self.shared)
+        for name, gradient in self._apart(packs, totals, sums, self.balancer.weights(step, list(sums))):
+            total = [old if new is None else new.clone() if old is None else old.add_(new)
+                     for old, new in zip(total, gradient, strict=True)]  # fmt: skip
+            apart[name] = [(p, g.div_(self.scaler.get_scale())) if self.precision.scaled else (p, g)
+                           for p, g in zip(self.shared, gradient, strict=True) if g is not None]  # fmt: skip
+        for parameter, sum_ in zip(self.shared, total, strict=True):
+            parameter.grad = sum_
+        self.apart = apart
 
     def _apart(
         self,
@@ -299,14 +322,14 @@ class Gradients:
             for pack in packs:
                 if name in pack.reads:
                     self._backward(_part(pack, name), totals, sums, weights)
-            gradient = self.team.add_up_all([p.grad for p in self._shared], self._shared)
-            for parameter in self._shared:
+            gradient = self.team.add_up_all([p.grad for p in self.shared], self.shared)
+            for parameter in self.shared:
                 parameter.grad = None
             yield name, gradient
 
     def _scale_own(self, name: str, factor: float) -> None:
         """Multiply the gradients of what a task alone trains."""
-        for parameter in self._own[name]:
+        for parameter in self.own[name]:
             if parameter.grad is not None and factor != 1.0:
                 parameter.grad.mul_(factor)
 
@@ -333,7 +356,7 @@ class Gradients:
         sums_P = combined(gradients, weights_K)
         if self._table is not None and dense is not None:
             sums_P[self._table] = dense.index_copy_(0, rows, cast("torch.Tensor", sums_P[self._table]))
-        for parameter, sum_ in zip(self._shared, sums_P, strict=True):
+        for parameter, sum_ in zip(self.shared, sums_P, strict=True):
             parameter.grad = sum_
 
 

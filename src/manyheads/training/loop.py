@@ -16,6 +16,7 @@ import torch
 
 from manyheads.balance.base import Balancer
 from manyheads.errors import TrainingError
+from manyheads.training.adatask import AdaTask, clip_apart
 from manyheads.training.batches import Batch, Batcher, prefetched
 from manyheads.training.device import Figures, sent
 from manyheads.training.frozen import Frozen, frozen_layers
@@ -284,6 +285,9 @@ class Trainer:
         trained = [p for group in groups for p in group["params"] if p.grad is not None and id(p) not in own]
         if not trained:
             return torch.zeros((), device=self.device)
+        if isinstance(self.making.optimizer, AdaTask):
+            self.making.optimizer.given = self.gradients.apart
+            return clip_apart(self.gradients.apart, self.gradients.own, self.making.clip)
         if self.sharded is not None:
             return clipped(trained, self.making.clip, self.team)
         return torch.nn.utils.clip_grad_norm_(trained, self.making.clip)

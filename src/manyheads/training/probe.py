@@ -7,6 +7,7 @@ Decided here:
   batches of one task are free of it, so they estimate the squared length of the gradient itself: the corrected cosine is
   <a, b> / sqrt(<a, a'> <b, b'>), all means over pairs of different batches (split halves, over all ways to split). Where
   a squared length comes out at or below 0 the gradient is all noise, and there is no cosine.
+- Pull: the norm of a task's weighted gradient over the root of the sum of squares of all (training/norms.py).
 - Affinity (Fifty et al. 2021, Efficiently Identifying Task Groupings): how much one real AdamW step on one task lowers the
   loss of another, relative to it.
 - Dropout is off: it would be one more noise. Nothing is changed: weights and the state of the optimizer are put back.
@@ -23,6 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+
+from manyheads.training.adatask import AdaTask
+from manyheads.training.norms import pulls
 
 if TYPE_CHECKING:
     from manyheads.training.batches import Batch
@@ -60,7 +64,7 @@ def groups_of(parts: Sequence[Part]) -> list[Group]:
 
 
 def probe(trainer: Trainer, steps: Sequence[int], rate: float) -> dict[str, Any]:
-    """Cosines, conflict rates and ratios of length for each pair of tasks and group, and affinities of ordered pairs.
+    """Cosines, conflict rates and ratios of length for each pair of tasks and group, affinities of ordered pairs, and pulls.
 
     The batches are those of `steps` of the run, a task at a time; affinities are of a step at half of `rate`, the run's mean
     where it falls to 0. Tasks that no step has are left out.
@@ -77,7 +81,22 @@ def probe(trainer: Trainer, steps: Sequence[int], rate: float) -> dict[str, Any]
         "groups": [group.name for group in groups],
         "pairs": {f"{a}|{b}": _pair(products, names.index(a), names.index(b)) for a, b in combinations(names, 2)},
         "affinity": affinity,
+        "pull": _pulls(trainer, products, names),
     }
+
+
+def _pulls(trainer: Trainer, products: Sequence[np.ndarray], names: Sequence[str]) -> dict[str, float]:
+    """How fast each task moves what is shared, of its speed alone, by the weights last used.
+
+    With the noise of single batches: AdamW's moments have it too.
+    """
+    balancer = trainer.making.balancer
+    if balancer.mode == "moments":
+        return dict.fromkeys(names, 1.0)
+    weights = {**balancer.static, **balancer.shown()}
+    squares = {name: sum(float(np.nanmean(np.diagonal(gram[k, :, k, :]))) for gram in products)
+               for k, name in enumerate(names)}  # fmt: skip
+    return pulls({name: abs(weights[name]) * square**0.5 for name, square in squares.items()})
 
 
 def _batches(trainer: Trainer, name: str, steps: Sequence[int]) -> list[list[Batch]]:
@@ -183,6 +202,8 @@ def _affinities(trainer: Trainer, packs: Mapping[str, Sequence[Sequence[Batch]]]
             _gradients(trainer, batch)
             for group in optimizer.param_groups:
                 group["lr"] = rate
+            if isinstance(optimizer, AdaTask):
+                optimizer.given = {name: [(p, p.grad) for p in trainer.gradients.shared if p.grad is not None]}
             optimizer.step()
             with torch.no_grad():
                 for other, packs_of in held.items():

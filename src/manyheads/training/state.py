@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from manyheads.errors import CheckpointError, UsageError
+from manyheads.training.adatask import AdaTask
 from manyheads.training.sharded import divided_as, gathered, local
 
 if TYPE_CHECKING:
@@ -56,15 +57,18 @@ def load_tensors(trainer: Trainer, tensors: Mapping[str, Tensors]) -> None:
     parameters = trained(trainer)
     check_shapes("weights", parameters, tensors.get("weights", {}))
     states: dict[str, dict[str, torch.Tensor]] = {}
+    known = moments_of(trainer.making.optimizer)
     for label, value in tensors.get("optimizer", {}).items():
         key, _, name = label.partition("/")
-        shape = parameters[name].shape if name in parameters and key in MOMENTS else None
-        if value.shape != (torch.Size() if key == "step" else shape) or not value.is_floating_point() or shape is None:
+        shape = parameters[name].shape if name in parameters and key in known else None
+        wanted = torch.Size() if known.get(key) == "step" else shape
+        if value.shape != wanted or not value.is_floating_point() or shape is None:
             raise CheckpointError(f"the checkpoint's optimizer has {label} as {value.dtype} {list(value.shape)}, which no "
                                   "parameter of this run has; it belongs to another model")  # fmt: skip
         states.setdefault(name, {})[key] = value
     for name, state in states.items():
-        if set(state) != set(MOMENTS):
+        if any(len([key for key in state if key.partition(".")[2] == slot]) != len(MOMENTS)
+               for slot in {key.partition(".")[2] for key in state}):  # fmt: skip
             raise CheckpointError(f"the checkpoint's optimizer has only {', '.join(sorted(state))} of {name}")
     with torch.no_grad():
         for name, parameter in parameters.items():
@@ -74,6 +78,12 @@ def load_tensors(trainer: Trainer, tensors: Mapping[str, Tensors]) -> None:
     for name, state in states.items():
         parameter = parameters[name]
         optimizer.state[parameter] = {key: divided_as(parameter, value) for key, value in state.items()}
+
+
+def moments_of(optimizer: torch.optim.Optimizer) -> dict[str, str]:
+    """What an optimizer may keep of a parameter, by its key, and which of `MOMENTS` it is."""
+    slots = ["", *(optimizer.slots.values() if isinstance(optimizer, AdaTask) else ())]
+    return {f"{moment}{slot}": moment for slot in slots for moment in MOMENTS}
 
 
 def check_shapes(what: str, wanted: Tensors, seen: Tensors) -> None:
