@@ -3,6 +3,7 @@
     python benchmarks/strategy_costs.py DATA --work runs/strategies [--rounds 20] [--only NAME ...]
 
 The trainers of all strategies stand side by side and take the same steps one after the other; the first rounds warm up.
+Time is that of the process, so that other programs hardly matter; with one thread (OMP_NUM_THREADS=1) not at all.
 Prints the median time of a step, the median over rounds of its ratio to static weights with everything trained, and the
 trainable parameters.
 """
@@ -23,6 +24,11 @@ from manyheads.process import keep_freed_memory
 from strategies import STRATEGIES, data_of, run_file
 
 MORE = {
+    "equal-norm, between looks": {
+        "training": {"balancing": {"method": "equal-norm", "options": {"first": 1, "every": 1e6}}}
+    },
+    "equal-norm, with norms": {"training": {"balancing": {"method": "equal-norm", "options": {"every": 1}}}},
+    "adatask": {"training": {"balancing": "adatask"}},
     "dwa": {"training": {"balancing": "dwa"}},
     "random": {"training": {"balancing": "random"}},
     "famo": {"training": {"balancing": "famo"}},
@@ -62,9 +68,9 @@ def main() -> int:
             plan = plans[name]
             batch = plan.trainer.batcher.batch(i)
             plan.trainer.prepare(plan.phases[0])
-            started = time.perf_counter()
+            started = time.process_time()
             plan.trainer.step(plan.phases[0], i, batch)
-            times[name].append(time.perf_counter() - started)
+            times[name].append(time.process_time() - started)
     reference = times[names[0]][WARMUP:]
     rows = []
     for name in names:
