@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from manyheads.serve.app import MOST_LEVELS, build_app
 from manyheads.serve.keys import Keys
 from manyheads.serve.limits import Limits
+from manyheads.serve.queue import FIRST_RATE
 from manyheads.serve.service import Served, Service
 from manyheads.serve.worker import Crew, answered
 from serve.stub_worker import fake_answers
@@ -48,6 +49,7 @@ class Threads:
         self._thread = threading.Thread(target=self._run)
 
     def start(self) -> None:
+        self.queue.tried(FIRST_RATE)
         self._thread.start()
 
     def hold(self) -> None:

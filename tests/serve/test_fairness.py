@@ -45,7 +45,7 @@ class Simulation:
         self.now = 0.0
         self.slowness = slowness
         self.queue = Queue(limits or Limits(wait_s=0.0, deadline_s=DEADLINE_S), WORKERS, lambda: self.now)
-        self.queue.rate = RATE
+        self.queue.tried(RATE / WORKERS)
         self._busy: list[tuple[float, int, list[Unit]]] = []
 
     def run(self, requests: Sequence[Asked]) -> None:

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from manyheads.serve import pool as pools
-from manyheads.serve.limits import Limits
+from manyheads.serve.limits import Limits, estimated_tokens
 from manyheads.serve.pool import Pool
-from manyheads.serve.queue import Queue
+from manyheads.serve.queue import FIRST_RATE, Queue
 from manyheads.serve.turns import Fate, Unit
 from manyheads.serve.worker import Crew
 from serve import stub_worker
@@ -179,3 +179,23 @@ def test_rows_that_cannot_be_sent_to_a_worker_fail_alone() -> None:
         told.wait_for(range(2))
         assert told.answers[0] is Fate.DEADLY
         assert good(told.answers[1])
+
+
+def test_the_rate_is_measured_before_the_first_row_comes() -> None:
+    with pool_of(2) as (pool, queue, told):
+        assert queue.rate == 2 * FIRST_RATE
+        until(lambda: pool.ready)
+        assert queue.rate != 2 * FIRST_RATE
+        assert told.passes == [], "no row was asked for"
+
+
+def test_what_is_measured_is_tokens_a_second_of_the_better_pass() -> None:
+    times = iter([0.0, 0.4, 0.2])
+
+    def slow(requests: Sequence[Any]) -> list[Any]:
+        time.sleep(next(times))
+        return [{} for _ in requests]
+
+    tokens = stub_worker.worker.TRIAL_ROWS * estimated_tokens({"text": stub_worker.worker.TRIAL})
+    assert 200 < tokens < 1_024, "a pass"
+    assert 0.5 * tokens / 0.2 < stub_worker.worker.measured(slow) <= tokens / 0.2

@@ -40,8 +40,10 @@ class Told:
 
 def queue_of(batch: int = 100, *, most: int = 10**9, patience_s: float = PLENTY, wait_s: float = 0.0, workers: int = 1,
              deadline_s: float = PLENTY) -> Queue:  # fmt: skip
-    return Queue(Limits(batch_tokens=batch, queue_tokens=most, patience_s=patience_s, wait_s=wait_s, deadline_s=deadline_s),
-                 workers)  # fmt: skip
+    queue = Queue(Limits(batch_tokens=batch, queue_tokens=most, patience_s=patience_s, wait_s=wait_s, deadline_s=deadline_s),
+                  workers)  # fmt: skip
+    queue.tried(FIRST_RATE)
+    return queue
 
 
 def numbers(units: Sequence[Unit]) -> list[int]:
@@ -265,6 +267,23 @@ def test_a_closed_queue_lets_go_of_all_and_takes_nothing() -> None:
     with pytest.raises(FullError):
         queue.put([told.unit()])
     assert queue.take(10.0) == []
+
+
+def test_before_a_worker_has_begun_a_large_request_is_to_come_again_and_a_small_one_waits() -> None:
+    told, queue = Told(), Queue(Limits(), 2)
+    queue.put([told.unit()])
+    with pytest.raises(FullError, match="no worker has begun yet") as refused:
+        queue.put([told.unit(1000) for _ in range(100)])
+    assert refused.value.retry_after_s == 5
+    queue.tried(9_000.0)
+    queue.put([told.unit(1000) for _ in range(100)])
+
+
+def test_the_rate_is_the_mean_of_what_workers_had_when_they_began() -> None:
+    queue = Queue(Limits(), 2)
+    for rate, known in ((5_000.0, 10_000), (7_000.0, 12_000), (1.0, 12_000)):
+        queue.tried(rate)
+        assert queue.rate == known, "the third is a worker that was started again, under load"
 
 
 def test_the_rate_is_learned_from_passes_that_are_full_enough() -> None:

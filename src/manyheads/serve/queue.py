@@ -27,6 +27,8 @@ LEAST_TOKENS = 256
 """Of a full pass, however slow the worker: with fewer the price of a pass itself begins to show."""
 FIRST_RATE = 2_000.0
 """Tokens a second of a worker that has not been measured."""
+BEGIN_S = 5.0
+"""Until a worker may have been."""
 IN_TIME = 0.8
 """Of the time until a deadline, and of the measured rate within it, what is promised: cores are lent to others at times."""
 SHARE = 0.5
@@ -38,8 +40,8 @@ SHORT = 0.5
 class FullError(Exception):
     """The queue takes no more; `retry_after_s` says when it may."""
 
-    def __init__(self, retry_after_s: float) -> None:
-        super().__init__()
+    def __init__(self, retry_after_s: float, why: str = "too much waits already") -> None:
+        super().__init__(why)
         self.retry_after_s = retry_after_s
 
 
@@ -185,6 +187,8 @@ class Queue:
 
     def _check_size(self, units: Sequence[Unit], tokens: int) -> None:
         """Raise TooLargeError for what would be late, or make others late, even if nothing else waited."""
+        if tokens > self.most_tokens() and not self._trials:
+            raise FullError(BEGIN_S, "no worker has begun yet, so it is not known whether so much can be answered in time")
         most, in_time = self.most_tokens(), f"are answered within {self.limits.deadline_s:g} s"
         if tokens > most:
             rows = max(1, len(units) * most // tokens)

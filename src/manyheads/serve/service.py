@@ -89,7 +89,7 @@ class Service:
         except TooLargeError as error:
             raise HTTPException(413, str(error)) from None
         except FullError as error:
-            raise full(error.retry_after_s) from None
+            raise full(error.retry_after_s, str(error)) from None
         for i, answer in zip(good, await _unless_left(waiting, request), strict=True):
             outputs[i] = {**_head(good[i]), **(answer or DEADLY)}
         reply = Reply([outputs[i] for i in range(len(rows))], waiting.queue_s)
@@ -115,10 +115,10 @@ class Service:
             return False
 
 
-def full(retry_after_s: float) -> HTTPException:
+def full(retry_after_s: float, why: str = "too much waits already") -> HTTPException:
     """The answer to a request that there is no room for."""
     seconds = math.ceil(retry_after_s)
-    return HTTPException(429, f"too much waits already; try again in {seconds} s", {"Retry-After": str(seconds)})
+    return HTTPException(429, f"{why}; try again in {seconds} s", {"Retry-After": str(seconds)})
 
 
 class _Waiting:
