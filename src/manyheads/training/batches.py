@@ -128,6 +128,24 @@ class Batcher:
         portions = [self._portion(feed, drawn[feed.task.name]) for feed in self.feeds if drawn.get(feed.task.name)]
         return [laid(parts, multiple) for parts in divided(portions, limit, one_task=self.one_task)]
 
+    def epoch_of(self, name: str, max_tokens: int, packs: int, most_tokens: int) -> Iterator[Batch]:
+        """The first epoch of one task, up to `most_tokens`, in packs of at most `max_tokens`, at least `packs` of them.
+
+        Fewer where there are fewer examples. What other processes train on is among them.
+        """
+        feed = next(feed for feed in self.feeds if feed.task.name == name)
+        units = feed.stream.between(0, min(feed.stream.tokens_per_epoch, most_tokens))
+        limit = max(1, min(max_tokens, sum(feed.stream.sizes(units)) // packs))
+        size, chunk = 0, []
+        for unit, tokens in zip(units, feed.stream.sizes(units), strict=True):
+            if chunk and size + tokens > limit:
+                yield laid([self._portion(feed, chunk)])
+                size, chunk = 0, []
+            chunk.append(unit)
+            size += tokens
+        if chunk:
+            yield laid([self._portion(feed, chunk)])
+
     def rows(self, step: int) -> dict[str, list[int]]:
         """The rows of each task's table that a step trains on, in its order."""
         units = {feed.task.name: feed.units for feed in self.feeds}

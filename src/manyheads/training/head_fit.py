@@ -1,0 +1,204 @@
+"""Heads solved on the encoder as it is, before anything else is trained: linear probing, then fine-tuning (Kumar et al. 2022).
+
+A head on frozen features is a small convex problem, so it is solved instead of trained: the features are computed once, and
+L-BFGS takes the head's own loss to its minimum under a penalty on the squared weights. Fine-tuning then starts from a
+head that is right as far as the encoder is, and no untrained head shakes the encoder.
+
+Decided here:
+- The penalty is chosen by held-out loss, from strong to weak, each solution the start of the next.
+- It is relative to the size of the features, so the same grid serves every encoder.
+- At most `MOST_FEATURES` numbers are kept, and the penalty is chosen on `SEARCH_TOKENS`: more of them cost seconds and
+  change little.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from manyheads.nn.pooling import mean_pool
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from manyheads.model import MultiTaskModel
+    from manyheads.tasks.base import Task
+    from manyheads.text.pack import Segments
+    from manyheads.training.batches import Batch, Batcher
+
+MOST_FEATURES = 1 << 25
+"""Numbers kept (float32: 128 MB), 87,000 tokens of width 384."""
+SEARCH_TOKENS = 1 << 14
+"""Tokens that the penalty is chosen on."""
+PACK_TOKENS = 4096
+PENALTIES = (0.1, 0.03, 0.01, 0.003, 0.001, 3e-4, 1e-4, 3e-5)
+"""On half the squared weights, times the mean square of a pooled vector; strong to weak."""
+FOLDS = 5
+MANY_EXAMPLES = 1000
+"""From here on one fold is held out, not each of five in turn: it says enough."""
+STEPS = 60
+"""Of L-BFGS for one penalty; the last, on everything, takes twice as many."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadFit:
+    """What became of one head."""
+
+    task: str
+    penalty: float
+    loss: float
+    """Mean held-out loss in units of that of an uninformed head: 1 knows nothing."""
+    examples: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Features:
+    """One pack of examples as the head reads it."""
+
+    hidden_TD: torch.Tensor
+    segments: Segments
+    targets: Mapping[str, torch.Tensor]
+    amount: float
+
+
+def fit_heads(model: MultiTaskModel, tasks: Mapping[str, Task[Any]], batcher: Batcher) -> list[HeadFit]:
+    """Solve every head that has parameters and a loss of its own, in place; what was found for each.
+
+    Left out are tasks whose loss compares the examples of a batch, and models that mix their layers for each head: what a
+    head reads then depends on more than the encoder. A head whose solution is not finite stays as it began.
+    """
+    if model.mixes:
+        return []
+    fits = []
+    for name, task in tasks.items():
+        head = model.heads[name]
+        if task.compares_examples or not any(True for _ in head.parameters()):
+            continue
+        fit = _fit(head, task, lambda name=name: _features(model, name, batcher))
+        if fit is not None:
+            fits.append(fit)
+    return fits
+
+
+def _features(model: MultiTaskModel, name: str, batcher: Batcher) -> list[_Features]:
+    """Hidden states of a task's training examples, in the order of its stream, without dropout."""
+    device = next(model.parameters()).device
+    branch = model.branch_of(name)
+    encoder = branch.encoder if branch else model.encoder
+    most_tokens = MOST_FEATURES // encoder.width
+    was_training = encoder.training
+    encoder.eval()
+    found = []
+    with torch.no_grad():
+        for batch in batcher.epoch_of(name, PACK_TOKENS, FOLDS, most_tokens):
+            pack = batch.pack.to(device)
+            found.append(_of_batch(batch, name, encoder(pack).float(), pack.segments, device))
+    encoder.train(was_training)
+    return found
+
+
+def _of_batch(
+    batch: Batch, name: str, hidden_TD: torch.Tensor, segments: Segments, device: torch.device
+) -> _Features:
+    targets = {key: value.to(device) for key, value in batch.targets[name].items()}
+    return _Features(hidden_TD, segments, targets, batch.amounts[name])
+
+
+def _fit(head: nn.Module, task: Task[Any], features_of: Callable[[], list[_Features]]) -> HeadFit | None:
+    """Choose the penalty, then solve on everything. None where there is nothing to learn from, or no finite solution."""
+    features = features_of()
+    if len(features) < 2:
+        return None
+    began = {key: value.clone() for key, value in head.state_dict().items()}
+    was_training = head.training
+    head.eval()
+    square = _mean_square(features)
+    problem = _Problem(head, task, square)
+    examples = sum(len(f.segments.lengths) for f in features)
+    held = _held_out(problem, features, range(FOLDS if examples <= MANY_EXAMPLES else 1))
+    finite = {penalty: loss for penalty, loss in held.items() if math.isfinite(loss)}
+    best = min(finite, key=finite.__getitem__, default=None)
+    if best is not None:
+        problem.clear()
+        for penalty in (p for p in PENALTIES if p >= best):
+            problem.solve(features, penalty, STEPS if penalty > best else 2 * STEPS)
+    good = best is not None and all(bool(p.isfinite().all()) for p in head.parameters())
+    if not good:
+        head.load_state_dict(began)
+    head.train(was_training)
+    head.zero_grad(set_to_none=True)
+    return HeadFit(task.name, best, finite[best], examples) if good and best is not None else None
+
+
+def _held_out(problem: _Problem, features: Sequence[_Features], folds: range) -> dict[float, float]:
+    """Mean held-out loss of each penalty."""
+    some: list[_Features] = []
+    while len(some) < len(features) and (len(some) < FOLDS or sum(len(f.hidden_TD) for f in some) < SEARCH_TOKENS):
+        some.append(features[len(some)])
+    held = dict.fromkeys(PENALTIES, 0.0)
+    for fold in folds:
+        train = [f for i, f in enumerate(some) if i % FOLDS != fold]
+        rest = [f for i, f in enumerate(some) if i % FOLDS == fold]
+        problem.clear()
+        for penalty in PENALTIES:
+            problem.solve(train, penalty, STEPS)
+            held[penalty] += problem.loss(rest) / len(folds)
+    return held
+
+
+class _Problem:
+    """The head's loss on features, in units of that of an uninformed head."""
+
+    def __init__(self, head: nn.Module, task: Task[Any], square: float) -> None:
+        self.head = head
+        self.task = task
+        self.square = square
+        self.parameters = [p for p in head.parameters() if p.requires_grad]
+        self.weights = [p for p in self.parameters if p.ndim > 1]
+
+    def clear(self) -> None:
+        """Weights of 0. A hidden layer keeps its first ones, or nothing would ever reach it."""
+        if len(self.weights) > 1:
+            return
+        with torch.no_grad():
+            for parameter in self.parameters:
+                parameter.zero_()
+
+    def solve(self, features: Sequence[_Features], penalty: float, steps: int) -> None:
+        """L-BFGS from where the head is."""
+        optimizer = torch.optim.LBFGS(
+            self.parameters, max_iter=steps, tolerance_grad=1e-5, tolerance_change=1e-7, line_search_fn="strong_wolfe"
+        )
+
+        def closure() -> torch.Tensor:
+            optimizer.zero_grad(set_to_none=True)
+            total = self._loss(features)
+            total = total + 0.5 * penalty * self.square * sum((w.square().sum() for w in self.weights), total.new_zeros(()))
+            total.backward()  # type: ignore[no-untyped-call]
+            return total
+
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
+
+    @torch.no_grad()
+    def loss(self, features: Sequence[_Features]) -> float:
+        """On features that were held out."""
+        return float(self._loss(features))
+
+    def _loss(self, features: Sequence[_Features]) -> torch.Tensor:
+        amount = sum(f.amount for f in features) or 1.0
+        total = features[0].hidden_TD.new_zeros(())
+        for f in features:
+            loss = self.task.loss(self.head(f.hidden_TD, f.segments), f.targets)
+            values = loss.values / loss.uninformed
+            total = total + (values.mean() if values.ndim else values) * (f.amount / amount)
+        return total
+
+
+def _mean_square(features: Sequence[_Features]) -> float:
+    """Of the norm of a pooled vector."""
+    pooled_SD = torch.cat([mean_pool(f.hidden_TD, f.segments) for f in features])
+    return float(pooled_SD.square().sum(-1).mean())
