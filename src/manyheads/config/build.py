@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from manyheads.config.dataset import Dataset, TaskData, read_dataset, rows_of, s
 from manyheads.config.files import RunFile
 from manyheads.config.model import adapters_of_run, build_model, locate
 from manyheads.config.phases import build_phases
+from manyheads.config.recipe import Facts, TaskFacts, evaluate_every, recipe_of
 from manyheads.config.schema import Training
 from manyheads.config.strategies import Balancing
 from manyheads.data.cache import cache_folder
@@ -130,17 +132,20 @@ def plan_of(
     select = {key: weight for key, weight in training.select.items() if not only or key.partition(".")[0] in learned}
     selection = Selection.of(select, tasks, validation)
     _check_patience(file, tasks if only else validation)
+    feeds = feeds_of(dataset, tokenizer, training, max_length)
+    located = locate(file)
+    model = build_model(file, located, tasks).to(device)
+    as_given = file
+    file, told = with_recipe(file, dataset, feeds, model.encoder.width)
+    training = file.run.training
     one = len(learned) == 1 < len(tasks)  # there is nothing to balance
     balancer = balancer_of(training.model_copy(update={"balancing": Balancing()}) if one else training, learned)
     precision = precision_of(training.precision, device)
     if precision.dtype and device.type == "cpu":
         remember_few_shapes()
-    feeds = feeds_of(dataset, tokenizer, training, max_length)
     tokens = {feed.task.name: feed.stream.tokens_per_epoch for feed in feeds}
     per_step = tokens_per_step(training, sum(tokens.values()))
-    located = locate(file)
     sharded = shards_layers(file, balancer, precision, team)
-    model = build_model(file, located, tasks).to(device)
     parts = trainable(parts_of(model))
     phases = build_phases(file, parts, model.encoder.depth, sum(tokens.values()) / per_step)
     steps = sum(phase.steps for phase in phases)
@@ -159,7 +164,7 @@ def plan_of(
         training.clip, training.seed, steps_an_epoch, None if sharded else frozen_of(training, precision),
         Guard(training.guard.skips, training.guard.spike), team, sharded,
     )  # fmt: skip
-    run = portable_run(file, folder)
+    run = portable_run(as_given, folder)
     return Plan(
         encoder_name=file.run.encoder.name,
         max_length=max_length,
@@ -170,7 +175,8 @@ def plan_of(
         phases=phases,
         validation=validation,
         test={name: dataset[name].table("test") for name in learned if "test" in dataset[name].splits},
-        evaluate_every=training.evaluate_every or max(1, min(steps_an_epoch, steps)),
+        evaluate_every=training.evaluate_every or evaluate_every(steps, steps_an_epoch),
+        fit_heads=training.fit_heads and steps > 0,
         selection=selection,
         patience={
             name: section.patience for name, section in file.run.tasks.items() if section.patience and name in learned
@@ -186,8 +192,30 @@ def plan_of(
         save_every=training.save_every,
         keep_checkpoints=training.keep_checkpoints,
         rows=partial(rows_of, dataset, window_lengths(tokenizer, max_length)),
-        notes=tuple(_notes(feeds, sampler, per_step, steps_an_epoch, training, device, compiled)),
+        notes=(*told, *_notes(feeds, sampler, per_step, steps_an_epoch, training, device, compiled)),
     )
+
+
+def with_recipe(
+    file: RunFile, dataset: Dataset, feeds: Sequence[Feed], width: int
+) -> tuple[RunFile, list[str]]:
+    """The run file with what the recipe settles, and what it says of that. `width`: of the encoder."""
+    if file.run.training.recipe == "none":
+        return file, []
+    tasks = tuple(
+        TaskFacts(
+            feed.task.name,
+            len(feed.table),
+            feed.stream.tokens_per_epoch,
+            feed.task.compares_examples,
+            dataset[feed.task.name].set_aside,
+        )
+        for feed in feeds
+    )
+    recipe = recipe_of(Facts(tasks, width))
+    training = recipe.completed(file.run.training)
+    told = [f"recipe: {line}" for line in recipe.lines(file.run.training)]
+    return replace(file, run=file.run.model_copy(update={"training": training})), told
 
 
 def feeds_of(dataset: Mapping[str, TaskData], tokenizer: Tokenizer, training: Training, max_length: int) -> list[Feed]:

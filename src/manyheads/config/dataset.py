@@ -34,6 +34,8 @@ class TaskData:
 
     task: Task[Any]
     splits: dict[str, Loaded]
+    set_aside: bool = False
+    """Whether the validation examples were cut from the training data."""
 
     def table(self, split: str) -> ExampleTable[Any]:
         """The examples of a split."""
@@ -120,7 +122,7 @@ def read_task(file: RunFile, name: str) -> TaskData:
         for split in order
         if split in found
     }
-    return TaskData(task, splits)
+    return TaskData(task, splits, section.data.validation is None and "validation" in splits)
 
 
 def read_split(file: RunFile, task: Task[Any], split: str) -> ExampleTable[Any] | None:

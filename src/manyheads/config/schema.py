@@ -161,8 +161,10 @@ class Guard(Section):
 
 
 class Training(Section):
-    """How long, how fast, how often."""
+    """How long, how fast, how often. Keys that are not given are settled by the recipe."""
 
+    recipe: Literal["auto", "none"] = "auto"
+    """Settings that suit the data and the encoder (`config/recipe.py`); none: the defaults below as they stand."""
     epochs: float | None = Field(None, gt=0)
     """Passes over all training tokens; 3 when neither `epochs` nor `steps` is given."""
     steps: int | None = Field(None, gt=0)
@@ -173,6 +175,10 @@ class Training(Section):
     learning_rate: Rate = 5e-5
     head_learning_rate: Rate | None = None
     """None: as learning_rate."""
+    fit_heads: bool = False
+    """Heads are solved on the frozen encoder before the first step. Kumar et al. 2022."""
+    refit: bool = False
+    """Once everything is chosen on validation rows cut from the training rows, the run is made again on all of them."""
     layer_decay: LayerDecay = 1.0
     schedule: Curve = "linear"
     warmup: float = Field(0.06, ge=0, lt=1)

@@ -136,7 +136,8 @@ class Batcher:
         feed = next(feed for feed in self.feeds if feed.task.name == name)
         units = feed.stream.between(0, min(feed.stream.tokens_per_epoch, most_tokens))
         limit = max(1, min(max_tokens, sum(feed.stream.sizes(units)) // packs))
-        size, chunk = 0, []
+        size = 0
+        chunk: list[int] = []
         for unit, tokens in zip(units, feed.stream.sizes(units), strict=True):
             if chunk and size + tokens > limit:
                 yield laid([self._portion(feed, chunk)])

@@ -79,7 +79,7 @@ class Course:
         self.stop = stop or Stop()
         self.team = plan.trainer.team
         self._halting = False
-        self.at = Place()
+        self.at = Place(due=plan.fit_heads and bool(plan.validation))  # what the heads alone can do is a candidate
         self.waiting = Waiting(plan.phases[0].patience if plan.phases else None)
         self.overall = Waiting(None)
         self.best: list[torch.Tensor] | None = None

@@ -1,4 +1,4 @@
-"""Heads solved on the encoder as it is, before anything else is trained: linear probing, then fine-tuning (Kumar et al. 2022).
+"""Heads solved on the encoder as it is, before anything else trains: linear probing, then fine-tuning (Kumar et al. 2022).
 
 A head on frozen features is a small convex problem, so it is solved instead of trained: the features are computed once, and
 L-BFGS takes the head's own loss to its minimum under a penalty on the squared weights. Fine-tuning then starts from a
@@ -14,7 +14,7 @@ Decided here:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +78,7 @@ def fit_heads(model: MultiTaskModel, tasks: Mapping[str, Task[Any]], batcher: Ba
         head = model.heads[name]
         if task.compares_examples or not any(True for _ in head.parameters()):
             continue
-        fit = _fit(head, task, lambda name=name: _features(model, name, batcher))
+        fit = _fit(head, task, _features(model, name, batcher))
         if fit is not None:
             fits.append(fit)
     return fits
@@ -108,9 +108,8 @@ def _of_batch(
     return _Features(hidden_TD, segments, targets, batch.amounts[name])
 
 
-def _fit(head: nn.Module, task: Task[Any], features_of: Callable[[], list[_Features]]) -> HeadFit | None:
+def _fit(head: nn.Module, task: Task[Any], features: Sequence[_Features]) -> HeadFit | None:
     """Choose the penalty, then solve on everything. None where there is nothing to learn from, or no finite solution."""
-    features = features_of()
     if len(features) < 2:
         return None
     began = {key: value.clone() for key, value in head.state_dict().items()}

@@ -18,6 +18,7 @@ from manyheads.predict import Predictor
 from manyheads.training.card import model_card
 from manyheads.training.checkpoint import Checkpoints, Snapshot
 from manyheads.training.course import Course, newest_for, predictor_of
+from manyheads.training.head_fit import HeadFit, fit_heads
 from manyheads.training.lock import locked
 from manyheads.training.log import HISTORY, RunLog, Unlogged
 from manyheads.training.progress import Quiet
@@ -67,6 +68,8 @@ class Plan:
     save_every: int
     """Steps; 0: only when the run is asked to stop, and when all steps are done."""
     keep_checkpoints: int
+    fit_heads: bool = False
+    """Whether heads are solved on the frozen encoder before the first step."""
     notes: tuple[str, ...] = ()
     rows: Callable[[], Mapping[str, Mapping[str, Mapping[str, int]]]] = dict
     """Counts of the data, by task and split: read, used, windowed, skipped. They take time: made for the report."""
@@ -145,13 +148,16 @@ def _trained(plan: Plan, progress: Progress, checkpoints: Checkpoints, stop: Sto
     """The steps of a run; None in processes that do not lead, which have nothing to evaluate."""
     team = plan.trainer.team
     _check_start(plan)
-    plan.trainer.divide()
     snapshot = _resumed(plan, checkpoints, progress) if resume else None
+    fits = _fit_heads(plan, progress) if plan.fit_heads and snapshot is None else []
+    plan.trainer.divide()
     kept = snapshot.state["history_bytes"] if snapshot else 0
     log = RunLog(plan.output, step=snapshot.step if snapshot else 0, keep_bytes=kept) if team.leads else Unlogged()
     finished = False
     try:
         course = Course(plan, log, progress, checkpoints, stop)
+        for fit in fits:
+            log.event({"step": 0, "head": fit.task, "penalty": fit.penalty, "held_out_loss": fit.loss})
         if snapshot is not None:
             course.load(snapshot)
             if not log.whole:
@@ -175,6 +181,21 @@ def _trained(plan: Plan, progress: Progress, checkpoints: Checkpoints, stop: Sto
         progress.close()
         log.close(plot=finished)
     return Trained(tasks, validation, answered, predictor, course.step, apart)
+
+
+def _fit_heads(plan: Plan, progress: Progress) -> list[HeadFit]:
+    """Solve the heads on the frozen encoder: the process that leads does, and the others are given what it found."""
+    team, model = plan.trainer.team, plan.model
+    frozen = {name for name in plan.tasks if all(name in phase.freeze.heads for phase in plan.phases)}
+    wanted = {feed.task.name: feed.task for feed in plan.trainer.batcher.feeds if feed.task.name not in frozen}
+    fits = fit_heads(model, wanted, plan.trainer.batcher) if team.leads else []
+    for fit in fits:
+        progress.say(f"{fit.task}: head solved on the frozen encoder; held-out loss {fit.loss:.2f} of chance")
+    if team.size > 1:
+        heads = model.heads.state_dict()
+        told = team.told({key: value.tolist() for key, value in heads.items()} if team.leads else None)
+        model.heads.load_state_dict({key: heads[key].new_tensor(values) for key, values in told.items()})
+    return fits
 
 
 def _check_start(plan: Plan) -> None:
