@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,6 +133,7 @@ def run_job(shop: Workshop, job: Job, progress: Progress, stop: Stop | None = No
     file = shop.file(job)
     device = device_of(file.run.training.device)
     plan = plan_of(file, shop.dataset, folder, device, shop.tokenizer, only=job.tasks)
+    plan = replace(plan, refit=None)  # what sharing does shows without it, at half the cost
 
     def keep(plan: Plan, done: Trained) -> Outcome:
         outcome = outcome_of(shop, plan, done)

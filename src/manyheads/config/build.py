@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 
 from manyheads.balance import build_balancer
-from manyheads.config.dataset import Dataset, TaskData, read_dataset, rows_of, shown
+from manyheads.config.dataset import Dataset, TaskData, on_all_rows, read_dataset, rows_of, shown
 from manyheads.config.files import RunFile
 from manyheads.config.model import adapters_of_run, build_model, locate
 from manyheads.config.phases import build_phases
@@ -95,9 +95,8 @@ def build_plan(file: RunFile, output: Path | None = None, team: Team | None = No
     folder = output_of(file, output)
     device = device_of(file.run.training.device)
     located = locate(file)
-    return plan_of(
-        file, read_dataset(file), folder, device, Tokenizer.from_encoder(located.path_or_id, located.revision), team
-    )
+    dataset, tokenizer = read_dataset(file), Tokenizer.from_encoder(located.path_or_id, located.revision)
+    return plan_of(file, dataset, folder, device, tokenizer, team)
 
 
 def plan_of(
@@ -165,6 +164,12 @@ def plan_of(
         Guard(training.guard.skips, training.guard.spike), team, sharded,
     )  # fmt: skip
     run = portable_run(as_given, folder)
+
+    def refit(share: float) -> Plan:
+        again = file.run.model_copy(update={"training": training.model_copy(update={"recipe": "none", "refit": False})})
+        whole = plan_of(replace(file, run=again), on_all_rows(dataset), folder, device, tokenizer, team, only)
+        return replace(whole, until=round(share * whole.steps))
+
     return Plan(
         encoder_name=file.run.encoder.name,
         max_length=max_length,
@@ -177,6 +182,7 @@ def plan_of(
         test={name: dataset[name].table("test") for name in learned if "test" in dataset[name].splits},
         evaluate_every=training.evaluate_every or evaluate_every(steps, steps_an_epoch),
         fit_heads=training.fit_heads and steps > 0,
+        refit=refit if training.refit and steps and any(data.whole for data in dataset.values()) else None,
         selection=selection,
         patience={
             name: section.patience for name, section in file.run.tasks.items() if section.patience and name in learned
@@ -208,7 +214,7 @@ def with_recipe(
             len(feed.table),
             feed.stream.tokens_per_epoch,
             feed.task.compares_examples,
-            dataset[feed.task.name].set_aside,
+            dataset[feed.task.name].whole is not None,
         )
         for feed in feeds
     )

@@ -34,8 +34,8 @@ class TaskData:
 
     task: Task[Any]
     splits: dict[str, Loaded]
-    set_aside: bool = False
-    """Whether the validation examples were cut from the training data."""
+    whole: ExampleTable[Any] | None = None
+    """All training examples, where the validation examples were cut from them."""
 
     def table(self, split: str) -> ExampleTable[Any]:
         """The examples of a split."""
@@ -122,7 +122,18 @@ def read_task(file: RunFile, name: str) -> TaskData:
         for split in order
         if split in found
     }
-    return TaskData(task, splits, section.data.validation is None and "validation" in splits)
+    cut = section.data.validation is None and "validation" in splits
+    return TaskData(task, splits, whole.with_task(task) if cut else None)
+
+
+def on_all_rows(dataset: Dataset) -> Dataset:
+    """The data with the validation rows that were cut from training rows put back, and nothing left to choose by."""
+    found = {}
+    for name, data in dataset.items():
+        train = data.splits["train"]
+        splits = {"train": train if data.whole is None else Loaded(data.whole, train.report)}
+        found[name] = TaskData(data.task, splits)
+    return found
 
 
 def read_split(file: RunFile, task: Task[Any], split: str) -> ExampleTable[Any] | None:

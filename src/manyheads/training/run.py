@@ -7,7 +7,7 @@ checkpoint) until the end, and the model folder is written once, so a run that f
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+REFIT = "refit"
+"""Below the folder of checkpoints: those of the run on all rows."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -70,6 +73,10 @@ class Plan:
     keep_checkpoints: int
     fit_heads: bool = False
     """Whether heads are solved on the frozen encoder before the first step."""
+    until: int | None = None
+    """The step after which the run ends, wherever its schedule would go on to."""
+    refit: Callable[[float], Plan] | None = None
+    """Makes the same run on all rows, those set aside for validation too, up to a share of its steps."""
     notes: tuple[str, ...] = ()
     rows: Callable[[], Mapping[str, Mapping[str, Mapping[str, int]]]] = dict
     """Counts of the data, by task and split: read, used, windowed, skipped. They take time: made for the report."""
@@ -77,7 +84,8 @@ class Plan:
     @property
     def steps(self) -> int:
         """Of all phases, if none is cut short."""
-        return sum(phase.steps for phase in self.phases)
+        steps = sum(phase.steps for phase in self.phases)
+        return steps if self.until is None else min(steps, self.until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +100,11 @@ class Trained:
     predictor: Predictor
     """Its answers may end in StoppedError: all training is saved then."""
     steps: int
+    """Those that the weights come from."""
     adapters: Apart | None
     """Weights that are to be kept apart."""
+    refitted: bool = False
+    """Whether it was trained on the validation rows as well, whose scores are then those of the run without them."""
 
 
 def run_training(plan: Plan, progress: Progress, *, resume: bool = False, stop: Stop | None = None) -> Scores:
@@ -130,6 +141,8 @@ def run_to(
     checkpoints = Checkpoints(plan.output, plan.keep_checkpoints)
     if not plan.trainer.team.leads:
         _trained(plan, Quiet(), checkpoints, stop, resume)
+        if plan.refit is not None:
+            _refitted(plan, None, Quiet(), checkpoints, stop)
         return None
     with locked(checkpoints.folder, plan.output):
         if checkpoints.steps() and not resume:
@@ -139,12 +152,40 @@ def run_to(
             progress.say(note)
         done = _trained(plan, progress, checkpoints, stop, resume)
         assert done is not None, "this process leads"
+        if plan.refit is not None:
+            plan, done = _refitted(plan, done, progress, checkpoints, stop)
+            assert done is not None, "this process leads"
         kept = keep(plan, done)
         checkpoints.clear()
     return kept
 
 
-def _trained(plan: Plan, progress: Progress, checkpoints: Checkpoints, stop: Stop, resume: bool) -> Trained | None:
+def _refitted(
+    plan: Plan, done: Trained | None, progress: Progress, checkpoints: Checkpoints, stop: Stop
+) -> tuple[Plan, Trained | None]:
+    """The same run on all rows, as long as was best; everything measured or tuned on validation data stays as it was."""
+    team = plan.trainer.team
+    assert plan.refit is not None, "asked only where there is one"
+    share = team.told(done.steps / plan.steps if done else None)
+    whole = plan.refit(share)
+    progress.say(f"trained again on all rows, validation rows too, for {whole.steps:,} steps")
+    again = Checkpoints(checkpoints.folder / REFIT, plan.keep_checkpoints)
+    final = _trained(whole, progress, again, stop, resume=bool(again.steps()), written=Unlogged())
+    if done is None or final is None:
+        return plan, None
+    predictor = Predictor(final.predictor.backend, done.tasks, plan.tokenizer, max_length=plan.max_length)
+    known = replace(whole, run=plan.run, validation=plan.validation, test=plan.test, rows=plan.rows)
+    return known, replace(done, predictor=predictor, steps=final.steps, adapters=final.adapters, refitted=True)
+
+
+def _trained(
+    plan: Plan,
+    progress: Progress,
+    checkpoints: Checkpoints,
+    stop: Stop,
+    resume: bool,
+    written: Unlogged | None = None,
+) -> Trained | None:
     """The steps of a run; None in processes that do not lead, which have nothing to evaluate."""
     team = plan.trainer.team
     _check_start(plan)
@@ -152,7 +193,9 @@ def _trained(plan: Plan, progress: Progress, checkpoints: Checkpoints, stop: Sto
     fits = _fit_heads(plan, progress) if plan.fit_heads and snapshot is None else []
     plan.trainer.divide()
     kept = snapshot.state["history_bytes"] if snapshot else 0
-    log = RunLog(plan.output, step=snapshot.step if snapshot else 0, keep_bytes=kept) if team.leads else Unlogged()
+    log: RunLog | Unlogged = written or (
+        RunLog(plan.output, step=snapshot.step if snapshot else 0, keep_bytes=kept) if team.leads else Unlogged()
+    )
     finished = False
     try:
         course = Course(plan, log, progress, checkpoints, stop)
@@ -180,7 +223,7 @@ def _trained(plan: Plan, progress: Progress, checkpoints: Checkpoints, stop: Sto
         plan.trainer.close()
         progress.close()
         log.close(plot=finished)
-    return Trained(tasks, validation, answered, predictor, course.step, apart)
+    return Trained(tasks, validation, answered, predictor, course.best_step, apart)
 
 
 def _fit_heads(plan: Plan, progress: Progress) -> list[HeadFit]:
