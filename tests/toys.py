@@ -119,6 +119,7 @@ tasks:
     data: {data["pairs.csv"]}
     projection: 16
 training:
+  recipe: none
   steps: 12
   tokens_per_step: 256
   learning_rate: 1.0e-3

@@ -16,7 +16,7 @@ tasks:
   section:
     type: text-classification
     data: {train: DATA/sections.csv, validation: DATA/sections.csv}
-training: {steps: 1}
+training: {recipe: none, steps: 1}
 """
 MORE = "extra: "
 

@@ -402,14 +402,14 @@ def test_a_state_of_wrong_types_or_without_a_key_is_refused_or_harmless(project:
 
 
 @pytest.mark.parametrize(("key", "value"), [
-    ("place", {"phase": 2, "start": 0, "due": False}), ("place", {"phase": -1, "start": 0, "due": False}),
-    ("place", {"phase": 0, "start": 5, "due": False}), ("place", {"phase": 0, "start": -1, "due": False}),
+    ("place", {"phase": 2, "start": 0, "due": False, "best": 0}), ("place", {"phase": -1, "start": 0, "due": False, "best": 0}),
+    ("place", {"phase": 0, "start": 5, "due": False, "best": 0}), ("place", {"phase": 0, "start": -1, "due": False, "best": 0}),
     ("place", {"phase": 0, "start": 0, "due": 1}), ("history_bytes", None), ("history_bytes", "x"), ("history_bytes", -1),
     ("history_bytes", 1.5), ("history_bytes", []), ("waiting", {"patience": "x", "best": None, "since": 0}),
     ("overall", {"patience": None, "best": "x", "since": 0}), ("tasks", {"section": {"patience": 1, "best": 1.0}}),
 ])  # fmt: skip
 def test_a_place_at_which_this_run_cannot_be_is_refused(key: str, value: object) -> None:
-    good = {"place": {"phase": 1, "start": 4, "due": True}, "waiting": {"patience": 2, "best": 0.5, "since": 1},
+    good = {"place": {"phase": 1, "start": 4, "due": True, "best": 0}, "waiting": {"patience": 2, "best": 0.5, "since": 1},
             "overall": {"patience": None, "best": None, "since": 0}, "tasks": {}, "history_bytes": 300}  # fmt: skip
     check_state(good, step=4, phases=1)
     with pytest.raises(CheckpointError):

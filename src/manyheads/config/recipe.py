@@ -24,6 +24,7 @@ EPOCHS = (3.0, 15.0)
 FEW_ROWS = 300
 """Up to here the most epochs; beyond they fall with the square root of the rows."""
 RATE = 1.0e-4
+HEAD_RATE = 5.0e-4
 RATE_WIDTH = 384
 """The width of encoder that takes RATE. BERT-base, twice as wide, takes 5e-5, large ones 3.75e-5 (Devlin et al. 2019)."""
 REFIT_ROWS = 5000
@@ -98,6 +99,7 @@ def recipe_of(facts: Facts) -> Recipe:
         "epochs": round(epochs, 1),
         "tokens_per_step": min(max(per_step, STEP_TOKENS[0]), STEP_TOKENS[1]),
         "learning_rate": float(f"{RATE * RATE_WIDTH / facts.width:.3g}"),
+        "head_learning_rate": HEAD_RATE,
         "warmup": 0.1,
         "fit_heads": True,
     }
@@ -106,6 +108,7 @@ def recipe_of(facts: Facts) -> Recipe:
         "tokens_per_step": f"about {ROWS_PER_STEP} rows{' of each task' if several else ''}, {tokens / max(1, rows):.0f} "
                            "tokens each on average",
         "learning_rate": f"for an encoder of width {facts.width}",
+        "head_learning_rate": "heads are new",
         "warmup": "of the steps",
         "fit_heads": "heads are solved on the frozen encoder first",
     }  # fmt: skip

@@ -15,6 +15,7 @@ from manyheads.errors import CheckpointError, DivergedError, StoppedError
 from manyheads.evaluate import calibrate
 from manyheads.predict import Predictor, TorchBackend
 from manyheads.training.checkpoint import Snapshot
+from manyheads.training.head_fit import shrink_heads
 from manyheads.training.selection import Waiting
 from manyheads.training.sharded import divided_as, gathered, joined, local
 from manyheads.training.state import (
@@ -81,6 +82,8 @@ class Course:
         self.checkpoints = checkpoints
         self.stop = stop or Stop()
         self.team = plan.trainer.team
+        self.solved: Sequence[str] = ()
+        """Heads that were solved before the first step, and not brought nearer to 0 yet."""
         self._halting = False
         self.at = Place(due=plan.fit_heads and bool(plan.validation))  # what the heads alone can do is a candidate
         self.waiting = Waiting(plan.phases[0].patience if plan.phases else None)
@@ -130,6 +133,9 @@ class Course:
         while True:
             if at.due and self._evaluated():
                 return
+            if self.solved and at.step < end:
+                shrink_heads(self.plan.model, self.solved)
+                self.solved = ()
             if self.plan.save_every and at.step % self.plan.save_every == 0:
                 self._save()
             if at.step >= end:
@@ -290,6 +296,7 @@ class Course:
         state = {
             "run": plan.identity.to_json(),
             "place": {"phase": self.at.phase, "start": self.at.start, "due": self.at.due, "best": self.at.best},
+            "solved": list(self.solved),
             "waiting": self.waiting.to_json(),
             "overall": self.overall.to_json(),
             "tasks": {name: waiting.to_json() for name, waiting in self.tasks.items()},
@@ -322,6 +329,7 @@ class Course:
         try:
             place = state["place"]
             self.at = Place(snapshot.step, int(place["phase"]), int(place["start"]), bool(place["due"]), int(place["best"]))
+            self.solved = [name for name in self.plan.tasks if name in state["solved"]]
             self.waiting = Waiting.from_json(state["waiting"])
             self.overall = Waiting.from_json(state["overall"])
             self.tasks = {name: Waiting.from_json(state["tasks"][name]) for name in self.tasks}

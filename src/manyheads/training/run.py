@@ -7,7 +7,7 @@ checkpoint) until the end, and the model folder is written once, so a run that f
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -199,6 +199,7 @@ def _trained(
     finished = False
     try:
         course = Course(plan, log, progress, checkpoints, stop)
+        course.solved = [fit.task for fit in fits]
         for fit in fits:
             log.event({"step": 0, "head": fit.task, "penalty": fit.penalty, "held_out_loss": fit.loss})
         if snapshot is not None:
@@ -238,6 +239,7 @@ def _fit_heads(plan: Plan, progress: Progress) -> list[HeadFit]:
         heads = model.heads.state_dict()
         told = team.told({key: value.tolist() for key, value in heads.items()} if team.leads else None)
         model.heads.load_state_dict({key: heads[key].new_tensor(values) for key, values in told.items()})
+        fits = [HeadFit(**fit) for fit in team.told([asdict(fit) for fit in fits])]
     return fits
 
 
