@@ -160,7 +160,8 @@ def _plan(file: RunFile, dataset: Dataset, tokenizer: Tokenizer) -> list[str]:
 
     plan = plan_of(file, dataset, Path(file.run.output), device_of(file.run.training.device), tokenizer)
     check_finite(plan.model.encoder, file.run.encoder.name)
-    return plan_lines(plan.phases, plan.trainer.parts, plan.model.encoder.depth)
+    lines = plan_lines(plan.phases, plan.trainer.parts, plan.model.encoder.depth)
+    return [*plan.recipe, *([""] if plan.recipe else []), *lines]
 
 
 def evaluate_model(

@@ -198,13 +198,12 @@ def plan_of(
         save_every=training.save_every,
         keep_checkpoints=training.keep_checkpoints,
         rows=partial(rows_of, dataset, window_lengths(tokenizer, max_length)),
-        notes=(*told, *_notes(feeds, sampler, per_step, steps_an_epoch, training, device, compiled)),
+        recipe=tuple(told),
+        notes=tuple(_notes(feeds, sampler, per_step, steps_an_epoch, training, device, compiled)),
     )
 
 
-def with_recipe(
-    file: RunFile, dataset: Dataset, feeds: Sequence[Feed], width: int
-) -> tuple[RunFile, list[str]]:
+def with_recipe(file: RunFile, dataset: Dataset, feeds: Sequence[Feed], width: int) -> tuple[RunFile, list[str]]:
     """The run file with what the recipe settles, and what it says of that. `width`: of the encoder."""
     if file.run.training.recipe == "none":
         return file, []
@@ -218,7 +217,10 @@ def with_recipe(
         )
         for feed in feeds
     )
-    recipe = recipe_of(Facts(tasks, width))
+    run = file.run
+    shared = run.sharing.shared_layers != 0 and not (run.lora and run.lora.adapters == "per-task")
+    equal = shared and not run.training.shard_layers  # which needs balancing without gradients
+    recipe = recipe_of(Facts(tasks, width, equal, run.lora is not None))
     training = recipe.completed(file.run.training)
     told = [f"recipe: {line}" for line in recipe.lines(file.run.training)]
     return replace(file, run=file.run.model_copy(update={"training": training})), told

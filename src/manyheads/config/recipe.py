@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from manyheads.config.schema import Training
+from manyheads.config.strategies import Balancing
+from manyheads.training.optim import shared_rate_factor
 
 ROWS_PER_STEP = 16
 """Of each task. Small steps: a hundred rows are then some hundred steps."""
@@ -27,6 +29,8 @@ RATE = 1.0e-4
 HEAD_RATE = 5.0e-4
 RATE_WIDTH = 384
 """The width of encoder that takes RATE. BERT-base, twice as wide, takes 5e-5, large ones 3.75e-5 (Devlin et al. 2019)."""
+ADAPTED = 5.0
+"""Factor on the rate of low-rank adapters, whose updates are small. Hu et al. 2022."""
 REFIT_ROWS = 5000
 """With fewer rows, those set aside for validation are worth training on once everything is chosen."""
 EVALUATIONS = 5
@@ -59,6 +63,10 @@ class Facts:
     tasks: tuple[TaskFacts, ...]
     width: int
     """Of the encoder."""
+    shared: bool = True
+    """Whether the tasks train any part of the encoder together."""
+    adapters: bool = False
+    """Whether low-rank adapters are trained in place of the encoder's own weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +98,17 @@ def recipe_of(facts: Facts) -> Recipe:
     >>> recipe_of(facts).values["epochs"], recipe_of(facts).values["tokens_per_step"]
     (15.0, 400)
     """
-    tasks, several = facts.tasks, len(facts.tasks) > 1
+    tasks, several = facts.tasks, facts.shared and len(facts.tasks) > 1
     rows = sum(task.rows for task in tasks)
     tokens = max(1, sum(task.tokens for task in tasks))
     epochs = sum(epochs_for(task.rows) * task.tokens for task in tasks) / tokens
     per_step = math.ceil(sum(rows_per_step(task) * task.length for task in tasks))
+    rate = RATE * RATE_WIDTH / facts.width * (ADAPTED if facts.adapters else 1.0)
+    rate *= shared_rate_factor(len(tasks)) if several else 1.0
     values: dict[str, Any] = {
         "epochs": round(epochs, 1),
         "tokens_per_step": min(max(per_step, STEP_TOKENS[0]), STEP_TOKENS[1]),
-        "learning_rate": float(f"{RATE * RATE_WIDTH / facts.width:.3g}"),
+        "learning_rate": float(f"{rate:.3g}"),
         "head_learning_rate": HEAD_RATE,
         "warmup": 0.1,
         "fit_heads": True,
@@ -107,11 +117,15 @@ def recipe_of(facts: Facts) -> Recipe:
         "epochs": f"{rows:,} rows: {EPOCHS[1]:.0f} up to {FEW_ROWS} rows, fewer with more, at least {EPOCHS[0]:.0f}",
         "tokens_per_step": f"about {ROWS_PER_STEP} rows{' of each task' if several else ''}, {tokens / max(1, rows):.0f} "
                            "tokens each on average",
-        "learning_rate": f"for an encoder of width {facts.width}",
+        "learning_rate": f"for an encoder of width {facts.width}"
+                         f"{f' and the square root of {len(tasks)} tasks' if several else ''}",
         "head_learning_rate": "heads are new",
         "warmup": "of the steps",
         "fit_heads": "heads are solved on the frozen encoder first",
     }  # fmt: skip
+    if several:
+        values["balancing"] = Balancing(method="equal-norm")
+        reasons["balancing"] = "all tasks pull the shared encoder equally"
     if any(task.set_aside and task.rows < REFIT_ROWS for task in tasks):
         values["refit"] = True
         reasons["refit"] = f"fewer than {REFIT_ROWS:,} rows: those set aside for validation are trained on at the end"
@@ -130,9 +144,12 @@ def rows_per_step(task: TaskFacts) -> int:
 
 
 def evaluate_every(steps: int, steps_an_epoch: int) -> int:
-    """Once an epoch, but at least and at most some `EVALUATIONS` times in a run."""
-    return max(1, min(steps, max(steps_an_epoch, math.ceil(steps / EVALUATIONS)) if steps > steps_an_epoch else steps // 2))
+    """Once an epoch, but about `EVALUATIONS` times in a run at most, and twice at least."""
+    wanted = max(steps_an_epoch, math.ceil(steps / EVALUATIONS))
+    return max(1, min(wanted, steps // 2))
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, Balancing):
+        return value.method
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else f"{value:,}"

@@ -328,7 +328,9 @@ class Course:
         load_state(self.plan.trainer, state)
         try:
             place = state["place"]
-            self.at = Place(snapshot.step, int(place["phase"]), int(place["start"]), bool(place["due"]), int(place["best"]))
+            self.at = Place(
+                snapshot.step, int(place["phase"]), int(place["start"]), bool(place["due"]), int(place["best"])
+            )
             self.solved = [name for name in self.plan.tasks if name in state["solved"]]
             self.waiting = Waiting.from_json(state["waiting"])
             self.overall = Waiting.from_json(state["overall"])

@@ -117,9 +117,7 @@ def _features(model: MultiTaskModel, name: str, batcher: Batcher) -> list[_Featu
     return found
 
 
-def _of_batch(
-    batch: Batch, name: str, hidden_TD: torch.Tensor, segments: Segments, device: torch.device
-) -> _Features:
+def _of_batch(batch: Batch, name: str, hidden_TD: torch.Tensor, segments: Segments, device: torch.device) -> _Features:
     targets = {key: value.to(device) for key, value in batch.targets[name].items()}
     return _Features(hidden_TD, segments, targets, batch.amounts[name])
 
@@ -193,7 +191,9 @@ class _Problem:
         def closure() -> torch.Tensor:
             optimizer.zero_grad(set_to_none=True)
             total = self._loss(features)
-            total = total + 0.5 * penalty * self.square * sum((w.square().sum() for w in self.weights), total.new_zeros(()))
+            total = total + 0.5 * penalty * self.square * sum(
+                (w.square().sum() for w in self.weights), total.new_zeros(())
+            )
             total.backward()  # type: ignore[no-untyped-call]
             return total
 

@@ -77,6 +77,8 @@ class Plan:
     """The step after which the run ends, wherever its schedule would go on to."""
     refit: Callable[[float], Plan] | None = None
     """Makes the same run on all rows, those set aside for validation too, up to a share of its steps."""
+    recipe: tuple[str, ...] = ()
+    """What the recipe settled, and why."""
     notes: tuple[str, ...] = ()
     rows: Callable[[], Mapping[str, Mapping[str, Mapping[str, int]]]] = dict
     """Counts of the data, by task and split: read, used, windowed, skipped. They take time: made for the report."""
@@ -148,7 +150,7 @@ def run_to(
         if checkpoints.steps() and not resume:
             raise UsageError(f"{plan.output} holds checkpoints of a run that did not finish; add --resume to go on with it, "
                              "give another --output, or delete the folder")  # fmt: skip
-        for note in plan.notes:
+        for note in (*plan.recipe, *plan.notes):
             progress.say(note)
         done = _trained(plan, progress, checkpoints, stop, resume)
         assert done is not None, "this process leads"

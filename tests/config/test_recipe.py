@@ -1,0 +1,81 @@
+"""The recipe: what it settles, why, and that every key of a run file overrides it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from manyheads.cli import main
+from manyheads.config.recipe import EPOCHS, STEP_TOKENS, Facts, TaskFacts, epochs_for, evaluate_every, recipe_of
+from manyheads.config.schema import Training
+from plans import plan
+
+tasks = st.builds(
+    TaskFacts,
+    name=st.text("abc", min_size=1),
+    rows=st.integers(1, 10**7),
+    tokens=st.integers(10**7, 10**10),
+    compares=st.booleans(),
+    set_aside=st.booleans(),
+)
+
+
+@given(st.lists(tasks, min_size=1, max_size=9), st.sampled_from([128, 384, 768, 1024]), st.booleans(), st.booleans())
+def test_every_value_is_a_valid_setting_and_has_its_reason(
+    found: list[TaskFacts], width: int, shared: bool, adapters: bool
+) -> None:
+    recipe = recipe_of(Facts(tuple(found), width, shared, adapters))
+    assert set(recipe.values) == set(recipe.reasons)
+    settled = recipe.completed(Training())
+    assert Training.model_validate(settled.model_dump()) == settled
+    assert STEP_TOKENS[0] <= recipe.values["tokens_per_step"] <= STEP_TOKENS[1]
+    assert EPOCHS[0] <= recipe.values["epochs"] <= EPOCHS[1]
+
+
+@given(st.integers(1, 10**7), st.integers(1, 10**7))
+def test_more_rows_never_take_more_epochs_and_always_more_steps(one: int, two: int) -> None:
+    few, many = sorted((one, two))
+    assert epochs_for(few) >= epochs_for(many)
+    assert few * epochs_for(few) <= many * epochs_for(many) + 1e-6
+
+
+@given(st.integers(1, 10**6), st.integers(1, 10**5))
+def test_a_run_is_evaluated_at_least_twice_where_it_has_two_steps(steps: int, epoch: int) -> None:
+    every = evaluate_every(steps, epoch)
+    assert 1 <= every <= steps
+    assert steps < 2 or steps // every >= 2
+
+
+@pytest.mark.parametrize(("given", "kept"), [
+    ({"learning_rate": 3e-4}, {"learning_rate": 3e-4, "head_learning_rate": None}),
+    ({"steps": 7}, {"steps": 7, "epochs": None}),
+    ({"epochs": 2}, {"epochs": 2, "steps": None}),
+    ({"tokens_per_step": 64}, {"tokens_per_step": 64}),
+    ({"fit_heads": False}, {"fit_heads": False}),
+    ({"refit": False}, {"refit": False}),
+    ({"balancing": "static"}, {"balancing": "static"}),
+])  # fmt: skip
+def test_what_a_run_file_says_is_kept(given: dict[str, object], kept: dict[str, object]) -> None:
+    facts = Facts((TaskFacts("a", 200, 5000, set_aside=True), TaskFacts("b", 200, 5000)), 384)
+    settled = recipe_of(facts).completed(Training.model_validate(given))
+    values = {**settled.model_dump(), "balancing": settled.balancing.method}
+    assert {key: values[key] for key in kept} == kept
+
+
+def test_validate_prints_the_recipe_with_its_reasons(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = project.read_text(encoding="utf-8")
+    project.write_text(text[: text.index("training:")] + "training: {device: cpu, seed: 1}\n", encoding="utf-8")
+    assert main(["validate", str(project)]) == 0
+    told = capsys.readouterr().out
+    for words in ("recipe: epochs: 15 (", "recipe: balancing: equal-norm (", "recipe: learning_rate: "):
+        assert words in told
+
+
+def test_without_the_recipe_defaults_stand_as_they_are_written(project: Path) -> None:
+    made = plan(project, "training={recipe: none, device: cpu}")
+    assert made.phases[0].rates.base == Training().learning_rate
+    assert not made.fit_heads
+    assert not made.recipe

@@ -1,0 +1,113 @@
+"""Heads solved on the frozen encoder: the optimum of an independent solver, and the course of a run that begins with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+import manyheads.training.head_fit as head_fit
+from manyheads.nn.pooling import mean_pool
+from manyheads.training.head_fit import PENALTIES, SHRUNK, fit_heads, shrink_heads
+from manyheads.training.run import Plan
+from manyheads.training.stop import Stop
+from plans import plan, weights
+from runs import StopAtPass, Watch, outcome, went
+from toys import SENTENCES, write_csv
+
+FIT = ("training.fit_heads=true", "training.steps=4", "training.evaluate_every=2", "training.save_every=0")
+
+
+@pytest.fixture
+def sections(project: Path) -> Path:
+    """A larger table of sections: some words tell the label."""
+    draw = np.random.default_rng(0)
+    rows = [
+        [f"{SENTENCES[i % 6]} {' '.join(draw.choice(['fever', 'glucose', 'nausea'], 4))}", "AB"[i % 2]]
+        for i in range(60)
+    ]
+    write_csv(project.parent / "data/sections.csv", ["text", "label"], rows)
+    return project
+
+
+def features(made: Plan) -> tuple[np.ndarray, np.ndarray]:
+    """Pooled vectors and labels of the task `section`."""
+    made.model.eval()
+    vectors, labels = [], []
+    with torch.no_grad():
+        for batch in made.trainer.batcher.epoch_of("section", 4096, 1, 10**9):
+            vectors.append(mean_pool(made.model.encoder(batch.pack), batch.pack.segments))
+            labels.append(batch.targets["section"]["label_BK"].argmax(-1))
+    return torch.cat(vectors).double().numpy(), torch.cat(labels).numpy()
+
+
+@pytest.mark.parametrize("penalty", PENALTIES[:3])
+def test_a_solved_head_is_that_of_scikit_learn(sections: Path, penalty: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head_fit, "PENALTIES", (penalty,))
+    made = plan(sections, *FIT)
+    fits = {fit.task: fit for fit in fit_heads(made.model, made.tasks, made.trainer.batcher)}
+    assert fits["section"].penalty == penalty
+    x_ND, y_N = features(made)
+    square = float((x_ND**2).sum(-1).mean())
+    # Ours: mean loss / log 2 + penalty * square * |W|^2 / 2 with both classes' weights; theirs: C * sum of losses + |w|^2 / 2.
+    # Two classes' optimal weights are opposite, w = 2 W, so |W|^2 over both is |w|^2 / 2.
+    strength = 2 / (np.log(2) * len(y_N) * penalty * square)
+    theirs = LogisticRegression(C=strength, max_iter=5000, tol=1e-10).fit(x_ND, y_N)
+    weight_KD = made.model.heads["section"].layers[-1].weight.detach().double().numpy()
+    np.testing.assert_allclose(weight_KD[1] - weight_KD[0], theirs.coef_[0], atol=0.02 * np.abs(theirs.coef_).max())
+
+
+def test_every_head_with_a_loss_of_its_own_is_solved_and_knows_more_than_before(project: Path) -> None:
+    made = plan(project, *FIT)
+    before = weights(made.model)
+    fits = fit_heads(made.model, made.tasks, made.trainer.batcher)
+    after = weights(made.model)
+    assert {fit.task for fit in fits} == {"entities", "section", "answers"}
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved
+    assert all(name.startswith(("heads.entities", "heads.section", "heads.answers")) for name in moved)
+    assert not any(p.grad is not None for p in made.model.parameters())
+
+
+def test_a_head_without_a_finite_solution_stays_as_it_began(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = plan(project, *FIT)
+    before = weights(made.model)
+    monkeypatch.setattr(head_fit._Problem, "loss", lambda self, features: float("nan"))
+    assert fit_heads(made.model, made.tasks, made.trainer.batcher) == []
+    assert all(torch.equal(before[name], value) for name, value in weights(made.model).items())
+
+
+def test_shrinking_keeps_directions(sections: Path) -> None:
+    made = plan(sections, *FIT)
+    fit_heads(made.model, made.tasks, made.trainer.batcher)
+    before = weights(made.model.heads["section"])
+    shrink_heads(made.model, ["section"])
+    for name, value in weights(made.model.heads["section"]).items():
+        assert torch.allclose(value, before[name] * SHRUNK)
+
+
+def test_heads_alone_are_a_candidate_and_are_scored_before_the_first_step(project: Path) -> None:
+    watch = went(plan(project, *FIT))
+    assert watch.lines("step 0: validation")
+    assert len(watch.lines("head solved on the frozen encoder")) == 3
+
+
+@pytest.mark.parametrize("passes", [1, 3])
+def test_a_run_that_is_stopped_while_its_solved_heads_are_scored_goes_on_bit_for_bit(
+    project: Path, passes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from manyheads.errors import StoppedError
+    from manyheads.training.run import run_training
+
+    monkeypatch.setenv("MANYHEADS_CACHE", str(project.parent / "whole"))
+    whole = plan(project, *FIT, "output=runs/whole")
+    went(whole)
+    stop: Stop = StopAtPass(passes)
+    with pytest.raises(StoppedError):
+        run_training(plan(project, *FIT), Watch(stop=stop), stop=stop)
+    again = plan(project, *FIT)
+    went(again, resume=True)
+    assert outcome(again)["heads.safetensors"] == outcome(whole)["heads.safetensors"]
