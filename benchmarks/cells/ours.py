@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import yaml
 
 from cells.methods import Found, Job
+from cells.scores import gold_labels, spans
 from cells.sets import Kind, Row
 
 TYPES: dict[Kind, str] = {
@@ -22,18 +24,43 @@ TASK = "task"
 
 
 def default(job: Job) -> Found:
+    """All rows; where they are refused for labels that occur once, what the message asks for: without the rows of these."""
+    refused = trained(job, job.train)
+    left_out = 0
+    if "has 1 example" in refused:
+        rows = without_single_labels(job.train)
+        left_out = len(job.train) - len(rows)
+        refused = trained(job, rows)
+    if refused:
+        raise RuntimeError(f"`manyheads train` refuses:\n{refused[-2000:]}")
+    return Found(answers(job.work / "model", job), {"rows_left_out": left_out} if left_out else {})
+
+
+def trained(job: Job, train: Sequence[Row]) -> str:
+    """Trains a model into the job's folder; what the command said where it refused, else nothing."""
     rows = job.work / "train.jsonl"
-    rows.write_text("".join(json.dumps(row) + "\n" for row in job.train), encoding="utf-8")
-    run = job.work / "run.yaml"
-    run.write_text(yaml.safe_dump(
-        {"tasks": {TASK: {"type": TYPES[job.data.kind], "data": {"train": str(rows)}}}}
-    ), encoding="utf-8")  # fmt: skip
-    model = job.work / "model"
-    command = [sys.executable, "-m", "manyheads", "train", str(run), "--output", str(model)]
+    rows.write_text("".join(json.dumps(row) + "\n" for row in train), encoding="utf-8")
+    run = {"tasks": {TASK: {"type": TYPES[job.data.kind], "data": {"train": str(rows)}}}}
+    path = job.work / "run.yaml"
+    path.write_text(yaml.safe_dump(run), encoding="utf-8")
+    command = [sys.executable, "-m", "manyheads", "train", str(path), "--output", str(job.work / "model")]
     ran = subprocess.run(command, check=False, capture_output=True, text=True)
-    if ran.returncode:
-        raise RuntimeError(f"`manyheads train` ended with status {ran.returncode}:\n{ran.stderr[-2000:]}")
-    return Found(answers(model, job))
+    return ran.stderr if ran.returncode else ""
+
+
+def without_single_labels(rows: Sequence[Row]) -> list[Row]:
+    """Until every label that is left occurs twice."""
+    kept = list(rows)
+    while True:
+        counts = Counter(label for row in kept for label in _labels(row))
+        fewer = [row for row in kept if all(counts[label] > 1 for label in _labels(row))]
+        if len(fewer) == len(kept):
+            return kept
+        kept = fewer
+
+
+def _labels(row: Row) -> list[str]:
+    return [label for _, _, label in spans(row["tags"])] if "tags" in row else gold_labels(row)
 
 
 def answers(folder: Path, job: Job) -> list[Any]:
@@ -54,14 +81,14 @@ def answers(folder: Path, job: Job) -> list[Any]:
     return [tasks[TASK][0]["text"] if tasks[TASK] else "" for tasks in found]
 
 
-def tags(tokens: Sequence[str], spans: Sequence[Row]) -> list[str]:
+def tags(tokens: Sequence[str], entities: Sequence[Row]) -> list[str]:
     """IOB2 tags of words that stand one space apart."""
     found = ["O"] * len(tokens)
     starts, place = {}, 0
     for number, token in enumerate(tokens):
         starts[place] = number
         place += len(token) + 1
-    for span in spans:
+    for span in entities:
         first = starts[span["start"]]
         after = starts.get(span["end"] + 1, len(tokens))
         found[first:after] = [f"I-{span['label']}"] * (after - first)

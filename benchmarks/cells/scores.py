@@ -68,7 +68,7 @@ def texts(row: Row) -> list[str]:
     return [answer["text"] for answer in row["answers"]]
 
 
-def spans(tags: Sequence[str]) -> set[Any]:
+def spans(tags: Sequence[str]) -> set[tuple[int, int, str]]:
     return {(span.start, span.end, span.label) for span in spans_of_tags(tags)}
 
 
