@@ -79,6 +79,7 @@ def suite(part: Callable[[str], ModuleType], toys: dict[str, Any], monkeypatch: 
         monkeypatch.setattr(module, "METHODS", {
             "peer": methods.Method(kinds, "", (), 1), "ours": methods.Method(kinds, "", (), 1)
         })  # fmt: skip
+    monkeypatch.setattr(part("cells.kept"), "source_hash", lambda: "one")
     return quality
 
 
