@@ -82,6 +82,23 @@ def test_the_sum_is_the_weights_times_the_matrix_and_takes_no_new_memory(tasks, 
     torch.testing.assert_close(as_matrix([sums])[0], weights_K @ matrix_KP, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("threads", [2, 3])
+def test_dot_products_and_sums_do_not_depend_on_threads_beyond_rounding(threads):
+    def both(count):
+        draw = torch.Generator().manual_seed(0)
+        lists = [[torch.randn(301, 401, generator=draw), torch.randn(7, generator=draw)] for _ in range(3)]
+        before = torch.get_num_threads()
+        torch.set_num_threads(count)
+        try:
+            return gramian(lists), combined(lists, torch.tensor([0.5, -2.0, 1.0]))
+        finally:
+            torch.set_num_threads(before)
+
+    (one_KK, sums), (other_KK, others) = both(1), both(threads)
+    torch.testing.assert_close(other_KK, one_KK, rtol=1e-6, atol=1e-2)  # of 120,000 terms
+    torch.testing.assert_close(others, sums, rtol=1e-6, atol=1e-6)
+
+
 def test_large_sums_keep_their_digits():
     ones = torch.full((3_000_000,), 1.0)
     ones[0] = 3000.0

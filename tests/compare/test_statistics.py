@@ -93,15 +93,15 @@ def test_where_all_seeds_agree_it_is_the_t_test_over_clusters() -> None:
 @given(
     st.integers(2, 4).flatmap(
         lambda seeds: st.lists(
-            st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=3, max_size=3), min_size=seeds, max_size=seeds
+            st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=3, max_size=3),
+            min_size=seeds,
+            max_size=seeds,
         )
     )
 )
 @examples(max_examples=60, deadline=None)
 def test_intervals_end_where_differences_end(scores_SC2: list[list[tuple[float, float]]]) -> None:
-    sides = [
-        [Tally(np.array([[pair[side], 1.0] for pair in seed]), "mean") for seed in scores_SC2] for side in (0, 1)
-    ]
+    sides = [[Tally(np.array([[pair[side], 1.0] for pair in seed]), "mean") for seed in scores_SC2] for side in (0, 1)]
     found = compare_scores(*sides, Settings(replicates=100))
     assert -1 <= found.low <= found.mean <= found.high <= 1
 

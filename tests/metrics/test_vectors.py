@@ -108,3 +108,21 @@ def test_ranks_refuse_what_does_not_fit() -> None:
         mrr(np.ones(3), np.ones(3))
     assert mrr(np.ones((0, 2)), np.ones((4, 2))) == 0.0
     assert recall_at_k([], []) == 0.0
+
+
+@given(st.integers(2, 40), st.integers(1, 70), st.integers(0, 1000))
+def test_equal_vectors_are_ties_wherever_a_product_has_them(count: int, width: int, seed: int) -> None:
+    same = np.tile(np.random.default_rng(seed).normal(size=width).astype(np.float32), (count, 1))
+    assert (ranks(same, same) == count).all()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_ranks_do_not_depend_on_threads(threads: int) -> None:
+    limits = pytest.importorskip("threadpoolctl").threadpool_limits
+    draw = np.random.default_rng(0)
+    queries = draw.normal(size=(300, 48)).astype(np.float32)
+    candidates = np.concatenate([queries + draw.normal(size=(300, 48)), queries[:50], queries[:50]])
+    with limits(1):
+        expected = ranks(queries, candidates)
+    with limits(threads):
+        np.testing.assert_array_equal(ranks(queries, candidates), expected)

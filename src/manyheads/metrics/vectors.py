@@ -3,7 +3,8 @@
 Decided here:
 - A correlation with something constant, or of fewer than two pairs, is 0.0: neither NaN nor a warning.
 - Ties count against the query: a wrong candidate as near as the right one is ranked before it, so an encoder that gives
-  every text the same vector scores near 0 and not 1.
+  every text the same vector scores near 0 and not 1. Equal vectors get similarities some 1e-16 apart, as a product is
+  rounded differently from place to place and from processor to processor: nearer than 1e-12 is a tie.
 - Sums are float64, and similarities are held for a few million pairs at a time.
 """
 
@@ -21,6 +22,8 @@ Vectors = npt.NDArray[Any] | Sequence[Any]
 
 CELLS = 2**22
 """Similarities held at once: 32 MB."""
+TIE = 1e-12
+"""Similarities no further apart are equal; one step of float32, in which vectors come, is 6e-8."""
 NEARLY_CONSTANT = 1e-13
 """Spread over mean below which a variable is constant; scipy begins to warn there."""
 
@@ -93,7 +96,7 @@ def ranks(
         similarity_QC = queries[part] @ candidates.T
         right_QC = identity_C[: len(queries)][part, None] == identity_C[None, :]
         best_Q1 = np.where(right_QC, similarity_QC, -np.inf).max(1, keepdims=True)
-        result[part] += ((similarity_QC >= best_Q1) & ~right_QC).sum(1)
+        result[part] += ((similarity_QC >= best_Q1 - TIE) & ~right_QC).sum(1)
     return result
 
 
