@@ -193,6 +193,19 @@ EXPORTS = {
         [{"tokens": ["Ada", "Byron", "wrote", "to", "London"], "tags": ["B-person", "I-person", "O", "O", "B-place"]}],
         left_out={"spans that overlap a longer one": 1},
     ),
+    "GLiNER2": Export(
+        "gliner2", {"a.jsonl": lines({"input": ADA, "output": {"entities": {"PER": ["Ada Byron"], "LOC": ["London"]},
+                                                             "relations": [{"in": {}}]}},
+                                     {"text": "Bo, not Bob; Bo.", "schema": {"entities": {"PER": ["Bo"]}}})},
+        [spans(), spans("Bo, not Bob; Bo.", [{"start": 0, "end": 2, "label": "PER"}, {"start": 13, "end": 15, "label": "PER"}])],
+        left_out={"relations": 1},
+    ),
+    "GLiNER2 labels": Export(
+        "gliner2",
+        {"a.jsonl": lines(*({"input": row["text"], "output": {"classifications": [
+            {"task": "s", "labels": ["good", "bad"], "true_label": [row["label"]]}]}} for row in LABELLED))},
+        LABELLED, TEXT,
+    ),
     "numbers, names given": Export(
         "class-numbers", {"a.jsonl": lines({"tokens": ["Ada", "wrote"], "ner_tags": [1, 0]})},
         [{"tokens": ["Ada", "wrote"], "tags": ["B-PER", "O"]}], names=("O", "B-PER"),

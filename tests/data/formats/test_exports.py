@@ -21,6 +21,7 @@ from manyheads.data.readers import Files, format_of, open_files
 from manyheads.errors import DataError
 from manyheads.tasks import TASK_TYPES
 
+EXAMPLES = int(os.environ.get("BROKEN_FILES", "40"))
 each = pytest.mark.parametrize("export", EXPORTS.values(), ids=EXPORTS)
 
 
@@ -125,6 +126,7 @@ def test_an_unknown_format_names_the_nearest(write):
          "a.json:2: span 0-9 (PER) says 'Ada Lovelace', but the text there is 'Ada Byron'"),
         ("spaCy pairs", "[0, 9, ", "[0, ", "a.json: item 1 has the entity [0, 'PER']; write it as [start, end, label]"),
         ("GLiNER", "[4, 4,", "[4, 5,", "a.json: item 1: the span [4, 5, 'place'] lies outside its 5 words; correct it"),
+        ("GLiNER2", '["London"]', '["Lundby"]', "a.jsonl:1 has the mention 'Lundby' (LOC), which its text does not have"),
         ("numbers, names given", "[1, 0]", "[2, 0]", "a.jsonl:1 has the tag 2; there are names for the numbers 0 to 1"),
         ("PubTator", "\tOrbanol\tChemical\tD01", "\tOrbanel\tChemical\tD01",
          "a.txt:3: span 0-7 (Chemical) says 'Orbanel', but the text there is 'Orbanol'"),
@@ -189,10 +191,10 @@ def test_xml_that_defines_or_needs_entities_is_refused(write):
 
 
 @each
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_a_broken_file_is_read_or_refused_with_its_place(export: Export, tmp_path_factory, data):
-    """500 with HYPOTHESIS_FORMATS=500 in the environment."""
+    """`BROKEN_FILES=500` in the environment tries that many of each."""
     folder = tmp_path_factory.mktemp("broken")
     made = export.write(folder)
     victim = data.draw(st.sampled_from(sorted(path for path in folder.rglob("*") if path.is_file())))
