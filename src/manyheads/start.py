@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from manyheads.bundle import METRICS, RUN, is_finished
 from manyheads.config.files import load_run
 from manyheads.data.validate import SplitReport, examine, measure, overview
+from manyheads.data.warnings import step_warnings
 from manyheads.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -161,7 +162,8 @@ def _plan(file: RunFile, dataset: Dataset, tokenizer: Tokenizer) -> list[str]:
     plan = plan_of(file, dataset, Path(file.run.output), device_of(file.run.training.device), tokenizer)
     check_finite(plan.model.encoder, file.run.encoder.name)
     lines = plan_lines(plan.phases, plan.trainer.parts, plan.model.encoder.depth)
-    return [*plan.recipe, *([""] if plan.recipe else []), *lines]
+    told = [f"warning: {text}" for text in step_warnings(sum(phase.steps for phase in plan.phases))]
+    return [*plan.recipe, *([""] if plan.recipe else []), *lines, *told]
 
 
 def evaluate_model(

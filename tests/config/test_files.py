@@ -53,6 +53,37 @@ def test_a_mistake_is_named_with_its_line_and_the_remedy(text: str, message: str
         parse_run(text, "run.yaml")
 
 
+def test_all_mistakes_of_a_run_file_are_told_at_once_each_with_its_line() -> None:
+    text = GOOD.replace("type:", "decoder: crff\n    type:") + "  epoch: 3\n  seed: -1\n  seed: 2\nencodr: {}\n"
+    with pytest.raises(ConfigError) as caught:
+        parse_run(text.replace("a.conll}", "[1, 2]}"), "run.yaml")
+    told = str(caught.value).splitlines()
+    assert [line.split(": ")[0] for line in told] == ["run.yaml:11", *[f"run.yaml:{n}" for n in (9, 12, 6, 6, 4)]]
+    assert told[1].startswith("run.yaml:9: unknown key 'training.epoch'; did you mean 'epochs'?")
+    assert told[3].startswith("run.yaml:6: tasks.people.data.train.0: input should be a valid string, seen 1")
+    assert told[5].startswith("run.yaml:4: tasks.people.decoder: input should be 'softmax' or 'crf', seen 'crff'")
+    many = GOOD + "".join(f"unknown{i}: 1\n" for i in range(50))
+    with pytest.raises(ConfigError) as caught:
+        parse_run(many, "run.yaml")
+    assert str(caught.value).splitlines()[-1] == "run.yaml: there are 30 more"
+
+
+def test_labels_that_yaml_takes_for_numbers_are_names_and_those_it_takes_for_truth_are_refused() -> None:
+    text = GOOD.replace(
+        "token-classification", "text-classification\n    labels: [0, 1]\n    class_weights: {0: 1, 1: 3}"
+    )
+    section = parse_run(text, "run.yaml").tasks["people"]
+    assert section.labels == ["0", "1"]  # type: ignore[union-attr]
+    assert section.class_weights == {"0": 1.0, "1": 3.0}  # type: ignore[union-attr]
+    for wrong in ("labels: [yes, no]", "class_weights: {yes: 1, no: 2}"):
+        with pytest.raises(
+            ConfigError, match=r"label true is true or false to YAML \(as yes, no, on and off are\); put it in quotes"
+        ):
+            parse_run(
+                text.replace("labels: [0, 1]", wrong).replace("class_weights: {0: 1, 1: 3}", "hidden: 3"), "run.yaml"
+            )
+
+
 def test_overrides_change_values_and_are_named_when_wrong() -> None:
     assert parse_run(GOOD, "run.yaml", ["training.epochs=2"]).training.epochs == 2
     assert parse_run(GOOD, "run.yaml", ["tasks.people.decoder=crf"]).tasks["people"].decoder == "crf"  # type: ignore[union-attr]

@@ -20,12 +20,16 @@ def test_a_label_that_training_never_shows_is_told_with_place_and_neighbour(writ
     table, _ = build_table(known, Files((path,)), "validation")
     with pytest.raises(DataError) as caught:
         table.check()
-    assert str(caught.value) == "dev.tsv:3: label 'Chemcial' is not known; did you mean 'Chemical'?"
+    assert str(caught.value) == (
+        "dev.tsv:3: label 'Chemcial' is not among the labels of the task, which are Chemical, Disease; did you mean "
+        "'Chemical'?; add it to tasks.entities.labels, or leave 'labels' out, so that all labels of the data count"
+    )
+    table.check(trains=False)  # other data may hold it: a miss
     table, _ = build_table(texts, Files((write("dev.jsonl", labelled(60)),)), "validation")
     with pytest.raises(DataError) as caught:
         table.with_task(texts.fitted(Facts({"A": 1}))).check()
     lines = str(caught.value).splitlines()
-    assert lines[0] == "dev.jsonl:2: label 'B' is not known"
+    assert lines[0].startswith("dev.jsonl:2: label 'B' is not among the labels of the task, which are A; add it to")
     assert len(lines) == 21
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from manyheads.data.build import build_table
 from manyheads.data.readers import Files
-from manyheads.data.validate import Loaded, check_labels, examine, measure, overview
-from manyheads.errors import DataError
+from manyheads.data.validate import examine, measure, overview
+from manyheads.data.warnings import Loaded
 from manyheads.text.pack import Source
 
 
@@ -87,23 +87,6 @@ def test_a_listed_label_without_an_example_is_a_warning(loaded):
     listed = Loaded(table.with_task(type(table.task)(name="section", labels=("A", "B", "C"))), report)
     (made,) = examine({"train": listed}, {"train": measure(table, window_lengths)})
     assert made.warnings == ("label 'C' is listed but has no example",)
-
-
-def test_labels_with_one_training_example_are_refused_with_their_places(write, texts, questions):
-    rows = [{"text": f"{i}", "label": label} for i, label in enumerate("AABCCD")]
-    _, report = build_table(texts, Files((write("a.jsonl", "\n".join(map(json.dumps, rows))),)), "train")
-    fitted = texts.fitted(report.facts)
-    with pytest.raises(DataError) as caught:
-        check_labels(fitted, report)
-    said = "in the training data, 2 are needed; add examples, or correct or remove the row"
-    assert str(caught.value).splitlines() == [
-        f"a.jsonl:3: label 'B' has 1 example {said}",
-        f"a.jsonl:6: label 'D' has 1 example {said}",
-    ]
-    check_labels(fitted, report, min_label_count=1)
-    with pytest.raises(DataError, match="label 'A' has 2 examples in the training data, 3 are needed"):
-        check_labels(fitted, report, min_label_count=3)
-    check_labels(questions, report)  # no labels of its own: nothing to judge
 
 
 def test_measures_are_what_a_stream_takes(loaded):

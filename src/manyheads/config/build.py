@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 
 from manyheads.balance import build_balancer
-from manyheads.config.dataset import Dataset, TaskData, on_all_rows, read_dataset, rows_of, shown
+from manyheads.config.dataset import Dataset, TaskData, data_warnings, on_all_rows, read_dataset, rows_of, shown
 from manyheads.config.files import RunFile
 from manyheads.config.model import adapters_of_run, build_model, locate
 from manyheads.config.phases import build_phases
@@ -26,6 +26,7 @@ from manyheads.data.sampler import Sampler, build_sampler
 from manyheads.data.stream import Stream
 from manyheads.data.units import alone, joined
 from manyheads.data.validate import WindowLengths, measure
+from manyheads.data.warnings import step_warnings
 from manyheads.data.windows import Window
 from manyheads.errors import UsageError
 from manyheads.nn.locate import holds_encoder
@@ -199,7 +200,11 @@ def plan_of(
         keep_checkpoints=training.keep_checkpoints,
         rows=partial(rows_of, dataset, window_lengths(tokenizer, max_length)),
         recipe=tuple(told),
-        notes=tuple(_notes(feeds, sampler, per_step, steps_an_epoch, training, device, compiled)),
+        notes=(
+            *data_warnings(dataset),
+            *(f"warning: {text}" for text in step_warnings(steps)),
+            *_notes(feeds, sampler, per_step, steps_an_epoch, training, device, compiled),
+        ),
     )
 
 

@@ -15,9 +15,11 @@ from manyheads.data.report import ReadReport, Skipped
 from manyheads.data.saved import Saved, is_saved
 from manyheads.data.split import part_table, split_table
 from manyheads.data.table import ExampleTable
-from manyheads.data.validate import Loaded, WindowLengths, check_labels, measure
+from manyheads.data.validate import WindowLengths, measure
+from manyheads.data.warnings import Loaded, warnings_of
 from manyheads.errors import DataError
 from manyheads.tasks import TASK_TYPES
+from manyheads.tasks.base import united
 
 if TYPE_CHECKING:
     from manyheads.tasks.base import Task
@@ -44,6 +46,16 @@ class TaskData:
 
 Dataset = dict[str, TaskData]
 """The data of every task of a run."""
+
+
+def data_warnings(dataset: Dataset) -> list[str]:
+    """What is likely to be wrong with the data, although it can be trained on."""
+    return [
+        f"warning: tasks.{name}.data.{split}: {text}"
+        for name, data in dataset.items()
+        for split, texts in warnings_of(data.splits).items()
+        for text in texts
+    ]
 
 
 def rows_of(dataset: Dataset, lengths: WindowLengths) -> dict[str, dict[str, dict[str, int]]]:
@@ -91,37 +103,48 @@ def source_of(file: RunFile, path: DataPath) -> DataSource:
 
 
 def read_dataset(file: RunFile) -> Dataset:
-    """Read and check the data of every task. Raises DataError naming task, split and place of each defect."""
-    return {name: read_task(file, name) for name in file.run.tasks}
+    """Read and check the data of every task. Raises DataError naming task, split and place of each defect, of all tasks."""
+    errors: list[str] = []
+    dataset: Dataset = {}
+    for name in file.run.tasks:
+        try:
+            dataset[name] = read_task(file, name)
+        except DataError as error:
+            errors.append(str(error))
+    _raise_all(errors)
+    return dataset
 
 
 def read_task(file: RunFile, name: str) -> TaskData:
-    """Read and check the data of one task. Raises DataError."""
+    """Read and check the data of one task. Raises DataError, with the defects of all its splits."""
     section = file.run.tasks[name]
-    whole, report = _table(file, task_of(name, section), section.data.train, "train")
-    task = whole.task.fitted(report.facts)
-    found = {"train": (whole, report)}
-    for split, path in (("validation", section.data.validation), ("test", section.data.test)):
-        if path is not None:
-            found[split] = _table(file, task, path, split)
+    unfitted = task_of(name, section)
+    found: dict[str, tuple[ExampleTable[Any], ReadReport]] = {}
+    errors: list[str] = []
+    for split in ("train", "validation", "test"):
+        path = getattr(section.data, split)
+        if path is None:
+            continue
+        try:
+            found[split] = _table(file, unfitted, path, split)
+        except DataError as error:
+            errors.append(str(error))
+    _raise_all(errors)
+    whole, report = found["train"]
+    facts = report.facts
+    for _, other in found.values():  # what scores may be follows from all splits, what labels there are from train
+        facts = replace(facts, span=united(facts.span, other.facts.span))
+    task = unfitted.fitted(facts)
     if section.data.validation is None and section.validation_fraction > 0:
-        parts = part_table(whole, section.validation_fraction, SPLIT_SEED)
-        aside = Skipped(len(parts.validation), parts.validation.where(0))
-        skipped = {**report.skipped, "set aside for validation": aside}
-        counted = parts.train.survey()
-        kept = replace(report, used=len(parts.train), skipped=skipped, facts=counted.facts, places=counted.places)
-        found["train"] = (parts.train, kept)
-        found["validation"] = (parts.validation, replace(parts.validation.survey(parts.notes), formats=report.formats))
-    try:
-        check_labels(task, report)
-    except DataError as error:
-        raise _placed(error, task, "train") from None
-    order = ("train", "validation", "test")
-    splits = {
-        split: Loaded(_checked(found[split][0].with_task(task), split), found[split][1])
-        for split in order
-        if split in found
-    }
+        found |= _divided(whole, report, section.validation_fraction)
+    splits: dict[str, Loaded] = {}
+    for split in (name for name in ("train", "validation", "test") if name in found):
+        table, told = found[split]
+        try:
+            splits[split] = Loaded(_checked(table.with_task(task), split, trains=split == "train"), told)
+        except DataError as error:
+            errors.append(str(error))
+    _raise_all(errors)
     cut = section.data.validation is None and "validation" in splits
     return TaskData(task, splits, whole.with_task(task) if cut else None)
 
@@ -134,6 +157,24 @@ def on_all_rows(dataset: Dataset) -> Dataset:
         splits = {"train": train if data.whole is None else Loaded(data.whole, train.report)}
         found[name] = TaskData(data.task, splits)
     return found
+
+
+def _divided(
+    whole: ExampleTable[Any], report: ReadReport, fraction: float
+) -> dict[str, tuple[ExampleTable[Any], ReadReport]]:
+    """Train and validation out of the training data. Raises DataError."""
+    parts = part_table(whole, fraction, SPLIT_SEED)
+    aside = Skipped(len(parts.validation), parts.validation.where(0))
+    skipped = {**report.skipped, "set aside for validation": aside}
+    counted = parts.train.survey()
+    train = replace(report, used=len(parts.train), skipped=skipped, facts=counted.facts, places=counted.places)
+    held = replace(parts.validation.survey(parts.notes), formats=report.formats)
+    return {"train": (parts.train, train), "validation": (parts.validation, held)}
+
+
+def _raise_all(errors: list[str]) -> None:
+    if errors:
+        raise DataError("\n".join(errors))
 
 
 def read_split(file: RunFile, task: Task[Any], split: str) -> ExampleTable[Any] | None:
@@ -157,9 +198,9 @@ def _table(file: RunFile, task: Task[Any], path: DataPath, split: str) -> tuple[
         raise _placed(error, task, split) from None
 
 
-def _checked(table: ExampleTable[Any], split: str) -> ExampleTable[Any]:
+def _checked(table: ExampleTable[Any], split: str, *, trains: bool = False) -> ExampleTable[Any]:
     try:
-        table.check()
+        table.check(trains=trains)
     except DataError as error:
         raise _placed(error, table.task, split) from None
     return table

@@ -30,6 +30,8 @@ MOST_NODES = 100_000
 LONGEST_VALUE = 4096
 """Characters of one value: the longest path that Linux has."""
 MOST_DIGITS = 64
+MOST_ERRORS = 20
+"""Mistakes that are told of at once."""
 SHOWN = 200
 """Characters of a strange value that a message repeats."""
 
@@ -70,13 +72,16 @@ def parse_run(text: str, name: str, overrides: Sequence[str] = ()) -> Run:
     node, values = _read(text, name)
     if not isinstance(values, dict):
         raise ConfigError(f"{name}:1: a run file is a mapping with the keys {', '.join(Run.model_fields)}")
-    lines = _lines(node, name)
+    lines, doubled = _lines(node, name)
     for override in overrides:
         _override(values, override, lines)
     try:
-        return Run.model_validate(values)
+        run = Run.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_sentence(error, values, lines, name)) from None
+        raise ConfigError("\n".join([*doubled, *_sentences(error, values, lines, name)])) from None
+    if doubled:
+        raise ConfigError("\n".join(doubled))
+    return run
 
 
 def _read(text: str, name: str) -> tuple[yaml.Node | None, Any]:
@@ -163,9 +168,10 @@ def _override(values: dict[str, Any], override: str, lines: dict[Place, str]) ->
     lines[tuple(key.split("."))] = f"--set {override}"
 
 
-def _lines(node: yaml.Node | None, name: str) -> dict[Place, str]:
-    """`file:line` of every key and item. Raises ConfigError for a key that stands twice in one mapping."""
+def _lines(node: yaml.Node | None, name: str) -> tuple[dict[Place, str], list[str]]:
+    """`file:line` of every key and item; what is to be said of keys that stand twice in one mapping."""
     found: dict[Place, str] = {}
+    doubled: list[str] = []
     seen: set[int] = set()
 
     def walk(node: yaml.Node, place: Place) -> None:
@@ -177,7 +183,7 @@ def _lines(node: yaml.Node | None, name: str) -> dict[Place, str]:
             for key, value in node.value:
                 here = f"{name}:{key.start_mark.line + 1}"
                 if key.value in keys:
-                    raise ConfigError(f"{here}: the key '{key.value[:SHOWN]}' stands twice in this mapping; keep one")
+                    doubled.append(f"{here}: the key '{key.value[:SHOWN]}' stands twice in this mapping; keep one")
                 keys.add(key.value)
                 found[(*place, key.value)] = here
                 walk(value, (*place, key.value))
@@ -188,13 +194,28 @@ def _lines(node: yaml.Node | None, name: str) -> dict[Place, str]:
 
     if node is not None:
         walk(node, ())
-    return found
+    return found, doubled[:MOST_ERRORS]
 
 
-def _sentence(error: ValidationError, values: Any, lines: dict[Place, str], name: str) -> str:
-    """The most telling of pydantic's complaints, in our words."""
-    problems = error.errors(include_url=False)
-    problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
+def _sentences(error: ValidationError, values: Any, lines: dict[Place, str], name: str) -> list[str]:
+    """Pydantic's complaints in our words, one for each place of the file, unknown keys first."""
+    problems = sorted(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
+    found: dict[Place, str] = {}
+    for problem in problems:  # a value of several types has a complaint for each of them
+        found.setdefault(_real_place(problem["loc"], values), _sentence(problem, values, lines, name))
+    # The other types of a value complain of it as a whole, where one has more to say of what is in it.
+    told = [text for place, text in found.items() if not any(_within(other, place) for other in found)]
+    if len(told) > MOST_ERRORS:
+        return [*told[:MOST_ERRORS], f"{name}: there are {len(told) - MOST_ERRORS} more"]
+    return told
+
+
+def _within(place: Place, outer: Place) -> bool:
+    return len(place) > len(outer) and place[: len(outer)] == outer
+
+
+def _sentence(problem: Any, values: Any, lines: dict[Place, str], name: str) -> str:
+    """A complaint of pydantic's in our words."""
     place = _real_place(problem["loc"], values)
     known = next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), f"{name}:1")
     dotted = ".".join(str(part)[:SHOWN] for part in place)

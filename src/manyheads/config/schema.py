@@ -82,6 +82,25 @@ class TaskSection(Section):
         return stop
 
 
+def _names(labels: Any) -> Any:
+    """Labels that YAML takes for whole numbers, as the strings that they are in data."""
+    if isinstance(labels, dict):
+        return {_name(label): value for label, value in labels.items()}
+    return [_name(label) for label in labels] if isinstance(labels, list) else labels
+
+
+def _name(label: Any) -> Any:
+    if isinstance(label, bool):
+        raise ValueError(
+            f"label {str(label).lower()} is true or false to YAML (as yes, no, on and off are); put it in quotes"
+        )
+    return str(label) if isinstance(label, int) else label
+
+
+Labels = Annotated[list[str], BeforeValidator(_names)]
+ClassWeights = Annotated[
+    Literal["none", "balanced"] | dict[str, Annotated[float, Field(ge=0)]], BeforeValidator(_names)
+]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 Stride = Annotated[int, Field(ge=0)]
 Pooling = Literal["mean", "cls"]
@@ -91,7 +110,7 @@ class TokenClassificationSection(TaskSection):
     """Entity recognition."""
 
     type: Literal["token-classification"]
-    labels: list[str] = Field(default_factory=list)
+    labels: Labels = Field(default_factory=list)
     decoder: Literal["softmax", "crf"] = "softmax"
     dropout: Dropout = 0.1
     stride: Stride = 64
@@ -103,11 +122,11 @@ class TextClassificationSection(TaskSection):
     """Labels for texts or pairs."""
 
     type: Literal["text-classification"]
-    labels: list[str] = Field(default_factory=list)
+    labels: Labels = Field(default_factory=list)
     pooling: Pooling = "mean"
     dropout: Dropout = 0.1
     hidden: int | None = Field(None, gt=0)
-    class_weights: Literal["none", "balanced"] | dict[str, float] = "none"
+    class_weights: ClassWeights = "none"
     threshold: float = Field(0.5, gt=0, lt=1)
     stride: Stride = 64
 

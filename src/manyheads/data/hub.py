@@ -12,11 +12,9 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
-from manyheads.data.formats.rows import COLUMNS, RawRow, normalised, wanted_columns
+from manyheads.data.formats.rows import COLUMNS, RawRow, normalised, wanted_columns, with_class_names
 from manyheads.data.readers import Opened
 from manyheads.errors import DataError
-
-NO_LABEL = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +54,13 @@ def opened_dataset(data: Any, columns: Mapping[str, str], kind: str, place: str)
     if not len(data):
         raise DataError(f"{place} has no rows; name another split")
     names = _columns(columns, kind, list(data.features), place)
-    classes = {ours: _classes(data.features[theirs]) for ours, theirs in names.items()}
+    classes = {ours: found for ours, theirs in names.items() if (found := _classes(data.features[theirs]))}
 
     def rows() -> Iterator[RawRow]:
         for number, row in enumerate(data.select_columns(sorted(set(names.values()))), 1):
             where = f"{place}: row {number}"
             values = {ours: row[theirs] for ours, theirs in names.items()}
-            skip = None
-            for ours, known in classes.items():
-                if not known or values[ours] is None:
-                    continue
-                if values[ours] == NO_LABEL:
-                    skip = f"no label ({names[ours]} is -1)"
-                else:
-                    values[ours] = _named(values[ours], known, where)
+            values, skip = with_class_names(values, classes, where)
             yield RawRow(normalised(values, kind), where, skip=skip)
 
     renamed = ",".join(f"{ours}={theirs}" for ours, theirs in sorted(names.items()))
@@ -98,16 +89,9 @@ def _classes(feature: Any) -> list[str]:
     """Names of the classes of a column, or of the items of its lists; none for a column that holds no classes."""
     import datasets
 
-    for candidate in (feature, feature[0] if isinstance(feature, list) else getattr(feature, "feature", None)):
-        if isinstance(candidate, datasets.ClassLabel):
-            return list(candidate.names)
-    return []
-
-
-def _named(value: Any, names: list[str], where: str) -> Any:
-    """A class number, or a list of them, by name."""
-    if isinstance(value, list):
-        return [_named(item, names, where) for item in value]
-    if not 0 <= value < len(names):
-        raise DataError(f"{where} has the class number {value}; the data set names classes 0 to {len(names) - 1}")
-    return names[value]
+    if isinstance(feature, datasets.ClassLabel):
+        return list(feature.names)
+    if isinstance(feature, list) and len(feature) == 1:
+        return _classes(feature[0])
+    inner = getattr(feature, "feature", None)
+    return [] if inner is None else _classes(inner)

@@ -11,6 +11,7 @@ import hashlib
 import json
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -94,12 +95,23 @@ class ExampleTable(Generic[ExampleT]):
         """The same examples for the task once it is fitted."""
         return ExampleTable(task, self._batches, self._chosen_N, self._keep)
 
-    def check(self) -> None:
-        """Raise DataError for rows that the fitted task cannot be scored on: labels that training never shows."""
+    def check(self, *, trains: bool = True) -> None:
+        """Raise DataError for rows that the fitted task cannot be trained on, or else cannot be scored on.
+
+        A label that the task does not know is refused in training data alone, which has one only where the run file lists
+        others. In other data it is a miss.
+        """
         errors: list[str] = []
+        known: Sequence[str] | None = getattr(self.task, "labels", None)
 
         def use(row: Mapping[str, Any]) -> None:
-            self.task.check(self.task.read(row))
+            example = self.task.read(row)
+            labels = self.task.facts(example).labels if known is not None else {}
+            unknown = [label for label in labels if label not in (known or ())]
+            if unknown and trains:
+                raise RowError(_unlisted(self.task.name, unknown[0], known or ()))
+            task: Any = self.task
+            (replace(task, labels=(*(known or ()), *unknown)) if unknown else task).check(example)
 
         for index in range(len(self)):
             row = self.row(index)
@@ -107,7 +119,7 @@ class ExampleTable(Generic[ExampleT]):
                 use(row)
             except RowError as error:
                 place = exact_place(row, self.where(index), int(self._cell(3, index)), use)
-                errors.append(f"{place}: {error}{_nearest_label(self.task, row)}")
+                errors.append(f"{place}: {error}")
                 if len(errors) > MOST_ERRORS:
                     break
         refuse(errors)
@@ -142,11 +154,12 @@ def open_table(task: Task[ExampleT], path: Path, keep: Any) -> ExampleTable[Exam
     return ExampleTable(task, batches, np.arange(sum(map(len, batches))), keep)
 
 
-def _nearest_label(task: Task[Any], row: Mapping[str, Any]) -> str:
-    """A known label like the unknown one, for the end of a message."""
-    known: Sequence[str] = getattr(task, "labels", ())
-    for label in task.facts(task.read(row)).labels:
-        near = get_close_matches(label, known, 1) if known and label not in known else []
-        if near:
-            return f"; did you mean {near[0]!r}?"
-    return ""
+def _unlisted(task: str, label: str, known: Sequence[str]) -> str:
+    """That a label of the training data is none of the task's."""
+    near = get_close_matches(label, known, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    listed = ", ".join(known[:20]) + (" …" if len(known) > 20 else "")
+    return (
+        f"label {label!r} is not among the labels of the task, which are {listed}{hint}; add it to tasks.{task}.labels, or "
+        "leave 'labels' out, so that all labels of the data count"
+    )

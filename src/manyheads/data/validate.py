@@ -1,9 +1,7 @@
 """What a data set holds and what is wrong with it, before anything is trained.
 
 Decided here:
-- A label with a single training example is an error: it cannot be learned, nearly always is a slip of the pen, and
-  would cost a class. So is a label of other splits that training never shows (`ExampleTable.check`).
-- Texts that stand in train and in another split are a warning: published data sets have them, and scores gain by them.
+- What can be trained on and is likely to be wrong all the same is a warning (`data/warnings.py`).
 - What is longer than the encoder is read in overlapping windows, and counted here. Only training may leave windows
   out, beyond a number that is given; those examples are counted as truncated.
 
@@ -12,16 +10,15 @@ Token counts come from a function that is given, so that this file knows no toke
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from manyheads.data.report import ReadReport, Skipped, refuse
+from manyheads.data.report import Skipped
 from manyheads.data.table import ExampleTable
-from manyheads.tasks.base import Task
+from manyheads.data.warnings import Loaded, warnings_of
 from manyheads.text.pack import Source
 
 if TYPE_CHECKING:
@@ -111,14 +108,6 @@ class SplitReport:
         }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A split, read and checked."""
-
-    table: ExampleTable[Any]
-    report: ReadReport
-
-
 def measure(table: ExampleTable[Any], window_lengths: WindowLengths) -> Measured:
     """Tokens and windows of every example. Memory is bounded by a thousand examples, whatever the table."""
     tokens_N = np.zeros(len(table), np.int32)
@@ -140,20 +129,15 @@ def examine(
 
     Training reads the first `windows_trained` windows of a text (None: all of them).
     """
-    train = splits.get("train")
+    warnings = warnings_of(splits)
     reports = []
     for split, loaded in splits.items():
         task, read, size = loaded.table.task, loaded.report, measured[split]
         labels = dict(sorted(read.facts.labels.items(), key=lambda pair: (-pair[1], pair[0])))
         quantiles = [*np.percentile(size.tokens_N, (50, 90, 99), method="higher"), size.tokens_N.max()]
         truncated = 0
-        warnings = list(read.warnings)
         if split == "train":
             truncated = int((size.windows_N > windows_trained).sum()) if windows_trained else 0
-            absent = [label for label in getattr(task, "labels", ()) if label not in labels]
-            warnings += [f"label {label!r} is listed but has no example" for label in absent]
-        elif train is not None:
-            warnings += _shared(train.table, loaded.table)
         reports.append(
             SplitReport(
                 task=task.name,
@@ -164,7 +148,7 @@ def examine(
                 truncated=truncated,
                 windowed=size.windowed,
                 labels=labels,
-                warnings=tuple(warnings),
+                warnings=tuple(warnings[split]),
                 left_out=read.left_out,
                 formats=read.formats,
                 tokens=dict(zip(("p50", "p90", "p99", "max"), map(int, quantiles), strict=True)),
@@ -196,31 +180,4 @@ def overview(reports: Sequence[SplitReport]) -> list[str]:
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         for row in table
-    ]
-
-
-def check_labels(task: Task[Any], report: ReadReport, *, min_label_count: int = 2) -> None:
-    """Raise DataError for labels of the fitted task that training data shows fewer than `min_label_count` times.
-
-    Labels are those in the task's `labels`; counts of other things (unanswerable questions) are not judged.
-    """
-    counts = Counter(report.facts.labels)
-    refuse(
-        [
-            f"{report.places[label]}: label {label!r} has {counts[label]} example{'s' * (counts[label] > 1)} in the "
-            f"training data, {min_label_count} are needed; add examples, or correct or remove the row"
-            for label in getattr(task, "labels", ())
-            if 0 < counts[label] < min_label_count
-        ]
-    )
-
-
-def _shared(train: ExampleTable[Any], other: ExampleTable[Any]) -> list[str]:
-    """A warning when examples of another split have the same texts as some of train."""
-    both_N = np.flatnonzero(np.isin(other.digests(), train.digests()))
-    if not len(both_N):
-        return []
-    return [
-        f"{len(both_N):,} of {len(other):,} examples have the same text as one of train, "
-        f"the first at {other.where(int(both_N[0]))}; scores will be too high by them"
     ]

@@ -18,7 +18,7 @@ from manyheads.nn.wide import wide
 
 
 def cosine_mse(a_BD: torch.Tensor, b_BD: torch.Tensor, score_B: torch.Tensor) -> torch.Tensor:
-    """Mean squared difference of each pair's cosine and its score in 0 to 1. Reimers & Gurevych 2019, the regression."""
+    """Mean squared difference of each pair's cosine and its score in -1 to 1. Reimers & Gurevych 2019, the regression."""
     cosine_B = _cosines(a_BD, b_BD)
     return mse_loss(cosine_B, score_B.to(cosine_B.dtype), reduction="sum") / max(len(cosine_B), 1)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from manyheads.errors import DataError
+from manyheads.errors import DataError, RowError
 from manyheads.metrics.answers import answer_scores
 from manyheads.scoring.rows import Row, Scores, all_have_ids, by_id, paired
+from manyheads.text.values import truth
 
 
 def score_answers(golds: Sequence[Row], guesses: Sequence[Row]) -> Scores:
@@ -34,8 +35,11 @@ def score_answers(golds: Sequence[Row], guesses: Sequence[Row]) -> Scores:
 def _gold_answers(row: Row) -> list[str]:
     """Texts of the answers; none where `is_impossible`. Lists of objects, of strings, and the hub's {"text": [...]}."""
     answers = row.values.get("answers")
-    if row.values.get("is_impossible"):
-        return []
+    try:
+        if truth(row.values.get("is_impossible"), "is_impossible"):
+            return []
+    except RowError as error:
+        raise DataError(f"{row.where()}: {error}") from None
     if isinstance(answers, Mapping):
         answers = answers.get("text")
     listed = answers if isinstance(answers, list) else [None]
@@ -52,6 +56,6 @@ def _answer(row: Row) -> str:
         if key in row.values:
             answer = row.values[key]
             if answer is None or isinstance(answer, str):
-                return answer or ""
+                return "" if answer is None else answer
             raise DataError(f"{row.where()}: '{key}' must be a string, seen {answer!r:.80}")
     raise DataError(f"{row.where()} has no 'answer' and no 'text'; its keys are {', '.join(map(str, row.values))}")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import chain
 
-from manyheads.errors import DataError
+from manyheads.errors import DataError, RowError
 from manyheads.metrics.labels import multi_label_scores
 from manyheads.scoring.rows import Row, Scores, paired
+from manyheads.text.values import label_of, labels_of
 
 
 def score_labels(golds: Sequence[Row], guesses: Sequence[Row]) -> Scores:
@@ -31,13 +32,11 @@ def score_labels(golds: Sequence[Row], guesses: Sequence[Row]) -> Scores:
 def _labels(row: Row) -> tuple[bool, tuple[str, ...]]:
     """Whether labels come as a list, and the labels; in a csv cell they are separated by `|`."""
     many, one = row.values.get("labels"), row.values.get("label")
-    if isinstance(many, str):
-        many = [label.strip() for label in many.split("|") if label.strip()]
-    if isinstance(many, list) and all(isinstance(label, str | int) for label in many):
-        return True, tuple(map(str, many))
-    if many is not None:
-        raise DataError(f"{row.where()}: 'labels' must be a list of strings, seen {many!r:.80}")
-    if isinstance(one, bool) or not isinstance(one, str | int) or one == "":
-        seen = f"'label' must be a string, seen {one!r:.80}" if "label" in row.values else "no 'label' and no 'labels'"
-        raise DataError(f"{row.where()}: {seen}; its keys are {', '.join(map(str, row.values))}")
-    return False, (str(one),)
+    try:
+        if many is not None:
+            return True, labels_of(many)
+        if "label" in row.values:
+            return False, (label_of(one),)
+    except RowError as error:
+        raise DataError(f"{row.where()}: {error}; its keys are {', '.join(map(str, row.values))}") from None
+    raise DataError(f"{row.where()}: no 'label' and no 'labels'; its keys are {', '.join(map(str, row.values))}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from manyheads.errors import DataError
+from manyheads.errors import DataError, RowError
 from manyheads.scoring.rows import Pairs, Row, Scores, paired
+from manyheads.text.values import is_missing, number_of
 
 NLI_SIMILARITY = {"contradiction": 0.0, "neutral": 0.5, "entailment": 1.0}
 """How NLI labels rank as gold similarities."""
@@ -57,7 +58,7 @@ def _gold_score(row: Row) -> float | None:
         return _number(row, ("score", "similarity"))
     if "label" not in values:
         return None
-    label = str(values["label"]).lower()
+    label = str(values["label"]).strip().lower()
     if label not in NLI_SIMILARITY:
         raise DataError(f"{row.where()}: NLI label {values['label']!r} is none of {', '.join(NLI_SIMILARITY)}")
     return NLI_SIMILARITY[label]
@@ -69,18 +70,17 @@ def _number(row: Row, keys: Sequence[str]) -> float:
         raise DataError(f"{row.where()} has no {' or '.join(map(repr, keys))}, and no vectors; its keys are "
                         f"{', '.join(map(str, row.values))}")  # fmt: skip
     try:
-        value = float(row.values[key])
-    except (TypeError, ValueError):
-        value = float("nan")
-    if not abs(value) < float("inf"):
-        raise DataError(f"{row.where()}: '{key}' must be a finite number, seen {row.values[key]!r:.80}")
-    return value
+        return number_of(row.values[key], key)
+    except RowError:
+        raise DataError(f"{row.where()}: '{key}' must be a finite number, seen {row.values[key]!r:.80}") from None
 
 
 def _vectors_in_turn(golds: Sequence[Row], guesses: Sequence[Row]) -> Pairs:
     """Rows of one vector each: text_a and text_b of the first pair (and its negative, if it has one), then the next's."""
-    roles = [(row, role) for row in golds
-             for role in ("vector_a", "vector_b", *(["vector_negative"] if row.values.get("negative") else []))]  # fmt: skip
+    roles = []
+    for row in golds:
+        third = () if is_missing(row.values.get("negative")) else ("vector_negative",)
+        roles += [(row, role) for role in ("vector_a", "vector_b", *third)]
     if len(roles) != len(guesses):
         raise DataError(f"{guesses[0].place} has {len(guesses)} vectors, but {golds[0].place} has {len(roles)} texts in "
                         f"{len(golds)} pairs; give text_a, text_b of the first pair, then of the next")  # fmt: skip

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from manyheads.errors import DataError
+from manyheads.text.values import is_missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,11 @@ class Row:
     def id(self) -> str | None:
         """The id as a string, so that 7 in JSON is 7 in csv."""
         value = self.values.get("id")
-        return None if value is None or value == "" else str(value)
+        if is_missing(value):
+            return None
+        if isinstance(value, float) and value.is_integer():  # pandas writes 7 as 7.0 where some ids are missing
+            return str(int(value))
+        return str(value).strip()
 
 
 Pairs = list[tuple[Row, Row]]

@@ -188,7 +188,9 @@ class Queue:
     def _check_size(self, units: Sequence[Unit], tokens: int) -> None:
         """Raise TooLargeError for what would be late, or make others late, even if nothing else waited."""
         if tokens > self.most_tokens() and not self._trials:
-            raise FullError(BEGIN_S, "no worker has begun yet, so it is not known whether so much can be answered in time")
+            raise FullError(
+                BEGIN_S, "no worker has begun yet, so it is not known whether so much can be answered in time"
+            )
         most, in_time = self.most_tokens(), f"are answered within {self.limits.deadline_s:g} s"
         if tokens > most:
             rows = max(1, len(units) * most // tokens)

@@ -93,9 +93,20 @@ class Facts:
     flags: frozenset[str] = frozenset()
     """Properties of the data that change the task, such as `multi-label`, `unanswerable`, `pairs`."""
 
+    span: tuple[float, float] | None = None
+    """The lowest and highest of the numbers in the data (scores of pairs); None where it has none."""
+
     def __add__(self, other: Facts) -> Facts:
-        """Counts added, flags united."""
-        return Facts(Counter(self.labels) + Counter(other.labels), self.flags | other.flags)
+        """Counts added, flags and spans united."""
+        labels = Counter(self.labels) + Counter(other.labels)
+        return Facts(labels, self.flags | other.flags, united(self.span, other.span))
+
+
+def united(one: tuple[float, float] | None, other: tuple[float, float] | None) -> tuple[float, float] | None:
+    """The span that holds both."""
+    if one is None or other is None:
+        return one if other is None else other
+    return min(one[0], other[0]), max(one[1], other[1])
 
 
 AnswerType = Any

@@ -22,6 +22,7 @@ from manyheads.metrics.answers import answer_scores, best_threshold, f1
 from manyheads.metrics.evidence import Tally, grouped
 from manyheads.tasks.base import SPAN, AnswerType, Array, Ask, Facts, Item, Level, Loss, Output, Row, Task, text_of
 from manyheads.text.pack import Source
+from manyheads.text.values import key_of, truth
 
 if TYPE_CHECKING:
     import torch
@@ -95,8 +96,12 @@ class QuestionAnswering(Task[Question]):
         given = row.get("answers")
         if not isinstance(given, Sequence) or isinstance(given, str):
             raise RowError(f"'answers' must be a list of {{text, start}} (empty: unanswerable), seen {given!r}")
-        answers = () if row.get("is_impossible") else tuple(_checked_answer(context, answer) for answer in given)
-        return Question(str(row.get("id") or ""), question, context, answers, str(row.get("title") or ""))
+        impossible = truth(row.get("is_impossible"), "is_impossible")
+        if impossible is not None and impossible == bool(given):
+            raise RowError(f"has is_impossible: {row['is_impossible']!r} and {len(given)} answers; correct one of them (an "
+                           "unanswerable question has no answers)")  # fmt: skip
+        answers = tuple(_checked_answer(context, answer) for answer in given)
+        return Question(key_of(row.get("id"), "id"), question, context, answers, key_of(row.get("title"), "title"))
 
     def row_of_target(self, row: Row, target: Any) -> Row:
         """`targets: {NAME: {"question": ..., "answers": [...]}}`; the row's text is the context."""
@@ -118,7 +123,7 @@ class QuestionAnswering(Task[Question]):
 
     def cluster(self, example: Question) -> str:
         """The article, or else the context."""
-        return example.title or example.context
+        return example.title if example.title else example.context
 
     def passage(self, example: Question) -> str:
         """The context."""

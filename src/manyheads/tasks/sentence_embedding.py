@@ -41,6 +41,7 @@ from manyheads.tasks.base import (
     window_owners,
 )
 from manyheads.text.pack import Source
+from manyheads.text.values import is_missing, number_of, optional_text
 
 if TYPE_CHECKING:
     import torch
@@ -61,6 +62,8 @@ OBJECTIVES: Mapping[str, tuple[Objective, ...]] = {
 
 ALIKE = 1e-4
 """Similarities of all pairs that differ by less than this are those of one vector."""
+SCORE_RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 5.0), (0.0, 10.0), (0.0, 100.0))
+"""Ranges of scores that people use."""
 NLI_LABELS = ("contradiction", "entailment", "neutral")
 NLI_SIMILARITY = {"contradiction": 0.0, "neutral": 0.5, "entailment": 1.0}
 """How NLI labels rank when embeddings are scored on them."""
@@ -98,7 +101,8 @@ class SentenceEmbedding(Task[Pair]):
     margin: float = 0.5
     """Triplet margin, in cosine distance."""
     score_range: tuple[float, float] | None = None
-    """Lowest and highest score, for cosine regression; None: 0 and 1 if no score is above 1, else 0 and 5."""
+    """Lowest and highest score, for cosine regression. None: the first of SCORE_RANGES that holds all scores of the data, or
+    else their lowest and highest."""
     matryoshka: tuple[int, ...] = ()
     """Widths at which the truncated vector must be good too (Kusupati 2022)."""
     stride: int = 64
@@ -125,20 +129,18 @@ class SentenceEmbedding(Task[Pair]):
                     f"'{key}' is empty or missing" if text in (None, "") else f"'{key}' must be a text, seen {text!r}"
                 )
             texts[key] = text
-        if row.get("score") not in (None, ""):
-            return Pair(**texts, form="scored", score=_number(row["score"]))
-        if row.get("label") not in (None, ""):
-            label = str(row["label"]).lower()
+        if not is_missing(row.get("score")):
+            return Pair(**texts, form="scored", score=number_of(row["score"], "score"))
+        if not is_missing(row.get("label")):
+            label = str(row["label"]).strip().lower()
             if label not in NLI_LABELS:
                 raise RowError(f"NLI label {row['label']!r} is none of {', '.join(NLI_LABELS)}")
             return Pair(**texts, form="nli", label=label)
-        negative = row.get("negative")
-        if negative in (None, ""):
+        negative = optional_text(row.get("negative"), "negative")
+        if negative is None:
             if "score" in row or "label" in row:
                 raise RowError("has an empty 'score' or 'label'; fill it in or leave the column out")
             return Pair(**texts, form="positives")
-        if not isinstance(negative, str):
-            raise RowError(f"'negative' must be a text, seen {negative!r}")
         return Pair(**texts, form="triplets", negative=negative)
 
     def row_of_target(self, row: Row, target: Any) -> Row:
@@ -148,11 +150,9 @@ class SentenceEmbedding(Task[Pair]):
         return {"text_a": text_of(row), **target}
 
     def facts(self, example: Pair) -> Facts:
-        """The form of the data, and NLI labels."""
-        flags: set[str] = {example.form}
-        if example.score is not None and not 0 <= example.score <= 1:
-            flags.add("score-beyond-1")
-        return Facts(Counter([example.label] if example.label else []), frozenset(flags))
+        """The form of the data, NLI labels, and the score."""
+        span = None if example.score is None else (example.score, example.score)
+        return Facts(Counter([example.label] if example.label else []), frozenset([example.form]), span)
 
     def fitted(self, facts: Facts) -> SentenceEmbedding:
         """The objective that fits the form of the training data."""
@@ -168,11 +168,18 @@ class SentenceEmbedding(Task[Pair]):
             raise DataError(
                 f"task '{self.name}': objective {self.objective} cannot train on {forms[0]} pairs; use {' or '.join(fitting)}"
             )
-        scores = self.score_range or ((0.0, 5.0) if "score-beyond-1" in facts.flags else (0.0, 1.0))
+        scores = self.score_range if self.score_range is not None else _range_of(facts.span)
         return replace(self, objective=self.objective or fitting[0], score_range=scores)
 
     def check(self, example: Pair) -> None:
-        """Any form can be scored."""
+        """Cosine regression has scores within its range; any form can be scored."""
+        if self.objective == "cosine" and self.score_range is not None and example.score is not None:
+            low, high = self.score_range
+            if not low <= example.score <= high:
+                raise RowError(
+                    f"score {example.score:g} lies outside of the range of scores, {low:g} to {high:g}; correct it, or set "
+                    f"tasks.{self.name}.score_range"
+                )
 
     # -- encoding -----------------------------------------------------------------------------------------------
     def asks(self, example: Pair) -> Sequence[Ask]:
@@ -203,8 +210,7 @@ class SentenceEmbedding(Task[Pair]):
         owner_S, share_S = window_owners(windows)
         sizes = np.array([len(asked) for asked in encodings])
         first_B = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-        low, high = self.score_range or (0.0, 1.0)
-        scores = [0.0 if e.score is None else (e.score - low) / (high - low) for e in examples]
+        scores = [0.0 if e.score is None else self._cosine_of(e.score) for e in examples]
         texts = [ask.source.first for example in examples for ask in self.asks(example)]
         return {
             "owner_S": owner_S,
@@ -217,6 +223,11 @@ class SentenceEmbedding(Task[Pair]):
             "label_B": np.array([NLI_LABELS.index(e.label) if e.label else 0 for e in examples], np.int64),
             "identity_X": np.array([_identity(text) for text in texts], np.int64),
         }
+
+    def _cosine_of(self, score: float) -> float:
+        """The cosine that a score stands for: 1 for the highest; 0 for the lowest, or where scores can be negative for 0."""
+        low, high = self.score_range if self.score_range is not None else (0.0, 1.0)
+        return score / max(-low, high) if low < 0 else (score - low) / (high - low)
 
     def amount(self, targets: Mapping[str, Array]) -> float:
         """Pairs. Objectives that compare pairs with one another see only those of their own part of a batch."""
@@ -336,14 +347,14 @@ def _identity(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") >> 1
 
 
-def _number(value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise RowError(f"'score' must be a number, seen {value!r}") from None
-    if not np.isfinite(number):
-        raise RowError(f"'score' must be a finite number, seen {value!r}")
-    return number
+def _range_of(span: tuple[float, float] | None) -> tuple[float, float]:
+    """The range that scores of such a span come from."""
+    if span is None:
+        return SCORE_RANGES[0]
+    for low, high in SCORE_RANGES:
+        if low <= span[0] and span[1] <= high:
+            return low, high
+    return span if span[0] < span[1] else (span[0], span[0] + 1.0)
 
 
 def _golds(examples: Sequence[Pair]) -> list[float] | None:

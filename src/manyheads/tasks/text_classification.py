@@ -33,6 +33,7 @@ from manyheads.tasks.base import (
     window_owners,
 )
 from manyheads.text.pack import Source
+from manyheads.text.values import first_given, is_decimal, key_of, label_of, labels_of, optional_text
 
 if TYPE_CHECKING:
     import torch
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from manyheads.text.pack import Encoding
 
 MULTI_LABEL = "multi-label"
+DECIMAL_LABEL = "decimal-label"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ class LabelledText:
     labels: tuple[str, ...]
     multi: bool
     document: str = ""
+    decimal: bool = False
+    """Whether the label came as a decimal number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,26 +91,24 @@ class TextClassification(Task[LabelledText]):
         text = text_of(row)
         if not text.strip():
             raise RowError("has an empty 'text'; there is nothing to learn from it")
-        pair = row.get("text_pair")
-        if pair is not None and not isinstance(pair, str):
-            raise RowError(f"'text_pair' must be a string, seen {type(pair).__name__}")
-        document = str(row.get("document") or "")
+        pair = optional_text(row.get("text_pair"), "text_pair")
+        document = key_of(row.get("document"), "document")
         if row.get("labels") is not None:
-            return LabelledText(text, pair, _label_list(row["labels"]), True, document)
-        label = row.get("label")
-        if isinstance(label, bool) or not isinstance(label, str | int) or label == "":
-            raise RowError(f"'label' must be a string, seen {label!r}" if "label" in row else "has no 'label'")
-        return LabelledText(text, pair, (str(label),), False, document)
+            return LabelledText(text, pair, labels_of(row["labels"]), True, document)
+        if "label" not in row:
+            raise RowError("has no 'label'")
+        return LabelledText(text, pair, (label_of(row["label"]),), False, document, is_decimal(row["label"]))
 
     def row_of_target(self, row: Row, target: Any) -> Row:
         """`targets: {NAME: "LABEL"}` or `{NAME: ["LABEL", ...]}`."""
         shared = {key: row[key] for key in ("text", "tokens", "text_pair") if row.get(key) is not None}
-        document = row.get("document") or row.get("id") or ""
+        document = first_given(row.get("document"), row.get("id"))
         return {**shared, "labels" if isinstance(target, list) else "label": target, "document": document}
 
     def facts(self, example: LabelledText) -> Facts:
         """Texts of each label, and whether labels come in lists."""
-        return Facts(Counter(example.labels), frozenset([MULTI_LABEL if example.multi else "single-label"]))
+        flags = [MULTI_LABEL if example.multi else "single-label", *([DECIMAL_LABEL] if example.decimal else [])]
+        return Facts(Counter(example.labels), frozenset(flags))
 
     def fitted(self, facts: Facts) -> TextClassification:
         """Labels of the training data unless listed; weights of the classes."""
@@ -115,7 +117,7 @@ class TextClassification(Task[LabelledText]):
             raise DataError(
                 f"task '{self.name}': some rows have 'label' and others 'labels'; use one of them throughout"
             )
-        labels = self.labels or tuple(sorted(facts.labels))
+        labels = self.labels if self.labels else tuple(sorted(facts.labels))
         if len(labels) < (1 if multi else 2):
             raise DataError(f"task '{self.name}': the training data has only the label {', '.join(labels) or '(none)'}")
         return replace(self, labels=labels, multi_label=multi, label_weights=self._weights(labels, facts))
@@ -142,9 +144,7 @@ class TextClassification(Task[LabelledText]):
 
     def ask(self, row: Row) -> Ask | None:
         """`text`, and `text_pair` if it is there."""
-        pair = row.get("text_pair")
-        if pair is not None and not isinstance(pair, str):
-            raise RowError(f"'text_pair' must be a string, seen {type(pair).__name__}")
+        pair = optional_text(row.get("text_pair"), "text_pair")
         return Ask(Source(text_of(row), pair, stride=self.stride))
 
     # -- training -----------------------------------------------------------------------------------------------
@@ -285,12 +285,3 @@ class TextClassification(Task[LabelledText]):
 
 def _quoted(labels: Iterable[str]) -> str:
     return ", ".join(f"'{label}'" for label in sorted(labels)) or "no label"
-
-
-def _label_list(labels: Any) -> tuple[str, ...]:
-    """A list of labels; in a csv cell they are separated by `|`."""
-    if isinstance(labels, str):
-        labels = [label.strip() for label in labels.split("|") if label.strip()]
-    if not isinstance(labels, Sequence) or not all(isinstance(label, str | int) and label != "" for label in labels):
-        raise RowError(f"'labels' must be a list of strings, seen {labels!r}")
-    return tuple(dict.fromkeys(str(label) for label in labels))

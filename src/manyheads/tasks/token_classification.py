@@ -39,6 +39,7 @@ from manyheads.tasks.base import (
 )
 from manyheads.text.pack import Source
 from manyheads.text.spans import Span, check_tag, spans_of_tags, tags_of_char_spans
+from manyheads.text.values import first_given, key_of
 from manyheads.text.windows import owned
 from manyheads.text.words import first_pieces, within, words
 
@@ -97,7 +98,7 @@ class TokenClassification(Task[EntityExample]):
     # -- data ---------------------------------------------------------------------------------------------------
     def read(self, row: Row) -> EntityExample:
         """`{"tokens", "tags"}` or `{"text", "entities"}`."""
-        document = str(row.get("document") or "")
+        document = key_of(row.get("document"), "document")
         if "tokens" in row:
             return _example_of_tags(row, document)
         text = text_of(row)
@@ -107,7 +108,11 @@ class TokenClassification(Task[EntityExample]):
 
     def row_of_target(self, row: Row, target: Any) -> Row:
         """`targets: {NAME: [{"start", "end", "label"}, ...]}`."""
-        return {"text": text_of(row), "entities": target, "document": row.get("document") or row.get("id") or ""}
+        return {
+            "text": text_of(row),
+            "entities": target,
+            "document": first_given(row.get("document"), row.get("id")),
+        }
 
     def facts(self, example: EntityExample) -> Facts:
         """Entities of each label."""

@@ -35,6 +35,11 @@ def is_missing(value: object) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
+def first_given(*values: Any) -> Any:
+    """The first value that is given; None where none is."""
+    return next((value for value in values if not is_missing(value)), None)
+
+
 def truth(value: object, name: str) -> bool | None:
     """A yes or no in any of its usual forms; None where nothing is given. Raises RowError."""
     if is_missing(value):
@@ -48,7 +53,7 @@ def truth(value: object, name: str) -> bool | None:
     raise RowError(f"'{name}' must be true or false, seen {value!r}")
 
 
-def key(value: object, name: str) -> str:
+def key_of(value: object, name: str) -> str:
     """An id, a document, a title: a string or a whole number, as a string; empty where nothing is given. Raises RowError."""
     if is_missing(value):
         return ""
@@ -70,7 +75,7 @@ def optional_text(value: object, name: str) -> str | None:
     return value
 
 
-def number(value: object, name: str) -> float:
+def number_of(value: object, name: str) -> float:
     """A finite number, or its decimal notation. Raises RowError; for true, false and Python's `1_000` too."""
     good = isinstance(value, int | float) and not isinstance(value, bool)
     if not good and not (isinstance(value, str) and _NUMBER.fullmatch(value.strip())):
@@ -84,7 +89,7 @@ def number(value: object, name: str) -> float:
     return found
 
 
-def label(value: object) -> str:
+def label_of(value: object) -> str:
     """One label: a string, or a number as a string. Raises RowError for what is none, and for a list in a string."""
     if isinstance(value, str) and value.strip():
         name = value.strip()
@@ -99,7 +104,12 @@ def label(value: object) -> str:
     raise RowError(f"'label' must be a string, seen {value!r}")
 
 
-def labels(value: object) -> tuple[str, ...]:
+def is_decimal(value: object) -> bool:
+    """Whether a label comes as a number with a fraction, or as pandas writes whole numbers where some are missing."""
+    return isinstance(value, float)
+
+
+def labels_of(value: object) -> tuple[str, ...]:
     """Labels of a text, each once. In a csv cell they are separated by `|`, or a printed list. Raises RowError.
 
     A row of zeros and ones, one for each class, is refused: it would be read as the labels `0` and `1`.
@@ -116,10 +126,10 @@ def labels(value: object) -> tuple[str, ...]:
     else:
         raise RowError(f"'labels' must be a list of strings, seen {value!r}")
     bits = [item for item in items if item in (0, 1, "0", "1", "0.0", "1.0")]
-    if len(bits) == len(items) > len(set(map(str, bits))):
+    if len(bits) == len(items) > len({float(bit) for bit in bits}):
         raise RowError(f"'labels' is a vector of zeros and ones, {value!r}; give the names of the labels that apply")
     try:
-        return tuple(dict.fromkeys(label(item) for item in items))
+        return tuple(dict.fromkeys(label_of(item) for item in items))
     except RowError:
         raise RowError(f"'labels' must be a list of strings, seen {value!r}") from None
 
@@ -133,7 +143,7 @@ def _listed(text: str) -> list[str] | None:
         found = json.loads(text)
     except (ValueError, RecursionError):
         found = None
-    if isinstance(found, list) and found and all(isinstance(item, str | int | float) for item in found):
+    if isinstance(found, list) and found and all(type(item) in (str, int, float) for item in found):
         return [item if isinstance(item, str) else str(item) for item in found]
     return _python_items(inner)
 

@@ -131,7 +131,13 @@ def check_state(state: Mapping[str, Any], *, step: int, phases: int) -> None:
     """Raise CheckpointError unless a run of so many phases can be at the place of this state, after `step` steps."""
     try:
         place, waits = state["place"], [state["waiting"], state["overall"], *state["tasks"].values()]
-        counts = [state["history_bytes"], place["phase"], place["start"], place["best"], *(wait["since"] for wait in waits)]
+        counts = [
+            state["history_bytes"],
+            place["phase"],
+            place["start"],
+            place["best"],
+            *(wait["since"] for wait in waits),
+        ]
         fits = (
             all(type(count) is int and count >= 0 for count in counts)
             and (place["phase"] <= phases and place["start"] <= step and type(place["due"]) is bool)

@@ -1,4 +1,4 @@
-"""Parquet files, a thousand rows at a time. A gzipped one is unpacked into memory.
+"""Parquet files, a thousand rows at a time. A gzipped one is unpacked into memory. Numbers of classes become their names.
 
 Decided here: a small file can stand for more text than a machine holds, by one long text in every row or by pages that
 unpack to gigabytes. So texts are read as dictionaries, each text once, and are written out only as far as LONGEST_LINE_BYTES
@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from manyheads.data.formats.lines import LONGEST_LINE_BYTES, RATIO, is_packed, opened, unpacked
-from manyheads.data.formats.rows import RawRow, normalised, wanted_columns
+from manyheads.data.formats.rows import RawRow, normalised, wanted_columns, with_class_names
 from manyheads.errors import DataError
+from manyheads.text.values import classes_of_metadata
 
 BATCH_ROWS = 1000
 SMALL_BYTES = 64 << 20
@@ -32,7 +33,9 @@ def read(path: Path, kind: str) -> Iterator[RawRow]:
         if wanted and "targets" not in rows.names:
             raise DataError(f"{path} has the columns {', '.join(rows.names)[:1000]}; expected {wanted}")
         for number, values in enumerate(rows, 1):
-            yield RawRow(normalised(values, kind), f"{path}: row {number}")
+            where = f"{path}: row {number}"
+            named, skip = with_class_names(values, rows.classes, where)
+            yield RawRow(normalised(named, kind), where, skip=skip)
 
 
 class ParquetRows:
@@ -49,6 +52,8 @@ class ParquetRows:
         self.names: list[str] = []
         self.count = 0
         """Rows, by the footer."""
+        self.classes: dict[str, list[str]] = {}
+        """Names of the classes of columns that `datasets` wrote as numbers."""
 
     def __enter__(self) -> ParquetRows:
         import pyarrow as pa
@@ -66,6 +71,7 @@ class ParquetRows:
             whole = parquet.ParquetFile(source)
             self.schema = whole.schema_arrow
             self.names = self.schema.names
+            self.classes = classes_of_metadata(self.schema.metadata)
             self._check_footer(whole.metadata)
             self.count = whole.metadata.num_rows
             texts = [field.name for field in whole.schema_arrow if _is_text(field.type)]

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from manyheads.errors import DataError, RowError
+from manyheads.text.values import NO_CLASS, named
+
 COLUMNS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "token-classification": (("tokens", "tags"), ("text", "entities")),
     "text-classification": (("text", "label"), ("text", "labels")),
@@ -60,6 +63,26 @@ def normalised(values: dict[str, Any], kind: str) -> dict[str, Any]:
             for answer in answers
         ]
     return {**values, "answers": answers}
+
+
+def with_class_names(
+    values: dict[str, Any], classes: Mapping[str, Sequence[str]], where: str
+) -> tuple[dict[str, Any], str | None]:
+    """Class numbers of these columns by name, and why the row cannot be used: -1 is the hub's sign for "no gold label".
+
+    Raises DataError for a number without a name.
+    """
+    skip = None
+    found = dict(values)
+    for column, names in classes.items():
+        if found.get(column) == NO_CLASS:
+            skip = f"no label ({column} is -1)"
+        elif found.get(column) is not None:
+            try:
+                found[column] = named(found[column], names)
+            except RowError as error:
+                raise DataError(f"{where} {error}") from None
+    return found, skip
 
 
 def wanted_columns(names: Sequence[str], kind: str) -> str | None:

@@ -13,7 +13,8 @@ from typing import Any
 
 from manyheads.data.formats.lines import whole
 from manyheads.data.formats.rows import RawRow, kind_of_json, normalised
-from manyheads.errors import DataError
+from manyheads.errors import DataError, RowError
+from manyheads.text.values import truth
 
 MOST_BYTES = 256 << 20
 """Six times the training data of SQuAD v2."""
@@ -70,7 +71,11 @@ def _question(path: Path, qa: Any, context: Any, title: Any) -> RawRow:
         seen = qa.get("id") if isinstance(qa, dict) else qa
         raise DataError(f"{path}: question {seen!r:.80} has no 'question'")
     where = f"{path}: question '{str(qa.get('id', qa['question']))[:200]}'"
-    if "answers" not in qa and not qa.get("is_impossible"):
+    try:
+        impossible = truth(qa.get("is_impossible"), "is_impossible")
+    except RowError as error:
+        raise DataError(f"{where}: {error}") from None
+    if "answers" not in qa and not impossible:
         raise DataError(f"{where} has no 'answers'; an unanswerable question has an empty list")
     values = {"id": qa.get("id", ""), "question": qa["question"], "context": context, "answers": qa.get("answers", [])}
     values["title"] = title

@@ -58,7 +58,8 @@ def _evidence(
     found: Sequence[Sequence[str]],
     examples: Sequence[LabelledText],
 ) -> Tally:
-    place = {label: k for k, label in enumerate(task.labels)}
+    unseen = {label for gold in golds for label in gold} - set(task.labels)  # in training: all of them are misses
+    place = {label: k for k, label in enumerate([*task.labels, *sorted(unseen)])}
     counts_EM = np.zeros((len(golds), 3 * len(place)))
     for row, (gold, guess) in enumerate(zip(golds, found, strict=True)):
         for column, labels in enumerate((set(gold) & set(guess), set(guess), set(gold))):
@@ -83,7 +84,8 @@ def _multi_label_mistakes(
         wrong = set(gold) ^ set(answer["labels"])
         if wrong:
             scores = answer["scores"]
-            sure = {label: scores[label] if scores[label] >= threshold else 1 - scores[label] for label in wrong}
+            chances = {label: scores.get(label, 0.0) for label in wrong}
+            sure = {label: chance if chance >= threshold else 1 - chance for label, chance in chances.items()}
             worst = max(sorted(sure), key=lambda label: sure[label])
             mistakes.append(
                 LabelMistake(

@@ -1,0 +1,229 @@
+"""What is likely to be wrong with data that can be trained on all the same: warnings, each with what to do.
+
+Decided here: a warning never stops a run. A label with one example, or one that validation has and training does not, is
+nearly always a slip of the pen, but real data has such labels too: they are counted, and scored as misses.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher, get_close_matches
+from typing import Any
+
+import numpy as np
+
+from manyheads.data.report import ReadReport
+from manyheads.data.table import ExampleTable
+from manyheads.tasks.base import Task
+
+FEW_ROWS = 50
+"""A validation part of fewer rows gives scores that chance decides."""
+FEW_STEPS = 100
+MANY_NUMBERS = 20
+"""Distinct numbers as labels that are more likely to be measurements."""
+IMBALANCE = 50
+SHOWN = 5
+FAR_OUT = 3.0
+"""A score is told of that lies further from the middle than so many times the distance of 99 % of the others."""
+IGNORED = frozenset("\"'`_- \t\u200b\ufeff")
+_SEPARATORS = re.compile(r"\s*[,;/]\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A split, read and checked."""
+
+    table: ExampleTable[Any]
+    report: ReadReport
+
+
+def warnings_of(splits: Mapping[str, Loaded]) -> dict[str, list[str]]:
+    """Warnings on each split of one task."""
+    train = splits.get("train")
+    found = {}
+    for split, loaded in splits.items():
+        task, report = loaded.table.task, loaded.report
+        warnings = list(report.warnings)
+        if split == "train":
+            warnings += label_warnings(task, report) + form_warnings(task, report)
+        elif train is not None:
+            warnings += unseen_labels(task, report) + _shared(train.table, loaded.table)
+        if split == "validation" and len(loaded.table) < FEW_ROWS:
+            warnings.insert(
+                0,
+                f"{len(loaded.table)} examples, so scores depend on chance; raise tasks.{task.name}.validation_fraction, or "
+                f"name a larger file under tasks.{task.name}.data.validation",
+            )
+        found[split] = [*warnings, *_far_out(loaded)]
+    return found
+
+
+def step_warnings(steps: int) -> list[str]:
+    """A warning when a run has few steps."""
+    if steps >= FEW_STEPS:
+        return []
+    return [
+        f"training has {steps} steps, fewer than {FEW_STEPS}, in which little is learned; raise training.epochs, or lower "
+        "training.tokens_per_step"
+    ]
+
+
+def label_warnings(task: Task[Any], report: ReadReport) -> list[str]:
+    """Of labels in training data that have no example or one, or look like slips."""
+    counts = report.facts.labels
+    known: Sequence[str] = getattr(task, "labels", ())
+    warnings = [f"label {label!r} is listed but has no example" for label in known if label not in counts]
+    single = [label for label in known if counts.get(label) == 1]
+    warnings += [
+        f"{_at(report, label)}label {label!r} has 1 example, from which little is learned; add examples, or correct or "
+        "remove the row"
+        for label in single[:SHOWN]
+    ]
+    if len(single) > SHOWN:
+        warnings.append(f"{len(single) - SHOWN} more labels have 1 example each")
+    return warnings + _alike(known, report) + _several_in_one(known, report)
+
+
+def form_warnings(task: Task[Any], report: ReadReport) -> list[str]:
+    """Of labels of texts that are numbers, zeros and ones, or unevenly frequent."""
+    weights = getattr(task, "class_weights", None)
+    counts = {label: report.facts.labels.get(label, 0) for label in getattr(task, "labels", ())}
+    if weights is None or not any(counts.values()):
+        return []
+    warnings = []
+    numbers = [label for label in counts if _number(label) is not None]
+    decimals = [label for label in numbers if not label.lstrip("+-").isdecimal()]
+    if "decimal-label" in report.facts.flags or decimals:
+        shown = f" such as {decimals[0]!r}" if decimals else ", read as whole numbers"
+        warnings.append(
+            f"labels are decimal numbers{shown}, and each number is a class of its own; write names or whole numbers as "
+            f"labels, or give tasks.{task.name} type: sentence-embedding if they score pairs of texts"
+        )
+    if len(numbers) == len(counts) >= MANY_NUMBERS:
+        warnings.append(
+            f"all {len(counts)} labels are numbers, and each is a class of its own, without an order; if they are "
+            "measurements, group them into a few named labels"
+        )
+    few, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+    if counts[most] > IMBALANCE * max(counts[few], 1) and weights == "none":
+        warnings.append(
+            f"label {most!r} has {counts[most]:,} examples and {few!r} {counts[few]:,}, more than {IMBALANCE} to 1; rare "
+            f"labels may never be given: set tasks.{task.name}.class_weights: balanced"
+        )
+    if len(counts) > 1 and getattr(task, "multi_label", False) and min(counts.values()) == report.used:
+        warnings.append(
+            f"every example has all {len(counts)} labels ({', '.join(list(counts)[:SHOWN])}); if 'labels' is a vector of "
+            "zeros and ones, give the names of the labels that apply"
+        )
+    return warnings
+
+
+def unseen_labels(task: Task[Any], report: ReadReport) -> list[str]:
+    """Of labels that training never shows: no answer can be right on them."""
+    known = getattr(task, "labels", None)
+    unseen = {label: n for label, n in report.facts.labels.items() if known is not None and label not in known}
+    if not unseen or known is None:
+        return []
+    names = ", ".join(_shown([label], report) + _near(label, known) for label in list(unseen)[:SHOWN])
+    more = f" and {len(unseen) - SHOWN} more" if len(unseen) > SHOWN else ""
+    return [f"labels that training never shows: {names}{more}; they are scored as misses: correct them, or add examples "
+            "to train"]  # fmt: skip
+
+
+def _shown(labels: Sequence[str], report: ReadReport) -> str:
+    """Labels with their counts and first places."""
+    counts, places = report.facts.labels, report.places
+    return ", ".join(f"{label!r} ({counts.get(label, 0):,}, the first at {places.get(label, '?')})" for label in labels)
+
+
+def _near(label: str, known: Sequence[str]) -> str:
+    """A known label like the unknown one, for a message."""
+    near = get_close_matches(label, known, 1)
+    return f", did you mean {near[0]!r}?" if near else ""
+
+
+def _alike(known: Sequence[str], report: ReadReport) -> list[str]:
+    """Labels that differ in form alone."""
+    forms: dict[str, list[str]] = {}
+    for label in known:
+        forms.setdefault(_form(label), []).append(label)
+    warnings = []
+    for same in forms.values():
+        if len(same) > 1:
+            warnings.append(
+                f"labels that differ by case, white space or form alone: {_shown(same, report)}; each is a label of its own, "
+                "so correct them if they mean the same"
+            )
+    slips = _slips(known, report.facts.labels)
+    return warnings + [f"{_at(report, rare)}label {rare!r} ({report.facts.labels[rare]:,}) is nearly {usual!r} "
+                       f"({report.facts.labels[usual]:,}); correct it if it is a slip" for rare, usual in slips]  # fmt: skip
+
+
+def _slips(known: Sequence[str], counts: Mapping[str, int]) -> list[tuple[str, str]]:
+    """Rare labels of some length that are one letter away from a frequent one."""
+    rare = [label for label in known if 1 < counts.get(label, 0) <= 3 and len(label) > 3][:MANY_NUMBERS]
+    usual = [label for label in known if counts.get(label, 0) > 3]
+    return [(one, other) for one in rare for other in usual
+            if not one.isdecimal() and counts[other] >= 10 * counts[one]
+            and SequenceMatcher(None, one, other).ratio() > 0.8]  # fmt: skip
+
+
+def _several_in_one(known: Sequence[str], report: ReadReport) -> list[str]:
+    """Labels that are several others with a separator between them."""
+    names = set(known)
+    for label in known:
+        parts = _SEPARATORS.split(label)
+        if len(parts) > 1 and names.issuperset(parts):
+            return [
+                f"{_at(report, label)}label {label!r} looks like several labels; in csv they are separated by | in a "
+                "column 'labels', in JSON they are a list"
+            ]
+    return []
+
+
+def _form(label: str) -> str:
+    """What is left of a label without case, white space, quotes and dashes, and the ways to write a character or number."""
+    number = _number(label.strip("\"' "))
+    if number is not None:
+        return f"{number:g}"
+    return "".join(c for c in unicodedata.normalize("NFKC", label).casefold() if c.isalnum() or c not in IGNORED)
+
+
+def _number(label: str) -> float | None:
+    return float(label) if re.fullmatch(r"[+-]?\d+(\.\d*)?", label, re.ASCII) else None
+
+
+def _at(report: ReadReport, label: str) -> str:
+    place = report.places.get(label)
+    return f"{place}: " if place else ""
+
+
+def _far_out(loaded: Loaded) -> list[str]:
+    """A warning on the score of a pair that lies far outside of all others."""
+    span = loaded.report.facts.span
+    if span is None or len(loaded.table) < MANY_NUMBERS:
+        return []
+    found = [getattr(example, "score", None) for example in loaded.table]
+    score_N = np.array([np.nan if score is None else score for score in found])
+    middle = float(np.nanmedian(score_N))
+    distance_N = np.nan_to_num(np.abs(score_N - middle))
+    worst = int(distance_N.argmax())
+    usual = float(np.sort(distance_N)[: -max(1, len(distance_N) // 100)].max())
+    if not usual or distance_N[worst] <= FAR_OUT * usual:
+        return []
+    return [f"{loaded.table.where(worst)}: score {found[worst]:g} lies far from all others, which are within {usual:g} of "
+            f"{middle:g}; correct it if it is a slip"]  # fmt: skip
+
+
+def _shared(train: ExampleTable[Any], other: ExampleTable[Any]) -> list[str]:
+    """A warning when examples of another split have the same texts as some of train."""
+    both_N = np.flatnonzero(np.isin(other.digests(), train.digests()))
+    if not len(both_N):
+        return []
+    return [
+        f"{len(both_N):,} of {len(other):,} examples have the same text as one of train, "
+        f"the first at {other.where(int(both_N[0]))}; scores will be too high by them"
+    ]
