@@ -102,7 +102,17 @@ def test_models_are_listed_as_openai_lists_them_and_can_be_asked_for(server: Sim
 
 
 def test_the_head_of_every_page_is_that_of_get_without_a_body(server: SimpleNamespace) -> None:
-    for path in ("/health/live", "/health/ready", "/", "/docs", "/v1/models", "/v1/tasks", "/metrics", "/openapi.json", "/no"):
+    for path in (
+        "/health/live",
+        "/health/ready",
+        "/",
+        "/docs",
+        "/v1/models",
+        "/v1/tasks",
+        "/metrics",
+        "/openapi.json",
+        "/no",
+    ):
         head, got = ask(server, "HEAD", path), ask(server, "GET", path)
         assert (head.status_code, head.content) == (got.status_code, b""), path
         assert head.headers["content-type"] == got.headers["content-type"]
@@ -141,7 +151,9 @@ def test_origins_are_kept_as_browsers_send_them(given_: str, kept: str) -> None:
     assert origin(given_) == kept
 
 
-@pytest.mark.parametrize("given_", ["", "a.example", "https://", "https://a.example/path", "https://*.example", "null", "ftp://a"])
+@pytest.mark.parametrize(
+    "given_", ["", "a.example", "https://", "https://a.example/path", "https://*.example", "null", "ftp://a"]
+)
 def test_what_is_no_origin_is_told(given_: str) -> None:
     with pytest.raises(UsageError, match="is no origin; write https://HOST"):
         origin(given_)
@@ -189,7 +201,10 @@ def test_what_could_not_be_answered_in_time_is_413_at_once_and_others_are_answer
             done = ask(server, "POST", path, json={key: ["word " * 200] * 100})
             assert (done.status_code, done.json()["error"]["type"]) == (413, "too_large")
             assert "retry-after" not in done.headers, "it would be refused again"
-            assert "tokens a second only 800 of one request, some 2 rows like these, are answered within 1 s" in problem(done)
+            assert (
+                "tokens a second only 800 of one request, some 2 rows like these, are answered within 1 s"
+                in problem(done)
+            )
             assert ask(server, "POST", path, json={key: ["word"]}).status_code == 200
         assert server.service.queue.tokens == 0
     finally:

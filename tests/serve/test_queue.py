@@ -234,7 +234,9 @@ def test_a_request_that_even_an_idle_server_could_not_answer_in_time_is_refused_
 
 def test_a_text_that_one_of_many_workers_could_not_read_in_time_is_refused() -> None:
     told, queue = Told(), queue_of(deadline_s=10.0, workers=4)
-    with pytest.raises(TooLargeError, match="at the measured 2,000 tokens a second: only 16,000 are answered within 10 s"):
+    with pytest.raises(
+        TooLargeError, match="at the measured 2,000 tokens a second: only 16,000 are answered within 10 s"
+    ):
         queue.put([told.unit(16_001)])
     queue.put([told.unit(16_000)])
 

@@ -112,3 +112,12 @@ def test_names_of_classes_are_found_in_every_description_of_a_column():
     assert values.named([0, 1, None], ["bad", "good"]) == ["bad", "good", None]
     with pytest.raises(RowError, match="class number 2; the data set names classes 0 to 1"):
         values.named(2, ["bad", "good"])
+
+
+def test_a_key_that_is_nearly_an_optional_one_is_refused_and_others_are_not():
+    optional = ("score", "label", "negative")
+    for row in ({"text_a": "a", "scor": 1}, {"text_a": "a", "Negative": "x", "negatve": "x"}):
+        with pytest.raises(RowError, match="which is nearly"):
+            values.check_spelling(row, optional)
+    for row in ({"score": 1, "scores": 2, "label": 1, "negative": ""}, {"text_a": "a", "source": "x", "labels": 1}):
+        values.check_spelling(row, optional)

@@ -22,6 +22,7 @@ from manyheads.data.readers import Files, Opened, open_files
 from manyheads.data.report import MOST_ERRORS, ReadReport, Skipped, Tally, count_row, exact_place, refuse
 from manyheads.data.saved import Saved, open_saved
 from manyheads.data.table import SCHEMA, ExampleT, ExampleTable, open_table
+from manyheads.data.tags import TagWatch
 from manyheads.errors import DataError, RowError
 from manyheads.tasks.base import Task
 
@@ -82,7 +83,7 @@ def _read(task: Task[Any], rows: Iterable[RawRow], write: Callable[[list[tuple[A
     skipped: dict[str, Skipped] = {}
     notes: dict[str, Skipped] = {}
     left_out: dict[str, Skipped] = {}
-    facts, places = Tally(), {}
+    facts, places, tags = Tally(), {}, TagWatch()
     errors: list[str] = []
     waiting: list[tuple[Any, ...]] = []
     for raw in _until_broken(rows, errors):
@@ -105,10 +106,8 @@ def _read(task: Task[Any], rows: Iterable[RawRow], write: Callable[[list[tuple[A
             continue
         for label in facts.add(task.facts(example)):
             places[label] = raw.where
-        for note in raw.notes:
-            count_row(notes, note, raw.where)
-        for part in raw.left_out:
-            count_row(left_out, part.what, part.where)
+        tags.add(values, raw.where, raw.lines)
+        _count(raw, notes, left_out)
         waiting.append((text, raw.where, _short(task.cluster(example)), raw.lines, _digest(task, example)))
         used += 1
         size += len(text)
@@ -122,7 +121,15 @@ def _read(task: Task[Any], rows: Iterable[RawRow], write: Callable[[list[tuple[A
         first = next(iter(skipped.values())).where
         reasons = "; ".join(f"{reason}: {skip.count}, the first at {skip.where}" for reason, skip in skipped.items())
         raise DataError(f"{first}: none of {read} rows can be used for task '{task.name}' ({reasons})")
-    return ReadReport(read, used, skipped, facts.total(), places, notes, left_out=left_out)
+    return ReadReport(read, used, skipped, facts.total(), places, notes | tags.notes(), left_out=left_out)
+
+
+def _count(raw: RawRow, notes: dict[str, Skipped], left_out: dict[str, Skipped]) -> None:
+    """What a reader says of a row that is used."""
+    for note in raw.notes:
+        count_row(notes, note, raw.where)
+    for part in raw.left_out:
+        count_row(left_out, part.what, part.where)
 
 
 def _until_broken(rows: Iterable[RawRow], errors: list[str]) -> Iterator[RawRow]:

@@ -25,6 +25,7 @@ FEW_STEPS = 100
 MANY_NUMBERS = 20
 """Distinct numbers as labels that are more likely to be measurements."""
 IMBALANCE = 50
+FEW_UNANSWERABLE = 0.05
 SHOWN = 5
 FAR_OUT = 3.0
 """A score is told of that lies further from the middle than so many times the distance of 99 % of the others."""
@@ -49,6 +50,7 @@ def warnings_of(splits: Mapping[str, Loaded]) -> dict[str, list[str]]:
         warnings = list(report.warnings)
         if split == "train":
             warnings += label_warnings(task, report) + form_warnings(task, report)
+            warnings += _unanswerable(report)
         elif train is not None:
             warnings += unseen_labels(task, report) + _shared(train.table, loaded.table)
         if split == "validation" and len(loaded.table) < FEW_ROWS:
@@ -119,6 +121,17 @@ def form_warnings(task: Task[Any], report: ReadReport) -> list[str]:
             "zeros and ones, give the names of the labels that apply"
         )
     return warnings
+
+
+def _unanswerable(report: ReadReport) -> list[str]:
+    """Of a few questions without answers among many that have some."""
+    without, others = report.facts.labels.get("unanswerable", 0), report.facts.labels.get("answerable", 0)
+    if not 0 < without <= FEW_UNANSWERABLE * others:
+        return []
+    return [
+        f"{_at(report, 'unanswerable')}{without:,} of {without + others:,} questions have no answers and teach the model to "
+        "give none; add their answers, or more questions without any"
+    ]
 
 
 def unseen_labels(task: Task[Any], report: ReadReport) -> list[str]:

@@ -41,7 +41,7 @@ from manyheads.tasks.base import (
     window_owners,
 )
 from manyheads.text.pack import Source
-from manyheads.text.values import is_missing, number_of, optional_text
+from manyheads.text.values import check_spelling, is_missing, number_of, optional_text
 
 if TYPE_CHECKING:
     import torch
@@ -140,6 +140,7 @@ class SentenceEmbedding(Task[Pair]):
         if negative is None:
             if "score" in row or "label" in row:
                 raise RowError("has an empty 'score' or 'label'; fill it in or leave the column out")
+            check_spelling(row, ("score", "label", "negative"))
             return Pair(**texts, form="positives")
         return Pair(**texts, form="triplets", negative=negative)
 

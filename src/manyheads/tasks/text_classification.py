@@ -33,7 +33,7 @@ from manyheads.tasks.base import (
     window_owners,
 )
 from manyheads.text.pack import Source
-from manyheads.text.values import first_given, is_decimal, key_of, label_of, labels_of, optional_text
+from manyheads.text.values import check_spelling, first_given, is_decimal, key_of, label_of, labels_of, optional_text
 
 if TYPE_CHECKING:
     import torch
@@ -93,6 +93,7 @@ class TextClassification(Task[LabelledText]):
             raise RowError("has an empty 'text'; there is nothing to learn from it")
         pair = optional_text(row.get("text_pair"), "text_pair")
         document = key_of(row.get("document"), "document")
+        check_spelling(row, ("text_pair", "document"))
         if row.get("labels") is not None:
             return LabelledText(text, pair, labels_of(row["labels"]), True, document)
         if "label" not in row:

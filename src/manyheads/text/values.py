@@ -14,6 +14,8 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any
 
 from manyheads.errors import RowError
@@ -24,6 +26,8 @@ _ITEM = re.compile(r"""\s*(?:'([^'\\]*)'|"([^"\\]*)"|([+-]?[\d.]+))\s*(,|$)""")
 """One item of a Python list as it is printed, a string or a number, with the comma behind it."""
 _LIST_LIKE = re.compile(r"""['",]|\d""")
 """What tells a printed list from a name in brackets, as in `[OTHER]`."""
+NEEDED = frozenset({"text", "text_a", "text_b", "label", "labels", "question", "context", "answers", "id", "title"})
+"""Keys that are never the misspelling of another."""
 NO_CLASS = -1
 """The hub's sign for "no gold label"."""
 
@@ -38,6 +42,26 @@ def is_missing(value: object) -> bool:
 def first_given(*values: Any) -> Any:
     """The first value that is given; None where none is."""
     return next((value for value in values if not is_missing(value)), None)
+
+
+def check_spelling(row: Mapping[str, Any], optional: Sequence[str]) -> None:
+    """Raise RowError for a key that is nearly one of these, which the row could have and has not.
+
+    A column that may be left out is left out in silence when its name is misspelt, and changes what the others mean.
+    """
+    lacking = tuple(name for name in optional if name not in row)
+    others = tuple(name for name in row if name not in optional and name not in NEEDED)
+    found = _misspelt(others, lacking) if others and lacking else None
+    if found is not None:
+        raise RowError(f"has {found[0]!r}, which is nearly {found[1]!r}; rename it, or give it another name")
+
+
+@lru_cache
+def _misspelt(names: tuple[str, ...], lacking: tuple[str, ...]) -> tuple[str, str] | None:
+    for name in names:
+        if near := get_close_matches(name, lacking, 1, 0.8):
+            return name, near[0]
+    return None
 
 
 def truth(value: object, name: str) -> bool | None:

@@ -65,7 +65,7 @@ class _Sentence:
 
 
 def _sentences(path: Path, layout: Layout) -> Iterator[_Sentence]:
-    documents, document, before = 0, "", 0
+    documents, document, before, described = 0, "", 0, 0
     sentence = _Sentence("")
     for number, line in lines(path):
         text = bare_line(line)
@@ -75,6 +75,7 @@ def _sentences(path: Path, layout: Layout) -> Iterator[_Sentence]:
                 raise DataError(
                     f"{path}:{number} is a comment in the middle of a sentence; put an empty line before it"
                 )
+            described = number if comment and text.startswith("# ") else 0
             if sentence.tokens:
                 yield sentence
                 sentence = _Sentence(document)
@@ -83,6 +84,7 @@ def _sentences(path: Path, layout: Layout) -> Iterator[_Sentence]:
                 document = f"{path.name}#{documents}"
                 sentence.document = document
             continue
+        described = 0
         cells = cells_of(text, layout)
         if len(cells) != layout.width or layout.width == 1:
             raise DataError(f"{path}:{number} has {counted(len(cells))}, {_widths(layout.width)}")
@@ -98,6 +100,10 @@ def _sentences(path: Path, layout: Layout) -> Iterator[_Sentence]:
         _add(path, number, sentence, cells, layout)
     if sentence.tokens:
         yield sentence
+    elif described and layout.universal:
+        raise DataError(
+            f"{path}:{described} is a comment without a sentence below it; the file is cut off: copy it again"
+        )
 
 
 def _add(path: Path, number: int, sentence: _Sentence, cells: list[str], layout: Layout) -> None:

@@ -1,0 +1,58 @@
+"""Tags that break the scheme of their file: all others say how spans begin and end, and a few do not.
+
+Tags are read as the CoNLL scorer reads them whatever their scheme (`text/spans.py`), so a slip changes a span without an
+error: `O` for `B-PER` makes the `I-PER` behind it begin the span. Decided here: where at most SLIPS of the spans begin, or
+end, in another way than the others, those are told; a file in which many do follows another scheme.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from manyheads.data.report import Skipped
+
+SLIPS = 0.1
+BEGINS = (
+    "a tag I- or E- follows no tag of its label, so it begins a span, where other spans begin with B-; correct the tags"
+)
+ENDS = "a span ends without E- or S-, where other spans end with them; correct the tags"
+
+
+class TagWatch:
+    """Counts how the spans of tagged rows begin and end."""
+
+    def __init__(self) -> None:
+        self._begun = self._ended = 0
+        self._without_begin: Skipped | None = None
+        self._without_end: Skipped | None = None
+
+    def add(self, values: Mapping[str, Any], where: str, lines: int) -> None:
+        """The tags of a row that a task has read; nothing for a row of another kind."""
+        tags = values.get("tags")
+        if "tokens" not in values or not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+            return
+        before = ("O", "")
+        for place, tag in enumerate([*tags, "O"]):
+            letter, label = tag[:1], tag[2:]
+            inside = before[0] in "BI" and before[1] == label
+            at = min(place, len(tags) - 1)
+            self._begun += letter in "BSU"
+            self._ended += letter in "ESLU"
+            if letter in "IEL" and not inside:
+                self._without_begin = _more(self._without_begin, where, at, lines)
+            if before[0] in "BI" and not (letter in "IEL" and inside):
+                self._without_end = _more(self._without_end, where, max(at - 1, 0), lines)
+            before = (letter, label)
+
+    def notes(self) -> dict[str, Skipped]:
+        """What is to be told of the file."""
+        found = {BEGINS: (self._without_begin, self._begun), ENDS: (self._without_end, self._ended)}
+        return {text: slips for text, (slips, others) in found.items() if slips and slips.count <= SLIPS * others}
+
+
+def _more(slips: Skipped | None, where: str, place: int, lines: int) -> Skipped:
+    if slips is not None:
+        return Skipped(slips.count + 1, slips.where)
+    path, _, first = where.rpartition(":")
+    return Skipped(1, f"{path}:{int(first) + place}" if lines > 1 and first.isdecimal() else where)
