@@ -68,10 +68,10 @@ def train_run(
     check_finite(plan.model.encoder, source)
     if team is not None and team.leads:
         team.wait()
-    return plan.output, run_to(plan, progress, _kept(progress), resume=resume, stop=stop) or {}
+    return plan.output, run_to(plan, progress, kept_whole(progress), resume=resume, stop=stop) or {}
 
 
-def _kept(progress: Progress) -> Callable[[Plan, Trained], Scores]:
+def kept_whole(progress: Progress) -> Callable[[Plan, Trained], Scores]:
     """What a finished run leaves: its model folder, and a report in it."""
 
     def keep(plan: Plan, done: Trained) -> Scores:
@@ -156,6 +156,7 @@ def validate(run: Path, overrides: Sequence[str]) -> Validation:
 def _plan(file: RunFile, dataset: Dataset, tokenizer: Tokenizer) -> list[str]:
     """The phases of a run as a table. Builds the whole plan, so whatever `train` would refuse is refused here."""
     from manyheads.config.build import device_of, plan_of
+    from manyheads.config.vectors import vector_notes
     from manyheads.nn.encoder_files import check_finite
     from manyheads.training.phases import plan_lines
 
@@ -163,7 +164,7 @@ def _plan(file: RunFile, dataset: Dataset, tokenizer: Tokenizer) -> list[str]:
     check_finite(plan.model.encoder, file.run.encoder.name)
     lines = plan_lines(plan.phases, plan.trainer.parts, plan.model.encoder.depth)
     told = [f"warning: {text}" for text in step_warnings(sum(phase.steps for phase in plan.phases))]
-    return [*plan.recipe, *([""] if plan.recipe else []), *lines, *told]
+    return [*plan.recipe, *([""] if plan.recipe else []), *lines, *vector_notes(file), *told]
 
 
 def evaluate_model(

@@ -21,6 +21,7 @@ from manyheads.config.phases import build_phases
 from manyheads.config.recipe import Facts, TaskFacts, evaluate_every, recipe_of
 from manyheads.config.schema import Training
 from manyheads.config.strategies import Balancing
+from manyheads.config.vectors import start_with_own_vectors, vector_notes
 from manyheads.data.cache import cache_folder
 from manyheads.data.sampler import Sampler, build_sampler
 from manyheads.data.stream import Stream
@@ -134,7 +135,9 @@ def plan_of(
     _check_patience(file, tasks if only else validation)
     feeds = feeds_of(dataset, tokenizer, training, max_length)
     located = locate(file)
-    model = build_model(file, located, tasks).to(device)
+    model = build_model(file, located, tasks)
+    start_with_own_vectors(file, model, tasks)
+    model = model.to(device)
     as_given = file
     file, told = with_recipe(file, dataset, feeds, model.encoder.width)
     training = file.run.training
@@ -201,6 +204,7 @@ def plan_of(
         rows=partial(rows_of, dataset, window_lengths(tokenizer, max_length)),
         recipe=tuple(told),
         notes=(
+            *vector_notes(file),
             *data_warnings(dataset),
             *(f"warning: {text}" for text in step_warnings(steps)),
             *_notes(feeds, sampler, per_step, steps_an_epoch, training, device, compiled),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from manyheads.config.files import RunFile
 from manyheads.config.schema import DataPath, SourceData, TaskSection
+from manyheads.config.vectors import with_own_vectors
 from manyheads.data.build import DataSource, build_table
 from manyheads.data.hub import Hub
 from manyheads.data.readers import Files
@@ -118,7 +119,7 @@ def read_dataset(file: RunFile) -> Dataset:
 def read_task(file: RunFile, name: str) -> TaskData:
     """Read and check the data of one task. Raises DataError, with the defects of all its splits."""
     section = file.run.tasks[name]
-    unfitted = task_of(name, section)
+    unfitted = with_own_vectors(file, task_of(name, section), section)
     found: dict[str, tuple[ExampleTable[Any], ReadReport]] = {}
     errors: list[str] = []
     for split in ("train", "validation", "test"):

@@ -84,9 +84,7 @@ def _only_texts(stream: IO[bytes], path: Path) -> Iterator[Requested]:
     if sniffed.plain:
         yield from _texts(sniffed)
     elif any(line is not None and line.strip() for line in _lines(sniffed)):
-        raise DataError(
-            "the .txt file holds JSON, and its lines would be answered as texts; let its name end in .jsonl"
-        )
+        raise DataError(f"{path} holds JSON, and its lines would be answered as texts; let its name end in .jsonl")
 
 
 def _file_lines(path: Path, rows: Callable[[IO[bytes]], Iterator[Requested]] | None = None) -> Iterator[Requested]:

@@ -78,8 +78,9 @@ def _write_modules(bundle: Bundle, name: str, folder: Path, width: int) -> None:
     }, {})  # fmt: skip
     if isinstance(head.projection, nn.Linear):
         linear = head.projection
+        activation = "activation.Tanh" if task.activation == "tanh" else "linear.Identity"
         config = {"in_features": linear.in_features, "out_features": linear.out_features, "bias": True,
-                  "activation_function": "torch.nn.modules.linear.Identity"}  # fmt: skip
+                  "activation_function": f"torch.nn.modules.{activation}"}  # fmt: skip
         add("Dense", config, {"linear.weight": linear.weight, "linear.bias": linear.bias})
     if isinstance(head.norm, nn.LayerNorm):
         add("LayerNorm", {"dimension": head.norm.normalized_shape[0]},

