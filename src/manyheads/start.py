@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from manyheads.training.stop import Stop
     from manyheads.training.team import Team
 
+SAMPLED = 2000
+"""Training examples whose tokens are looked at for unknown ones."""
+
 
 def train(
     run: str | Path, *, output: str | Path | None = None, overrides: Sequence[str] = (), resume: bool = False
@@ -150,7 +153,25 @@ def validate(run: Path, overrides: Sequence[str]) -> Validation:
         counted = window_lengths(tokenizer, max_length)
         measured = {split: measure(loaded.table, counted) for split, loaded in splits.items()}
         reports += examine(splits, measured, windows_trained=trained)
-    return Validation(reports, errors, [] if errors else _plan(file, dataset, tokenizer))
+    return Validation(reports, errors, [] if errors else [*_read_by(tokenizer, dataset, max_length),
+                                                          *_plan(file, dataset, tokenizer)])  # fmt: skip
+
+
+def _read_by(tokenizer: Tokenizer, dataset: Dataset, max_length: int) -> list[str]:
+    """How much of each task's training texts the tokenizer does not know, by the first of them; and its own faults."""
+    from manyheads.text.unknown import MANY_UNKNOWN, cased_vocabulary, unknown_share
+
+    lines = []
+    for name, data in dataset.items():
+        table = data.table("train")
+        asks = [ask for i in range(min(len(table), SAMPLED)) for ask in table.task.asks(table[i])]
+        share = unknown_share(tokenizer, [ask.source for ask in asks], max_length)
+        lines.append(f"{name}: {share:.1%} of the tokens are unknown to the encoder's tokenizer")
+        if share > MANY_UNKNOWN:
+            lines.append(f"warning: {name}: the encoder was made for other texts (another language or script); choose one "
+                         "that knows them")  # fmt: skip
+    fault = cased_vocabulary(tokenizer)
+    return [*lines, *([f"warning: {fault}"] if fault else []), ""]
 
 
 def _plan(file: RunFile, dataset: Dataset, tokenizer: Tokenizer) -> list[str]:
