@@ -56,11 +56,16 @@ def warnings_of(splits: Mapping[str, Loaded]) -> dict[str, list[str]]:
         if split == "validation" and len(loaded.table) < FEW_ROWS:
             warnings.insert(
                 0,
-                f"{len(loaded.table)} examples, so scores depend on chance; raise tasks.{task.name}.validation_fraction, or "
-                f"name a larger file under tasks.{task.name}.data.validation",
+                f"{counted(len(loaded.table), 'example')}, so scores depend on chance; raise "
+                f"tasks.{task.name}.validation_fraction, or name a larger file under tasks.{task.name}.data.validation",
             )
         found[split] = [*warnings, *_far_out(loaded)]
     return found
+
+
+def counted(count: int, what: str) -> str:
+    """`1 example`, `20 examples`."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def step_warnings(steps: int) -> list[str]:
@@ -68,8 +73,8 @@ def step_warnings(steps: int) -> list[str]:
     if steps >= FEW_STEPS:
         return []
     return [
-        f"training has {steps} steps, fewer than {FEW_STEPS}, in which little is learned; raise training.epochs, or lower "
-        "training.tokens_per_step"
+        f"training has {counted(steps, 'step')}, fewer than {FEW_STEPS}, in which little is learned; raise "
+        "training.epochs, or lower training.tokens_per_step"
     ]
 
 
