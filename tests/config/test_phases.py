@@ -231,7 +231,8 @@ def shown(run: Path, capsys: pytest.CaptureFixture[str], *options: str) -> list[
     assert main(["validate", str(run), *(word for option in options for word in ("--set", option))]) == 0
     lines = capsys.readouterr().out.splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("phase "))
-    return [re.sub(r"  +", " | ", line) for line in lines[start:]]
+    assert any(line.startswith("warning: training has ") and "raise training.epochs" in line for line in lines[start:])
+    return [re.sub(r"  +", " | ", line) for line in lines[start:] if not line.startswith("warning: ")]
 
 
 def test_validate_prints_phases_steps_trained_parameters_and_rates(
