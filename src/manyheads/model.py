@@ -15,6 +15,7 @@ from torch import nn
 
 from manyheads.errors import UsageError
 from manyheads.nn.dropout import replace_dropouts
+from manyheads.nn.pooling import mean_pool
 from manyheads.nn.sharing import Branch, ScalarMix, climb
 from manyheads.text.pack import Pack, Segments
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from manyheads.nn.encoder import Encoder
     from manyheads.tasks.base import Task
 
+POOLED = "pooled_SD"
+"""Mean vectors of sequences among the outputs of a head, where `MultiTaskModel.pools` asks for them."""
 Range = tuple[int, int]
 Reads = Mapping[str, Range]
 """For each task that is asked, the range of sequences (first, one past the last) that its head reads."""
@@ -52,6 +55,8 @@ class MultiTaskModel(nn.Module):
         replace_dropouts(self.heads)
         self.mixes = nn.ModuleDict({name: ScalarMix(encoder.depth + 1) for name in tasks} if layer_mix else {})
         self._branch_of = {task: branch for branch in branches for task in branch.tasks}
+        self.pools = False
+        """Whether outputs in training hold the mean vector of each sequence, `pooled_SD`, beside those of the head."""
         self.fork = min((branch.start for branch in branches), default=encoder.depth)
         """The first layer that is not shared by all tasks."""
 
@@ -72,6 +77,11 @@ class MultiTaskModel(nn.Module):
         They read as many tokens as their task has, and oneDNN compiles products in bf16 for every new number of them: that
         took longer than the product, and what it kept grew by 0.1 MB a text.
         """
+        outputs = self._read(name, hidden_TD, segments)
+        return {**outputs, POOLED: mean_pool(hidden_TD, segments)} if self.pools and self.training else outputs
+
+    def _read(self, name: str, hidden_TD: torch.Tensor, segments: Segments) -> dict[str, torch.Tensor]:
+        """Outputs of a head alone."""
         head = self.heads[name]
         if hidden_TD.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
             with torch.autocast("cpu", enabled=False):

@@ -59,7 +59,7 @@ def test_what_begins_as_json_is_read_as_json(first: str) -> None:
         (b"text\nA cough.\n", "header of a table"),
         (b'"id"\t"text"\n', "header of a table"),
         (b"PAR1\x15\x04", "holds Parquet, not lines of text"),
-        (gzip.compress(b"A cough.\n"), "holds gzip, not"),
+        (gzip.compress(b"A cough.\n", mtime=0), "holds gzip, not"),
         ("A cough.".encode("utf-16"), "holds UTF-16, not"),
         (b'[\n{"text": "a"}]', r"begins with a JSON array; save it in a file that ends in \.json"),
         (b'[{"text": "a"}]', "begins with a JSON array"),
@@ -85,7 +85,7 @@ def test_a_long_first_line_is_whole_or_told() -> None:
 
 def test_files_of_texts_are_read_and_one_of_json_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("One cough.\nTwo.\n")
-    (tmp_path / "b.txt.gz").write_bytes(gzip.compress(b"One cough.\nTwo.\n"))
+    (tmp_path / "b.txt.gz").write_bytes(gzip.compress(b"One cough.\nTwo.\n", mtime=0))
     expected = [{"id": 1, "text": "One cough."}, {"id": 2, "text": "Two."}]
     assert list(read_requests(tmp_path / "a.txt")) == list(read_requests(tmp_path / "b.txt.gz")) == expected
     (tmp_path / "c.txt").write_text(json.dumps({"text": "a"}) + "\n")

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from manyheads.balance import Balancer
     from manyheads.model import MultiTaskModel
     from manyheads.tasks.base import Task
+    from manyheads.training.anchor import Anchor
     from manyheads.training.frozen import Frozen
     from manyheads.training.parts import Part
     from manyheads.training.precision import Precision
@@ -139,7 +140,7 @@ def plan_of(
     start_with_own_vectors(file, model, tasks)
     model = model.to(device)
     as_given = file
-    file, told = with_recipe(file, dataset, feeds, model.encoder.width)
+    file, told = with_recipe(file, dataset, feeds, model)
     training = file.run.training
     one = len(learned) == 1 < len(tasks)  # there is nothing to balance
     balancer = balancer_of(training.model_copy(update={"balancing": Balancing()}) if one else training, learned)
@@ -165,7 +166,7 @@ def plan_of(
     making = Making(
         optimizer_of(parts, balancer, training), balancer, Normaliser(training.balancing.normalize), precision,
         training.clip, training.seed, steps_an_epoch, None if sharded else frozen_of(training, precision),
-        Guard(training.guard.skips, training.guard.spike), team, sharded,
+        Guard(training.guard.skips, training.guard.spike), team, sharded, anchor_of(training, model, steps),
     )  # fmt: skip
     run = portable_run(as_given, folder)
 
@@ -212,8 +213,10 @@ def plan_of(
     )
 
 
-def with_recipe(file: RunFile, dataset: Dataset, feeds: Sequence[Feed], width: int) -> tuple[RunFile, list[str]]:
-    """The run file with what the recipe settles, and what it says of that. `width`: of the encoder."""
+def with_recipe(
+    file: RunFile, dataset: Dataset, feeds: Sequence[Feed], model: MultiTaskModel
+) -> tuple[RunFile, list[str]]:
+    """The run file with what the recipe settles, and what it says of that."""
     if file.run.training.recipe == "none":
         return file, []
     tasks = tuple(
@@ -222,6 +225,7 @@ def with_recipe(file: RunFile, dataset: Dataset, feeds: Sequence[Feed], width: i
             len(feed.table),
             feed.stream.tokens_per_epoch,
             feed.task.compares_examples,
+            not any(True for _ in model.heads[feed.task.name].parameters()),
             dataset[feed.task.name].whole is not None,
         )
         for feed in feeds
@@ -229,7 +233,7 @@ def with_recipe(file: RunFile, dataset: Dataset, feeds: Sequence[Feed], width: i
     run = file.run
     shared = run.sharing.shared_layers != 0 and not (run.lora and run.lora.adapters == "per-task")
     equal = shared and not run.training.shard_layers  # which needs balancing without gradients
-    recipe = recipe_of(Facts(tasks, width, equal, run.lora is not None))
+    recipe = recipe_of(Facts(tasks, model.encoder.width, equal, run.lora is not None))
     training = recipe.completed(file.run.training)
     told = [f"recipe: {line}" for line in recipe.lines(file.run.training)]
     return replace(file, run=file.run.model_copy(update={"training": training})), told
@@ -255,6 +259,13 @@ def contents_of(dataset: Mapping[str, TaskData]) -> dict[str, str]:
     """A sha256 of each table that decides what training does."""
     return {f"{name}.{split}": data.table(split).content_hash() for name, data in dataset.items()
             for split in ("train", "validation") if split in data.splits}  # fmt: skip
+
+
+def anchor_of(training: Training, model: MultiTaskModel, steps: int) -> Anchor | None:
+    """What holds the encoder near to where it begins, if anything does."""
+    from manyheads.training.anchor import Anchor
+
+    return Anchor(model.encoder, training.anchor, steps) if training.anchor and steps else None
 
 
 def balancer_of(training: Training, tasks: Mapping[str, Task[Any]]) -> Balancer:
@@ -339,6 +350,7 @@ def shards_layers(file: RunFile, balancer: Balancer, precision: Precision, team:
         "sharing.shared_layers: all processes have to run all layers": sharing.shared_layers is not None,
         f"training.balancing {training.balancing.method}, which reads gradients of whole layers": by_gradients,
         "training.compile: true": training.compile is True,
+        "training.anchor, which keeps a second encoder in every process": training.anchor > 0,
         "training.precision fp16; use bf16 or float32": precision.scaled,
     }
     for reason, hit in reasons.items():

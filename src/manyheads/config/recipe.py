@@ -29,6 +29,7 @@ RATE = 1.0e-4
 HEAD_RATE = 5.0e-4
 RATE_WIDTH = 384
 """The width of encoder that takes RATE. BERT-base, twice as wide, takes 5e-5, large ones 3.75e-5 (Devlin et al. 2019)."""
+ANCHOR = 0.2
 ADAPTED = 5.0
 """Factor on the rate of low-rank adapters, whose updates are small. Hu et al. 2022."""
 REFIT_ROWS = 5000
@@ -47,6 +48,8 @@ class TaskFacts:
     """Of all rows together."""
     compares: bool = False
     """Whether the loss compares the rows of a step."""
+    plain: bool = False
+    """Whether its head has no weights: then the untrained encoder may be good at it already."""
     set_aside: bool = False
     """Whether its validation rows were cut from its training rows."""
 
@@ -126,6 +129,10 @@ def recipe_of(facts: Facts) -> Recipe:
     if several:
         values["balancing"] = Balancing(method="equal-norm")
         reasons["balancing"] = "all tasks pull the shared encoder equally"
+        plain = [task.name for task in tasks if task.plain]
+        if plain and len(plain) < len(tasks):
+            values["anchor"] = ANCHOR
+            reasons["anchor"] = f"the other tasks would undo what the encoder knows of {', '.join(plain)}"
     if any(task.set_aside and task.rows < REFIT_ROWS for task in tasks):
         values["refit"] = True
         reasons["refit"] = f"fewer than {REFIT_ROWS:,} rows: those set aside for validation are trained on at the end"

@@ -196,6 +196,8 @@ class Training(Section):
     """None: as learning_rate."""
     fit_heads: bool = False
     """Heads are solved on the frozen encoder before the first step. Kumar et al. 2022."""
+    anchor: float = Field(0.0, ge=0)
+    """Weight of `1 - cosine` between a sequence's mean vector and that of the untrained encoder; falls to 0 over the run."""
     refit: bool = False
     """Once everything is chosen on validation rows cut from the training rows, the run is made again on all of them."""
     layer_decay: LayerDecay = 1.0

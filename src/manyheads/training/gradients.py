@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from manyheads.balance.base import combined, gramian
+from manyheads.model import POOLED
 from manyheads.training.device import moved
 from manyheads.training.norms import head_norms, pulls, unweighted
 from manyheads.training.sharded import is_sharded, local
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from manyheads.model import MultiTaskModel
     from manyheads.tasks.base import Task
     from manyheads.training.adatask import Given
+    from manyheads.training.anchor import Anchor
     from manyheads.training.batches import Batch
     from manyheads.training.frozen import Frozen
     from manyheads.training.losses import Normaliser
@@ -63,6 +65,9 @@ class Gradients:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision.scaled)
         self.frozen: Frozen | None = None
         """Where the output of frozen layers comes from, when it is kept."""
+        self.anchor: Anchor | None = None
+        """What holds the encoder near to where it began."""
+        self._anchored = 0.0
         self.norms: dict[str, float] = {}
         """Of each task's gradient of its unweighted loss, in the last step, where the balancer wants them."""
         self.head_norms: dict[str, float] = {}
@@ -107,6 +112,8 @@ class Gradients:
         sums = {name: torch.zeros((), device=self.device) for name in totals}
         present = list(sums)
         self.norms, self.head_norms, self.pulls = {}, {}, {}
+        self._anchored = self.anchor.weight_at(step) if self.anchor is not None else 0.0
+        self.model.pools = bool(self._anchored)
         whole = False  # whether shared gradients are those of all processes already
         if balancer.mode == "losses":
             if not packs:  # other processes have some: what is shown is of this step
@@ -189,8 +196,10 @@ class Gradients:
         losses = {}
         for name, output in outputs.items():
             arrays = moved(pack.targets[name], self.device)
-            loss = self.tasks[name].loss(self.precision.full(output), arrays)
-            losses[name] = self.normaliser.scaled(name, loss) * (pack.amounts[name] / (totals[name] or 1.0))
+            loss = self.normaliser.scaled(name, self.tasks[name].loss(self.precision.full(output), arrays))
+            if self.anchor is not None and self._anchored:
+                loss = loss + self._anchored * self.anchor.loss(output[POOLED], pack.pack.part(*pack.reads[name]))
+            losses[name] = loss * (pack.amounts[name] / (totals[name] or 1.0))
         return losses
 
     def _backward(

@@ -30,6 +30,7 @@ from manyheads.training.team import ALONE, Team
 if TYPE_CHECKING:
     from manyheads.model import MultiTaskModel
     from manyheads.tasks.base import Task
+    from manyheads.training.anchor import Anchor
     from manyheads.training.losses import Normaliser
     from manyheads.training.parts import Part
     from manyheads.training.precision import Precision
@@ -77,6 +78,8 @@ class Making:
     team: Team = ALONE
     shard_layers: bool = False
     """Whether each process is to hold a part of the layers."""
+    anchor: Anchor | None = None
+    """What holds the encoder near to where it began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,7 @@ class Trainer:
             seed=making.seed,
             team=making.team,
         )
+        self.gradients.anchor = making.anchor
 
     def run(
         self, phase: Phase, first: int, stop: int, start: int = 0, *, halted: Callable[[], bool] = lambda: False
