@@ -59,7 +59,7 @@ REFUSED = {
     ),
     "an unknown way of balancing": (
         ["training.balancing=gradnrm"],
-        "training.balancing: no way of balancing is called 'gradnrm'; did you mean gradnorm? (known: static, uncertainty,",
+        "training.balancing: no way of balancing is called 'gradnrm'; did you mean gradnorm? (known: static, equal-norm, adatask, uncertainty,",
     ),
     "an unknown option of balancing": (
         ["training.balancing={method: gradnorm, options: {alpa: 1}}"],
@@ -137,14 +137,14 @@ def test_validate_and_train_refuse_with_one_sentence(
 def test_what_the_schema_refuses_is_named_by_its_line(name: str, project: Path) -> None:
     more, message = AT_ITS_LINE[name]
     text = project.read_text()
-    line = text[: text.index("  steps: 12")].count("\n") + 1
+    section, line = (text[: text.index(key)].count("\n") + 1 for key in ("training:", "  steps: 12"))
     project.write_text(text.replace("  steps: 12\n", more))
     with pytest.raises(ConfigError) as caught:
         plan(project)
     found = re.match(r"(.*):(\d+): (.*)", str(caught.value))
     assert found, str(caught.value)
     assert found[1] == str(project)
-    assert line - 1 <= int(found[2]) < line + more.count("\n")
+    assert section <= int(found[2]) < line + more.count("\n")
     assert found[3].startswith(message)
 
 

@@ -10,7 +10,7 @@ import torch
 from manyheads.nn.pooling import mean_pool
 from manyheads.training.anchor import Anchor
 from manyheads.training.phases import enter
-from plans import plan, still, stepped, weights
+from plans import plan, stepped, still, weights
 from runs import went
 
 
