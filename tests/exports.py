@@ -210,6 +210,10 @@ EXPORTS = {
         "class-numbers", {"a.jsonl": lines({"tokens": ["Ada", "wrote"], "ner_tags": [1, 0]})},
         [{"tokens": ["Ada", "wrote"], "tags": ["B-PER", "O"]}], names=("O", "B-PER"),
     ),
+    "numbers without names": Export(
+        "class-numbers", {"a.jsonl": lines({"tokens": ["Ada", "Byron", "in", "Rome"], "tags": [1, 2, 0, 3]})},
+        [{"tokens": ["Ada", "Byron", "in", "Rome"], "tags": ["B-1", "I-1", "O", "B-2"]}],
+    ),
     "numbers, names beside": Export(
         "class-numbers",
         {"d/a.jsonl": lines({"tokens": ["Ada", "wrote"], "ner_tags": [1, 0]}),

@@ -2,14 +2,17 @@
 
     {"tokens": ["Ada", "Byron", "wrote"], "ner_tags": [1, 2, 0]}
 
-Decided here: numbers mean nothing without their names, which the file does not have. They come from `names` of the data
-source, or from a `dataset_info.json` in the same folder.
+Decided here: names come from `names` of the data source, or from a `dataset_info.json` in the same folder. Without them the
+numbers are read as the data sets of the hub have them: 0 outside, then B and I of each type in turn, 1 and 2, 3 and 4. The
+types are then called 1, 2, and so on, with a warning; tags in which an I follows neither its B nor itself are of another
+order, and refused.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,10 @@ from manyheads.errors import DataError
 KEYS = ("ner_tags", "tags")
 INFO = "dataset_info.json"
 MOST_BYTES = 16 << 20
-NO_LABEL = -100
+UNNAMED = (
+    "tags are numbers without names, read as O, B-1, I-1, B-2, I-2 and so on; list their names in that order if they have "
+    "some: {path: FILE, names: [O, B-PER, I-PER]}"
+)
 
 
 def looks_like(head: Head) -> bool:
@@ -33,27 +39,41 @@ def looks_like(head: Head) -> bool:
 
 
 def read(path: Path, wanted: Wanted) -> Iterator[RawRow]:
-    """Rows with tags by name. Raises DataError where names are wanting."""
-    names: Sequence[str] = wanted.names
+    """Rows with tags by name. Raises DataError for numbers that cannot be what they are read as."""
+    names: Sequence[str] | None = wanted.names or None
     for record in objects(path):
         key = next((key for key in KEYS if key in record.value), None)
         if key is None:
             raise DataError(f"{record.where} has neither 'ner_tags' nor 'tags'")
         numbers = a_list(record.value[key], record.where, key)
-        if not names and numbers and (names := _names_beside(path, key)) == []:
-            raise DataError(
-                f"{record.where} has numbers for tags and the file has no names for them; list the names in the order "
-                f"of their numbers: {{path: {path.name}, names: [O, B-PER, I-PER]}}"
-            )
+        if names is None:
+            names = _names_beside(path, key)
         tags = [_named(number, names, record.where) for number in numbers]
+        if not names:
+            _check_order(numbers, record.where)
         shared = {other: value for other, value in record.value.items() if other not in KEYS}
-        yield RawRow({**shared, "tags": tags}, record.where)
+        yield RawRow({**shared, "tags": tags}, record.where, notes=() if names else (UNNAMED,))
 
 
 def _named(number: Any, names: Sequence[str], where: str) -> str:
+    """The tag of a number; without names by the custom of the hub."""
+    if type(number) is int and number >= 0 and not names:
+        return f"{'IB'[number % 2]}-{(number + 1) // 2}" if number else "O"
     if type(number) is not int or not 0 <= number < len(names):
-        raise DataError(f"{where} has the tag {number!r:.80}; there are names for the numbers 0 to {len(names) - 1}")
+        known = f"there are names for the numbers 0 to {len(names) - 1}" if names else "tags are numbers from 0"
+        raise DataError(f"{where} has the tag {number!r:.80}; {known}")
     return names[number]
+
+
+def _check_order(numbers: Sequence[int], where: str) -> None:
+    """Raise DataError unless every I follows its B or itself."""
+    for before, number in pairwise([0, *numbers]):
+        if number and number % 2 == 0 and before not in (number - 1, number):
+            raise DataError(
+                f"{where} has numbers for tags, without names, and {number} follows {before}: they are not 0 for O, 1 and "
+                "2 for B and I, and so on. List the names in the order of their numbers: "
+                "{path: FILE, names: [O, B-PER, I-PER]}"
+            )
 
 
 def _names_beside(path: Path, key: str) -> list[str]:
