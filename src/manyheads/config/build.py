@@ -217,6 +217,8 @@ def with_recipe(
     file: RunFile, dataset: Dataset, feeds: Sequence[Feed], model: MultiTaskModel
 ) -> tuple[RunFile, list[str]]:
     """The run file with what the recipe settles, and what it says of that."""
+    from manyheads.training.precision import multiplies_in_tiles
+
     if file.run.training.recipe == "none":
         return file, []
     tasks = tuple(
@@ -233,7 +235,8 @@ def with_recipe(
     run = file.run
     shared = run.sharing.shared_layers != 0 and not (run.lora and run.lora.adapters == "per-task")
     equal = shared and not run.training.shard_layers  # which needs balancing without gradients
-    recipe = recipe_of(Facts(tasks, model.encoder.width, equal, run.lora is not None))
+    fast = next(model.parameters()).device.type == "cpu" and multiplies_in_tiles()
+    recipe = recipe_of(Facts(tasks, model.encoder.width, equal, run.lora is not None, fast))
     training = recipe.completed(file.run.training)
     told = [f"recipe: {line}" for line in recipe.lines(file.run.training)]
     return replace(file, run=file.run.model_copy(update={"training": training})), told

@@ -32,7 +32,7 @@ RATE_WIDTH = 384
 ANCHOR = 0.2
 ADAPTED = 5.0
 """Factor on the rate of low-rank adapters, whose updates are small. Hu et al. 2022."""
-REFIT_ROWS = 5000
+REFIT_ROWS = 800
 """With fewer rows, those set aside for validation are worth training on once everything is chosen."""
 EVALUATIONS = 5
 """In a run, where an epoch is longer than a fifth of it."""
@@ -70,6 +70,8 @@ class Facts:
     """Whether the tasks train any part of the encoder together."""
     adapters: bool = False
     """Whether low-rank adapters are trained in place of the encoder's own weights."""
+    fast_bf16: bool = False
+    """Whether the device is a CPU that multiplies bf16 in tiles (AMX)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,9 @@ def recipe_of(facts: Facts) -> Recipe:
         "warmup": "of the steps",
         "fit_heads": "heads are solved on the frozen encoder first",
     }  # fmt: skip
+    if facts.fast_bf16:
+        values["precision"] = "bf16"
+        reasons["precision"] = "this processor multiplies it in tiles"
     if several:
         values["balancing"] = Balancing(method="equal-norm")
         reasons["balancing"] = "all tasks pull the shared encoder equally"
@@ -159,4 +164,6 @@ def evaluate_every(steps: int, steps_an_epoch: int) -> int:
 def _shown(value: Any) -> str:
     if isinstance(value, Balancing):
         return value.method
+    if isinstance(value, str):
+        return value
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else f"{value:,}"
