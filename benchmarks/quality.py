@@ -23,7 +23,7 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 from cells import kept
-from cells.draw import Cell, On, cells, rows
+from cells.draw import Cell, cells, rows
 from cells.methods import METHODS, Job
 from cells.scores import evidence, metrics
 from cells.sets import SETS
@@ -61,6 +61,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sizes", nargs="+", metavar="N", help="rows, or `all`")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N")
     parser.add_argument("--on", choices=("test", "tune"), default="test")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of training")
     parser.add_argument("--again", action="store_true", help="also what has a result")
     parser.add_argument("--list", action="store_true", help="say what would run, in order")
     parser.add_argument("--results", type=Path, metavar="FILE", help="of `table`: adds to this summary, and reads it")
@@ -85,7 +86,7 @@ def run(given: argparse.Namespace) -> int:
             print(cell, method)
             continue
         try:
-            result = measured(cell, method, given.on, given.data)
+            result = measured(cell, method, given)
         except Exception:
             failed += 1
             print(f"{cell} {method} failed:\n{traceback.format_exc()}", flush=True)
@@ -111,12 +112,13 @@ def queue(given: argparse.Namespace) -> list[tuple[Cell, str]]:
                   * (job[0].seed + 1))  # fmt: skip
 
 
-def measured(cell: Cell, method: str, on: On, data: Path) -> kept.Result:
-    key = kept.key(cell, method, on)
-    train, test = rows(cell, data, on)
+def measured(cell: Cell, method: str, given: argparse.Namespace) -> kept.Result:
+    key = kept.key(cell, method, given.on)
+    train, test = rows(cell, given.data, given.on)
     with tempfile.TemporaryDirectory(prefix="quality-") as work:
         began, spent = time.perf_counter(), sum(os.times()[:4])
-        found = METHODS[method].function()(Job(cell.data, train, test, cell.seed, Path(work)))
+        job = Job(cell.data, train, test, cell.seed, Path(work), given.device)
+        found = METHODS[method].function()(job)
         seconds, spent = time.perf_counter() - began, sum(os.times()[:4]) - spent
     facts, arrays = to_arrays(evidence(cell.data, test, found.answers))
     return {
@@ -127,7 +129,7 @@ def measured(cell: Cell, method: str, on: On, data: Path) -> kept.Result:
         "facts": found.facts,
         "rows": {"train": len(train), "scored": len(test)},
         "scores": metrics(cell.data, test, found.answers),
-        "machine": {"cores": os.cpu_count(), "threads": os.environ.get("OMP_NUM_THREADS", "")},
+        "machine": {"device": given.device, "cores": os.cpu_count(), "threads": os.environ.get("OMP_NUM_THREADS", "")},
         "answers": list(found.answers),
         "evidence": {**facts, **{name: each.tolist() for name, each in arrays.items()}},
     }

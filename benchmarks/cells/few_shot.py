@@ -25,7 +25,7 @@ def setfit(job: Job) -> Found:
         [int(name in row["labels"]) for name in names] if several else names.index(row["label"]) for row in job.train
     ]
     options = {"multi_target_strategy": "one-vs-rest"} if several else {}
-    model = SetFitModel.from_pretrained(encoder(), device="cpu", **options)
+    model = SetFitModel.from_pretrained(encoder(), device=job.device, **options)
     arguments = TrainingArguments(
         output_dir=str(job.work / "setfit"), num_iterations=ITERATIONS, seed=job.seed, save_strategy="no",
         logging_strategy="no", report_to="none", show_progress_bar=False,

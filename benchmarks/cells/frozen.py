@@ -18,7 +18,8 @@ from cells.sets import Row
 from manyheads.nn.locate import locate_encoder
 
 STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
-THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 19))
+THRESHOLDS = tuple(sorted((round(0.05 * step, 2) for step in range(1, 19)), key=lambda threshold: abs(threshold - 0.5)))
+"""The usual one first: of equals the first is taken."""
 FOLDS = 5
 
 
@@ -26,26 +27,26 @@ def encoder() -> str:
     return locate_encoder("all-MiniLM-L6-v2").path_or_id
 
 
-def vectors(texts: Sequence[str]) -> np.ndarray:
+def vectors(texts: Sequence[str], device: str) -> np.ndarray:
     from sentence_transformers import SentenceTransformer
 
-    model = SentenceTransformer(encoder(), device="cpu")
+    model = SentenceTransformer(encoder(), device=device)
     return np.asarray(model.encode(list(texts), batch_size=64, show_progress_bar=False))
 
 
 def similarities(job: Job) -> Found:
     """Cosines without any training."""
-    one, other = (vectors([row[key] for row in job.test]) for key in ("text_a", "text_b"))
+    one, other = (vectors([row[key] for row in job.test], job.device) for key in ("text_a", "text_b"))
     return Found((one * other).sum(1).tolist())
 
 
 def logistic_regression(job: Job) -> Found:
     several = job.data.kind == "label sets"
-    train_ND, test_ND = vectors([row["text"] for row in job.train]), vectors([row["text"] for row in job.test])
+    train_ND, test_ND = (vectors([row["text"] for row in rows], job.device) for rows in (job.train, job.test))
     names = sorted({label for row in job.train for label in gold_labels(row)})
     thresholds = THRESHOLDS if several else (0.5,)
     fold_N = np.random.default_rng(job.seed).permutation(len(job.train)) % FOLDS
-    chosen: tuple[float, float, float] = (-1.0, 0.0, 0.0)
+    scores: dict[tuple[float, float], float] = {}
     for strength in STRENGTHS:
         scores_NK = np.zeros((len(job.train), len(names)))
         for fold in range(FOLDS):
@@ -53,11 +54,13 @@ def logistic_regression(job: Job) -> Found:
             rows = [row for row, there in zip(job.train, kept, strict=True) if there]
             scores_NK[~kept] = _fitted(train_ND[kept], rows, names, strength, several)(train_ND[~kept])
         for threshold in thresholds:
-            score = headline(job.data, job.train, decided(scores_NK, names, several, threshold))
-            chosen = max(chosen, (score, -strength, -threshold))
-    score, strength, threshold = chosen[0], -chosen[1], -chosen[2]
+            answers = decided(scores_NK, names, several, threshold)
+            scores[strength, threshold] = headline(job.data, job.train, answers)
+    strength, threshold = max(scores, key=lambda each: scores[each])
     scores_NK = _fitted(train_ND, job.train, names, strength, several)(test_ND)
-    facts = {"C": strength, "cross_validated": round(score, 4)} | ({"threshold": threshold} if several else {})
+    facts = {"C": strength, "cross_validated": round(scores[strength, threshold], 4)} | (
+        {"threshold": threshold} if several else {}
+    )
     return Found(decided(scores_NK, names, several, threshold), facts)
 
 

@@ -24,6 +24,7 @@ class Job:
     seed: int
     work: Path
     """A folder of its own, which is empty at first and removed at the end."""
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ def trained(job: Job, train: Sequence[Row]) -> str:
     path = job.work / "run.yaml"
     path.write_text(yaml.safe_dump(run), encoding="utf-8")
     command = [sys.executable, "-m", "manyheads", "train", str(path), "--output", str(job.work / "model")]
+    command += ["--set", f"training.device={job.device}"]
     ran = subprocess.run(command, check=False, capture_output=True, text=True)
     return ran.stderr if ran.returncode else ""
 

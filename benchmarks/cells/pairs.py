@@ -40,10 +40,11 @@ def fit(job: Job, rows: Sequence[Row], loss: str, rate: float) -> Any:
     from transformers import PrinterCallback, set_seed
 
     set_seed(job.seed)
-    model = SentenceTransformer(encoder(), device="cpu")
+    model = SentenceTransformer(encoder(), device=job.device)
     arguments = Arguments(
         output_dir=str(job.work / "pairs"), num_train_epochs=EPOCHS, per_device_train_batch_size=BATCH,
-        learning_rate=rate, seed=job.seed, use_cpu=True, save_strategy="no", logging_strategy="no", report_to=[],
+        learning_rate=rate, seed=job.seed, use_cpu=job.device == "cpu", save_strategy="no", logging_strategy="no",
+        report_to=[],
         warmup_steps=math.ceil(len(rows) / BATCH) * EPOCHS // 10, disable_tqdm=True, dataloader_pin_memory=False,
     )  # fmt: skip
     columns = {"sentence1": [row["text_a"] for row in rows], "sentence2": [row["text_b"] for row in rows],

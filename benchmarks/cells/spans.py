@@ -56,12 +56,14 @@ class Spans:
         best: list[tuple[float, str]] = [(-np.inf, "")] * len(rows)
         with torch.inference_mode():
             for numbers in batches([pieces for _, pieces, _ in windows]):
-                found = self.model(**self.collate([windows[number][1] for number in numbers]))
+                found = self.model(**self.collate([windows[number][1] for number in numbers]).to(self.model.device))
                 for place, window in enumerate(numbers):
                     row, _, offsets = windows[window]
                     length = len(offsets)
-                    logits = found.start_logits[place, :length].numpy(), found.end_logits[place, :length].numpy()
-                    best[row] = max(best[row], _best_span(*logits, offsets, rows[row]["context"]))
+                    start_L, end_L = (
+                        logits[place, :length].cpu().numpy() for logits in (found.start_logits, found.end_logits)
+                    )
+                    best[row] = max(best[row], _best_span(start_L, end_L, offsets, rows[row]["context"]))
         return [text for _, text in best]
 
     def decided(self, outputs: list[str], threshold: float) -> list[str]:

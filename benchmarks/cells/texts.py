@@ -47,7 +47,9 @@ class Texts:
         scores_NK = np.zeros((len(rows), self.model.config.num_labels))
         with torch.inference_mode():
             for numbers in batches(pieces):
-                logits = self.model(**self.collate([pieces[number] for number in numbers])).logits
+                logits = self.model(
+                    **self.collate([pieces[number] for number in numbers]).to(self.model.device)
+                ).logits.cpu()
                 scores_NK[numbers] = (logits.sigmoid() if self.several else logits.softmax(-1)).numpy()
         return scores_NK[:, : len(self.names)]
 

@@ -83,7 +83,8 @@ def fit(job: Job, rows: list[Row], *, rate: float, epochs: int, batch: int) -> E
     encoded: Encoded = import_module(f"cells.{MODULES[job.data.kind]}").encoded(job, rows)
     arguments = TrainingArguments(
         output_dir=str(Path(job.work) / "trainer"), learning_rate=rate, num_train_epochs=epochs, seed=job.seed,
-        per_device_train_batch_size=batch, use_cpu=True, save_strategy="no", logging_strategy="no", report_to=[],
+        per_device_train_batch_size=batch, use_cpu=job.device == "cpu", save_strategy="no", logging_strategy="no",
+        report_to=[],
         disable_tqdm=True, dataloader_pin_memory=False,
     )  # fmt: skip
     trainer = Trainer(

@@ -44,7 +44,9 @@ class Words:
         answers: list[list[str]] = [["O"] * len(row["tokens"]) for row in rows]
         with torch.inference_mode():
             for numbers in batches([pieces for pieces, _ in found]):
-                batch = self.tokenizer.pad([found[number][0] for number in numbers], return_tensors="pt")
+                batch = self.tokenizer.pad([found[number][0] for number in numbers], return_tensors="pt").to(
+                    self.model.device
+                )
                 guesses = self.model(**batch).logits[..., : len(self.tags)].argmax(-1).tolist()
                 for number, guess in zip(numbers, guesses, strict=True):
                     for tag, word in zip(guess, found[number][1], strict=False):
