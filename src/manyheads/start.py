@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from manyheads.bundle import METRICS, RUN, is_finished
 from manyheads.config.files import load_run
 from manyheads.data.validate import SplitReport, examine, measure, overview
-from manyheads.data.warnings import step_warnings
+from manyheads.data.warnings import doubts, step_warnings
 from manyheads.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -212,6 +212,8 @@ def evaluate_model(
             say(f"{name}: {path} names no {split} data, so not scored")
         else:
             tables[name] = table
+            for line in doubts(table):
+                say(f"warning: {name} · {split}: {line}")
     if not tables:
         raise UsageError(f"{path} has no {split} data for {', '.join(chosen)}; choose another --split, or --data")
     metrics, warnings = examined(model.predictor, tables)

@@ -64,7 +64,8 @@ def test_inputs_and_outputs_are_named_and_rows_and_length_are_free(exports: Expo
     )
     assert {value.name: value.shape for value in session.get_outputs()} == {
         "entities/emissions_TK": ["rows", "length", 5], "entities/transitions_KK": [5, 5], "entities/start_K": [5],
-        "entities/end_K": [5], "section/logits_SK": ["rows", 3], "answers/start_T": ["rows", "length"],
+        "entities/end_K": [5], "entities/inner_TR": ["rows", "length", 32], "entities/places_MR": [63, 32],
+        "entities/inner_RK": [32, 5], "section/logits_SK": ["rows", 3], "answers/start_T": ["rows", "length"],
         "answers/end_T": ["rows", "length"], "similarity/vector_SD": ["rows", 16],
     }  # fmt: skip
     for shape in [(1, 1), (1, 9), (5, 1), (3, 48)]:

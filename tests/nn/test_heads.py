@@ -21,6 +21,15 @@ HEADS = {
         lambda dropout: CRFTokenHead(WIDTH, TAGS, dropout),
         {"emissions_TK": (T, 3), "transitions_KK": (3, 3), "start_K": (3,), "end_K": (3,)},
     ),
+    "token-places": (
+        lambda dropout: TokenHead(WIDTH, 3, dropout, 5),
+        {"logits_TK": (T, 3), "inner_TR": (T, WIDTH), "places_MR": (5, WIDTH), "inner_RK": (WIDTH, 3)},
+    ),
+    "crf-places": (
+        lambda dropout: CRFTokenHead(WIDTH, TAGS, dropout, 5),
+        {"emissions_TK": (T, 3), "transitions_KK": (3, 3), "start_K": (3,), "end_K": (3,), "inner_TR": (T, WIDTH),
+         "places_MR": (5, WIDTH), "inner_RK": (WIDTH, 3)},
+    ),
     "pooled": (
         lambda dropout: PooledHead(WIDTH, 2, pooling="mean", dropout=dropout, hidden=None),
         {"logits_SK": (S, 2)},

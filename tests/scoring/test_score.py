@@ -229,7 +229,7 @@ WRONG_TOKENS: dict[str, tuple[str, Any, str]] = {
     "outside": (
         "p.jsonl",
         [{"tasks": {"n": [{"start": 20, "end": 30, "label": "X"}]}}, {"tasks": {"n": []}}],
-        r"p.jsonl:1: entity 20-30 \(X\) .* text of 24 characters",
+        r"p.jsonl:1: entity 20-30 \(X\) .* text of 23 characters",
     ),
     "other text": (
         "p.jsonl",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from manyheads.text.pack import Encoding, Source
 from manyheads.text.tokenizer import Tokenizer
 from manyheads.text.windows import owned
-from manyheads.text.words import first_pieces, tidy_offsets, within, words
+from manyheads.text.words import first_pieces, places_in_pieces, tidy_offsets, within, words
 
 CHARACTERS = "aäbñ\u0301 \n.,-_(日ガーのกำ👩\u200d🚀👍🏽️❤🇩🇪\x00\u200b\u00adשम\u094d\u1112\u1161½１\ud800©ℹ٣"
 
@@ -117,11 +118,11 @@ def window(offsets: list[tuple[int, int]], parts: list[int], number: int = 0) ->
 
 def test_first_pieces_are_the_first_tokens_that_start_inside() -> None:
     encoding = window([(0, 0), (0, 3), (3, 5), (7, 8), (7, 8), (9, 9), (10, 12), (0, 0)], [-1, 0, 0, 0, 0, 0, 0, -1])
-    assert first_pieces([(0, 5), (5, 6), (7, 8), (10, 11), (11, 12)], encoding).tolist() == [1, -1, 3, 6, -1]
+    assert first_pieces([(0, 5), (5, 6), (7, 8), (10, 11), (11, 12)], encoding).tolist() == [1, 2, 3, 6, 6]
     assert first_pieces(np.array([[0, 5], [7, 8]]), encoding).tolist() == [1, 3]
     assert first_pieces([], encoding).tolist() == []
     assert first_pieces([(0, 5)], encoding, part=1).tolist() == [-1]
-    assert first_pieces([(0, 5)], window([(0, 0)], [-1])).tolist() == [-1]
+    assert first_pieces([(0, 5)], window([(0, 0)], [-1])).tolist() == [0]
 
 
 def test_first_pieces_of_a_context_are_looked_for_in_its_part() -> None:
@@ -137,40 +138,61 @@ def test_a_word_that_the_left_edge_cuts_is_left_to_the_window_before() -> None:
     assert first_pieces([(3, 5), (6, 8)], window(offsets, [-1, 0, 0, -1], 1)).tolist() == [1, 2]
 
 
-def pieces_over_windows(tokenizer: Tokenizer, source: Source, limit: int) -> list[list[tuple[int, int]]]:
-    """For each word its first pieces (id, start) among the tokens that their windows own."""
-    found = words(source.first)
-    seen: list[list[tuple[int, int]]] = [[] for _ in found]
+Spoken = tuple[int, int, int]
+"""Id and start of the token that speaks for a word, and the word's place in it."""
+
+
+def spoken(tokenizer: Tokenizer, source: Source, limit: int) -> list[list[Spoken]]:
+    """For each word what speaks for it among the tokens that their windows own."""
+    offsets = np.array(words(source.first), np.int64).reshape(-1, 2)
+    seen: list[list[Spoken]] = [[] for _ in offsets]
     encodings = tokenizer.encode([source], limit)[0]
     for encoding, own in zip(encodings, owned(encodings, 0), strict=True):
         mine = np.zeros(len(encoding), bool)
-        mine[own] = True
-        for word, piece in enumerate(first_pieces(found, encoding).tolist()):
+        mine[own if (encoding.part_L == 0).any() else slice(None)] = True
+        reached = within(offsets, encoding)
+        piece_N = first_pieces(offsets[reached], encoding)
+        place_N = places_in_pieces(offsets[reached], piece_N, encoding)
+        for word, (piece, place) in enumerate(zip(piece_N.tolist(), place_N.tolist(), strict=True), reached.start):
             if piece >= 0 and mine[piece]:
-                seen[word].append((int(encoding.ids_L[piece]), int(encoding.start_L[piece])))
+                seen[word].append((int(encoding.ids_L[piece]), int(encoding.start_L[piece]), place))
     return seen
 
 
+def speaker(encoding: Encoding, start: int, end: int) -> int:
+    """The first token inside a word, else the last one before it, else the first of the text, else of the window."""
+    tokens = np.flatnonzero(encoding.part_L == 0).tolist()
+    inside = [i for i in tokens if start <= encoding.start_L[i] < end]
+    before = [i for i in tokens if encoding.start_L[i] <= start]
+    return next(iter(inside or before[-1:] or tokens), 0)
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(st.text(st.sampled_from("abc AB12.,-é日👍\n "), max_size=60), st.integers(1, 6), st.integers(2, 12))
-def test_over_windows_each_word_is_found_once_among_owned_tokens(
+@given(
+    st.text(st.sampled_from("abc AB12.,-é日👍\u0301\ufffd\U000f0000\n "), max_size=60),
+    st.integers(1, 6),
+    st.integers(2, 12),
+)
+def test_over_windows_each_word_is_spoken_for_once_by_an_owned_token(
     family: Path, text: str, stride: int, room: int
 ) -> None:
     tokenizer, found = loaded(family), words(text)
     whole = tokenizer.encode([Source(text)], 100_000)[0][0]
-    naive = [
-        next((i for i in range(len(whole)) if whole.part_L[i] == 0 and start <= whole.start_L[i] < end), -1)
-        for start, end in found
+    naive = [speaker(whole, start, end) for start, end in found]
+    piece_N = first_pieces(found, whole)
+    assert piece_N.tolist() == naive
+    place_N = places_in_pieces(found, piece_N, whole)
+    assert len({*zip(naive, place_N.tolist(), strict=True)}) == len(found), "two words of one piece at one place"
+    expected = [
+        [(int(whole.ids_L[i]), int(whole.start_L[i]), place)] for i, place in zip(naive, place_N.tolist(), strict=True)
     ]
-    assert first_pieces(found, whole).tolist() == naive
-    expected = [[(int(whole.ids_L[i]), int(whole.start_L[i]))] if i >= 0 else [] for i in naive]
     limit = tokenizer.special_tokens(pair=False) + room
-    assert pieces_over_windows(tokenizer, Source(text, stride=stride), limit) == expected
+    assert spoken(tokenizer, Source(text, stride=stride), limit) == expected
 
 
 def test_windows_that_only_meet_find_a_cut_word_once(families: dict[str, Path]) -> None:
     tokenizer = loaded(families["bert"])
-    pieces = pieces_over_windows(tokenizer, Source("Zzzzzz aspirin zzzzz", stride=0), 4)
+    pieces = spoken(tokenizer, Source("Zzzzzz aspirin zzzzz", stride=0), 4)
     assert [len(seen) for seen in pieces] == [1, 1, 1]
     assert [seen[0][1] for seen in pieces] == [0, 7, 15]
 
@@ -194,7 +216,9 @@ def test_no_word_beyond_the_reach_of_a_window_has_a_piece_in_it(size: int, shift
     pieces = [(i, min(i + 2, stop)) for start, stop in words(text) for i in range(start, stop, 2)]
     for number, begin in enumerate(range(0, len(pieces), shift)):
         seen = pieces[begin : begin + size]
-        encoding = window(seen, [0] * len(seen), number)
+        before = pieces[begin - 1][0] if begin else -1
+        after = pieces[begin + size][0] if begin + size < len(pieces) else -1
+        encoding = replace(window(seen, [0] * len(seen), number), before=before, after=after)
         reached = within(offsets, encoding)
         whole = first_pieces(offsets, encoding)
         assert first_pieces(offsets[reached], encoding).tolist() == whole[reached].tolist()

@@ -13,7 +13,8 @@ from manyheads.data.sampler import build_sampler
 from manyheads.data.stream import Stream
 from manyheads.data.units import joined
 from manyheads.tasks.base import Facts
-from manyheads.tasks.token_classification import EntityExample, TokenClassification
+from manyheads.tasks.token_classification import TokenClassification
+from manyheads.text.entities import EntityExample
 from manyheads.text.pack import Source
 from manyheads.text.tokenizer import Tokenizer
 from manyheads.training.batches import Batcher, Feed, encode_examples

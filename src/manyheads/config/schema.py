@@ -116,6 +116,8 @@ class TokenClassificationSection(TaskSection):
     stride: Stride = 64
     join_sentences: float = Field(0.1, ge=0, le=1)
     """Share of the training rows that are read together with their neighbours, as long texts are."""
+    unit: Literal["word", "letter"] = "word"
+    """What is tagged; `letter` for spans that end inside words."""
 
 
 class TextClassificationSection(TaskSection):

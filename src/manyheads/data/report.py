@@ -118,12 +118,12 @@ def refuse(errors: Sequence[str]) -> None:
         raise DataError("\n".join(errors))
 
 
-def exact_place(row: Mapping[str, Any], where: str, lines: int, use: Callable[[dict[str, Any]], object]) -> str:
+def exact_place(row: dict[str, Any], where: str, lines: int, use: Callable[[dict[str, Any]], object]) -> str:
     """`where`; for a refused row with a line a word, the line of the first word that `use` refuses on its own."""
     path, _, first = where.rpartition(":")
     for k in range(lines if lines > 1 else 0):
         try:
-            use({**row, **{key: row[key][k : k + 1] for key in ("tokens", "tags", "space_after") if key in row}})
+            use({**row, **{key: row[key][k : k + 1] for key in ("tokens", "tags", "space_after") if row.get(key)}})
         except RowError:
             return f"{path}:{int(first) + k}"
     return where

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher, get_close_matches
@@ -17,7 +18,7 @@ import numpy as np
 
 from manyheads.data.report import ReadReport
 from manyheads.data.table import ExampleTable
-from manyheads.tasks.base import Task
+from manyheads.tasks.base import Doubt, Task
 
 FEW_ROWS = 50
 """A validation part of fewer rows gives scores that chance decides."""
@@ -59,8 +60,22 @@ def warnings_of(splits: Mapping[str, Loaded]) -> dict[str, list[str]]:
                 f"{counted(len(loaded.table), 'example')}, so scores depend on chance; raise "
                 f"tasks.{task.name}.validation_fraction, or name a larger file under tasks.{task.name}.data.validation",
             )
-        found[split] = [*warnings, *_far_out(loaded)]
+        found[split] = [*warnings, *_far_out(loaded), *doubts(loaded.table)]
     return found
+
+
+def doubts(table: ExampleTable[Any]) -> list[str]:
+    """What is odd in single examples: a sentence for each kind, with its count and the first of it."""
+    counts: Counter[str] = Counter()
+    first: dict[str, tuple[str, Doubt]] = {}
+    for index, example in enumerate(table):
+        for doubt in table.task.doubts(example):
+            counts[doubt.what] += 1
+            first.setdefault(doubt.what, (table.where(index), doubt))
+    return [
+        f"{counts[what]:,} {what}, the first at {where}: {doubt.seen}" + (f"; {doubt.advice}" if doubt.advice else "")
+        for what, (where, doubt) in first.items()
+    ]
 
 
 def counted(count: int, what: str) -> str:

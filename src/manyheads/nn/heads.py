@@ -15,6 +15,7 @@ from torch import nn
 
 from manyheads.nn.crf import CRF
 from manyheads.nn.pooling import Pooling, pool
+from manyheads.nn.spoken import RANK
 
 if TYPE_CHECKING:
     from manyheads.text.pack import Segments
@@ -23,17 +24,39 @@ DEVIATION = 0.02
 """Of initial weights. Devlin et al. 2019."""
 
 
-class TokenHead(nn.Module):
-    """Dropout and a linear layer on each token: `logits_TK`."""
+class InnerWords(nn.Module):
+    """What is learned of the words after the first of a piece that covers several (`nn/spoken.py`).
 
-    def __init__(self, width: int, outputs: int, dropout: float) -> None:
+    Draws its weights beside torch's generator, so that a model without such words is the one it is without this.
+    """
+
+    def __init__(self, width: int, outputs: int, places: int) -> None:
+        super().__init__()
+        rank = min(width, RANK)
+        with torch.random.fork_rng(devices=()):
+            self.down = _linear(width, rank)
+            self.inner_RK = nn.Parameter(torch.randn(rank, outputs))
+        self.places_MR = nn.Parameter(torch.zeros(places, rank))
+
+    def forward(self, hidden_TD: torch.Tensor) -> dict[str, torch.Tensor]:
+        """`{"inner_TR", "places_MR", "inner_RK"}`."""
+        return {"inner_TR": self.down(hidden_TD), "places_MR": self.places_MR, "inner_RK": self.inner_RK}
+
+
+class TokenHead(nn.Module):
+    """Dropout and a linear layer on each token: `logits_TK`; with `places` those of `InnerWords`."""
+
+    def __init__(self, width: int, outputs: int, dropout: float, places: int = 0) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.output = _linear(width, outputs)
+        self.inner = InnerWords(width, outputs, places) if places else None
 
     def forward(self, hidden_TD: torch.Tensor, segments: Segments) -> dict[str, torch.Tensor]:
-        """`{"logits_TK"}`."""
-        return {"logits_TK": self.output(self.dropout(hidden_TD))}
+        """`{"logits_TK"}`, and the outputs of `InnerWords`."""
+        hidden_TD = self.dropout(hidden_TD)
+        inner = {} if self.inner is None else self.inner(hidden_TD)
+        return {"logits_TK": self.output(hidden_TD), **inner}
 
 
 class CRFTokenHead(nn.Module):
@@ -42,20 +65,24 @@ class CRFTokenHead(nn.Module):
     The transition scores go out beside the emissions, penalties included, so that whoever has the outputs can decode.
     """
 
-    def __init__(self, width: int, labels: Sequence[str], dropout: float) -> None:
+    def __init__(self, width: int, labels: Sequence[str], dropout: float, places: int = 0) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.output = _linear(width, len(labels))
         self.crf = CRF(labels)
+        self.inner = InnerWords(width, len(labels), places) if places else None
 
     def forward(self, hidden_TD: torch.Tensor, segments: Segments) -> dict[str, torch.Tensor]:
-        """`{"emissions_TK", "transitions_KK", "start_K", "end_K"}`."""
+        """`{"emissions_TK", "transitions_KK", "start_K", "end_K"}`, and the outputs of `InnerWords` if it has `places`."""
         transitions_KK, start_K, end_K = self.crf()
+        hidden_TD = self.dropout(hidden_TD)
+        inner = {} if self.inner is None else self.inner(hidden_TD)
         return {
-            "emissions_TK": self.output(self.dropout(hidden_TD)),
+            "emissions_TK": self.output(hidden_TD),
             "transitions_KK": transitions_KK,
             "start_K": start_K,
             "end_K": end_K,
+            **inner,
         }
 
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from manyheads.errors import DataError
+from manyheads.errors import DataError, RowError
 from manyheads.metrics.entities import Span, entity_scores, token_accuracy
 from manyheads.scoring.rows import Row, Scores, paired
+from manyheads.text.joining import joined
 from manyheads.text.spans import UNLABELLED, check_tag, scheme_of, spans_of_tags, tags_of_char_spans, to_iob2
 from manyheads.text.words import words
 
@@ -42,7 +43,7 @@ def score_tokens(golds: Sequence[Row], guesses: Sequence[Row]) -> Scores:
                 spans[k].append(side.spans)
                 columns[k].append(side.tags or [])
             continue
-        text = gold.text if gold.text is not None else guess.text
+        text = _common_text(gold, guess)
         places = [] if text is None else _offsets(gold, text) if gold.words is not None else words(text)
         for k, side in enumerate(sides):
             spans[k].append(_character_spans(side, text))
@@ -71,10 +72,8 @@ def _tagged(row: Row) -> _Tagged:
     words, text = values.get("tokens"), values.get("text")
     if text is not None and not isinstance(text, str):
         raise DataError(f"{where}: 'text' must be a string, seen {text!r:.80}")
-    if words is not None:
-        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise DataError(f"{where}: 'tokens' must be a list of words, seen {words!r:.80}")
-        text = " ".join(words) if text is None else text
+    if words is not None and (not isinstance(words, list) or not all(isinstance(word, str) for word in words)):
+        raise DataError(f"{where}: 'tokens' must be a list of words, seen {words!r:.80}")
     if row.lack is not None:
         return _Tagged(row, words, None, text, [])
     if "entities" in values:
@@ -93,6 +92,38 @@ def _tagged(row: Row) -> _Tagged:
             )
     spans = [(span.start, span.end, span.label) for span in spans_of_tags(tags)]
     return _Tagged(row, words, tags, text, spans)
+
+
+def _common_text(gold: _Tagged, guess: _Tagged) -> str | None:
+    """The text whose offsets both sides give. Where no side has it, its words as they are written, or with spaces.
+
+    Other tools join words by spaces: that is taken where the texts of the answers stand there alone.
+    """
+    for side in (gold, guess):
+        if side.text is not None:
+            return side.text
+    words = next((side for side in (gold, guess) if side.words), None)
+    if words is None or words.words is None:
+        return None
+    try:
+        written = joined(words.words, words.row.values.get("space_after"))[0]
+    except RowError:  # words that are empty or blank
+        return " ".join(words.words)
+    spaced = " ".join(words.words)
+    told = [entity for side in (gold, guess) for entity in _entities(side)]
+
+    def holds(text: str) -> bool:
+        return all(
+            e["end"] <= len(text) and e.get("text", text[e["start"] : e["end"]]) == text[e["start"] : e["end"]]
+            for e in told
+        )
+
+    return spaced if holds(spaced) and not holds(written) else written
+
+
+def _entities(side: _Tagged) -> Sequence[Any]:
+    """Spans of characters as the row has them."""
+    return side.row.values["entities"] if side.tags is None and side.spans else []
 
 
 def _spans(entities: Any, where: str) -> list[Span]:
@@ -133,7 +164,7 @@ def _character_spans(side: _Tagged, text: str | None) -> Sequence[Span]:
     if side.tags is not None:
         places = _offsets(side, text)
         return [(places[start][0], places[end - 1][1], label) for start, end, label in side.spans]
-    entities = side.row.values["entities"] if side.spans else []
+    entities = _entities(side)
     for (start, end, label), entity in zip(side.spans, entities, strict=True):
         if text is not None and (end > len(text) or entity.get("text", text[start:end]) != text[start:end]):
             raise DataError(f"{side.row.where()}: entity {start}-{end} ({label}) says {entity.get('text', '')!r}, but the "
@@ -145,7 +176,7 @@ def _character_spans(side: _Tagged, text: str | None) -> Sequence[Span]:
 def _offsets(side: _Tagged, text: str | None) -> list[tuple[int, int]]:
     """Places of the words of a sentence in a text, which may have any white space between them."""
     words = side.words or ()
-    text = " ".join(words) if text is None else text
+    text = "" if text is None else text
     places, end = [], 0
     for k, word in enumerate(words):
         start = end

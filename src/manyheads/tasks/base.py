@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manyheads.errors import RowError
+from manyheads.text.joining import joined
 from manyheads.text.pack import Encoding, Source
 
 if TYPE_CHECKING:
@@ -109,6 +110,18 @@ def united(one: tuple[float, float] | None, other: tuple[float, float] | None) -
     return min(one[0], other[0]), max(one[1], other[1])
 
 
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Something odd in an example, of a kind that is counted."""
+
+    what: str
+    """What is so, after a number: `gold spans end inside a word`."""
+    seen: str
+    """This one."""
+    advice: str = ""
+    """What follows from it, or is to be done."""
+
+
 AnswerType = Any
 """`"int"`, `"float"`, `"string"`; `[T]` a list; `{key: T}` an object; `("map", T)` an object with any keys."""
 SPAN: Mapping[str, AnswerType] = {"start": "int", "end": "int", "text": "string", "score": "float"}
@@ -168,6 +181,10 @@ class Task(ABC, Generic[ExampleT]):
     @abstractmethod
     def check(self, example: ExampleT) -> None:
         """Raise RowError when a fitted task cannot be scored on the example (a label never seen in training)."""
+
+    def doubts(self, example: ExampleT) -> Sequence[Doubt]:
+        """What is odd in an example that can be used all the same; told by `validate` and `evaluate`."""
+        return ()
 
     def cluster(self, example: ExampleT) -> str:
         """What the example belongs to (document, article); examples of one cluster are not independent."""
@@ -268,9 +285,9 @@ class Task(ABC, Generic[ExampleT]):
 
 
 def text_of(row: Row) -> str:
-    """The text of a row: `text`, or its `tokens` joined by spaces. Raises RowError when there is none."""
+    """The text of a row: `text`, or its `tokens` joined as they are written. Raises RowError when there is none."""
     if "text" not in row and "tokens" in row:
-        return joined(row["tokens"])[0]
+        return joined(row["tokens"], row.get("space_after"))[0]
     if "text" not in row:
         raise RowError(f"has no 'text'; its keys are {', '.join(map(str, row)) or 'none'}")
     text = row["text"]
@@ -279,19 +296,6 @@ def text_of(row: Row) -> str:
     if not isinstance(text, str):
         raise RowError(f"'text' must be a string, seen {type(text).__name__}")
     return text
-
-
-def joined(tokens: Any) -> tuple[str, tuple[tuple[int, int], ...]]:
-    """Words joined by one space, and the offsets of each. Raises RowError for an empty or blank word."""
-    if not isinstance(tokens, Sequence) or isinstance(tokens, str) or not tokens:
-        raise RowError(f"'tokens' must be a list of at least one word, seen {tokens!r}")
-    offsets, start = [], 0
-    for token in tokens:
-        if not isinstance(token, str) or not token.strip():
-            raise RowError(f"'tokens' holds {token!r}, which is not a word")
-        offsets.append((start, start + len(token)))
-        start += len(token) + 1
-    return " ".join(tokens), tuple(offsets)
 
 
 def window_owners(windows: Sequence[Sequence[Encoding]]) -> tuple[Array, Array]:

@@ -3,8 +3,9 @@
 Decided here:
 - Words are runs of letters and digits, or single symbols, whatever the tokenizer and however the data came (`text.words`),
   so that a head trained on CoNLL columns reads raw text the same way. The first piece of each word is trained and
-  decoded, the other pieces are ignored.
-- Rows that come in words of their own (CoNLL) are answered at those words: their first piece decides.
+  decoded, the other pieces are ignored. A piece that covers several words speaks for all of them (`nn/spoken.py`).
+- Rows that come in words of their own (CoNLL) are answered at those words: their first unit decides. With a CRF their
+  other units are decoded too, since its transitions were learned between units.
 - Both decoders run Viterbi under the rules of IOB2, so an `I-` never opens a span; `softmax` has no learned transitions.
 """
 
@@ -13,7 +14,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -21,12 +21,14 @@ import numpy as np
 from manyheads.errors import DataError, RowError
 from manyheads.metrics.entities import entity_scores, token_accuracy
 from manyheads.metrics.evidence import Tally, grouped
-from manyheads.nn.viterbi import iob2_rules, span_probabilities, viterbi
+from manyheads.nn.spoken import INNER, PLACES, trained_scores, word_scores
+from manyheads.nn.viterbi import FORBIDDEN, iob2_rules, span_probabilities, viterbi
 from manyheads.tasks.base import (
     SPAN,
     AnswerType,
     Array,
     Ask,
+    Doubt,
     Facts,
     Item,
     Level,
@@ -34,14 +36,16 @@ from manyheads.tasks.base import (
     Output,
     Row,
     Task,
-    joined,
     text_of,
 )
+from manyheads.text.entities import EntityExample, followed, misfits, shift, spanned_example, tagged_example
+from manyheads.text.joining import joined
 from manyheads.text.pack import Source
-from manyheads.text.spans import Span, check_tag, spans_of_tags, tags_of_char_spans
+from manyheads.text.spans import Span, spans_of_tags, tags_of_char_spans
+from manyheads.text.units import Unit, first_units, units
 from manyheads.text.values import first_given, key_of
 from manyheads.text.windows import owned
-from manyheads.text.words import first_pieces, within, words
+from manyheads.text.words import first_pieces, places_in_pieces, within
 
 if TYPE_CHECKING:
     import torch
@@ -50,16 +54,25 @@ if TYPE_CHECKING:
     from manyheads.text.pack import Encoding
 Rules = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Transition, start and end scores."""
+MISFIT = "gold spans can equal no answer"
+"""What is said of spans that begin or end inside a unit."""
 
 
 @dataclass(frozen=True, slots=True)
-class EntityExample:
-    """A text with its spans `(start, end, label)`, and its own words if it came in words."""
+class _Read:
+    """What is decoded of a text: units, or words given with it."""
 
-    text: str
-    spans: tuple[tuple[int, int, str], ...]
-    words: tuple[tuple[int, int], ...] | None = None
-    document: str = ""
+    offsets_W2: np.ndarray
+    scores_WK: np.ndarray
+    first_W: np.ndarray | None = None
+    """For each unit the first of its word, where words are decoded unit by unit."""
+
+    def whole(self, path_W: np.ndarray) -> np.ndarray:
+        """A path of tags in which each word is what its first unit is."""
+        if self.first_W is None:
+            return path_W
+        tag_W = path_W[self.first_W]
+        return np.where(self.first_W < np.arange(len(path_W)), tag_W + tag_W % 2, tag_W)  # I follows B in the tags
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +81,7 @@ class TokenClassification(Task[EntityExample]):
 
     kind: ClassVar[str] = "token-classification"
     main_metric: ClassVar[str] = "f1"
-    metric_names: ClassVar[tuple[str, ...]] = ("f1", "precision", "recall", "token_accuracy")
+    metric_names: ClassVar[tuple[str, ...]] = ("f1", "precision", "recall", "token_accuracy", "out_of_reach")
 
     labels: tuple[str, ...] = ()
     """Entity labels, sorted; the tags are `O` and `B-`, `I-` of each."""
@@ -77,6 +90,10 @@ class TokenClassification(Task[EntityExample]):
     stride: int = 64
     join_sentences: float = 0.1
     """Share of the training rows that are read together with their neighbours, as long texts are."""
+    unit: Unit = "word"
+    """What is tagged: words, or their letters, so that spans may begin and end inside words."""
+    places: int = 0
+    """Words after the first of a piece that the head tells apart; 0 in models that were made before it did."""
 
     @property
     def joins(self) -> float:
@@ -86,9 +103,15 @@ class TokenClassification(Task[EntityExample]):
     @property
     def outputs(self) -> Mapping[str, Level]:
         """Emissions per token; with a CRF its transition scores beside them."""
+        inner = INNER if self.places else {}
         if self.decoder == "softmax":
-            return {"logits_TK": "token"}
-        return {"emissions_TK": "token", "transitions_KK": "constant", "start_K": "constant", "end_K": "constant"}
+            return {"logits_TK": "token", **inner}
+        rules: dict[str, Level] = {"transitions_KK": "constant", "start_K": "constant", "end_K": "constant"}
+        return {"emissions_TK": "token", **rules, **inner}
+
+    @property
+    def _scores_key(self) -> str:
+        return "logits_TK" if self.decoder == "softmax" else "emissions_TK"
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -100,11 +123,11 @@ class TokenClassification(Task[EntityExample]):
         """`{"tokens", "tags"}` or `{"text", "entities"}`."""
         document = key_of(row.get("document"), "document")
         if "tokens" in row:
-            return _example_of_tags(row, document)
+            return tagged_example(row, document)
         text = text_of(row)
         if "entities" not in row:
             raise RowError("has neither 'tokens' with 'tags' nor 'entities'; give one of them")
-        return EntityExample(text, _checked_spans(text, row["entities"]), document=document)
+        return spanned_example(text, row["entities"], document)
 
     def row_of_target(self, row: Row, target: Any) -> Row:
         """`targets: {NAME: [{"start", "end", "label"}, ...]}`."""
@@ -123,7 +146,7 @@ class TokenClassification(Task[EntityExample]):
         labels = self.labels or tuple(sorted(facts.labels))
         if not labels:
             raise DataError(f"task '{self.name}': the training data has no entity at all; check the last column")
-        return replace(self, labels=labels)
+        return replace(self, labels=labels, places=PLACES)
 
     def check(self, example: EntityExample) -> None:
         """Every label must be known."""
@@ -133,6 +156,27 @@ class TokenClassification(Task[EntityExample]):
                 raise RowError(
                     f"label {label!r} (of {seen!r}) is not in the training data, which has {_list(self.labels)}"
                 )
+
+    def doubts(self, example: EntityExample) -> Sequence[Doubt]:
+        """Spans that were trimmed, and spans that no answer can equal."""
+        found = [
+            Doubt("gold spans have white space or invisible characters at their edges", repr(example.text[start:end]),
+                  "they are read without")
+            for start, end in example.trimmed
+        ]  # fmt: skip
+        misfit = misfits(example, self.unit)
+        for span in misfit:
+            answer = f"an answer would be {span.answer!r}" if span.answer else "another span has its words"
+            found.append(Doubt(MISFIT, f"{span.gold!r}, where {answer}", self._misfit_advice))
+        if misfit and (how := shift(example.text, example.spans)):
+            found.append(Doubt("rows have spans that do not fit", f"all offsets of that row {how}"))
+        return found
+
+    @property
+    def _misfit_advice(self) -> str:
+        if self.unit == "letter":
+            return "they count as missed"
+        return "they count as missed; correct them, or set `unit: letter` if they are meant so"
 
     def cluster(self, example: EntityExample) -> str:
         """The document."""
@@ -146,52 +190,52 @@ class TokenClassification(Task[EntityExample]):
     def ask(self, row: Row) -> Ask | None:
         """`text`, or `tokens` to be answered at those words."""
         if "tokens" in row and "text" not in row:
-            text, offsets = joined(row["tokens"])
+            text, offsets = joined(row["tokens"], row.get("space_after"))
             return Ask(Source(text, stride=self.stride), offsets)
         return Ask(Source(text_of(row), stride=self.stride))
 
     # -- training -----------------------------------------------------------------------------------------------
     def join(self, examples: Sequence[EntityExample]) -> EntityExample:
-        """Sentences with a space between them."""
-        if len(examples) == 1:
-            return examples[0]
-        spans: list[tuple[int, int, str]] = []
-        base = 0
-        for example in examples:
-            spans += [(start + base, end + base, label) for start, end, label in example.spans]
-            base += len(example.text) + 1
-        return EntityExample(" ".join(e.text for e in examples), tuple(spans), document=examples[0].document)
+        """Sentences one after the other, as their script has it."""
+        return followed(examples)
 
     def build_head(self, width: int) -> nn.Module:
         """Dropout and a linear layer; with `crf`, transitions too."""
         from manyheads.nn.heads import CRFTokenHead, TokenHead
 
         if self.decoder == "crf":
-            return CRFTokenHead(width, self.tags, self.dropout)
-        return TokenHead(width, len(self.tags), self.dropout)
+            return CRFTokenHead(width, self.tags, self.dropout, self.places)
+        return TokenHead(width, len(self.tags), self.dropout, self.places)
 
     def targets(
         self, examples: Sequence[EntityExample], encodings: Sequence[Sequence[Sequence[Encoding]]]
     ) -> dict[str, Array]:
-        """`piece_P` (row in the task's tokens) and `tag_P` of each word; `words_S` words in each window."""
+        """`piece_P` (row in the task's tokens) and `tag_P` of each unit; `words_S` units in each window.
+
+        Of the units that are not the first of their piece, `inner_I` (which of P) and `place_I` (which of the piece).
+        """
         index = {tag: i for i, tag in enumerate(self.tags)}
-        pieces, tags, counts, base = [], [], [], 0
+        pieces, places, tags, counts, base = [], [], [], [], 0
         for example, asked in zip(examples, encodings, strict=True):
-            offsets = words(example.text)
-            offsets_W2 = np.array(offsets, np.int64).reshape(-1, 2)
-            tag_W = np.array([index[tag] for tag in tags_of_char_spans(offsets, example.spans)[0]], dtype=np.int64)
+            offsets_W2 = units(example.text, self.unit, example.words)
+            tag_W = np.array([index[tag] for tag in tags_of_char_spans(offsets_W2, example.spans)[0]], dtype=np.int64)
             for window in asked[0]:
                 reached = within(offsets_W2, window)
                 piece_W = first_pieces(offsets_W2[reached], window)
                 here = piece_W >= 0
                 pieces.append(piece_W[here] + base)
+                places.append(places_in_pieces(offsets_W2[reached], piece_W, window)[here])
                 tags.append(tag_W[reached][here])
                 counts.append(int(here.sum()))
                 base += len(window)
+        place_P = np.concatenate(places)
+        inner_I = np.flatnonzero(place_P)
         return {
             "piece_P": np.concatenate(pieces).astype(np.int64),
             "tag_P": np.concatenate(tags),
             "words_S": np.array(counts, dtype=np.int64),
+            "inner_I": inner_I,
+            "place_I": place_P[inner_I],
         }
 
     def amount(self, targets: Mapping[str, Array]) -> float:
@@ -204,35 +248,35 @@ class TokenClassification(Task[EntityExample]):
 
         from manyheads.nn.crf import log_likelihood
 
-        piece_P, tag_P = targets["piece_P"], targets["tag_P"]
-        units = len(tag_P)
+        tag_P, key = targets["tag_P"], self._scores_key
+        scores_PK = trained_scores(output[key], output, targets["piece_P"], targets["inner_I"], targets["place_I"])
+        count = len(tag_P)
         uninformed = float(np.log(len(self.tags)))
         if self.decoder == "softmax":
-            logits_TK = output["logits_TK"]
-            if not units:
-                return Loss(logits_TK.sum() * 0.0, 0, uninformed)
-            return Loss(cross_entropy(logits_TK[piece_P], tag_P), units, uninformed)
+            if not count:
+                return Loss(output[key].sum() * 0.0 + scores_PK.sum(), 0, uninformed)
+            return Loss(cross_entropy(scores_PK, tag_P), count, uninformed)
         likelihood_S = log_likelihood(
-            output["emissions_TK"][piece_P],
+            scores_PK,
             tag_P,
             targets["words_S"].tolist(),
             (output["transitions_KK"], output["start_K"], output["end_K"]),
         )
-        return Loss(-likelihood_S.sum() / max(units, 1), units, uninformed)
+        return Loss(-likelihood_S.sum() / max(count, 1), count, uninformed)
 
     # -- answering ----------------------------------------------------------------------------------------------
     def decode(self, items: Sequence[Item]) -> list[list[dict[str, Any]]]:
         """Spans in reading order, each with `start`, `end`, `label`, `text`, `score`."""
         placed = [self._emissions(item) for item in items]
-        emissions = [scores_WK for _, scores_WK in placed]
+        emissions = [read.scores_WK for read in placed]
         rules = self._rules(items)
-        paths = viterbi(emissions, *rules)
+        paths = [read.whole(path_W) for read, path_W in zip(placed, viterbi(emissions, *rules), strict=True)]
         tags = np.array(self.tags)
         found = [spans_of_tags(tags[path_W].tolist()) if path_W.any() else [] for path_W in paths]
         scores = self._span_scores(emissions, paths, found, rules)
         return [
-            _answer(item.source.first, offsets, spans, chances)
-            for item, (offsets, _), spans, chances in zip(items, placed, found, scores, strict=True)
+            _answer(item.source.first, read.offsets_W2, spans, chances)
+            for item, read, spans, chances in zip(items, placed, found, scores, strict=True)
         ]
 
     @property
@@ -247,11 +291,13 @@ class TokenClassification(Task[EntityExample]):
         found = [[(s["start"], s["end"], s["label"]) for s in answer[0]] for answer in answers]
         gold_tags, found_tags = [], []
         for example, spans in zip(examples, found, strict=True):
-            offsets = example.words if example.words is not None else words(example.text)
+            offsets = example.words if example.words is not None else units(example.text, self.unit)
             gold_tags.append(tags_of_char_spans(offsets, example.spans)[0])
             found_tags.append(tags_of_char_spans(offsets, spans)[0])
         metrics = entity_scores([example.spans for example in examples], found).to_metrics()
-        return {**metrics, "token_accuracy": token_accuracy(gold_tags, found_tags)}
+        missed = sum(len(misfits(example, self.unit)) for example in examples)
+        share = {"out_of_reach": missed / sum(len(example.spans) for example in examples)} if missed else {}
+        return {**metrics, "token_accuracy": token_accuracy(gold_tags, found_tags), **share}
 
     def evidence(
         self,
@@ -281,23 +327,29 @@ class TokenClassification(Task[EntityExample]):
         return {
             "name": self.name, "weight": self.weight, "labels": list(self.labels), "decoder": self.decoder,
             "dropout": self.dropout, "stride": self.stride, "join_sentences": self.join_sentences,
+            "unit": self.unit, "places": self.places,
         }  # fmt: skip
 
-    def _emissions(self, item: Item) -> tuple[np.ndarray, np.ndarray]:
-        """Offsets (W, 2) and scores (W, K) of the words that have a piece, each from the window that owns it."""
-        offsets = np.array(item.words if item.words is not None else words(item.source.first), np.int64).reshape(-1, 2)
-        key = "logits_TK" if self.decoder == "softmax" else "emissions_TK"
+    def _emissions(self, item: Item) -> _Read:
+        """What is to be decoded of an item, each unit from the window that owns it."""
+        offsets = units(item.source.first, self.unit, item.words)
         scores_WK = np.zeros((len(offsets), len(self.tags)), np.float32)
         seen_W = np.zeros(len(offsets), bool)
         for window, own, output in zip(item.encodings, owned(item.encodings, 0), item.outputs, strict=True):
             reached = within(offsets, window)  # words times windows would be quadratic in the text
             piece_W = first_pieces(offsets[reached], window)
+            place_W = places_in_pieces(offsets[reached], piece_W, window)
             mine_L = np.zeros(len(window), bool)
-            mine_L[own] = True
+            mine_L[own if (window.part_L == 0).any() else slice(None)] = True
             here = (piece_W >= 0) & mine_L[piece_W]
-            scores_WK[reached][here] = output[key][piece_W[here]]
+            scores_WK[reached][here] = word_scores(output[self._scores_key], output, piece_W[here], place_W[here])
             seen_W[reached] |= here
-        return offsets[seen_W], scores_WK[seen_W]
+        if item.words is None:
+            return _Read(offsets[seen_W], scores_WK[seen_W])
+        if self.decoder == "softmax":
+            first = first_units(offsets, item.words)
+            return _Read(np.array(item.words, np.int64)[seen_W[first]], scores_WK[first][seen_W[first]])
+        return _in_words(item.words, offsets[seen_W], scores_WK[seen_W])
 
     def _rules(self, items: Sequence[Item]) -> Rules:
         """Transition, start and end scores: learned with a CRF, zero or forbidden without."""
@@ -332,6 +384,15 @@ class TokenClassification(Task[EntityExample]):
         return scores
 
 
+def _in_words(words: Sequence[tuple[int, int]], units_U2: np.ndarray, scores_UK: np.ndarray) -> _Read:
+    """Units with the offsets of the words that they belong to; no span begins at another unit of a word than its first."""
+    words_W2 = np.array(words, np.int64)
+    word_U = np.searchsorted(words_W2[:, 1], units_U2[:, 0], side="right")
+    first_U = np.searchsorted(word_U, word_U)
+    scores_UK[first_U < np.arange(len(first_U)), 1::2] += FORBIDDEN
+    return _Read(words_W2[word_U], scores_UK, first_U)
+
+
 def _answer(text: str, offsets: np.ndarray, spans: Sequence[Span], scores: Sequence[float]) -> list[dict[str, Any]]:
     answer = []
     for span, score in zip(spans, scores, strict=True):
@@ -345,49 +406,6 @@ def _answer(text: str, offsets: np.ndarray, spans: Sequence[Span], scores: Seque
         }
         answer.append(row)
     return answer
-
-
-def _example_of_tags(row: Row, document: str) -> EntityExample:
-    text, offsets = joined(row["tokens"])
-    tags = row.get("tags")
-    if not isinstance(tags, Sequence) or isinstance(tags, str) or len(tags) != len(offsets):
-        seen = f"{len(tags)} tags" if isinstance(tags, Sequence) and not isinstance(tags, str) else "no list of tags"
-        raise RowError(f"has {len(offsets)} tokens and {seen}; give each token one tag")
-    for tag in tags:
-        problem = check_tag(tag)
-        if problem:
-            raise RowError(problem)
-    spans = tuple((offsets[s.start][0], offsets[s.end - 1][1], s.label) for s in spans_of_tags(list(tags)))
-    return EntityExample(text, spans, offsets, document)
-
-
-def _checked_spans(text: str, entities: Any) -> tuple[tuple[int, int, str], ...]:
-    """Spans sorted by place. Raises RowError for one that is empty, outside the text, or overlaps another."""
-    if not isinstance(entities, Sequence) or isinstance(entities, str):
-        raise RowError("'entities' must be a list of {start, end, label}")
-    spans = []
-    for entity in entities:
-        if not isinstance(entity, Mapping) or not {"start", "end", "label"} <= set(entity):
-            raise RowError(f"entity {entity!r} needs 'start', 'end' and 'label'")
-        start, end, label = entity["start"], entity["end"], entity["label"]
-        if not isinstance(start, int) or not isinstance(end, int) or isinstance(start, bool):
-            raise RowError(f"entity offsets must be whole numbers, seen start {start!r}, end {end!r}")
-        if not isinstance(label, str) or not label:
-            raise RowError(f"entity {start}-{end} has label {label!r}; give a name")
-        if not 0 <= start < end <= len(text):
-            raise RowError(
-                f"entity {start}-{end} ({label}) lies outside its text of {len(text)} characters or is empty"
-            )
-        if "text" in entity and entity["text"] != text[start:end]:
-            raise RowError(f"entity {start}-{end} says {entity['text']!r} but the text there is {text[start:end]!r}")
-        spans.append((start, end, label))
-    spans.sort()
-    for one, two in pairwise(spans):
-        if two[0] < one[1]:
-            raise RowError(
-                f"entities {one[0]}-{one[1]} ({one[2]}) and {two[0]}-{two[1]} ({two[2]}) overlap; keep one of them"
-            )
-    return tuple(spans)
 
 
 def _list(labels: Sequence[str]) -> str:

@@ -61,6 +61,10 @@ class Encoding:
     """-1 for a special token, 0 for a token of `first`, 1 for one of `second`."""
     window: int
     """Which window of its source this is, from 0."""
+    before: int = -1
+    """Offset of the token of `first` that precedes this window; -1 when none does."""
+    after: int = -1
+    """Offset of the token of `first` that follows this window; -1 when none does."""
 
     def __len__(self) -> int:
         return len(self.ids_L)

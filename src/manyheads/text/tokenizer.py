@@ -134,7 +134,11 @@ class Tokenizer:
                     rows.append((bounds[second] + start_second, count_second, 1, types[1]))
                 rows += suffix
         arrays = _gathered(rows, tokens, [*self._single.ids, *self._pair.ids])
-        return _cut(arrays, self._lengths(plans, places))
+        sides = [
+            [_sides(tokens.start, bounds[first], bounds[first + 1], *window[:2]) for window in plan]
+            for plan, (first, _) in zip(plans, places, strict=True)
+        ]
+        return _cut(arrays, self._lengths(plans, places), sides)
 
     def lengths(self, sources: Sequence[Source], max_length: int) -> list[list[int]]:
         """Tokens in each window that `encode` would give, in three quarters of its time. Raises UsageError as it does."""
@@ -209,15 +213,25 @@ def _gathered(rows: list[Range], tokens: _Tokens, special: list[int]) -> list[np
     ]
 
 
-def _cut(arrays: list[npt.NDArray[Any]], lengths: Sequence[Sequence[int]]) -> list[list[Encoding]]:
+def _sides(starts: Ints, begin: int, end: int, first: int, count: int) -> tuple[int, int]:
+    """Offsets of the tokens before and behind a window over the tokens `begin:end` of a text; -1 for none."""
+    left, right = begin + first, begin + first + count
+    return (int(starts[left - 1]) if left > begin else -1, int(starts[right]) if right < end else -1)
+
+
+def _cut(
+    arrays: list[npt.NDArray[Any]], lengths: Sequence[Sequence[int]], sides: Sequence[Sequence[tuple[int, int]]]
+) -> list[list[Encoding]]:
     """Windows as views of the arrays."""
     ids, types, starts, ends, parts = arrays
     result, begin = [], 0
-    for source in lengths:
+    for source, around in zip(lengths, sides, strict=True):
         encodings = []
-        for window, length in enumerate(source):
+        for window, (length, (before, after)) in enumerate(zip(source, around, strict=True)):
             here = slice(begin, begin + length)
-            encodings.append(Encoding(ids[here], types[here], starts[here], ends[here], parts[here], window))
+            encodings.append(
+                Encoding(ids[here], types[here], starts[here], ends[here], parts[here], window, before, after)
+            )
             begin += length
         result.append(encodings)
     return result

@@ -8,6 +8,8 @@ Decided here:
   hyphens, direction marks) between two letters stay inside the word; elsewhere they separate, as controls do.
 - A token's offsets leave out white space at both sides, and its end is never inside a character as a reader sees it:
   not before a combining mark, not inside a Hangul syllable or a joined emoji.
+- Every word has a token that speaks for it, also where a piece covers several words (`first_pieces`). Texts are not cut at
+  words before they are tokenized: all heads share one pass, over the tokens that the encoder was trained on.
 """
 
 from __future__ import annotations
@@ -64,29 +66,60 @@ def within(words: npt.NDArray[np.int64], encoding: Encoding, part: int = 0) -> s
     """Those of the words (n, 2) that a window reaches: no other can have a token in it."""
     starts = encoding.start_L[encoding.part_L == part]
     if not len(starts):
-        return slice(0, 0)
-    first = int(np.searchsorted(words[:, 1], starts[0], side="right"))
-    return slice(first, max(first, int(np.searchsorted(words[:, 0], starts[-1], side="right"))))
+        return slice(0, len(words) if _is_bare(encoding) else 0)
+    first = int(np.searchsorted(words[:, 1], starts[0], side="right")) if encoding.window else 0
+    stop = len(words) if encoding.after < 0 else int(np.searchsorted(words[:, 0], encoding.after, side="right"))
+    return slice(first, max(first, stop))
 
 
 def first_pieces(words: Words, encoding: Encoding, part: int = 0) -> npt.NDArray[np.int64]:
-    """For each of n words, the index of the first token of this window that starts inside it; -1 when none does.
+    """For each of n words, the index of the token that speaks for it; -1 when that token is in another window.
 
-    `part` says whose words they are (0 `first`, 1 `second`). A word that the window's left edge cuts is -1 too: its
-    first piece is in the window before, and a later piece must not be taken for it.
+    It is the first token that starts inside the word. Where none does, because one piece covers several words or the
+    tokenizer drops the word's characters, it is the last token before it, or the first of a text that begins so. A text
+    without any token is spoken for by its first special one. Every word of a text thus has a token in one window at least.
+    `part` says whose words they are (0 `first`, 1 `second`).
     """
     offsets_N2 = np.asarray(words, dtype=np.int64).reshape(-1, 2)
     place = np.flatnonzero(encoding.part_L == part)
-    if not len(place) or not len(offsets_N2):
-        return np.full(len(offsets_N2), -1, dtype=np.int64)
+    if not len(place):
+        return np.full(len(offsets_N2), 0 if _is_bare(encoding) else -1, dtype=np.int64)
     begin, stop = int(place[0]), int(place[-1]) + 1
     starts = encoding.start_L[begin:stop]
-    piece_N = np.searchsorted(starts, offsets_N2[:, 0])
+    start_N, end_N = offsets_N2[:, 0], offsets_N2[:, 1]
+    piece_N = np.searchsorted(starts, start_N)
     found_N = piece_N < len(starts)
-    found_N &= starts[np.minimum(piece_N, len(starts) - 1)] < offsets_N2[:, 1]
-    if encoding.window:
-        found_N &= (piece_N > 0) | (offsets_N2[:, 0] >= starts[0])
+    found_N &= starts[np.minimum(piece_N, len(starts) - 1)] < end_N
+    if encoding.window:  # a word that the window's left edge cuts has its first piece in the window before
+        edge = encoding.before if encoding.before >= 0 else int(starts[0]) - 1
+        found_N &= (piece_N > 0) | (start_N > edge)
+    if not found_N.all():
+        last_N = np.searchsorted(starts, start_N, side="right") - 1
+        near_N = (piece_N > 0) & (last_N >= 0)
+        if not encoding.window:
+            near_N |= last_N < 0
+        if encoding.after >= 0:
+            near_N &= end_N <= encoding.after
+        piece_N = np.where(found_N, piece_N, np.maximum(last_N, 0))
+        found_N |= near_N
     return np.where(found_N, piece_N + begin, -1)
+
+
+def places_in_pieces(words: Words, piece_N: npt.NDArray[np.int64], encoding: Encoding) -> npt.NDArray[np.int64]:
+    """For each of n words, how many words its piece covers before it: 0 for nearly all. `piece_N`: of `first_pieces`."""
+    offsets_N2 = np.asarray(words, dtype=np.int64).reshape(-1, 2)
+    seen = np.flatnonzero(piece_N >= 0)
+    piece = piece_N[seen]
+    place_N = np.zeros(len(piece_N), np.int64)
+    covered = np.searchsorted(offsets_N2[:, 1], encoding.start_L[piece], side="right")
+    owned = seen[np.searchsorted(piece, piece)] if len(seen) else seen
+    place_N[seen] = seen - np.minimum(covered, owned)
+    return place_N
+
+
+def _is_bare(encoding: Encoding) -> bool:
+    """Whether a window holds special tokens alone."""
+    return len(encoding) > 0 and not (encoding.part_L >= 0).any()
 
 
 def tidy_offsets(texts: Sequence[str], counts: Sequence[int], starts: Ints, ends: Ints) -> tuple[Ints, Ints]:

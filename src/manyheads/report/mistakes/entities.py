@@ -25,7 +25,8 @@ from manyheads.report.mistakes.base import SHOWN, Findings, in_context, key
 from manyheads.report.numbers import count, counted, points, share
 from manyheads.report.page import Exhibit, Part, aside
 from manyheads.report.tables import Column, numbers, table, words
-from manyheads.tasks.token_classification import EntityExample, TokenClassification
+from manyheads.tasks.token_classification import TokenClassification
+from manyheads.text.entities import EntityExample
 
 MISSED, SPURIOUS, LABEL, BOUNDARY = "missed", "spurious", "wrong label", "wrong boundary"
 KINDS = {

@@ -1,0 +1,189 @@
+"""Labelled rows of entity recognition: read, trimmed, and what of them no answer can equal.
+
+Decided here:
+- White space and invisible characters at the edges of a span are left out: no word has them, so no answer could.
+- A span that begins or ends inside a unit is kept as it is. Training sees the whole units, the score counts it as missed,
+  and `misfits` tells of it.
+- Offsets of JavaScript and Java count UTF-16 units, those of some tools bytes: where all spans of a row fit its words once
+  they are converted, or moved by the same few characters, that is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from manyheads.errors import RowError
+from manyheads.text.joining import between, joined
+from manyheads.text.spans import CharSpan, check_tag, spans_of_tags, tags_of_char_spans
+from manyheads.text.units import Unit, units
+from manyheads.text.words import words
+
+if TYPE_CHECKING:
+    from manyheads.text.units import Units
+
+MOST_SHIFTED = 3
+"""Characters by which a row's spans may all be moved to be taken for a shift."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntityExample:
+    """A text with its spans `(start, end, label)`, and its own words if it came in words."""
+
+    text: str
+    spans: tuple[CharSpan, ...]
+    words: tuple[tuple[int, int], ...] | None = None
+    document: str = ""
+    trimmed: tuple[tuple[int, int], ...] = ()
+    """Offsets in the data of spans that had white space at their edges."""
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """A gold span that no answer can equal."""
+
+    gold: str
+    answer: str
+    """What an answer for the same words would give; empty where another span has these words."""
+
+
+def tagged_example(row: Mapping[str, Any], document: str) -> EntityExample:
+    """An example from `tokens` and `tags`. Raises RowError."""
+    text, offsets = joined(row["tokens"], row.get("space_after"))
+    tags = row.get("tags")
+    if not isinstance(tags, Sequence) or isinstance(tags, str) or len(tags) != len(offsets):
+        seen = f"{len(tags)} tags" if isinstance(tags, Sequence) and not isinstance(tags, str) else "no list of tags"
+        raise RowError(f"has {len(offsets)} tokens and {seen}; give each token one tag")
+    for tag in tags:
+        problem = check_tag(tag)
+        if problem:
+            raise RowError(problem)
+    spans = tuple((offsets[s.start][0], offsets[s.end - 1][1], s.label) for s in spans_of_tags(list(tags)))
+    return EntityExample(text, spans, offsets, document)
+
+
+def spanned_example(text: str, entities: Any, document: str) -> EntityExample:
+    """An example from `text` and `entities`. Raises RowError for spans that are empty, outside, or overlap."""
+    if not isinstance(entities, Sequence) or isinstance(entities, str):
+        raise RowError("'entities' must be a list of {start, end, label}")
+    given = [_given(entity) for entity in entities]
+    spans, trimmed = [], []
+    for entity, (start, end, label) in zip(entities, given, strict=True):
+        if not 0 <= start < end <= len(text):
+            raise RowError(
+                f"entity {start}-{end} ({label}) lies outside its text of {len(text)} characters or is empty"
+                + _shift_note(text, given)
+            )
+        if "text" in entity and entity["text"] != text[start:end]:
+            raise RowError(f"entity {start}-{end} says {entity['text']!r} but the text there is {text[start:end]!r}"
+                           + _shift_note(text, given))  # fmt: skip
+        inner = _trimmed(text, start, end)
+        if inner[0] >= inner[1]:
+            raise RowError(
+                f"entity {start}-{end} ({label}) is {text[start:end]!r}, in which there is no word; remove it"
+            )
+        if inner != (start, end):
+            trimmed.append((start, end))
+        spans.append((*inner, label))
+    spans.sort()
+    for one, two in pairwise(spans):
+        if two[0] < one[1]:
+            raise RowError(
+                f"entities {one[0]}-{one[1]} ({one[2]}) and {two[0]}-{two[1]} ({two[2]}) overlap; keep one of them"
+            )
+    return EntityExample(text, tuple(spans), document=document, trimmed=tuple(trimmed))
+
+
+def followed(examples: Sequence[EntityExample]) -> EntityExample:
+    """Sentences of a document as one text, with the space between them that their script has."""
+    if len(examples) == 1:
+        return examples[0]
+    text, spans, own = "", [], []
+    for example in examples:
+        text += between(text, example.text) if text else ""
+        base = len(text)
+        spans += [(start + base, end + base, label) for start, end, label in example.spans]
+        own += [(start + base, end + base) for start, end in example.words or ()]
+        text += example.text
+    words_given = tuple(own) if all(example.words is not None for example in examples) else None
+    return EntityExample(text, tuple(spans), words_given, document=examples[0].document)
+
+
+def misfits(example: EntityExample, unit: Unit) -> list[Misfit]:
+    """The gold spans of an example that no answer can equal: they end inside a unit, or share one with another span."""
+    if example.words is not None or not example.spans:  # words of its own are what it is answered at
+        return []
+    text, cut = example.text, units(example.text, unit)
+    fits = _fits(cut, example.spans)
+    if all(fits):
+        return []
+    found = []
+    for (start, end, _), fit in zip(example.spans, fits, strict=True):
+        if not fit:
+            first = int(np.searchsorted(cut[:, 1], start, side="right"))
+            last = int(np.searchsorted(cut[:, 0], end)) - 1
+            answer = text[cut[first, 0] : cut[last, 1]]
+            found.append(Misfit(text[start:end], "" if answer == text[start:end] else answer))
+    return found
+
+
+def shift(text: str, spans: Sequence[CharSpan]) -> str:
+    """How offsets of spans that do not fit the words of their text are counted, as far as it can be told; else empty."""
+    for what, sizes in (
+        ("count UTF-16 units, as JavaScript and Java do", [1 + (character > "\uffff") for character in text]),
+        ("count bytes", [len(character.encode("utf-8", "surrogatepass")) for character in text]),
+    ):
+        index = {offset: place for place, offset in enumerate(accumulate(sizes, initial=0))}
+        moved = [(index.get(start, -1), index.get(end, -1), label) for start, end, label in spans]
+        if moved != list(spans) and _all_fit(text, moved):
+            return f"{what}; convert them to characters (code points)"
+    for size in range(1, MOST_SHIFTED + 1):
+        for by in (-size, size):
+            if _all_fit(text, [(start + by, end + by, label) for start, end, label in spans]):
+                side = "earlier" if by < 0 else "later"
+                return f"fit {size} character{'s' * (size > 1)} {side}; correct them"
+    return ""
+
+
+def _shift_note(text: str, spans: Sequence[CharSpan]) -> str:
+    found = shift(text, spans)
+    return f"; the offsets of this row {found}" if found else ""
+
+
+def _all_fit(text: str, spans: Sequence[CharSpan]) -> bool:
+    return all(0 <= start < end <= len(text) for start, end, _ in spans) and all(_fits(units(text), spans))
+
+
+def _fits(cut: Units, spans: Sequence[CharSpan]) -> list[bool]:
+    """For each span whether it begins and ends where units do, which no other span has."""
+    return tags_of_char_spans(cut, spans)[1]
+
+
+def _given(entity: Any) -> CharSpan:
+    if not isinstance(entity, Mapping) or not {"start", "end", "label"} <= set(entity):
+        raise RowError(f"entity {entity!r} needs 'start', 'end' and 'label'")
+    start, end, label = entity["start"], entity["end"], entity["label"]
+    if not isinstance(start, int) or not isinstance(end, int) or isinstance(start, bool):
+        raise RowError(f"entity offsets must be whole numbers, seen start {start!r}, end {end!r}")
+    if not isinstance(label, str) or not label:
+        raise RowError(f"entity {start}-{end} has label {label!r}; give a name")
+    return start, end, label
+
+
+def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    """A span without what is in no word at its edges; inside a word its edges stay."""
+    if _is_of_word(text[start]) and _is_of_word(text[end - 1]):
+        return start, end
+    touched = [(first, last) for first, last in words(text) if first < end and last > start]
+    if not touched:
+        return start, start
+    return max(start, touched[0][0]), min(end, touched[-1][1])
+
+
+def _is_of_word(character: str) -> bool:
+    """Whether a character surely is part of a word."""
+    return character.isalnum() or "!" <= character <= "~"
