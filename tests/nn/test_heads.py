@@ -27,8 +27,15 @@ HEADS = {
     ),
     "crf-places": (
         lambda dropout: CRFTokenHead(WIDTH, TAGS, dropout, 5),
-        {"emissions_TK": (T, 3), "transitions_KK": (3, 3), "start_K": (3,), "end_K": (3,), "inner_TR": (T, WIDTH),
-         "places_MR": (5, WIDTH), "inner_RK": (WIDTH, 3)},
+        {
+            "emissions_TK": (T, 3),
+            "transitions_KK": (3, 3),
+            "start_K": (3,),
+            "end_K": (3,),
+            "inner_TR": (T, WIDTH),
+            "places_MR": (5, WIDTH),
+            "inner_RK": (WIDTH, 3),
+        },
     ),
     "pooled": (
         lambda dropout: PooledHead(WIDTH, 2, pooling="mean", dropout=dropout, hidden=None),
