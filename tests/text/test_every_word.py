@@ -19,6 +19,7 @@ from manyheads.text.tokenizer import Tokenizer
 from manyheads.text.windows import owned
 from manyheads.text.words import first_pieces, places_in_pieces, within, words
 
+pytestmark = pytest.mark.timeout(3600)
 TEXTS = int(os.environ.get("MANYHEADS_TEXTS", "300"))
 SCRIPTS = {
     "Latin": "abcdeéñßÅzZ", "Greek": "αβγΔώ", "Cyrillic": "абвЖё", "Hebrew": "שלםאב", "Arabic": "مرحبا\u0651ي",
