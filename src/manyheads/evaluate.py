@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -106,19 +107,29 @@ def calibrate(predictor: Predictor, tables: Mapping[str, Examples]) -> tuple[dic
     tasks, metrics = dict(predictor.tasks), {}
     for name, examples in tables.items():
         settled = settle(tasks, {name: answers_for(predictor, tasks[name], examples)})
-        tasks, metrics[name] = settled[0], settled[1][name]
+        tasks, metrics[name] = settled.tasks, settled.metrics[name]
     return tasks, metrics
 
 
-def settle(
-    tasks: Mapping[str, Task[Any]], answered: Mapping[str, Answered]
-) -> tuple[dict[str, Task[Any]], dict[str, Metrics]]:
-    """What `calibrate` gives, from answers that are there already."""
-    settled, metrics = dict(tasks), {}
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Tasks with what is tuned on validation data settled."""
+
+    tasks: dict[str, Task[Any]]
+    metrics: dict[str, Metrics]
+    answered: dict[str, Answered]
+    """The answers as these tasks give them."""
+
+
+def settle(tasks: Mapping[str, Task[Any]], answered: Mapping[str, Answered]) -> Settled:
+    """What `calibrate` gives, from answers that are there already, and these as they are then."""
+    settled = Settled(dict(tasks), {}, {})
     for name, (answers, examples) in answered.items():
-        settled[name] = tasks[name].calibrated(answers, examples)
-        metrics[name] = settled[name].score(answers, examples)
-    return settled, metrics
+        task = settled.tasks[name] = tasks[name].calibrated(answers, examples)
+        restated = [list(answer) for answer in task.restated(answers, tasks[name])]
+        settled.metrics[name] = task.score(restated, examples)
+        settled.answered[name] = restated, examples
+    return settled
 
 
 def combined(tasks: Mapping[str, Task[Any]], metrics: Mapping[str, Metrics]) -> float:

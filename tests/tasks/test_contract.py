@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,23 @@ def case(request: pytest.FixtureRequest) -> tuple[Task[Any], list[Any]]:
     return fitted(*CASES[request.param])
 
 
+def assert_alike(found: Any, expected: Any) -> None:
+    """Equal but for the rounding of numbers."""
+    if is_dataclass(found):
+        found, expected = asdict(found), asdict(expected)  # type: ignore[arg-type]
+    if isinstance(found, Mapping):
+        assert list(found) == list(expected)
+        found, expected = list(found.values()), list(expected.values())
+    if isinstance(found, list | tuple):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            assert_alike(one, other)
+    elif isinstance(found, float | np.ndarray):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+    else:
+        assert found == expected
+
+
 def test_every_task_type_has_a_case() -> None:
     assert {kind for kind, _, _ in CASES.values()} == set(TASK_TYPES)
 
@@ -144,6 +162,17 @@ def test_a_head_learns_its_few_examples_and_answers_them(case: tuple[Task[Any], 
     if getattr(task, "objective", None) != "softmax":  # three NLI pairs say nothing about the order of cosines
         assert task.headline(metrics) >= 0.5 - 1e-9
     fitted = task.calibrated(answers, examples)
+    assert restore(json.loads(json.dumps(describe(fitted)))) == fitted
+    later = Predictor(predictor.backend, {"task": fitted}, tokenizer, max_length=64)
+    decoded = [
+        [later.answer([{"task": ask}])[0].answers["task"] for ask in fitted.asks(example)] for example in examples
+    ]
+    restated = fitted.restated(answers, task)
+    assert_alike(restated, decoded)
+    assert fitted.headline(fitted.score(restated, examples)) == pytest.approx(task.headline(metrics))
+    blind = task.chance(examples)
+    assert task.headline(blind) <= task.headline(metrics) + 1e-9
+    answers = [list(answered) for answered in restated]
     evidence = fitted.evidence(answers, examples, [task.cluster(example) for example in examples])
     once = evidence.scores(np.ones((1, evidence.clusters)))
     np.testing.assert_allclose(once, task.headline(metrics), atol=1e-9)

@@ -25,6 +25,7 @@ MOST_NUMBER = 1 << 31
 LONGEST_LABEL = 1000
 NOT_ZERO = frozenset({"projection", "hidden", "max_answer_length", "n_best", "top", "matryoshka"})
 PROBABILITIES = frozenset({"dropout"})
+POSITIVE = frozenset({"temperature"})
 
 
 def tasks_of(manifest: Mapping[str, Any], path: Path) -> dict[str, Task[Any]]:
@@ -115,7 +116,9 @@ def _is_plain(key: str, value: Any, adapter: TypeAdapter[Any] | None) -> bool:
 def _in_bounds(key: str, number: float) -> bool:
     if isinstance(number, int):
         return (1 if key in NOT_ZERO else 0) <= number < MOST_NUMBER
-    return math.isfinite(number) and (0 <= number < 1 or key not in PROBABILITIES)
+    return (
+        math.isfinite(number) and (0 <= number < 1 or key not in PROBABILITIES) and (number > 0 or key not in POSITIVE)
+    )
 
 
 @lru_cache

@@ -118,6 +118,8 @@ class TokenClassificationSection(TaskSection):
     """Share of the training rows that are read together with their neighbours, as long texts are."""
     unit: Literal["word", "letter"] = "word"
     """What is tagged; `letter` for spans that end inside words."""
+    threshold: Literal["auto"] | Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Spans with a lower score are left out; auto: tuned for F1 on validation data."""
 
 
 class TextClassificationSection(TaskSection):
@@ -129,7 +131,8 @@ class TextClassificationSection(TaskSection):
     dropout: Dropout = 0.1
     hidden: int | None = Field(None, gt=0)
     class_weights: ClassWeights = "none"
-    threshold: float = Field(0.5, gt=0, lt=1)
+    threshold: Literal["auto"] | Annotated[float, Field(gt=0, lt=1)] = "auto"
+    """Of several labels those are given whose score reaches it; auto: one for each label, tuned on validation data."""
     stride: Stride = 64
 
 

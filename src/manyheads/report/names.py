@@ -8,6 +8,7 @@ METRICS = {
     "has_answer_exact_match": "exact match, answerable", "has_answer_f1": "F1, answerable",
     "no_answer_exact_match": "exact match, unanswerable", "no_answer_f1": "F1, unanswerable", "spearman": "Spearman",
     "pearson": "Pearson", "recall_at_1": "recall at 1", "mrr": "reciprocal rank", "combined": "combined",
+    "ece": "calibration error (ECE)",
 }  # fmt: skip
 
 

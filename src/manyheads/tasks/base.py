@@ -144,7 +144,7 @@ class Task(ABC, Generic[ExampleT]):
     """What the task adds to the combined score unless it says otherwise in `headline`."""
 
     metric_names: ClassVar[tuple[str, ...]]
-    """Every metric that `score` may give; which ones can depend on the data."""
+    """The metrics of `score` by which models can be chosen, higher is better; which ones it gives can depend on the data."""
 
     @property
     @abstractmethod
@@ -270,9 +270,20 @@ class Task(ABC, Generic[ExampleT]):
         """
         return None
 
+    def chance(self, examples: Sequence[ExampleT]) -> dict[str, float]:
+        """Metrics of a head that reads nothing: always the commonest answer of these examples, or an order by chance.
+
+        Empty where there is no such figure. It has what `headline` needs otherwise.
+        """
+        return {}
+
     def calibrated(self, answers: Sequence[Sequence[Answer]], examples: Sequence[ExampleT]) -> Task[ExampleT]:
-        """The task with whatever is tuned on validation data (a no-answer threshold) settled."""
+        """The task with whatever is tuned on validation data (temperatures, thresholds) settled."""
         return self
+
+    def restated(self, answers: Sequence[Sequence[Answer]], before: Task[ExampleT]) -> Sequence[Sequence[Answer]]:
+        """Answers of `before`, the task as it was before it was calibrated, as this one gives them."""
+        return answers
 
     def headline(self, metrics: Mapping[str, float]) -> float:
         """The one figure of the task that enters the combined score."""

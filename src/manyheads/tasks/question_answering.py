@@ -7,6 +7,8 @@ Decided here:
   30 lengths is one array operation per length); the same span seen by two windows counts once, at its better score.
 - No answer: `no_answer_score` is the logistic of (lowest CLS score over windows - best span score), and the threshold on
   it is tuned for F1 on validation data (Rajpurkar 2018).
+- The score of a span is the chance that it is right word for word: its share of the probability of the n best spans and of
+  no answer, on a scale fitted on validation data (`metrics/calibration.py`).
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from manyheads.errors import RowError
-from manyheads.metrics.answers import answer_scores, best_threshold, f1
+from manyheads.metrics.answers import answer_scores, best_threshold, exact_match, f1
+from manyheads.metrics.calibration import Scale, expected_calibration_error, fitted_scale
 from manyheads.metrics.evidence import Tally, grouped
 from manyheads.tasks.base import SPAN, AnswerType, Array, Ask, Facts, Item, Level, Loss, Output, Row, Task, text_of
 from manyheads.text.pack import Source
@@ -77,6 +80,15 @@ class QuestionAnswering(Task[Question]):
     """Settled from the training data: it has unanswerable questions."""
     no_answer_threshold: float = 0.5
     """No answer is given when `no_answer_score` is above this; tuned on validation data."""
+    temperature: float = 1.0
+    """The log-odds of scores are divided by it; fitted on validation data, as `score_bias`."""
+    score_bias: float = 0.0
+    """Added to the log-odds of scores."""
+
+    @property
+    def scale(self) -> Scale:
+        """Of the scores."""
+        return Scale(self.temperature, self.score_bias)
 
     @property
     def outputs(self) -> Mapping[str, Level]:
@@ -205,7 +217,8 @@ class QuestionAnswering(Task[Question]):
 
     def answer_keys(self, answer: Found) -> dict[str, Any]:
         """The best answers; `no_answer_score` beside them when the model knows unanswerable questions."""
-        keys: dict[str, Any] = {self.name: list(self._given(answer))}
+        given = [{**span, "score": round(span["score"], 6)} for span in self._given(answer)]
+        keys: dict[str, Any] = {self.name: given}
         if answer.no_answer is not None:
             keys["no_answer_score"] = round(answer.no_answer, 6)
         return keys
@@ -216,8 +229,25 @@ class QuestionAnswering(Task[Question]):
         return {self.name: [SPAN], "no_answer_score": "float"}
 
     def score(self, answers: Sequence[Sequence[Found]], examples: Sequence[Question]) -> dict[str, float]:
-        """Exact match and F1 of SQuAD; on unanswerable data also `has_answer_*` and `no_answer_*`."""
-        return answer_scores([[text for _, text in example.answers] for example in examples], self._texts(answers))
+        """Exact match and F1 of SQuAD; on unanswerable data also `has_answer_*` and `no_answer_*`; `ece` of answers given."""
+        metrics = answer_scores([[text for _, text in example.answers] for example in examples], self._texts(answers))
+        scores, right = self._judged(answers, examples)
+        return {**metrics, **({"ece": expected_calibration_error(scores, right)} if scores else {})}
+
+    def chance(self, examples: Sequence[Question]) -> dict[str, float]:
+        """No answer to any question, which is the commonest there is."""
+        return answer_scores([[text for _, text in example.answers] for example in examples], [""] * len(examples))
+
+    def _judged(
+        self, answers: Sequence[Sequence[Found]], examples: Sequence[Question]
+    ) -> tuple[list[float], list[float]]:
+        """The score of each best answer that is given, and whether it is right word for word."""
+        pairs = [
+            (spans[0]["score"], exact_match(spans[0]["text"], [text for _, text in example.answers]))
+            for answer, example in zip(answers, examples, strict=True)
+            if (spans := self._given(answer[0]))
+        ]
+        return [score for score, _ in pairs], [right for _, right in pairs]
 
     def evidence(
         self, answers: Sequence[Sequence[Found]], examples: Sequence[Question], clusters: Sequence[str]
@@ -247,7 +277,28 @@ class QuestionAnswering(Task[Question]):
         return [spans[0]["text"] if spans else "" for spans in given]
 
     def calibrated(self, answers: Sequence[Sequence[Found]], examples: Sequence[Question]) -> QuestionAnswering:
-        """The threshold with the best F1 on these examples; unchanged where all of them have answers."""
+        """The threshold with the best F1 on these examples, and the scale of the scores of answers it then gives.
+
+        The threshold is unchanged where all examples have answers.
+        """
+        settled = self._with_threshold(answers, examples)
+        scores, right = settled._judged(answers, examples)
+        if not scores:
+            return settled
+        scale = fitted_scale(self.scale.undone(np.array(scores)), right)
+        return replace(settled, temperature=scale.temperature, score_bias=scale.bias)
+
+    def restated(self, answers: Sequence[Sequence[Found]], before: Task[Question]) -> list[list[Found]]:
+        """The same spans, with scores on this scale."""
+        assert isinstance(before, QuestionAnswering), "the same task"
+        return [[self._rescaled(found, before.scale) for found in answer] for answer in answers]
+
+    def _rescaled(self, found: Found, before: Scale) -> Found:
+        score_N = self.scale.applied(before.undone(np.array([span["score"] for span in found.spans])))
+        spans = ({**span, "score": float(score)} for span, score in zip(found.spans, score_N, strict=True))
+        return replace(found, spans=tuple(spans))
+
+    def _with_threshold(self, answers: Sequence[Sequence[Found]], examples: Sequence[Question]) -> QuestionAnswering:
         if not self.no_answer or all(example.answers for example in examples):
             return self
         threshold = best_threshold(
@@ -269,6 +320,7 @@ class QuestionAnswering(Task[Question]):
             "name": self.name, "weight": self.weight, "doc_stride": self.doc_stride,
             "max_answer_length": self.max_answer_length, "n_best": self.n_best, "top": self.top,
             "dropout": self.dropout, "no_answer": self.no_answer, "no_answer_threshold": self.no_answer_threshold,
+            "temperature": self.temperature, "score_bias": self.score_bias,
         }  # fmt: skip
 
     def _given(self, answer: Found) -> Sequence[dict[str, Any]]:
@@ -292,9 +344,9 @@ class QuestionAnswering(Task[Question]):
         ranked = sorted(best.items(), key=lambda pair: (-pair[1], pair[0]))[: self.n_best]
         scores = np.array([score for _, score in ranked] + ([null] if self.no_answer else []))
         probabilities = np.exp(scores - scores.max()) if len(scores) else scores
-        probabilities = probabilities / max(float(probabilities.sum()), 1e-300)
+        probabilities = self.scale.applied(probabilities / max(float(probabilities.sum()), 1e-300))
         spans = tuple(
-            {"start": start, "end": end, "text": context[start:end], "score": round(float(p), 6)}
+            {"start": start, "end": end, "text": context[start:end], "score": float(p)}
             for ((start, end), _), p in zip(ranked, probabilities, strict=False)
         )
         if not self.no_answer:

@@ -305,6 +305,13 @@ class SentenceEmbedding(Task[Pair]):
         rank_Q = _ranks(answers, examples)
         return {"recall_at_1": float((rank_Q == 1).mean()), "mrr": float((1 / rank_Q).mean())}
 
+    def chance(self, examples: Sequence[Pair]) -> dict[str, float]:
+        """An order by chance; its expected figures."""
+        if _golds(examples) is not None:
+            return {"spearman": 0.0, "pearson": 0.0}
+        count = len(examples)
+        return {"recall_at_1": 1 / count, "mrr": float((1 / np.arange(1, count + 1)).mean())} if count else {}
+
     def evidence(
         self, answers: Sequence[Sequence[np.ndarray]], examples: Sequence[Pair], clusters: Sequence[str]
     ) -> Tally | Ranks:

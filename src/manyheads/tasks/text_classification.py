@@ -3,6 +3,10 @@
 Decided here: a text longer than the encoder is read in windows, and its logits are the mean of its windows' logits
 weighted by their tokens, in training and in answering alike. With a linear head that is the same as pooling the
 whole text.
+
+On validation data a temperature is fitted to the scores, and with several labels a threshold for each, unless the run file
+gives one for all (`metrics/calibration.py`). Without validation data the threshold is 0.5: scores of training texts are too
+high to choose one by.
 """
 
 from __future__ import annotations
@@ -15,6 +19,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from manyheads.errors import DataError, RowError
+from manyheads.metrics.calibration import (
+    class_temperature,
+    expected_calibration_error,
+    label_temperature,
+    label_thresholds,
+    logit,
+    sigmoid,
+    softmax,
+)
 from manyheads.metrics.evidence import Tally, grouped
 from manyheads.metrics.labels import multi_label_scores, single_label_scores
 from manyheads.tasks.base import (
@@ -42,6 +55,10 @@ if TYPE_CHECKING:
     from manyheads.text.pack import Encoding
 
 MULTI_LABEL = "multi-label"
+UNTUNED = 0.5
+"""The threshold of labels where none has been tuned."""
+LEAST = 1e-300
+"""Scores below have no logarithm."""
 DECIMAL_LABEL = "decimal-label"
 
 
@@ -74,11 +91,26 @@ class TextClassification(Task[LabelledText]):
     """Width of one hidden layer between pooling and labels; None for a linear head."""
     class_weights: Literal["none", "balanced"] | dict[str, float] = "none"
     """`balanced`: each label weighs total / (labels * its count), as in scikit-learn; a mapping: as given, 1 if absent."""
-    threshold: float = 0.5
-    """Multi-label: a label is given when its probability reaches this."""
+    threshold: float | Literal["auto"] = "auto"
+    """Multi-label: a label is given when its probability reaches this; `auto`: tuned on validation data, label by label."""
+    thresholds: tuple[float, ...] = field(default=(), repr=False)
+    """Tuned with `threshold: auto`, in the order of `labels`; empty before."""
+    temperature: float = 1.0
+    """Logits are divided by it; fitted on validation data."""
     stride: int = 64
     label_weights: tuple[float, ...] = field(default=(), repr=False)
     """Settled from `class_weights` and the training data, in the order of `labels`."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for thresholds that are not those of the labels."""
+        if self.thresholds and len(self.thresholds) != len(self.labels):
+            raise ValueError(f"{len(self.thresholds)} thresholds for {len(self.labels)} labels")
+
+    @property
+    def limits(self) -> np.ndarray:
+        """The probability from which each label is given, where a text may have several."""
+        alone = UNTUNED if self.threshold == "auto" else self.threshold
+        return np.array(self.thresholds or [alone] * len(self.labels))
 
     @property
     def outputs(self) -> Mapping[str, Level]:
@@ -159,11 +191,7 @@ class TextClassification(Task[LabelledText]):
         self, examples: Sequence[LabelledText], encodings: Sequence[Sequence[Sequence[Encoding]]]
     ) -> dict[str, Array]:
         """`owner_S` text of each window, `share_S` its weight there, `label_BK` 1.0 where a text has a label."""
-        label_BK = np.zeros((len(examples), len(self.labels)), np.float32)
-        index = {label: k for k, label in enumerate(self.labels)}
-        for row, example in enumerate(examples):
-            for label in example.labels:
-                label_BK[row, index[label]] = 1.0
+        label_BK = self._indicators(examples).astype(np.float32)
         owner_S, share_S = window_owners([asked[0] for asked in encodings])
         return {"owner_S": owner_S, "share_S": share_S, "label_BK": label_BK}
 
@@ -200,12 +228,15 @@ class TextClassification(Task[LabelledText]):
         )
         logits_BK = np.zeros((len(items), len(self.labels)))
         np.add.at(logits_BK, owner_S, logits_SK * share_S[:, None])
-        if self.multi_label:
-            scores_BK = 1 / (1 + np.exp(-logits_BK))
-        else:
-            scores_BK = np.exp(logits_BK - logits_BK.max(-1, keepdims=True))
-            scores_BK /= scores_BK.sum(-1, keepdims=True)
-        return [self._answer(row_K) for row_K in scores_BK]
+        return self._answered(logits_BK)
+
+    def answer_keys(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """The answer, its scores with six decimals."""
+        scores = {label: round(value, 6) for label, value in answer["scores"].items()}
+        given = {"labels": answer["labels"]} if self.multi_label else {
+            "label": answer["label"], "score": scores[answer["label"]],
+        }  # fmt: skip
+        return {self.name: {**given, "scores": scores}}
 
     @property
     def answer_types(self) -> dict[str, AnswerType]:
@@ -216,10 +247,29 @@ class TextClassification(Task[LabelledText]):
         return {self.name: {"label": "string", "score": "float", "scores": scores}}
 
     def score(self, answers: Sequence[Sequence[dict[str, Any]]], examples: Sequence[LabelledText]) -> dict[str, float]:
-        """Accuracy (of the whole set when multi-label), macro, micro and weighted F1."""
+        """Accuracy (of the whole set when multi-label), macro, micro and weighted F1; `ece`.
+
+        The calibration error is of the best label's score, and with several labels to a text of the score of each.
+        """
+        return {**self._label_scores(answers, examples), **self._calibration(answers, examples)}
+
+    def _label_scores(
+        self, answers: Sequence[Sequence[dict[str, Any]]], examples: Sequence[LabelledText]
+    ) -> dict[str, float]:
         if self.multi_label:
             return multi_label_scores([e.labels for e in examples], [a[0]["labels"] for a in answers])
         return single_label_scores([e.labels[0] for e in examples], [a[0]["label"] for a in answers])
+
+    def _calibration(
+        self, answers: Sequence[Sequence[dict[str, Any]]], examples: Sequence[LabelledText]
+    ) -> dict[str, float]:
+        """`ece`, where there are examples and answers that have scores."""
+        if not examples or "scores" not in answers[0][0]:
+            return {}
+        if self.multi_label:
+            return {"ece": expected_calibration_error(self._scores_of(answers), self._indicators(examples))}
+        right = [a[0]["label"] == e.labels[0] for a, e in zip(answers, examples, strict=True)]
+        return {"ece": expected_calibration_error([a[0]["score"] for a in answers], right)}
 
     def evidence(
         self, answers: Sequence[Sequence[dict[str, Any]]], examples: Sequence[LabelledText], clusters: Sequence[str]
@@ -244,16 +294,48 @@ class TextClassification(Task[LabelledText]):
         given = {frozenset(a[0]["labels"]) if self.multi_label else frozenset([a[0]["label"]]) for a in answers}
         if len(given) == 1:
             return f"answers {_quoted(given.pop())} for all {len(examples):,} texts"
-        usual = sorted(golds.most_common(1)[0][0])
-        same = [[{"labels": usual} if self.multi_label else {"label": usual[0]}]] * len(examples)
-        blind, scores = self.score(same, examples), self.score(answers, examples)
+        blind, scores = self.chance(examples), self._label_scores(answers, examples)
         if all(scores[name] <= blind[name] for name in ("accuracy", "macro_f1")):
-            return f"scores no better than always answering {_quoted(usual)}"
+            return f"scores no better than always answering {_quoted(_commonest(examples))}"
         return None
+
+    def chance(self, examples: Sequence[LabelledText]) -> dict[str, float]:
+        """Always the commonest label, or set of labels."""
+        usual = _commonest(examples)
+        same = [[{"labels": usual} if self.multi_label else {"label": usual[0]}]] * len(examples) if examples else []
+        return self._label_scores(same, examples)
+
+    def calibrated(
+        self, answers: Sequence[Sequence[dict[str, Any]]], examples: Sequence[LabelledText]
+    ) -> TextClassification:
+        """With a temperature fitted to these examples, and with `threshold: auto` a threshold for each label."""
+        if not examples:
+            return self
+        logits_BK, label_BK = self._logits_of(answers), self._indicators(examples)
+        if not self.multi_label:
+            known_B = label_BK.any(-1)
+            return replace(self, temperature=class_temperature(logits_BK[known_B], label_BK[known_B].argmax(-1)))
+        temperature = label_temperature(logits_BK, label_BK)
+        if self.threshold != "auto":
+            return replace(self, temperature=temperature)
+        threshold_K = label_thresholds(sigmoid(logits_BK / temperature), label_BK)
+        return replace(self, temperature=temperature, thresholds=tuple(threshold_K.tolist()))
+
+    def restated(
+        self, answers: Sequence[Sequence[dict[str, Any]]], before: Task[LabelledText]
+    ) -> list[list[dict[str, Any]]]:
+        """The same scores at this temperature, with the labels that reach these thresholds."""
+        assert isinstance(before, TextClassification), "the same task"
+        return [[answer] for answer in self._answered(before._logits_of(answers))] if answers else []
 
     def conditions(self) -> list[str]:
         """The probability from which one of several labels is given."""
-        return [f"labels are given whose score is at least {self.threshold:.4g}"] if self.multi_label else []
+        if not self.multi_label:
+            return []
+        low, high = float(self.limits.min()), float(self.limits.max())
+        if low == high:
+            return [f"labels are given whose score is at least {low:.4g}"]
+        return [f"labels are given whose score reaches the threshold of each, {low:.2g} to {high:.2g}"]
 
     def describe(self) -> dict[str, Any]:
         """Settings as JSON."""
@@ -261,16 +343,42 @@ class TextClassification(Task[LabelledText]):
         return {
             "name": self.name, "weight": self.weight, "labels": list(self.labels), "multi_label": self.multi_label,
             "pooling": self.pooling, "dropout": self.dropout, "hidden": self.hidden, "class_weights": weights,
-            "threshold": self.threshold, "stride": self.stride, "label_weights": list(self.label_weights),
+            "threshold": self.threshold, "thresholds": list(self.thresholds), "temperature": self.temperature,
+            "stride": self.stride, "label_weights": list(self.label_weights),
         }  # fmt: skip
 
-    def _answer(self, score_K: np.ndarray) -> dict[str, Any]:
+    def _answered(self, logits_BK: np.ndarray) -> list[dict[str, Any]]:
+        """Answers from logits, scores in falling order and not rounded: calibration needs the smallest, too."""
+        scaled_BK = logits_BK / self.temperature
+        score_BK = sigmoid(scaled_BK) if self.multi_label else softmax(scaled_BK)
+        limit_K = self.limits
+        return [self._answer(score_K, limit_K) for score_K in score_BK]
+
+    def _answer(self, score_K: np.ndarray, limit_K: np.ndarray) -> dict[str, Any]:
         order = np.argsort(-score_K, kind="stable")
-        scores = {self.labels[k]: round(float(score_K[k]), 6) for k in order}
+        scores = {self.labels[k]: float(score_K[k]) for k in order}
         if self.multi_label:
-            return {"labels": [self.labels[k] for k in order if score_K[k] >= self.threshold], "scores": scores}
+            return {"labels": [self.labels[k] for k in order if score_K[k] >= limit_K[k]], "scores": scores}
         best = self.labels[order[0]]
         return {"label": best, "score": scores[best], "scores": scores}
+
+    def _scores_of(self, answers: Sequence[Sequence[dict[str, Any]]]) -> np.ndarray:
+        """Scores of answers, in the order of the labels."""
+        return np.array([[answer[0]["scores"][label] for label in self.labels] for answer in answers])
+
+    def _logits_of(self, answers: Sequence[Sequence[dict[str, Any]]]) -> np.ndarray:
+        """The logits that answers come from, but for a constant in each row of single labels."""
+        score_BK = self._scores_of(answers)
+        logits_BK = logit(score_BK) if self.multi_label else np.log(np.maximum(score_BK, LEAST))
+        return np.asarray(logits_BK * self.temperature)
+
+    def _indicators(self, examples: Sequence[LabelledText]) -> np.ndarray:
+        """1.0 where a text has a label. Labels the head does not know are passed over."""
+        place = {label: k for k, label in enumerate(self.labels)}
+        label_BK = np.zeros((len(examples), len(self.labels)))
+        for row_K, example in zip(label_BK, examples, strict=True):
+            row_K[[place[label] for label in example.labels if label in place]] = 1.0
+        return label_BK
 
     def _weights(self, labels: Sequence[str], facts: Facts) -> tuple[float, ...]:
         if self.class_weights == "none":
@@ -282,6 +390,12 @@ class TextClassification(Task[LabelledText]):
         if unknown:
             raise DataError(f"task '{self.name}': class_weights names {unknown[0]!r}; labels are {', '.join(labels)}")
         return tuple(float(self.class_weights.get(label, 1.0)) for label in labels)
+
+
+def _commonest(examples: Sequence[LabelledText]) -> list[str]:
+    """The commonest label or set of labels; none without examples."""
+    golds = Counter(frozenset(example.labels) for example in examples)
+    return sorted(golds.most_common(1)[0][0]) if golds else []
 
 
 def _quoted(labels: Iterable[str]) -> str:

@@ -7,6 +7,8 @@ Decided here:
 - Rows that come in words of their own (CoNLL) are answered at those words: their first unit decides. With a CRF their
   other units are decoded too, since its transitions were learned between units.
 - Both decoders run Viterbi under the rules of IOB2, so an `I-` never opens a span; `softmax` has no learned transitions.
+- The score of a span is the chance that it is right: its probability under the CRF, or the mean probability of its tags, on
+  a scale fitted to the spans that are found in validation data (`metrics/calibration.py`).
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from manyheads.errors import DataError, RowError
+from manyheads.metrics.calibration import Scale, expected_calibration_error, f1_threshold, fitted_scale
 from manyheads.metrics.entities import entity_scores, token_accuracy
 from manyheads.metrics.evidence import Tally, grouped
 from manyheads.nn.spoken import INNER, PLACES, trained_scores, word_scores
@@ -94,6 +97,17 @@ class TokenClassification(Task[EntityExample]):
     """What is tagged: words, or their letters, so that spans may begin and end inside words."""
     places: int = 0
     """Words after the first of a piece that the head tells apart; 0 in models that were made before it did."""
+    threshold: float | Literal["auto"] = 0.0
+    """Spans with a lower score are left out; `auto`: tuned for F1 on validation data."""
+    temperature: float = 1.0
+    """The log-odds of scores are divided by it; fitted on validation data, as `score_bias`."""
+    score_bias: float = 0.0
+    """Added to the log-odds of scores."""
+
+    @property
+    def scale(self) -> Scale:
+        """Of the scores."""
+        return Scale(self.temperature, self.score_bias)
 
     @property
     def joins(self) -> float:
@@ -275,9 +289,23 @@ class TokenClassification(Task[EntityExample]):
         found = [spans_of_tags(tags[path_W].tolist()) if path_W.any() else [] for path_W in paths]
         scores = self._span_scores(emissions, paths, found, rules)
         return [
-            _answer(item.source.first, read.offsets_W2, spans, chances)
+            self._kept(_answer(item.source.first, read.offsets_W2, spans, self.scale.applied(np.array(chances))))
             for item, read, spans, chances in zip(items, placed, found, scores, strict=True)
         ]
+
+    def answer_keys(self, answer: list[dict[str, Any]]) -> dict[str, Any]:
+        """The spans, their scores with six decimals."""
+        return {self.name: [{**span, "score": round(span["score"], 6)} for span in answer]}
+
+    def conditions(self) -> list[str]:
+        """The score below which spans are left out."""
+        if self.threshold in ("auto", 0.0):
+            return []
+        return [f"spans are left out whose score is below {self.threshold:.4g}"]
+
+    def _kept(self, spans: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        limit = self.threshold
+        return spans if limit == "auto" else [span for span in spans if span["score"] >= limit]
 
     @property
     def answer_types(self) -> dict[str, AnswerType]:
@@ -287,7 +315,7 @@ class TokenClassification(Task[EntityExample]):
     def score(
         self, answers: Sequence[Sequence[list[dict[str, Any]]]], examples: Sequence[EntityExample]
     ) -> dict[str, float]:
-        """Entity-level micro precision, recall and F1 over exact offsets; accuracy over word tags."""
+        """Entity-level micro precision, recall and F1 over exact offsets; accuracy over word tags; `ece` of spans found."""
         found = [[(s["start"], s["end"], s["label"]) for s in answer[0]] for answer in answers]
         gold_tags, found_tags = [], []
         for example, spans in zip(examples, found, strict=True):
@@ -295,9 +323,42 @@ class TokenClassification(Task[EntityExample]):
             gold_tags.append(tags_of_char_spans(offsets, example.spans)[0])
             found_tags.append(tags_of_char_spans(offsets, spans)[0])
         metrics = entity_scores([example.spans for example in examples], found).to_metrics()
+        scores, right = _judged(answers, examples)
+        calibration = {"ece": expected_calibration_error(scores, right)} if scores else {}
         missed = sum(len(misfits(example, self.unit)) for example in examples)
         share = {"out_of_reach": missed / sum(len(example.spans) for example in examples)} if missed else {}
-        return {**metrics, "token_accuracy": token_accuracy(gold_tags, found_tags), **share}
+        return {**metrics, "token_accuracy": token_accuracy(gold_tags, found_tags), **share, **calibration}
+
+    def chance(self, examples: Sequence[EntityExample]) -> dict[str, float]:
+        """No entity in any text, which is the commonest answer."""
+        return self.score([[[]]] * len(examples), examples)
+
+    def calibrated(
+        self, answers: Sequence[Sequence[list[dict[str, Any]]]], examples: Sequence[EntityExample]
+    ) -> TokenClassification:
+        """With scores on a scale fitted to the spans found here, and with `threshold: auto` the threshold of the best F1."""
+        scores, right = _judged(answers, examples)
+        if not scores:
+            return self
+        raw_N = self.scale.undone(np.array(scores))
+        scale = fitted_scale(raw_N, right)
+        settled = replace(self, temperature=scale.temperature, score_bias=scale.bias)
+        if self.threshold != "auto" or not any(right):
+            return settled
+        golds = sum(len(example.spans) for example in examples)
+        return replace(settled, threshold=f1_threshold(scale.applied(raw_N), right, golds))
+
+    def restated(
+        self, answers: Sequence[Sequence[list[dict[str, Any]]]], before: Task[EntityExample]
+    ) -> list[list[list[dict[str, Any]]]]:
+        """The same spans with scores on this scale, without those below the threshold."""
+        assert isinstance(before, TokenClassification), "the same task"
+        restated = []
+        for answer in answers:
+            score_N = self.scale.applied(before.scale.undone(np.array([span["score"] for span in answer[0]])))
+            spans = [{**span, "score": float(score)} for span, score in zip(answer[0], score_N, strict=True)]
+            restated.append([self._kept(spans)])
+        return restated
 
     def evidence(
         self,
@@ -328,6 +389,7 @@ class TokenClassification(Task[EntityExample]):
             "name": self.name, "weight": self.weight, "labels": list(self.labels), "decoder": self.decoder,
             "dropout": self.dropout, "stride": self.stride, "join_sentences": self.join_sentences,
             "unit": self.unit, "places": self.places,
+            "threshold": self.threshold, "temperature": self.temperature, "score_bias": self.score_bias,
         }  # fmt: skip
 
     def _emissions(self, item: Item) -> _Read:
@@ -402,10 +464,22 @@ def _answer(text: str, offsets: np.ndarray, spans: Sequence[Span], scores: Seque
             "end": end,
             "label": span.label,
             "text": text[start:end],
-            "score": round(float(score), 6),
+            "score": float(score),
         }
         answer.append(row)
     return answer
+
+
+def _judged(
+    answers: Sequence[Sequence[list[dict[str, Any]]]], examples: Sequence[EntityExample]
+) -> tuple[list[float], list[bool]]:
+    """The score of each span that is found, and whether it is right."""
+    pairs = [
+        (span["score"], (span["start"], span["end"], span["label"]) in example.spans)
+        for answer, example in zip(answers, examples, strict=True)
+        for span in answer[0]
+    ]
+    return [score for score, _ in pairs], [right for _, right in pairs]
 
 
 def _list(labels: Sequence[str]) -> str:

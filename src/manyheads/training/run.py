@@ -219,14 +219,14 @@ def _trained(
         apart = plan.adapters.settle(plan.model) if plan.adapters else None
         predictor = predictor_of(plan, stop)
         answered = {name: answers_for(predictor, plan.tasks[name], table) for name, table in plan.validation.items()}
-        tasks, validation = settle(plan.tasks, answered)
-        predictor = Predictor(predictor.backend, tasks, plan.tokenizer, max_length=plan.max_length)
+        settled = settle(plan.tasks, answered)
+        predictor = Predictor(predictor.backend, settled.tasks, plan.tokenizer, max_length=plan.max_length)
         finished = True
     finally:
         plan.trainer.close()
         progress.close()
         log.close(plot=finished)
-    return Trained(tasks, validation, answered, predictor, course.best_step, apart)
+    return Trained(settled.tasks, settled.metrics, settled.answered, predictor, course.best_step, apart)
 
 
 def _fit_heads(plan: Plan, progress: Progress) -> list[HeadFit]:

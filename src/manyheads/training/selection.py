@@ -31,6 +31,9 @@ class Selection:
             if name not in tasks:
                 raise UsageError(f"training.select: {key}: there is no task '{name}'; the tasks are {', '.join(tasks)}")
             known = tasks[name].metric_names
+            if metric == "ece":
+                raise UsageError(f"training.select: {key}: ece is the distance of scores from the truth, which a head that "
+                                 f"knows nothing can have as 0; choose by {', '.join(known)}")  # fmt: skip
             if metric not in known:
                 near = get_close_matches(metric, known, 1, 0.5)
                 raise UsageError(f"training.select: {key}: {tasks[name].kind} has no metric '{metric}'"

@@ -45,7 +45,7 @@ def label_findings(
     counts = label_counts(golds, found)
     evidence = _evidence(task, golds, found, examples)
     if task.multi_label:
-        first, mistakes = _by_label(counts), _multi_label_mistakes(given, golds, task.threshold)
+        first, mistakes = _by_label(counts), _multi_label_mistakes(given, golds)
     else:
         first = _confusion([labels[0] for labels in golds], [labels[0] for labels in found], counts)
         mistakes = _single_label_mistakes(given, golds)
@@ -75,9 +75,7 @@ def _single_label_mistakes(given: Sequence[dict[str, Any]], golds: Sequence[Sequ
     ]
 
 
-def _multi_label_mistakes(
-    given: Sequence[dict[str, Any]], golds: Sequence[Sequence[str]], threshold: float
-) -> list[LabelMistake]:
+def _multi_label_mistakes(given: Sequence[dict[str, Any]], golds: Sequence[Sequence[str]]) -> list[LabelMistake]:
     """One for each text whose set is wrong: the label the model is surest of, given or left out."""
     mistakes = []
     for i, (answer, gold) in enumerate(zip(given, golds, strict=True)):
@@ -85,7 +83,7 @@ def _multi_label_mistakes(
         if wrong:
             scores = answer["scores"]
             chances = {label: scores.get(label, 0.0) for label in wrong}
-            sure = {label: chance if chance >= threshold else 1 - chance for label, chance in chances.items()}
+            sure = {label: p if label in answer["labels"] else 1 - p for label, p in chances.items()}
             worst = max(sorted(sure), key=lambda label: sure[label])
             mistakes.append(
                 LabelMistake(
