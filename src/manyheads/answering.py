@@ -24,6 +24,7 @@ from manyheads.data.requests import Requested, read_requests
 from manyheads.durable import writing_bytes
 from manyheads.errors import DataError, UsageError
 from manyheads.outputs.kept import beside, types_of
+from manyheads.outputs.sure import checked_score, sure_of
 from manyheads.outputs.writers import TABLES, Write, ending_of, json_line, writer
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class Asked:
     tasks: Sequence[str] | None = None
     keep: bool = False
     """Also the other columns of the input."""
+    min_score: float | None = None
+    """What has a lower score is left out."""
 
 
 def answer_all(asked: Asked, load: Callable[[], Model], say: Say) -> int:
@@ -59,6 +62,7 @@ def answer_all(asked: Asked, load: Callable[[], Model], say: Say) -> int:
         if _is_input(asked.output, asked.source):
             raise UsageError(f"-o {asked.output} is the input itself; give another file")
         ending_of(asked.output)
+    least = checked_score(asked.min_score, "--min-score")
     rows, path, stream = _rows(asked.source)
     failed, seen = 0, set[str]()
     with ExitStack() as held:
@@ -72,7 +76,7 @@ def answer_all(asked: Asked, load: Callable[[], Model], say: Say) -> int:
         for answer, kept in beside(rows, partial(model.predictor.predict, names=names)):
             failed += "error" in answer
             seen |= answer.get("tasks", {}).keys()
-            write(answer, kept if asked.keep else {})
+            write(sure_of(answer, least), kept if asked.keep else {})
     sys.stdout.flush()
     if stream is not None and stream.plain:
         say("standard input was read as plain texts, one a line; the id of each is the number of its line")

@@ -11,6 +11,7 @@ from manyheads.data.given import Given, one_each, rows_given, task_names
 from manyheads.errors import BundleError, RowError, UsageError
 from manyheads.nn.locate import looks_like_path
 from manyheads.onnx_backend import Exported, is_exported, load_exported
+from manyheads.outputs.sure import checked_score, sure_of
 from manyheads.predict import Backend, Precision, Predictor, TorchBackend
 from manyheads.process import remember_few_shapes
 
@@ -51,16 +52,20 @@ class Model:
         """The model's tasks by name."""
         return self.bundle.tasks
 
-    def predict(self, inputs: Given, tasks: str | Iterable[str] | None = None) -> list[dict[str, Any]]:
+    def predict(
+        self, inputs: Given, tasks: str | Iterable[str] | None = None, *, min_score: float | None = None
+    ) -> list[dict[str, Any]]:
         """Output rows for texts or input rows (`{"text", "question", "id"}`), in order.
 
         `inputs`: a text, a row, or any iterable of them; a column of texts (Series, array); a table with a `text` column
-        (DataFrame, Dataset, Arrow table). `tasks`: one name or several; all by default.
+        (DataFrame, Dataset, Arrow table). `tasks`: one name or several; all by default. `min_score`: spans, answers, and
+        labels of several, with a lower score are left out.
 
         A row that cannot be read has an `error` in place of its answers. Raises UsageError for an unknown task, and for
         inputs that hold neither texts nor rows.
         """
-        return list(self.predictor.predict(rows_given(inputs), task_names(tasks)))
+        least = checked_score(min_score)
+        return [sure_of(row, least) for row in self.predictor.predict(rows_given(inputs), task_names(tasks))]
 
     def embed(self, texts: Given, task: str | None = None) -> npt.NDArray[np.float32]:
         """Vectors (n, d), float32, in the order of the texts. `texts`: whatever `predict` takes.

@@ -82,6 +82,7 @@ def parser(run: Mapping[str, Verb]) -> Parser:
     predict.add_argument("-o", "--output", type=Path, metavar="OUTPUT", help="a file that ends in .jsonl, .json, .csv, "
                          ".tsv or .parquet (jsonl on standard output)")  # fmt: skip
     _keeping(predict)
+    _sure(predict, "")
     predict.add_argument("--task", nargs="+", action="extend", metavar="NAME", dest="tasks")
     _runtime(predict)
 
@@ -144,6 +145,7 @@ def _serving(made: argparse.ArgumentParser) -> None:
     made.add_argument("--batch-tokens", type=_positive, metavar="N", help="tokens of a pass (1024)")
     made.add_argument("--queue-tokens", type=_positive, metavar="N", help="tokens that may wait (1,000,000)")
     _precise(made)
+    _sure(made, ", where a request does not say")
     made.add_argument(
         "--telemetry", action="store_true", help="send traces over OTLP, as OpenTelemetry's variables say"
     )
@@ -184,6 +186,11 @@ def _keeping(made: argparse.ArgumentParser) -> None:
     made.add_argument("--keep", action="store_true", help="also write the input's own columns, beside the answers")
 
 
+def _sure(made: argparse.ArgumentParser, when: str) -> None:
+    made.add_argument("--min-score", type=_score, metavar="X",
+                      help=f"leave out spans, answers and labels whose score is lower, 0 to 1{when}")  # fmt: skip
+
+
 def _runtime(made: argparse.ArgumentParser) -> None:
     made.add_argument("--batch-tokens", type=_positive, default=4096, metavar="N", help="real tokens a pass (4096)")
     made.add_argument("--device", default="cpu", metavar="NAME", help="cpu (default) or cuda")
@@ -204,6 +211,16 @@ def _positive(text: str) -> int:
         value = 0
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number above 0, seen {text!r}")
+    return value
+
+
+def _score(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, seen {text!r}")
     return value
 
 

@@ -172,7 +172,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _predict(options: argparse.Namespace) -> int:
     from manyheads.answering import Asked, answer_all
 
-    asked = Asked(options.input, options.output, options.tasks, options.keep)
+    asked = Asked(options.input, options.output, options.tasks, options.keep, options.min_score)
     failed = answer_all(asked, lambda: _load(options), _note)
     if failed:
         _note(f"{failed} row{'s' if failed > 1 else ''} could not be read and got an error in place of answers")
@@ -235,7 +235,8 @@ def _serve(options: argparse.Namespace) -> int:
     from manyheads.serve.keys import Keys
     from manyheads.serve.limits import Limits
 
-    given = {"batch_tokens": options.batch_tokens, "queue_tokens": options.queue_tokens, "deadline_s": options.deadline}
+    given = {"batch_tokens": options.batch_tokens, "queue_tokens": options.queue_tokens, "deadline_s": options.deadline,
+             "min_score": options.min_score}  # fmt: skip
     limits = Limits(**{key: value for key, value in given.items() if value is not None})
     keys = Keys.of(options.api_keys, os.environ.get("MANYHEADS_API_KEYS"))
     address = Address(options.host, options.port, options.origins, options.root_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,6 +28,8 @@ WARNINGS = "warnings"
 TRY = ("train longer, raise training.learning_rate or the task's weight, and look at its labels with "
        "`manyheads validate`")  # fmt: skip
 """What to do about a head that shows no learning."""
+GENTLER = "lower training.learning_rate, or give the task layers of its own (sharing)"
+"""What to do about a head that training has made worse."""
 
 
 class Examples(Protocol):
@@ -66,14 +69,41 @@ def examined(predictor: Predictor, tables: Mapping[str, Examples]) -> tuple[dict
         task = predictor.tasks[name]
         answers, examples = answers_for(predictor, task, table)
         metrics[name] = task.score(answers, examples)
-        warnings |= shortcomings({name: task}, {name: (answers, examples)})
+        warnings |= shortcomings({name: task}, {name: (answers, examples)}, metrics)
     return metrics, warnings
 
 
-def shortcomings(tasks: Mapping[str, Task[Any]], answered: Mapping[str, Answered]) -> dict[str, str]:
-    """A sentence on each head whose answers show no learning, with what to try."""
-    found = {name: tasks[name].shortcoming(answers, examples) for name, (answers, examples) in answered.items()}
-    return {name: f"{what}; {TRY}" for name, what in found.items() if what is not None}
+def shortcomings(
+    tasks: Mapping[str, Task[Any]],
+    answered: Mapping[str, Answered],
+    metrics: Mapping[str, Metrics] | None = None,
+    frozen: Mapping[str, float] | None = None,
+) -> dict[str, str]:
+    """A sentence on each head whose answers show no learning, with what to try.
+
+    With its `metrics` a head is also held against what needs less: a head that reads nothing and, by its score in `frozen`,
+    the head on the encoder as it was before training.
+    """
+    found = {}
+    for name, (answers, examples) in answered.items():
+        what = tasks[name].shortcoming(answers, examples)
+        if what is not None:
+            found[name] = f"{what}; {TRY}"
+        elif metrics is not None and examples:
+            outdone = _outdone(tasks[name], metrics[name], examples, None if frozen is None else frozen.get(name))
+            found |= {} if outdone is None else {name: outdone}
+    return found
+
+
+def _outdone(task: Task[Any], metrics: Metrics, examples: Sequence[Any], frozen: float | None) -> str | None:
+    """What needs less than the head and scores more, as a sentence; after training, by more than half a standard error."""
+    score, chance = task.headline(metrics), task.chance(examples)
+    if chance and score < task.headline(chance):
+        return f"scores {score:.3f}, less than a head that reads nothing ({task.headline(chance):.3f}); {TRY}"
+    doubt = 0.5 * math.sqrt(max(0.0, score * (1 - score)) / len(examples))
+    if frozen is not None and score < frozen - doubt:
+        return f"scores {score:.3f}, less than its head on the untrained encoder ({frozen:.3f}); {GENTLER}"
+    return None
 
 
 def warn(scores: Scores, split: str, warnings: Mapping[str, str]) -> None:

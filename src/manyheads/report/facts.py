@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,9 @@ DRAWS = 1000
 LEVEL = 0.95
 FEWEST = 10
 """Clusters from which an interval is drawn."""
+COMMONEST = "always the commonest answer"
+FROZEN = "frozen encoder"
+"""Systems that need less than the trained one."""
 
 Counts = Mapping[str, Mapping[str, Mapping[str, int | None]]]
 """`{task: {split: {read, used, windowed, skipped}}}`; what is not known is left out."""
@@ -56,6 +59,8 @@ class TaskFacts:
     available: int
     """Validation examples there are."""
     findings: Findings
+    baselines: Mapping[str, float] = field(default_factory=dict)
+    """The headline figure on validation data of what needs less: a head that reads nothing, and the untrained encoder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +123,12 @@ def training_facts(
     scores = json.loads((folder / METRICS).read_text(encoding="utf-8"))
     history = read_history(folder / HISTORY)
     tasks = {
-        name: _task_facts(task, scores.get(name, {}), _answers(predictor, name, tables, answered or {}))
+        name: _task_facts(
+            task,
+            scores.get(name, {}),
+            _answers(predictor, name, tables, answered or {}),
+            history.headlines.get(name, {}).get(0),
+        )
         for name, task in predictor.tasks.items()
     }
     for step, metrics in history.metrics.items():  # of runs that did not note headlines
@@ -160,14 +170,20 @@ def _answers(
 
 
 def _task_facts(
-    task: Task[Any], scores: Mapping[str, Metrics], asked: tuple[Sequence[Any], Sequence[Any], int]
+    task: Task[Any],
+    scores: Mapping[str, Metrics],
+    asked: tuple[Sequence[Any], Sequence[Any], int],
+    frozen: float | None,
 ) -> TaskFacts:
     answers, examples, available = asked
     found = findings(task, answers, examples)
     headline = headline_name(task, next(iter(scores.values()), {}))
     score = scores.get("validation", {}).get(headline)
     interval = drawn_interval(found.evidence, score) if found.evidence is not None and score is not None else None
-    return TaskFacts(task.kind, headline, scores, interval, len(examples), available, found)
+    chance = task.chance(examples) if examples else {}
+    baselines = {COMMONEST: task.headline(chance)} if chance else {}
+    baselines |= {} if frozen is None else {FROZEN: frozen}
+    return TaskFacts(task.kind, headline, scores, interval, len(examples), available, found, baselines)
 
 
 def headline_name(task: Task[Any], metrics: Metrics) -> str:

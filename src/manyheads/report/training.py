@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from manyheads.report.apparatus import data_section, run_section
+from manyheads.report.baselines import baseline_parts
 from manyheads.report.diagnostics import pull_exhibit
 from manyheads.report.facts import LEVEL, TaskFacts, TrainingFacts
 from manyheads.report.figures.forest import Dot, Estimate, forest
@@ -124,7 +125,7 @@ def _scores(facts: TrainingFacts) -> list[Part]:
         parts.append(aside("An interval tells how far the score would move with other examples of the same kind; not with "
                            "another seed, nor on other data. The best step was chosen on the same validation data, which "
                            "flatters it a little." + few))  # fmt: skip
-    return parts
+    return [*parts, *baseline_parts(scored)]
 
 
 def _both(tasks: Mapping[str, TaskFacts]) -> bool:

@@ -16,6 +16,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from manyheads.data.strict_json import read_json
+from manyheads.outputs.sure import sure_of
 from manyheads.serve.gate import JSON, Gate, refusal
 from manyheads.serve.keys import Keys
 from manyheads.serve.limits import Limits, estimated_tokens
@@ -82,7 +83,9 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         if unknown:
             raise HTTPException(422, f"no task {unknown[0][:80]!r}; the model's tasks are {', '.join(served.tasks)}")
         reply = await service.answer(body.inputs, names, request)
-        answer = {"model": served.name, "hash": served.hash, "outputs": reply.outputs}
+        least = limits.min_score if body.min_score is None else body.min_score
+        outputs = [sure_of(output, least) for output in reply.outputs] if least else reply.outputs
+        answer = {"model": served.name, "hash": served.hash, "outputs": outputs}
         return JSON(answer, headers=_facts(served, started, reply))
 
     @app.post(

@@ -48,6 +48,8 @@ class Limits:
     """How long a pass that is not full waits for company."""
     hang_s: float = 60.0
     """A worker is ended when a pass takes ten times what it should, and this."""
+    min_score: float = 0.0
+    """What has a lower score is left out of answers, where a request says nothing of it."""
 
     def check_row(self, row: Mapping[str, Any]) -> None:
         """Raise RowError for a row that is too long or deep, or holds what is no text."""

@@ -30,6 +30,9 @@ class PredictRequest(Strict):
         min_length=1, description='rows: {"text": ..., "question": optional, "id": optional}, or texts'
     )
     tasks: list[str] | None = Field(None, min_length=1, description="names of tasks; all of them by default")
+    min_score: float | None = Field(
+        None, ge=0, le=1, description="spans, answers, and labels of several, with a lower score are left out"
+    )
 
 
 class PredictResponse(BaseModel):

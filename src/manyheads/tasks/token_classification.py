@@ -289,7 +289,9 @@ class TokenClassification(Task[EntityExample]):
         found = [spans_of_tags(tags[path_W].tolist()) if path_W.any() else [] for path_W in paths]
         scores = self._span_scores(emissions, paths, found, rules)
         return [
-            self._kept(_answer(item.source.first, read.offsets_W2, spans, self.scale.applied(np.array(chances))))
+            self._kept(
+                _answer(item.source.first, read.offsets_W2, spans, self.scale.applied(np.array(chances)).tolist())
+            )
             for item, read, spans, chances in zip(items, placed, found, scores, strict=True)
         ]
 

@@ -15,6 +15,7 @@ from manyheads.bundle import Contents, save_bundle
 from manyheads.errors import TrainingError, UsageError
 from manyheads.evaluate import answers_for, examined, settle, shortcomings, warn
 from manyheads.predict import Predictor
+from manyheads.report.history import read_history
 from manyheads.training.card import model_card
 from manyheads.training.checkpoint import Checkpoints, Snapshot
 from manyheads.training.course import Course, newest_for, predictor_of
@@ -122,7 +123,9 @@ def save_model(plan: Plan, done: Trained) -> Scores:
     """The model folder of a finished run; its scores, all splits with what was tuned on validation data."""
     tested, of_test = examined(done.predictor, plan.test)
     scores = gathered(done.tasks, {"validation": done.validation, "test": tested}, plan.selection)
-    warn(scores, "validation", shortcomings(done.tasks, done.answered))
+    first = read_history(plan.output / HISTORY).headlines if plan.fit_heads else {}
+    frozen = {name: by_step[0] for name, by_step in first.items() if 0 in by_step}
+    warn(scores, "validation", shortcomings(done.tasks, done.answered, done.validation, frozen))
     warn(scores, "test", of_test)
     card = model_card(done.tasks, scores, plan.encoder_name, done.steps)
     contents = Contents(done.tasks, plan.encoder_name, plan.max_length, scores, plan.run, card, done.adapters)

@@ -166,9 +166,11 @@ function listed(summary, heads, rows) {
 function classes(answer, settings) {
   const many = Array.isArray(answer.labels);
   const chosen = new Set(many ? answer.labels : [answer.label]);
-  const limit = many ? (settings.threshold ?? 0.5) : null;
+  const limits = settings.thresholds ?? [];
+  const common = typeof settings.threshold === "number" ? settings.threshold : 0.5;
+  const limitOf = (label) => (many ? (limits[(settings.labels ?? []).indexOf(label)] ?? common) : null);
   const scores = Object.entries(answer.scores ?? {}).sort((a, b) => b[1] - a[1]);
-  const rows = scores.map(([label, value]) => classBar(label, value, chosen.has(label), limit));
+  const rows = scores.map(([label, value]) => classBar(label, value, chosen.has(label), limitOf(label)));
   const rest = rows.splice(Math.max(SHOWN_CLASSES, many ? chosen.size : 0));
   const parts = [h("ol", { class: "bars" }, rows)];
   if (rest.length)
@@ -180,7 +182,10 @@ function classes(answer, settings) {
         h("ol", { class: "bars" }, rest),
       ),
     );
-  if (many) parts.push(h("p", { class: "hint" }, `A class is given from ${score(limit)} on, where the line stands.`));
+  if (many) {
+    const from = limits.length ? "its own threshold" : score(common);
+    parts.push(h("p", { class: "hint" }, `A class is given from ${from} on, where the line stands.`));
+  }
   const summary = many
     ? chosen.size
       ? [...chosen].join(", ")
