@@ -12,8 +12,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from manyheads.api import load
 from manyheads.bundle import MANIFEST
 from manyheads.cli import main
+from manyheads.errors import UsageError
 from toys import SENTENCES
 
 
@@ -127,3 +129,16 @@ def test_the_no_answer_threshold_is_said_where_it_was_applied_and_by_info(
     assert predict("--task", "answers", given=json.dumps({"text": SENTENCES[0]}))[2] == "", "nothing was asked"
     assert main(["info", str(young_model)]) == 0
     assert f"    {line}\n" in capsys.readouterr().out
+
+
+def test_what_is_below_a_score_is_left_out_on_request(predict: Any, young_model: Path) -> None:
+    whole = json.loads(predict(SENTENCES[0], "--task", "entities", "section")[1])["tasks"]
+    none = json.loads(predict(SENTENCES[0], "--task", "entities", "section", "--min-score", "1")[1])["tasks"]
+    assert none == {"entities": [], "section": whole["section"]}
+    assert json.loads(predict(SENTENCES[0], "--task", "entities", "section", "--min-score", "0")[1])["tasks"] == whole
+    model = load(young_model)
+    assert model.predict(SENTENCES[0], ["entities", "section"], min_score=1)[0]["tasks"] == none
+    with pytest.raises(UsageError, match=r"min_score must be a number from 0 to 1, seen 60"):
+        model.predict(SENTENCES[0], min_score=60)
+    with pytest.raises(SystemExit):
+        predict(SENTENCES[0], "--min-score", "60")

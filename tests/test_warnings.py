@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from manyheads.bundle.manifest import _check_content
 from manyheads.cli import main
-from manyheads.evaluate import TRY, figures, warn, warning_lines
+from manyheads.evaluate import GENTLER, TRY, figures, shortcomings, warn, warning_lines
 from manyheads.tasks.text_classification import TextClassification
 from manyheads.tasks.token_classification import TokenClassification
 from manyheads.training.progress import Quiet
@@ -87,3 +88,39 @@ def test_warnings_of_another_shape_are_a_damaged_folder(tmp_path: Path, broken: 
         _check_content("metrics.json", path)
     path.write_text(json.dumps({"_all": {"test": {"combined": 0.5, "warnings": {"section": SILENT}}}}))
     _check_content("metrics.json", path)
+
+
+def test_a_head_that_ends_below_what_needs_less_is_named() -> None:
+    task = TextClassification(name="t", labels=("a", "b"))
+    examples = [task.read({"text": f"text {i}", "label": "ab"[i % 2]}) for i in range(40)]
+    good = [[{"label": e.labels[0] if i < 30 else "a"}] for i, e in enumerate(examples)]
+    metrics = {"t": task.score(good, examples)}
+    score = task.headline(metrics["t"])
+    assert shortcomings({"t": task}, {"t": (good, examples)}, metrics, {"t": score + 0.01}) == {}, "too few to tell"
+    said = shortcomings({"t": task}, {"t": (good, examples)}, metrics, {"t": score + 0.1})
+    assert said == {
+        "t": f"scores {score:.3f}, less than its head on the untrained encoder ({score + 0.1:.3f}); {GENTLER}"
+    }
+    assert shortcomings({"t": task}, {"t": (good, examples)}, {"t": {"macro_f1": 0.2}}) == {
+        "t": f"scores 0.200, less than a head that reads nothing (0.333); {TRY}"
+    }
+    assert shortcomings({"t": task}, {"t": (good, examples)}) == {}
+
+
+def test_the_score_of_the_frozen_encoder_is_the_one_before_the_first_step(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, float]] = []
+
+    def noted(*given: Any) -> dict[str, str]:
+        seen.extend(given[3:])
+        return {}
+
+    monkeypatch.setattr("manyheads.training.run.shortcomings", noted)
+    for fit in ("true", "false"):
+        made = plan(project, "training.steps=1", f"training.fit_heads={fit}", f"output=runs/{fit}")
+        run_training(made, Quiet())
+        rows = map(json.loads, (made.output / "history.jsonl").read_text().splitlines())
+        first = [row["headline"] for row in rows if row["step"] == 0 and "headline" in row]
+        assert [seen.pop()] == (first or [{}])
+        assert bool(first) == (fit == "true")

@@ -13,7 +13,7 @@ import pytest
 from manyheads.evaluate import answers_for
 from manyheads.metrics.evidence import Tally
 from manyheads.predict import Predictor
-from manyheads.report.facts import Spread, drawn_interval, training_facts
+from manyheads.report.facts import COMMONEST, FROZEN, Spread, drawn_interval, training_facts
 from manyheads.report.history import read_history
 from manyheads.report.training import lede, training_page
 from manyheads.report.write import write_training_report
@@ -149,3 +149,19 @@ def test_the_interval_of_a_mean_is_the_one_of_the_normal_distribution() -> None:
     half = 1.96 * np.sqrt(score * (1 - score) / 2000)
     assert interval == pytest.approx((score - half, score + half), abs=0.15 * half)
     assert drawn_interval(Tally(np.ones((3, 2)), "mean"), 1.0) is None, "three clusters tell nothing"
+
+
+def test_heads_stand_beside_what_needs_less(run_folder: Path, answered: Answered) -> None:
+    facts = training_facts(run_folder, *answered)
+    page = training_page(facts)
+    assert '<th scope="row">this model</th>' in page
+    assert f'<th scope="row">{COMMONEST}</th>' in page
+    assert FROZEN not in page, "no head was solved before the first step"
+    for name, task in facts.tasks.items():
+        table = answered[1][name]
+        blind = answered[0].tasks[name].chance([table[i] for i in range(len(table))])
+        assert task.baselines == {COMMONEST: answered[0].tasks[name].headline(blind)}
+    solved = {name: replace(task, baselines={**task.baselines, FROZEN: 0.125}) for name, task in facts.tasks.items()}
+    page = training_page(replace(facts, tasks=solved))
+    assert f'<th scope="row">{FROZEN}</th><td class="number">12.5</td>' in page
+    check(page)

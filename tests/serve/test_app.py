@@ -22,7 +22,7 @@ from manyheads.serve.limits import Limits
 from manyheads.serve.queue import FIRST_RATE
 from manyheads.serve.service import Served, Service
 from manyheads.serve.worker import Crew, answered
-from serve.stub_worker import fake_answers
+from serve.stub_worker import ANSWERS, fake_answers
 
 T = TypeVar("T")
 TASKS = {"entities": {"type": "token-classification"}, "section": {"type": "text-classification"},
@@ -552,3 +552,25 @@ def test_the_schema_documents_every_status_of_every_route(server: SimpleNamespac
                           "/health/ready", "/metrics"}  # fmt: skip
     for path in ("/v1/predict", "/v1/embeddings"):
         assert set(paths[path]["post"]["responses"]) >= {"200", "401", "408", "413", "415", "422", "429", "500", "503"}
+
+
+def test_what_is_below_min_score_is_left_out_as_the_request_says_or_else_the_server(
+    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spans = [
+        {"start": i, "end": i + 1, "label": "X", "text": "a", "score": score} for i, score in enumerate((0.3, 0.9))
+    ]
+    monkeypatch.setitem(ANSWERS, "entities", spans)
+
+    def scores(server: SimpleNamespace, **said: Any) -> list[float]:
+        done = ask(server, "POST", "/v1/predict", json={"inputs": ["aa"], "tasks": ["entities"], **said})
+        return [span["score"] for span in done.json()["outputs"][0]["tasks"]["entities"]]
+
+    open_to_all, strict = make(), make(Limits(min_score=0.5))
+    assert scores(open_to_all) == [0.3, 0.9]
+    assert scores(open_to_all, min_score=0.4) == scores(strict) == [0.9]
+    assert scores(strict, min_score=0) == [0.3, 0.9]
+    for bad in (-0.1, 1.5, "0.5", True):
+        done = ask(open_to_all, "POST", "/v1/predict", json={"inputs": ["aa"], "min_score": bad})
+        assert done.status_code == 422
+        assert "min_score" in done.text
