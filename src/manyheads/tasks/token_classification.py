@@ -84,7 +84,7 @@ class TokenClassification(Task[EntityExample]):
 
     kind: ClassVar[str] = "token-classification"
     main_metric: ClassVar[str] = "f1"
-    metric_names: ClassVar[tuple[str, ...]] = ("f1", "precision", "recall", "token_accuracy", "out_of_reach")
+    metric_names: ClassVar[tuple[str, ...]] = ("f1", "precision", "recall", "token_accuracy")
 
     labels: tuple[str, ...] = ()
     """Entity labels, sorted; the tags are `O` and `B-`, `I-` of each."""
