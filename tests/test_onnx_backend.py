@@ -18,6 +18,7 @@ import manyheads as mh
 from exporting import ROWS, TEXTS, Exports, exports, toy_models  # fixtures too
 from manyheads.cli import main
 from manyheads.errors import BundleError, UsageError
+from manyheads.evaluate import figures, warning_lines
 from manyheads.onnx_backend import CALL_TOKENS, OnnxBackend, divided, load_exported, rectangles
 from manyheads.predict import TorchBackend
 from manyheads.text.pack import Source
@@ -119,8 +120,9 @@ def test_evaluate_scores_a_graph_as_its_model(exports: Exports, tmp_path: Path) 
         to = tmp_path / f"{name.name}.json"
         assert main(["evaluate", str(name), "--data", str(model.parent / "run.yaml"), "--json", str(to)]) == 0
         found.append(json.loads(to.read_text()))
-    for task, splits in found[0].items():
-        assert splits["test"] == pytest.approx(found[1][task]["test"], abs=1e-4), task
+    alike = [{tuple(where): value for *where, value in figures(scores)} for scores in found]
+    assert alike[0] == pytest.approx(alike[1], abs=1e-4)
+    assert warning_lines(found[0]) == warning_lines(found[1])
 
 
 ALONE = """

@@ -21,9 +21,10 @@ import numpy as np
 
 from manyheads.errors import RowError
 from manyheads.metrics.answers import answer_scores, best_threshold, exact_match, f1
-from manyheads.metrics.calibration import Scale, expected_calibration_error, fitted_scale
+from manyheads.metrics.calibration import expected_calibration_error, fitted_scale
 from manyheads.metrics.evidence import Tally, grouped
 from manyheads.tasks.base import SPAN, AnswerType, Array, Ask, Facts, Item, Level, Loss, Output, Row, Task, text_of
+from manyheads.tasks.scored import ScoredSpans, rounded
 from manyheads.text.pack import Source
 from manyheads.text.values import key_of, truth
 
@@ -58,7 +59,7 @@ class Found:
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuestionAnswering(Task[Question]):
+class QuestionAnswering(ScoredSpans, Task[Question]):
     """SQuAD v1 and v2: start and end scores for each token."""
 
     kind: ClassVar[str] = "question-answering"
@@ -80,15 +81,6 @@ class QuestionAnswering(Task[Question]):
     """Settled from the training data: it has unanswerable questions."""
     no_answer_threshold: float = 0.5
     """No answer is given when `no_answer_score` is above this; tuned on validation data."""
-    temperature: float = 1.0
-    """The log-odds of scores are divided by it; fitted on validation data, as `score_bias`."""
-    score_bias: float = 0.0
-    """Added to the log-odds of scores."""
-
-    @property
-    def scale(self) -> Scale:
-        """Of the scores."""
-        return Scale(self.temperature, self.score_bias)
 
     @property
     def outputs(self) -> Mapping[str, Level]:
@@ -217,8 +209,7 @@ class QuestionAnswering(Task[Question]):
 
     def answer_keys(self, answer: Found) -> dict[str, Any]:
         """The best answers; `no_answer_score` beside them when the model knows unanswerable questions."""
-        given = [{**span, "score": round(span["score"], 6)} for span in self._given(answer)]
-        keys: dict[str, Any] = {self.name: given}
+        keys: dict[str, Any] = {self.name: rounded(self._given(answer))}
         if answer.no_answer is not None:
             keys["no_answer_score"] = round(answer.no_answer, 6)
         return keys
@@ -291,12 +282,10 @@ class QuestionAnswering(Task[Question]):
     def restated(self, answers: Sequence[Sequence[Found]], before: Task[Question]) -> list[list[Found]]:
         """The same spans, with scores on this scale."""
         assert isinstance(before, QuestionAnswering), "the same task"
-        return [[self._rescaled(found, before.scale) for found in answer] for answer in answers]
-
-    def _rescaled(self, found: Found, before: Scale) -> Found:
-        score_N = self.scale.applied(before.undone(np.array([span["score"] for span in found.spans])))
-        spans = ({**span, "score": float(score)} for span, score in zip(found.spans, score_N, strict=True))
-        return replace(found, spans=tuple(spans))
+        return [
+            [replace(found, spans=tuple(self.rescaled(found.spans, before.scale))) for found in answer]
+            for answer in answers
+        ]
 
     def _with_threshold(self, answers: Sequence[Sequence[Found]], examples: Sequence[Question]) -> QuestionAnswering:
         if not self.no_answer or all(example.answers for example in examples):

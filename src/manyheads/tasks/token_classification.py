@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from manyheads.errors import DataError, RowError
-from manyheads.metrics.calibration import Scale, expected_calibration_error, f1_threshold, fitted_scale
+from manyheads.metrics.calibration import expected_calibration_error, f1_threshold, fitted_scale
 from manyheads.metrics.entities import entity_scores, token_accuracy
 from manyheads.metrics.evidence import Tally, grouped
 from manyheads.nn.spoken import INNER, PLACES, trained_scores, word_scores
@@ -41,6 +41,7 @@ from manyheads.tasks.base import (
     Task,
     text_of,
 )
+from manyheads.tasks.scored import ScoredSpans, rounded
 from manyheads.text.entities import EntityExample, followed, misfits, shift, spanned_example, tagged_example
 from manyheads.text.joining import joined
 from manyheads.text.pack import Source
@@ -79,7 +80,7 @@ class _Read:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TokenClassification(Task[EntityExample]):
+class TokenClassification(ScoredSpans, Task[EntityExample]):
     """Entity recognition with a linear head and a softmax or CRF decoder."""
 
     kind: ClassVar[str] = "token-classification"
@@ -99,15 +100,6 @@ class TokenClassification(Task[EntityExample]):
     """Words after the first of a piece that the head tells apart; 0 in models that were made before it did."""
     threshold: float | Literal["auto"] = 0.0
     """Spans with a lower score are left out; `auto`: tuned for F1 on validation data."""
-    temperature: float = 1.0
-    """The log-odds of scores are divided by it; fitted on validation data, as `score_bias`."""
-    score_bias: float = 0.0
-    """Added to the log-odds of scores."""
-
-    @property
-    def scale(self) -> Scale:
-        """Of the scores."""
-        return Scale(self.temperature, self.score_bias)
 
     @property
     def joins(self) -> float:
@@ -297,7 +289,7 @@ class TokenClassification(Task[EntityExample]):
 
     def answer_keys(self, answer: list[dict[str, Any]]) -> dict[str, Any]:
         """The spans, their scores with six decimals."""
-        return {self.name: [{**span, "score": round(span["score"], 6)} for span in answer]}
+        return {self.name: rounded(answer)}
 
     def conditions(self) -> list[str]:
         """The score below which spans are left out."""
@@ -355,12 +347,7 @@ class TokenClassification(Task[EntityExample]):
     ) -> list[list[list[dict[str, Any]]]]:
         """The same spans with scores on this scale, without those below the threshold."""
         assert isinstance(before, TokenClassification), "the same task"
-        restated = []
-        for answer in answers:
-            score_N = self.scale.applied(before.scale.undone(np.array([span["score"] for span in answer[0]])))
-            spans = [{**span, "score": float(score)} for span, score in zip(answer[0], score_N, strict=True)]
-            restated.append([self._kept(spans)])
-        return restated
+        return [[self._kept(self.rescaled(answer[0], before.scale))] for answer in answers]
 
     def evidence(
         self,
