@@ -13,6 +13,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -156,8 +157,9 @@ def _act(act: Callable[[], int], said: Path) -> None:
     except BaseException:
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with suppress(OSError):  # a disk that is full by intent
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(status)
 
 

@@ -18,7 +18,7 @@ from manyheads.training.log import HISTORY
 from manyheads.training.run import run_training
 from manyheads.training.stop import Stop
 from plans import plan
-from runs import Watch, checkpoints, outcome, trains, went
+from runs import Watch, checkpoints, outcome, trains, wait_for, went
 
 SETTINGS = ("training.steps=6", "training.evaluate_every=3", "training.save_every=2")
 FILES = (HISTORY, "encoder/model.safetensors", "heads.safetensors", "metrics.json")
@@ -121,8 +121,25 @@ def test_a_log_that_cannot_be_opened_is_one_sentence(
 
 
 def full(most_bytes: int) -> Callable[[], None]:
-    """Lets a process write no larger files. Python ignores the signal, so that writing fails with an OSError."""
-    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
+    """Lets a process write no larger files. Python ignores the signal, so that writing fails with an OSError.
+
+    What it says goes through a process without that limit.
+    """
+
+    def limit() -> None:
+        out, into = os.pipe()
+        if os.fork() == 0:
+            os.close(into)
+            while said := os.read(out, 1 << 16):
+                os.write(1, said)
+            os._exit(0)
+        os.close(out)
+        os.dup2(into, 1)
+        os.dup2(into, 2)
+        os.close(into)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
+
+    return limit
 
 
 def test_a_disk_that_is_full_when_the_first_checkpoint_is_written(
@@ -131,6 +148,7 @@ def test_a_disk_that_is_full_when_the_first_checkpoint_is_written(
     plan(project)  # tables of the data are in the cache
     child = trains(project, *settings(), before=full(100_000))
     assert child.status() == 1
+    wait_for(lambda: "error: " in child.words(), "error", child)
     line = child.words().splitlines()[-1]
     assert line.startswith("error: the checkpoint of step 0 could not be written to ")
     assert "File too large" in line
@@ -147,6 +165,7 @@ def test_a_disk_that_fills_up_later_leaves_the_last_good_checkpoint(
     before = checkpoints(output)
     child = trains(project, *settings(), "--resume", before=full(100_000))
     assert child.status() == 1
+    wait_for(lambda: "error: " in child.words(), "error", child)
     line = child.words().splitlines()[-1]
     assert line.startswith("error: the checkpoint of step 4 could not be written to ")
     assert "the last good one is of step 3" in line
@@ -159,6 +178,7 @@ def test_a_disk_that_is_full_for_the_logs(project: Path, capsys: pytest.CaptureF
     size = (output / HISTORY).stat().st_size
     child = trains(project, *settings(), "--resume", before=full(size + 10))
     assert child.status() == 1
+    wait_for(lambda: "error: " in child.words(), "error", child)
     line = child.words().splitlines()[-1]
     assert line.startswith("error: "), child.words()
     assert str(output / HISTORY) in line, child.words()
@@ -172,6 +192,7 @@ def test_a_disk_that_is_full_when_the_model_is_written(project: Path, capsys: py
     assert checkpoints(output)[-1] == "step-00000006"
     child = trains(project, *settings(), "--resume", before=full(50_000))
     assert child.status() == 1, child.words()
+    wait_for(lambda: "error: " in child.words(), "error", child)
     assert child.words().splitlines()[-1].startswith("error: ")
     assert "Traceback" not in child.words()
     assert not (output / "manyheads.json").exists()

@@ -97,7 +97,7 @@ def louder(made: Plan, task: str, times: float) -> Plan:
 
     def loss(output: Any, targets: Any) -> Any:
         found = plain(output, targets)
-        return replace(found, mean=found.mean * times)
+        return replace(found, values=found.values * times)
 
     object.__setattr__(made.tasks[task], "loss", loss)
     return made

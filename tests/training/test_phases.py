@@ -214,7 +214,8 @@ def test_frozen_parts_keep_every_bit_and_run_without_dropout(project: Path, name
     list(made.trainer.run(made.phases[0], 0, 3))
     after = weights(made.model)
     assert frozen
-    assert {key for key in before if torch.equal(before[key], after[key])} == frozen
+    same = {key for key in before if torch.equal(before[key], after[key])}
+    assert {key for key in same if ".inner." not in key} == frozen  # those learn from words inside pieces alone
     assert not frozen & found
     for part in places_of(made.model):
         for module in part.modules:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from manyheads.nn.heads import InnerWords
 from manyheads.nn.pooling import mean_pool
 
 if TYPE_CHECKING:
@@ -95,9 +96,11 @@ def shrink_heads(model: MultiTaskModel, fits: Iterable[str]) -> None:
 
 
 def _solved(head: nn.Module) -> list[nn.Parameter]:
-    """The last linear layer, and biases; what lies below a hidden layer keeps its scale."""
-    layers = [module for module in head.modules() if isinstance(module, nn.Linear)]
-    return list(layers[-1].parameters()) if layers else []
+    """What scores labels: the last linear layer, and what is learned of words inside pieces. Others keep their scale."""
+    inside = [module for module in head.modules() if isinstance(module, InnerWords)]
+    others = {id(module) for inner in inside for module in inner.modules()}
+    layers = [m for m in head.modules() if isinstance(m, nn.Linear) and id(m) not in others]
+    return [*(layers[-1].parameters() if layers else ()), *(inner.inner_RK for inner in inside)]
 
 
 def _features(model: MultiTaskModel, name: str, batcher: Batcher) -> list[_Features]:
@@ -126,7 +129,6 @@ def _fit(head: nn.Module, task: Task[Any], features: Sequence[_Features]) -> Hea
     """Choose the penalty, then solve on everything. None where there is nothing to learn from, or no finite solution."""
     if len(features) < 2:
         return None
-    began = {key: value.clone() for key, value in head.state_dict().items()}
     was_training = head.training
     head.eval()
     square = _mean_square(features)
@@ -141,7 +143,7 @@ def _fit(head: nn.Module, task: Task[Any], features: Sequence[_Features]) -> Hea
             problem.solve(features, penalty, STEPS if penalty > best else 5 * STEPS)
     good = best is not None and all(bool(p.isfinite().all()) for p in head.parameters())
     if not good:
-        head.load_state_dict(began)
+        problem.clear()
     head.train(was_training)
     head.zero_grad(set_to_none=True)
     return HeadFit(task.name, best, finite[best], examples) if good and best is not None else None
@@ -171,16 +173,13 @@ class _Problem:
         self.head = head
         self.task = task
         self.square = square
+        self.began = {key: value.clone() for key, value in head.state_dict().items()}
         self.parameters = [p for p in head.parameters() if p.requires_grad]
         self.weights = [p for p in self.parameters if p.ndim > 1]
 
     def clear(self) -> None:
-        """Weights of 0. A hidden layer keeps its first ones, or nothing would ever reach it."""
-        if len(self.weights) > 1:
-            return
-        with torch.no_grad():
-            for parameter in self.parameters:
-                parameter.zero_()
+        """Weights as they began."""
+        self.head.load_state_dict(self.began)
 
     def solve(self, features: Sequence[_Features], penalty: float, steps: int) -> None:
         """L-BFGS from where the head is."""
