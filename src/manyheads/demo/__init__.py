@@ -65,7 +65,7 @@ def _baseline(plan: Any, name: str, train: Sequence[Any]) -> tuple[float, str]:
         return task.headline(evaluate(predictor, {name: plan.test[name]})[name]), "the encoder as it comes"
     if task.kind == "text-classification":
         label = Counter(example.labels[0] for example in train).most_common(1)[0][0]
-        return _scored(task, [{"label": label}] * len(test), test), f"always {label}"
+        return _scored(task, [{"label": label, "score": 1.0}] * len(test), test), f"always {label}"
     if task.kind == "question-answering":
         from manyheads.tasks.question_answering import Found
 
@@ -84,7 +84,8 @@ def _looked_up(text: str, lexicon: Mapping[str, str]) -> list[dict[str, Any]]:
     """Longest known entities at word boundaries, left to right."""
     names = sorted(lexicon, key=len, reverse=True)
     pattern = re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, names)) + r")(?!\w)", re.IGNORECASE)
-    return [{"start": m.start(), "end": m.end(), "label": lexicon[m.group().lower()]} for m in pattern.finditer(text)]
+    return [{"start": m.start(), "end": m.end(), "label": lexicon[m.group().lower()], "score": 1.0}
+            for m in pattern.finditer(text)]  # fmt: skip
 
 
 def _answers(model: Any) -> Iterator[str]:
