@@ -94,16 +94,18 @@ STOCK_DIFFERS: Mapping[str, tuple[str, ...]] = {
         'token; `aggregation_strategy="first"` comes closest, with words as the tokenizer sees them.',
         "manyheads finds the best tags that obey IOB2 (an `I-` never opens an entity); the pipeline takes the best tag of "
         "each token.",
-        "The score of an entity is the mean over its words in manyheads; the pipeline's follows its aggregation.",
+        "The score of an entity is the mean over its words in manyheads, calibrated on validation data; the pipeline's "
+        "follows its aggregation, and is not.",
     ),
     "text-classification": (
-        "Of several labels, manyheads gives those that reach its threshold; the pipeline gives the best one, or all with "
+        "Of several labels, manyheads gives those that reach its thresholds; the pipeline gives the best one, or all with "
         "`top_k=None`.",
     ),
     "question-answering": (
         "manyheads lets all spans of the passage up to a length compete, over all windows, and never points into the "
         "question; with the stock class that is left to you.",
-        "No answer is the first token at both ends; the threshold that was tuned on it in training is not in this folder.",
+        "No answer is the first token at both ends; neither the threshold that was tuned on it in training nor the "
+        "calibration of scores is in this folder.",
     ),
 }
 

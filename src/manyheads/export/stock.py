@@ -123,7 +123,10 @@ def held_by(bundle: Bundle, name: str) -> Held:
     config["problem_type"] = "multi_label_classification" if task.multi_label else "single_label_classification"
     if family == "deberta-v2":
         config |= {"pooler_hidden_act": "tanh"}
-    return Held(auto, _tanh_layers(head, TANH[family], encoder_of(bundle, name).width, name), config)
+    layers = _tanh_layers(head, TANH[family], encoder_of(bundle, name).width, name)
+    weight_KD, bias_K = layers[TANH[family][1]]
+    scaled = {TANH[family][1]: (weight_KD / task.temperature, bias_K / task.temperature)}
+    return Held(auto, {**layers, **scaled}, config)
 
 
 def _tanh_layers(head: Any, names: tuple[str, str], width: int, task: str) -> dict[str, Linear]:
@@ -215,7 +218,10 @@ def _difference(bundle: Bundle, name: str, folder: Path, auto: str) -> tuple[Dif
 
     stock = getattr(transformers, auto).from_pretrained(folder).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    task = bundle.tasks[name]
+    task: Any = bundle.tasks[name]
+    temperature = (
+        task.temperature if task.kind == "text-classification" else 1.0
+    )  # of spans it is of scores, not of logits
     asked, own_data = one_window(bundle, task.kind == "question-answering")
     ours = TorchBackend(bundle.model, torch.device("cpu"))
     largest, where, lengths = -1.0, "none", []
@@ -230,7 +236,7 @@ def _difference(bundle: Bundle, name: str, folder: Path, auto: str) -> tuple[Dif
         with torch.inference_mode():
             seen = stock(**inputs)
         for theirs, key in OUTPUTS[task.kind].items():
-            value = expected[key]
+            value = expected[key] / temperature
             found = getattr(seen, theirs)[0].numpy().reshape(value.shape)
             apart = float(np.abs(found - value).max() / max(1.0, float(np.abs(value).max())))
             if not apart <= largest:
