@@ -21,7 +21,7 @@ def read(write, kind: str, train: str, rows: str, more: str = "", **splits: str)
     for name, content in {train: rows, **{f"{k}.{train.rpartition('.')[2]}": v for k, v in splits.items()}}.items():
         write(name, content)
     data = {"train": train, **{split: f"{split}.{train.rpartition('.')[2]}" for split in splits}}
-    run = f"encoder: {{name: x}}\ntasks:\n  t:\n    type: {kind}\n    data: {json.dumps(data)}\n{more}"
+    run = f"tasks:\n  t:\n    type: {kind}\n    data: {json.dumps(data)}\n{more}"
     return read_task(load_run(write("run.yaml", run)), "t")
 
 

@@ -222,7 +222,7 @@ def test_data_that_vanished_after_it_was_validated_is_one_sentence(
     assert main(["train", str(project), *settings()]) == 2
     line = sentence(capsys)
     assert "data/sections.csv" in line
-    assert "tasks.section.data.train" in line
+    assert "tasks.section.data.test" in line, "each split of it is named, the last of them last"
     assert not (project.parent / "runs").exists()
 
 

@@ -271,7 +271,8 @@ def test_neither_momentum_nor_decay_moves_a_part_that_is_frozen_later_and_a_thaw
     for i, phase in enumerate(made.phases):
         list(made.trainer.run(phase, 4 * i, 4 * i + 4, 4 * i))
         states.append(weights(made.model))
-    still = [{key for key in a if torch.equal(a[key], b[key])} for a, b in itertools.pairwise(states)]
+    still = [{key for key in a if torch.equal(a[key], b[key]) and ".inner." not in key}
+             for a, b in itertools.pairwise(states)]  # fmt: skip
     assert still == [set(), frozen, set()]
 
 

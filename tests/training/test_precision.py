@@ -113,7 +113,9 @@ def test_a_scale_that_is_too_large_skips_the_step_and_is_lowered(project: Path) 
             break
     after = weights(made.model)
     # The softmax over positions is the same with any bias: its gradient is rounding, exactly 0 in 2 of 200 vocabularies.
-    assert {name for name in before if torch.equal(before[name], after[name])} <= {"heads.answers.output.bias"}
+    # What is learned of words inside pieces begins at 0, so that its other factors have no gradient yet.
+    same = {name for name in before if torch.equal(before[name], after[name]) and ".inner." not in name}
+    assert same <= {"heads.answers.output.bias"}
 
 
 def test_in_bf16_a_cpu_meets_few_shapes(project: Path) -> None:
