@@ -157,7 +157,6 @@ def test_int8_replaces_the_products_of_the_encoder_and_is_gated_by_scores(
         counts[node.op_type] = counts.get(node.op_type, 0) + 1
     assert counts["MatMulInteger"] == 12, "six products of each layer"
     assert counts["MatMul"] + counts.get("Gemm", 0) == 4 + 5, "attention twice a layer, four heads, inner words"
-    assert counts["MatMul"] + counts.get("Gemm", 0) == 4 + 4 + 1, "scores and contexts of attention, four heads, words in pieces"
     assert list(tmp_path.iterdir()) == [graph]
     shutil.copy(folder / "model.onnx", graph)
     answers = iter([dict.fromkeys(bundle.tasks, 0.9), {**dict.fromkeys(bundle.tasks, 0.8951), "section": 0.894}])

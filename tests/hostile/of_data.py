@@ -107,7 +107,7 @@ NER: dict[str, tuple[str, Content, Outcome]] = {
     "rows-spans-text": ("a.jsonl", '{"text": "abc", "entities": [{"start": "0", "end": "1", "label": "X"}]}\n', "refused"),
     "rows-entities-nested": ("a.jsonl", '{"text": "abc", "entities": ' + nested(900) + "}\n", "refused"),
     "rows-tokens-text": ("a.jsonl", '{"tokens": "abc", "tags": "OOO"}\n', "refused"),
-    "rows-tags-numbers": ("a.jsonl", '{"tokens": ["a"], "tags": [1]}\n', "refused"),
+    "rows-tags-numbers": ("a.jsonl", '{"tokens": ["a"], "tags": [2]}\n', "refused"),
     "rows-tags-lists": ("a.jsonl", '{"tokens": ["a"], "tags": [["O"]]}\n', "refused"),
     "rows-tokens-numbers": ("a.jsonl", '{"tokens": [1], "tags": ["O"]}\n', "refused"),
     "rows-tags-fewer": ("a.jsonl", '{"tokens": ["a", "b"], "tags": ["O"]}\n', "refused"),

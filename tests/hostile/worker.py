@@ -190,8 +190,8 @@ def judged(name: str, loader: str, watch: Watch, place: Path, load: Any) -> Resu
             outcome, message = "refused", str(error)
         except RefusedByCommandError as error:
             outcome, message = "refused", error.args[1].strip()
-            last = (message.splitlines() or [""])[-1]
-            if error.args[0] not in (1, 2) or not last.startswith("error: ") or "error: unexpected" in message:
+            told = [line for line in message.splitlines() if line.startswith("error: ")]  # all mistakes at once: lines follow
+            if error.args[0] not in (1, 2) or not told or "error: unexpected" in message:
                 outcome = "failed"
         except BaseException as error:
             outcome, message = "failed", f"{type(error).__name__}: {error}"[:1000]
