@@ -67,6 +67,21 @@ def test_a_twin_starts_from_the_same_weights_and_sees_the_same_examples_in_the_s
     assert whole.identity.run != twin.identity.run
 
 
+def test_by_the_recipe_a_twin_trains_at_the_rate_of_a_single_task(project: Path, tmp_path: Path) -> None:
+    """The shared run's rate makes up for what each task loses to the others; alone it loses nothing."""
+    text = project.read_text(encoding="utf-8")
+    run = tmp_path / "run.yaml"
+    run.write_text(text[: text.index("training:")].replace("data/", f"{project.parent}/data/") + "training: {device: cpu, steps: 4}\n")
+    shop = open_shop(Asked(run, tmp_path / "c", seeds=(0,), overrides=()))
+    file = load_run(run, [])
+    whole, twin = (plan_of(file, shop.dataset, tmp_path / name, device_of("cpu"), shop.tokenizer, only=only)
+                   for name, only in (("a", ()), ("b", ("section",))))  # fmt: skip
+    assert whole.phases[0].rates.base == pytest.approx(2 * twin.phases[0].rates.base)
+    assert whole.phases[0].rates.head == twin.phases[0].rates.head
+    assert [len(made.phases) and made.phases[0].steps for made in (whole, twin)] == [4, 4]
+    assert twin.trainer.gradients.anchor is None
+
+
 def test_steps_without_the_twins_task_leave_its_weights_alone(project: Path, tmp_path: Path) -> None:
     twin = planned(project, tmp_path / "a", "section")
     before = [parameter.detach().clone() for parameter in twin.model.parameters()]

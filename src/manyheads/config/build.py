@@ -140,9 +140,9 @@ def plan_of(
     start_with_own_vectors(file, model, tasks)
     model = model.to(device)
     as_given = file
-    file, told = with_recipe(file, dataset, feeds, model)
-    training = file.run.training
     one = len(learned) == 1 < len(tasks)  # there is nothing to balance
+    file, told = with_recipe(file, dataset, feeds, model, alone=one)
+    training = file.run.training
     balancer = balancer_of(training.model_copy(update={"balancing": Balancing()}) if one else training, learned)
     precision = precision_of(training.precision, device)
     if precision.dtype and device.type == "cpu":
@@ -214,9 +214,12 @@ def plan_of(
 
 
 def with_recipe(
-    file: RunFile, dataset: Dataset, feeds: Sequence[Feed], model: MultiTaskModel
+    file: RunFile, dataset: Dataset, feeds: Sequence[Feed], model: MultiTaskModel, *, alone: bool
 ) -> tuple[RunFile, list[str]]:
-    """The run file with what the recipe settles, and what it says of that."""
+    """The run file with what the recipe settles, and what it says of that.
+
+    `alone`: one of its tasks trains by itself, with the shared run's steps, at the rate of a single task.
+    """
     from manyheads.training.precision import multiplies_in_tiles
 
     if file.run.training.recipe == "none":
@@ -234,7 +237,7 @@ def with_recipe(
     )
     run = file.run
     shared = run.sharing.shared_layers != 0 and not (run.lora and run.lora.adapters == "per-task")
-    equal = shared and not run.training.shard_layers  # which needs balancing without gradients
+    equal = shared and not alone and not run.training.shard_layers  # which needs balancing without gradients
     fast = next(model.parameters()).device.type == "cpu" and multiplies_in_tiles()
     recipe = recipe_of(Facts(tasks, model.encoder.width, equal, run.lora is not None, fast))
     training = recipe.completed(file.run.training)
