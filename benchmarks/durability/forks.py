@@ -32,6 +32,9 @@ class Lines:
     def __init__(self, after_step: Callable[[int], None] = lambda done: None) -> None:
         self._after_step = after_step
 
+    def begin(self, losses: object) -> None:
+        pass
+
     def say(self, line: str) -> None:
         print(line, file=sys.stderr)
 

@@ -257,6 +257,6 @@ def test_a_run_that_is_killed_again_and_again_ends_where_the_uninterrupted_one_e
         assert status == -signal.SIGKILL
     last = trains(project, *settings(*more), "--resume")
     assert last.status() == 0, last.words()
-    assert not [line for line in last.words().splitlines() if line.startswith("warning: ") and "tasks." not in line]
+    assert not [line for line in last.words().splitlines() if line.startswith("warning: ") and "checkpoint" in line]
     assert left(project) == expected
     assert checkpoints(project.parent / "runs/model") == []

@@ -32,7 +32,7 @@ _SPAN = re.compile(r"(\S+) (\d{1,12} \d{1,12}(?:;\d{1,12} \d{1,12})*)", re.ASCII
 def looks_like(head: Head) -> bool:
     """An annotation file, a text with one beside it, or a folder with one in it."""
     if head.path.is_dir():
-        return any(head.path.rglob("*.ann"))
+        return any(head.path.glob("*.ann"))
     path = head.path
     return path.suffix == ".ann" or (path.suffix == ".txt" and path.with_suffix(".ann").is_file())
 
@@ -54,7 +54,7 @@ def read(path: Path, _: Wanted) -> Iterator[RawRow]:
 
 def _texts(path: Path) -> list[Path]:
     if path.is_dir():
-        return sorted({found.with_suffix(".txt") for ending in ("*.ann", "*.txt") for found in path.rglob(ending)})
+        return sorted({found.with_suffix(".txt") for ending in ("*.ann", "*.txt") for found in path.glob(ending)})
     return [path.with_suffix(".txt")]
 
 
