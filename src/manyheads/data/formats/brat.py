@@ -28,11 +28,14 @@ OTHERS = {"R": RELATIONS, "E": "events", "A": "attributes", "M": "attributes", "
 """What the other lines hold, by the first character of their name."""
 _SPAN = re.compile(r"(\S+) (\d{1,12} \d{1,12}(?:;\d{1,12} \d{1,12})*)", re.ASCII)
 
+LEVELS = ("", "*/")
+"""Of a folder: its own files and those one folder below. A run file may name any folder, and `/` is not to be walked."""
+
 
 def looks_like(head: Head) -> bool:
     """An annotation file, a text with one beside it, or a folder with one in it."""
     if head.path.is_dir():
-        return any(head.path.glob("*.ann"))
+        return any(found for level in LEVELS for found in head.path.glob(f"{level}*.ann"))
     path = head.path
     return path.suffix == ".ann" or (path.suffix == ".txt" and path.with_suffix(".ann").is_file())
 
@@ -54,7 +57,8 @@ def read(path: Path, _: Wanted) -> Iterator[RawRow]:
 
 def _texts(path: Path) -> list[Path]:
     if path.is_dir():
-        return sorted({found.with_suffix(".txt") for ending in ("*.ann", "*.txt") for found in path.glob(ending)})
+        found = (file for level in LEVELS for ending in ("*.ann", "*.txt") for file in path.glob(level + ending))
+        return sorted({file.with_suffix(".txt") for file in found})
     return [path.with_suffix(".txt")]
 
 
