@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import signal
@@ -144,6 +145,26 @@ def test_a_signal_says_what_becomes_of_the_work(
     )  # fmt: skip
     assert not half.exists()
     assert not answers.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_inside_a_codec_is_named_like_any_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: signal.Signals
+) -> None:
+    def decode(data: bytes, errors: str = "strict") -> tuple[str, int]:
+        os.kill(os.getpid(), number)
+        time.sleep(5)
+        return "", 0
+
+    codec = codecs.CodecInfo(lambda *_: (b"", 0), decode, name="stopping")
+    monkeypatch.setattr("manyheads.start.validate", lambda *_, **__: b"x".decode("stopping"))
+    codecs.register(search := lambda name: codec if name == "stopping" else None)
+    try:
+        assert main(["validate", "run.yaml"]) == 1
+    finally:
+        codecs.unregister(search)
+    name = "SIGTERM" if number == signal.SIGTERM else "Ctrl-C"
+    assert capsys.readouterr().err.startswith(f"error: stopped by {name}; ")
 
 
 def test_an_export_that_is_stopped_does_not_speak_of_training(

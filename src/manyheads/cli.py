@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ManyheadsError as error:
         return _failed(options, error, str(error), error.exit_status)
     except KeyboardInterrupt as error:
-        message = f"stopped by {str(error) or 'Ctrl-C'}; {STOPPED.get(options.name, 'no model was saved')}"
+        message = f"stopped by {_signal_of(error)}; {STOPPED.get(options.name, 'no model was saved')}"
         return _failed(options, error, message, StoppedError.exit_status if options.name == "bulk" else INTERRUPTED)
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  the reader has gone: nothing more to say, also at exit
@@ -79,12 +79,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(options, error, message, 1)
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, with the constructor of its own that keeps codecs from raising a copy with another message."""
+
+    def __init__(self) -> None:
+        super().__init__(signal.SIGTERM.name)
+
+
+def _signal_of(error: KeyboardInterrupt) -> str:
+    return signal.SIGTERM.name if isinstance(error, _Terminated) else "Ctrl-C"
+
+
 @contextmanager
 def _terminable() -> Iterator[None]:
     """SIGTERM ends a verb as Ctrl-C does: what is half written is removed, and a message says what is kept."""
 
     def stop(number: int, frame: object) -> NoReturn:
-        raise KeyboardInterrupt(signal.Signals(number).name)
+        raise _Terminated
 
     if threading.current_thread() is not threading.main_thread():  # which alone may listen
         yield
@@ -95,7 +106,7 @@ def _terminable() -> Iterator[None]:
     except SystemExit as error:  # Ray's answer to SIGTERM, which it listens to itself
         if error.code != signal.SIGTERM:
             raise
-        raise KeyboardInterrupt(signal.SIGTERM.name) from None
+        raise _Terminated from None
     finally:
         signal.signal(signal.SIGTERM, before)
 

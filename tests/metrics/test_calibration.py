@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize, minimize_scalar
-from scipy.special import expit, log_softmax
+from scipy.special import expit, log_expit, log_softmax
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import f1_score
 
@@ -69,8 +69,8 @@ def test_temperatures_are_those_that_scipy_finds(seed: int, rows: int) -> None:
         return float(-log_BK[np.arange(rows), gold_B].sum() + DOUBT * power**2)
 
     def of_labels(power: float) -> float:
-        chance_BK = expit(logits_BK * np.exp(-power))
-        return float(-np.log(np.where(label_BK > 0, chance_BK, 1 - chance_BK)).sum() + DOUBT * power**2)
+        signed_BK = np.where(label_BK > 0, logits_BK, -logits_BK) * np.exp(-power)
+        return float(-log_expit(signed_BK).sum() + DOUBT * power**2)
 
     for found, loss in ((class_temperature(logits_BK, gold_B), of_classes),
                         (label_temperature(logits_BK, label_BK), of_labels)):  # fmt: skip
