@@ -120,7 +120,8 @@ def line(row: dict[str, Any]) -> str:
     others = "  ".join(f"{name} {100 * share:.1f}" for name, share in row["others"].items())
     return (
         f"{row['name']:62} covered {100 * row['coverage']:5.1f} %  false helps/hurts {100 * row['false']:4.1f} %  "
-        f"false equivalent {100 * row['false_equivalent']:4.1f} %  half-width {row['half_width_points']:.2f}   | {others}"
+        f"false equivalent {100 * row['false_equivalent']:4.1f} %  "
+        f"false no worse {100 * row.get('false_no_worse', 0.0):4.1f} %  half-width {row['half_width_points']:.2f}   | {others}"
     )
 
 
@@ -131,7 +132,7 @@ def measure(scenario: Scenario, sizes: dict[str, Floats], trials: int, replicate
     truth, truth_error = world.truth(test_sets=2000)
     # At a difference of exactly the margin "equivalent" is false, and as hard to avoid as it gets.
     settings = Settings(replicates=replicates, margin=abs(truth) if scenario.shift_points else 0.01)
-    covered, widths, false, false_equivalent = 0, [], 0, 0
+    covered, widths, false, false_equivalent, false_no_worse = 0, [], 0, 0, 0
     others: dict[str, int] = {}
     generator = np.random.default_rng([2, *scenario.name.encode()])
     for trial in range(trials):
@@ -143,13 +144,15 @@ def measure(scenario: Scenario, sizes: dict[str, Floats], trials: int, replicate
         wrong = ("helps", "hurts") if not scenario.shift_points else ("hurts",)
         false += verdict in wrong
         false_equivalent += bool(scenario.shift_points) and difference.p_equivalent < settings.alpha
+        if scenario.shift_points:  # turned round, the shared model is worse by exactly the margin
+            false_no_worse += compare_scores(single, shared, settings).p_worse < settings.alpha
         rival = other_intervals(shared, single, settings) if trial < rivals else {}
         for name, (low, high) in rival.items():
             others[name] = others.get(name, 0) + (low <= truth <= high)
     return {
         **asdict(scenario), "trials": trials, "rival_trials": rivals, "replicates": replicates,
         "coverage": covered / trials, "false": false / trials,
-        "false_equivalent": false_equivalent / trials, "half_width_points": 100 * float(np.median(widths)),
+        "false_equivalent": false_equivalent / trials, "false_no_worse": false_no_worse / trials, "half_width_points": 100 * float(np.median(widths)),
         "truth_points": 100 * truth, "truth_error_points": 100 * truth_error,
         "others": {name: count / rivals for name, count in others.items()},
         "seconds": round(time.monotonic() - started, 1),

@@ -24,7 +24,7 @@ from scipy import stats
 from manyheads.compare import bootstrap
 from manyheads.compare.bootstrap import Variance, drawn_differences, variance
 from manyheads.compare.statistics import Difference, Settings, compare_scores, holm, sign_flip
-from manyheads.compare.verdict import judge, seeds_to_settle
+from manyheads.compare.verdict import every_task_no_worse, judge, seeds_to_settle
 from manyheads.metrics.evidence import Ranks, Tally
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -59,11 +59,11 @@ def difference(
     """As if compared, from the variances alone."""
     parts = Variance(each_seed, test_set, seeds, more.pop("clusters", 100))
     reach, p = parts.reach(0.05), parts.p_value(abs(mean))
-    one_sided = parts.p_value(abs(0.01 - abs(mean))) / 2
-    p_equivalent = one_sided if abs(mean) < 0.01 else 1 - one_sided
+    beyond = [parts.p_value(abs(0.01 + side * mean)) / 2 for side in (1, -1)]
+    beyond = [p if 0.01 + side * mean > 0 else 1 - p for p, side in zip(beyond, (1, -1), strict=True)]
     return Difference(
         shared=(0.5 + mean,) * seeds, single=(0.5,) * seeds, mean=mean, low=mean - reach, high=mean + reach, p=p,
-        p_equivalent=p_equivalent, p_sign_flip=0.03, variance=parts, units=1000,
+        p_equivalent=max(beyond), p_worse=beyond[0], low_one_sided=mean - parts.reach(0.1), p_sign_flip=0.03, variance=parts, units=1000,
     )  # fmt: skip
 
 
@@ -75,11 +75,11 @@ def test_where_the_test_set_adds_nothing_it_is_the_paired_t_test_over_seeds() ->
     interval = expected.confidence_interval(0.95)
     assert (found.mean, found.p) == pytest.approx((seeds.mean(), expected.pvalue))
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
-    beyond = max(
-        stats.ttest_1samp(seeds, 0.01, alternative="less").pvalue,
-        stats.ttest_1samp(seeds, -0.01, alternative="greater").pvalue,
-    )
-    assert found.p_equivalent == pytest.approx(beyond)
+    above = stats.ttest_1samp(seeds, 0.01, alternative="less").pvalue
+    below = stats.ttest_1samp(seeds, -0.01, alternative="greater")
+    assert found.p_equivalent == pytest.approx(max(above, below.pvalue))
+    assert (found.p_worse, found.low_one_sided) == pytest.approx((below.pvalue, below.confidence_interval(0.95).low))
+    assert found.low_one_sided == pytest.approx(expected.confidence_interval(0.9).low)
 
 
 def test_where_all_seeds_agree_it_is_the_t_test_over_clusters() -> None:
@@ -238,6 +238,13 @@ def test_a_difference_as_large_as_the_margin_is_called_equivalent_once_in_twenty
     assert 0.01 < share <= bounds(0.05, trials)[1]
 
 
+def test_a_task_that_is_worse_by_the_margin_is_called_no_worse_once_in_twenty_at_most() -> None:
+    trials = 600
+    found = compared(trials, mean=-0.01, seed=0.005, taste=0.01, luck=0.02)
+    share = sum(one.p_worse < 0.05 for one in found) / trials
+    assert 0.01 < share <= bounds(0.05, trials)[1]
+
+
 def test_over_four_tasks_without_a_difference_one_comparison_in_twenty_says_otherwise_at_most() -> None:
     trials = 300
     found = list(compared(4 * trials, seed=0.02, taste=0.02, luck=0.02))
@@ -318,15 +325,22 @@ def test_one_cluster_speaks_of_the_seeds_and_gives_no_verdict() -> None:
 def test_verdicts_follow_the_adjusted_p_values() -> None:
     tasks = {
         "better": difference(mean=0.03), "worse": difference(mean=-0.03),
-        "same": difference(each_seed=1e-6), "open": difference(mean=0.008, each_seed=1e-4),
+        "same": difference(each_seed=1e-6), "open": difference(mean=-0.008, each_seed=1e-4),
+        "spared": difference(mean=0.008, each_seed=1e-4),
     }  # fmt: skip
     found = judge(tasks, Settings())
-    assert [one.verdict for one in found.values()] == ["helps", "hurts", "equivalent", "inconclusive"]
+    assert [one.verdict for one in found.values()] == ["helps", "hurts", "equivalent", "inconclusive", "no worse"]
+    assert [one.no_worse for one in found.values()] == [True, False, True, False, True]
+    assert [one.p_worse_holm for one in found.values()] == list(holm([one.p_worse for one in tasks.values()]))
     assert [one.p_holm for one in found.values()] == list(holm([one.p for one in tasks.values()]))
     assert [one.p_equivalent_holm for one in found.values()] == list(holm([one.p_equivalent for one in tasks.values()]))
-    assert [one.seeds_needed is None for one in found.values()] == [True, True, True, False]
+    assert [one.seeds_needed is None for one in found.values()] == [True, True, True, False, True]
     assert found["better"].why == "Shared is better than alone: +3.0 points, 95 % interval +2.6 to +3.4."
     assert found["same"].why == "Shared and alone differ by less than 1 point: 0.0 points, 95 % interval −0.2 to +0.2."
+    assert found["spared"].why == (
+        "Shared is worse than alone by less than 1 point, if at all: +0.8 points, 95 % interval −0.3 to +1.9, "
+        "above −0.04 by a one-sided bound."
+    )
     assert f"about {found['open'].seeds_needed} seeds would settle it" in found["open"].why
 
 
@@ -338,17 +352,42 @@ def test_a_small_difference_that_is_sure_is_a_help_that_does_not_matter() -> Non
 
 
 def test_a_p_value_that_holm_takes_back_gives_no_verdict() -> None:
-    borderline = difference(mean=0.02, each_seed=2.5e-4)
+    borderline = difference(mean=-0.02, each_seed=2.5e-4)
     assert 0.02 < borderline.p < 0.05
-    others = {str(i): difference(mean=0.011, each_seed=1e-3) for i in range(3)}
-    assert judge({"task": borderline}, Settings())["task"].verdict == "helps"
+    others = {str(i): difference(mean=-0.011, each_seed=1e-3) for i in range(3)}
+    assert judge({"task": borderline}, Settings())["task"].verdict == "hurts"
     assert judge({"task": borderline, **others}, Settings())["task"].verdict == "inconclusive"
 
 
-@pytest.mark.parametrize(("mean", "test_set"), [(0.008, 1e-6), (0.002, 4e-6), (0.03, 1e-5)])
+def test_no_worse_is_the_margin_against_the_lower_end_of_the_interval_of_90_percent() -> None:
+    for mean in (-0.009, -0.004, 0.0, 0.004):
+        for each_seed in (1e-6, 1e-5, 1e-4, 1e-3):
+            one = difference(mean=mean, each_seed=each_seed)
+            found = judge({"task": one}, Settings())["task"]
+            assert found.no_worse == (one.low_one_sided > -0.01)
+            assert found.no_worse or found.verdict in ("inconclusive", "hurts")
+
+
+def test_a_task_that_is_hurt_by_less_than_matters_is_no_worse() -> None:
+    found = judge({"task": difference(mean=-0.003, each_seed=1e-6, test_set=1e-8)}, Settings())["task"]
+    assert (found.verdict, found.no_worse) == ("hurts", True)
+
+
+def test_all_tasks_are_no_worse_when_each_is_by_its_own_test() -> None:
+    each = difference(mean=-0.004, each_seed=3.5e-5)
+    tasks = {str(i): each for i in range(4)}
+    assert 0.0125 < each.p_worse < 0.05
+    found = judge(tasks, Settings())
+    assert not any(one.no_worse for one in found.values()), "Holm asks more of each of four"
+    assert every_task_no_worse(found, Settings())
+    for other in (difference(mean=-0.02), difference(mean=0.1, seeds=1)):  # worse; one seed, which shows nothing
+        assert not every_task_no_worse(judge({**tasks, "other": other}, Settings()), Settings())
+
+
+@pytest.mark.parametrize(("mean", "test_set"), [(-0.008, 1e-7), (-0.002, 4e-6), (-0.03, 1e-5)])
 def test_as_many_seeds_as_are_named_settle_it_in_four_cases_of_five(mean: float, test_set: float) -> None:
     seen = difference(mean=mean, each_seed=4e-4, test_set=test_set)
-    seeds = seeds_to_settle(seen, alpha=0.05, alpha_same=0.05, settings=Settings())
+    seeds = seeds_to_settle(seen, alpha=0.05, alpha_worse=0.05, settings=Settings())
     assert seeds is not None
     assert seeds > 6
     rng, trials = np.random.default_rng(0), 2000
@@ -358,8 +397,8 @@ def test_as_many_seeds_as_are_named_settle_it_in_four_cases_of_five(mean: float,
             seen.variance, seeds=seeds, each_seed=4e-4 * rng.chisquare(seeds - 1) / (seeds - 1),
             test_set=test_set * rng.chisquare(99) / 99,
         )  # fmt: skip
-        point = abs(rng.normal(mean, (4e-4 / seeds + test_set) ** 0.5))
-        settled += point > parts.reach(0.05) or point + parts.reach(0.1) < 0.01
+        point = rng.normal(mean, (4e-4 / seeds + test_set) ** 0.5)
+        settled += abs(point) > parts.reach(0.05) or point - parts.reach(0.1) > -0.01
     assert settled / trials == pytest.approx(0.8, abs=0.06) or seeds < 20  # few seeds come in whole steps
 
 
@@ -372,7 +411,7 @@ def test_a_test_set_that_is_too_small_is_said_to_be() -> None:
     assert "more than 1,000 seeds would be needed" in found.why
 
 
-@pytest.mark.parametrize(("mean", "each_seed"), [(0.008, 1e-4), (0.03, 3e-3), (0.0, 4e-4)])
+@pytest.mark.parametrize(("mean", "each_seed"), [(-0.008, 1e-4), (-0.03, 3e-3), (0.0, 4e-4)])
 def test_more_tasks_that_are_undecided_need_more_seeds(mean: float, each_seed: float) -> None:
     one = difference(mean=mean, each_seed=each_seed)
     alone = judge({"task": one}, Settings())["task"].seeds_needed

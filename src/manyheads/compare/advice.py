@@ -105,6 +105,8 @@ def _advice(finding: Finding, names: Sequence[str], start: int, depth: int) -> d
         return _entry(SHARE, f"sharing gains {points}", {}, FREE)
     if finding.verdict == "equivalent":
         return _entry(SHARE, "sharing costs nothing that matters, and saves a model", {}, FREE)
+    if finding.verdict == "no worse":
+        return _entry(SHARE, "sharing costs less than matters, if anything, and saves a model", {}, FREE)
     if finding.verdict == "inconclusive":
         return _entry(SHARE, "nothing is shown against sharing; more seeds would tell", {}, FREE)
     if finding.own or finding.difference <= -MUCH:

@@ -18,6 +18,7 @@ from manyheads.compare.crew import Crew, run_all
 from manyheads.compare.jobs import Job, Workshop, compared_split, contents
 from manyheads.compare.result import findings, flat, judged, mean_diagnostics, task_entry
 from manyheads.compare.statistics import Settings
+from manyheads.compare.verdict import every_task_no_worse
 from manyheads.config.dataset import rows_of
 from manyheads.config.files import load_run
 from manyheads.durable import replace_file
@@ -70,6 +71,7 @@ def compare(asked: Asked, progress: Progress, stop: Stop) -> dict[str, Any]:
     result: dict[str, Any] = {
         "format": FORMAT, "run": asked.run.name, "seeds": list(asked.seeds), "level": asked.settings.level,
         "margin": asked.settings.margin, "replicates": asked.settings.replicates, "complete": True,
+        "every_task_no_worse": every_task_no_worse(found, asked.settings),
         "tasks": {name: task_entry(shop, name, found[name], shared, single[name]) for name in names},
         "diagnostics": diagnostics,
         "cost": _cost(shop, asked),

@@ -90,6 +90,10 @@ class Difference:
     """Two-sided, of no difference."""
     p_equivalent: float
     """Of a difference beyond the margin: the larger p of two one-sided tests (Schuirmann 1987)."""
+    p_worse: float
+    """Of a difference below minus the margin: one one-sided test, of non-inferiority."""
+    low_one_sided: float
+    """Where the one-sided interval of the same level begins: the lower end of the two-sided 90 % interval for 95 %."""
     p_sign_flip: float
     """Of no difference, from the signs of the seeds alone and for this test set alone; 1/2**(S-1) at best."""
     variance: Variance
@@ -103,7 +107,7 @@ class Difference:
 
     def to_json(self) -> dict[str, Any]:
         """Mean, interval, p-values, and what they come from."""
-        names = ("mean", "low", "high", "p", "p_equivalent", "p_sign_flip")
+        names = ("mean", "low", "high", "p", "p_equivalent", "p_worse", "low_one_sided", "p_sign_flip")
         return {name: getattr(self, name) for name in names} | {
             "standard_error": self.error,
             "variance_each_seed": self.variance.each_seed,
@@ -123,12 +127,13 @@ def compare_scores(shared: Sequence[Evidence], single: Sequence[Evidence], setti
     drawn_BS = drawn_differences(shared, single, replicates=settings.replicates, seed=settings.seed)
     parts = variance(difference_S, drawn_BS, clusters=shared[0].clusters)
     mean, units = float(difference_S.mean()), shared[0].units
-    low, high, p, p_equivalent = _inference(mean, parts, units, settings)
+    found = _inference(mean, parts, units, settings)
     most = LARGEST if abs(mean) <= LARGEST else 2 * LARGEST
-    low, high = max(low, -most), min(high, most)
     return Difference(
-        shared=tuple(shared_S.tolist()), single=tuple(single_S.tolist()), mean=mean, low=low, high=high, p=p,
-        p_equivalent=p_equivalent, p_sign_flip=sign_flip(difference_S, seed=settings.seed), variance=parts, units=units,
+        shared=tuple(shared_S.tolist()), single=tuple(single_S.tolist()), mean=mean, low=max(found.low, -most),
+        high=min(found.high, most), p=found.p, p_equivalent=max(found.p_worse, found.p_better), p_worse=found.p_worse,
+        low_one_sided=max(found.low_one_sided, -most), p_sign_flip=sign_flip(difference_S, seed=settings.seed),
+        variance=parts, units=units,
     )  # fmt: skip
 
 
@@ -162,19 +167,35 @@ def sign_flip(difference_S: npt.NDArray[np.float64], *, seed: int = 0) -> float:
     return float((sums_F >= sums_F[0] - rounding).mean())
 
 
-def _inference(mean: float, parts: Variance, units: int, settings: Settings) -> tuple[float, float, float, float]:
-    """Low, high, p, p of a difference beyond the margin."""
+@dataclass(frozen=True, slots=True)
+class _Inference:
+    """An interval and p-values: of no difference, of one below minus the margin, of one above it."""
+
+    low: float
+    high: float
+    low_one_sided: float
+    p: float
+    p_worse: float
+    p_better: float
+
+
+def _inference(mean: float, parts: Variance, units: int, settings: Settings) -> _Inference:
     if parts.seeds < 2 and parts.clusters < 2:
-        return -1.0, 1.0, 1.0, 1.0
+        return _Inference(-1.0, 1.0, -1.0, 1.0, 1.0, 1.0)
     if parts.total < NO_SPREAD**2:
         return _without_spread(mean, parts, units, settings)
-    reach, p = parts.reach(settings.alpha), parts.p_value(abs(mean))
-    spare = settings.margin - abs(mean)
-    one_sided = parts.p_value(abs(spare)) / 2
-    return mean - reach, mean + reach, p, one_sided if spare > 0 else 1 - one_sided
+    reach, one_sided = parts.reach(settings.alpha), parts.reach(2 * settings.alpha)
+    beyond = [_one_sided(parts, settings.margin + side * mean) for side in (1, -1)]
+    return _Inference(mean - reach, mean + reach, mean - one_sided, parts.p_value(abs(mean)), *beyond)
 
 
-def _without_spread(mean: float, parts: Variance, units: int, settings: Settings) -> tuple[float, float, float, float]:
+def _one_sided(parts: Variance, spare: float) -> float:
+    """p of what would be `spare` away from the estimate; above a half where the estimate is beyond it."""
+    p = parts.p_value(abs(spare)) / 2
+    return p if spare > 0 else 1 - p
+
+
+def _without_spread(mean: float, parts: Variance, units: int, settings: Settings) -> _Inference:
     """When seeds and draws all gave the same difference, which no variance can be estimated from.
 
     Were a share q of units to differ, `units` of them would all agree with probability (1 - q)**units: the rule of three.
@@ -182,8 +203,8 @@ def _without_spread(mean: float, parts: Variance, units: int, settings: Settings
     """
     reach = 1 - settings.alpha ** (1 / max(units, 1))
     p = min(1.0, 2.0 ** (1 - min(parts.seeds, parts.clusters))) if abs(mean) > NO_SPREAD else 1.0
-    spare = max(settings.margin - abs(mean), 0.0)
-    return mean - reach, mean + reach, p, (1 - spare) ** max(units, 1)
+    beyond = [(1 - min(max(settings.margin + side * mean, 0.0), 1.0)) ** max(units, 1) for side in (1, -1)]
+    return _Inference(mean - reach, mean + reach, mean - reach, p, *beyond)
 
 
 def _metrics(models: Sequence[Evidence]) -> npt.NDArray[np.float64]:

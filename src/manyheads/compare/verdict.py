@@ -1,12 +1,17 @@
-"""What to say of each task: helps, hurts, equivalent, or inconclusive and what would settle it.
+"""What to say of each task: helps, hurts, equivalent, no worse, or inconclusive and what would settle it.
 
 Decided here:
 - Helps and hurts are tests of no difference, corrected by Holm over all tasks; equivalent is two one-sided tests within the
   margin, corrected by Holm among themselves: each kind of wrong statement has its own 5 %.
-- A task can pass both: it is better, surely, and by less than matters. It is called better, and the sentence says the rest.
+- No worse is one of these two tests: the difference is above minus the margin (non-inferiority; Piaggio et al. 2012,
+  CONSORT), by Holm again. It is the verdict where neither a difference nor equivalence is shown; `no_worse` says it of
+  any task, of one that is hurt by less than matters too. "Every task is no worse" is an intersection-union test, which
+  needs no correction (Berger 1982): each task's own 90 % interval begins above minus the margin.
+- A task can pass several: it is better, surely, and by less than matters. It is called better, and the sentence says the
+  rest.
 - Too few seeds or a single cluster never give a verdict, whatever the p-values: they speak of half of the uncertainty.
 - The seeds that would settle a task are counted as if the difference and the variances were those seen: so many that
-  either answer comes out in 80 % of comparisons. The variance of the test set stays whatever the seeds, so there may be no
+  some answer comes out in 80 % of comparisons. The variance of the test set stays whatever the seeds, so there may be no
   such number. The level is the one that Holm leaves the task when every other undecided one stays undecided.
 """
 
@@ -19,7 +24,7 @@ from typing import Any, Literal
 from manyheads.compare.bootstrap import Variance
 from manyheads.compare.statistics import Difference, Settings, holm
 
-Verdict = Literal["helps", "hurts", "equivalent", "inconclusive"]
+Verdict = Literal["helps", "hurts", "equivalent", "no worse", "inconclusive"]
 
 USUAL_SEEDS = 6
 """Fewest that let a sign-flip test reach 0.05."""
@@ -35,6 +40,9 @@ class Judgement:
     verdict: Verdict
     p_holm: float
     p_equivalent_holm: float
+    p_worse_holm: float
+    no_worse: bool
+    """Whether it is shown that the difference is above minus the margin, whatever the verdict."""
     seeds_needed: int | None
     """In all, not in addition; None where there is a verdict, or no number of seeds would help (`why` says which)."""
     why: str
@@ -42,7 +50,11 @@ class Judgement:
 
     def to_json(self) -> dict[str, Any]:
         """The keys of a task in compare.json that statistics know."""
-        adjusted = {"p_holm": self.p_holm, "p_equivalent_holm": self.p_equivalent_holm}
+        adjusted = {
+            "p_holm": self.p_holm,
+            "p_equivalent_holm": self.p_equivalent_holm,
+            "p_worse_holm": self.p_worse_holm,
+        }
         return {
             "clusters": self.difference.variance.clusters,
             "units": self.difference.units,
@@ -50,6 +62,7 @@ class Judgement:
             "single": list(self.difference.single),
             "difference": self.difference.to_json() | adjusted,
             "verdict": self.verdict,
+            "no_worse": self.no_worse,
             "seeds_needed": self.seeds_needed,
             "why": self.why,
         }
@@ -59,31 +72,36 @@ def judge(differences: Mapping[str, Difference], settings: Settings) -> dict[str
     """A verdict for each task, given all of them."""
     p_holm = holm([difference.p for difference in differences.values()])
     p_same = holm([difference.p_equivalent for difference in differences.values()])
-    open_difference = sum(p >= settings.alpha for p in p_holm)
-    open_same = sum(p >= settings.alpha for p in p_same)
+    p_worse = holm([difference.p_worse for difference in differences.values()])
+    levels = [settings.alpha / max(sum(p >= settings.alpha for p in some), 1) for some in (p_holm, p_worse)]
     result = {}
-    for (name, difference), p, same in zip(differences.items(), p_holm, p_same, strict=True):
-        verdict = _verdict(difference, p, same, settings)
-        needed = None
-        if verdict == "inconclusive":
-            levels = settings.alpha / max(open_difference, 1), settings.alpha / max(open_same, 1)
-            needed = _needed(difference, levels, settings)
+    for (name, difference), p, same, worse in zip(differences.items(), p_holm, p_same, p_worse, strict=True):
+        no_worse = worse < settings.alpha and _judgeable(difference, settings)
+        verdict = _verdict(difference, p, same, no_worse, settings)
+        needed = _needed(difference, levels[0], levels[1], settings) if verdict == "inconclusive" else None
         why = _why(difference, verdict, needed, settings)
         result[name] = Judgement(
-            difference=difference, verdict=verdict, p_holm=p, p_equivalent_holm=same, seeds_needed=needed, why=why
-        )
+            difference=difference, verdict=verdict, p_holm=p, p_equivalent_holm=same, p_worse_holm=worse,
+            no_worse=no_worse, seeds_needed=needed, why=why,
+        )  # fmt: skip
     return result
 
 
-def seeds_to_settle(difference: Difference, *, alpha: float, alpha_same: float, settings: Settings) -> int | None:
-    """Fewest seeds that would find either a difference or equivalence with the power of `settings`.
+def every_task_no_worse(found: Mapping[str, Judgement], settings: Settings) -> bool:
+    """Whether all tasks together are shown to be no worse: each by its own test, uncorrected (Berger 1982)."""
+    differences = [judgement.difference for judgement in found.values()]
+    return all(one.p_worse < settings.alpha and _judgeable(one, settings) for one in differences)
 
-    `alpha` is the level of the test of no difference, `alpha_same` that of equivalence. None when the variance of the test
-    set alone is too much, or it would take more than 1,000.
+
+def seeds_to_settle(difference: Difference, *, alpha: float, alpha_worse: float, settings: Settings) -> int | None:
+    """Fewest seeds that would find either a difference or no worse, with the power of `settings`.
+
+    `alpha` is the level of the test of no difference, `alpha_worse` that of no worse, which equivalence includes. None when
+    the variance of the test set alone is too much, or it would take more than 1,000.
     """
 
     def settled(seeds: int) -> bool:
-        power = _power(difference.mean, replace(difference.variance, seeds=seeds), alpha, alpha_same, settings.margin)
+        power = _power(difference.mean, replace(difference.variance, seeds=seeds), alpha, alpha_worse, settings.margin)
         return power >= settings.power
 
     below, above = difference.variance.seeds, MOST_SEEDS
@@ -95,37 +113,38 @@ def seeds_to_settle(difference: Difference, *, alpha: float, alpha_same: float, 
     return above
 
 
-def _power(mean: float, parts: Variance, alpha: float, alpha_same: float, margin: float) -> float:
-    """Chance of either answer: an estimate far enough from 0, or near enough to it."""
+def _power(mean: float, parts: Variance, alpha: float, alpha_worse: float, margin: float) -> float:
+    """Chance of some answer: an estimate far enough from 0, or far enough above minus the margin."""
     from scipy.special import ndtr
 
-    error, far, near = parts.total**0.5, parts.reach(alpha), margin - parts.reach(2 * alpha_same)
-    if near >= far:
+    error, far = parts.total**0.5, parts.reach(alpha)
+    above = min(far, parts.reach(2 * alpha_worse) - margin)
+    if above <= -far:
         return 1.0
-    bounds = (-far, min(-near, 0.0), max(near, 0.0), far)
-    below = [float(ndtr((bound - mean) / error)) for bound in bounds]
-    return below[0] + (below[2] - below[1]) + 1 - below[3]
+    return float(ndtr((-far - mean) / error) + ndtr((mean - above) / error))
 
 
 def _judgeable(difference: Difference, settings: Settings) -> bool:
     return difference.variance.seeds >= settings.least_seeds and difference.variance.clusters > 1
 
 
-def _verdict(difference: Difference, p_holm: float, p_same: float, settings: Settings) -> Verdict:
+def _verdict(difference: Difference, p_holm: float, p_same: float, no_worse: bool, settings: Settings) -> Verdict:
     if not _judgeable(difference, settings):
         return "inconclusive"
     if p_holm < settings.alpha:
         return "helps" if difference.mean > 0 else "hurts"
-    return "equivalent" if p_same < settings.alpha else "inconclusive"
+    if p_same < settings.alpha:
+        return "equivalent"
+    return "no worse" if no_worse else "inconclusive"
 
 
-def _needed(difference: Difference, levels: tuple[float, float], settings: Settings) -> int | None:
+def _needed(difference: Difference, alpha: float, alpha_worse: float, settings: Settings) -> int | None:
     parts = difference.variance
     if parts.clusters < 2 or not parts.total:
         return None
     if parts.seeds < max(settings.least_seeds, 2):
         return max(settings.least_seeds, USUAL_SEEDS)
-    return seeds_to_settle(difference, alpha=levels[0], alpha_same=levels[1], settings=settings)
+    return seeds_to_settle(difference, alpha=alpha, alpha_worse=alpha_worse, settings=settings)
 
 
 def _why(difference: Difference, verdict: Verdict, needed: int | None, settings: Settings) -> str:
@@ -139,6 +158,9 @@ def _why(difference: Difference, verdict: Verdict, needed: int | None, settings:
         return f"Shared is {word} than alone: {seen}" + (f"; surely less than {margin}." if within else ".")
     if verdict == "equivalent":
         return f"Shared and alone differ by less than {margin}: {seen}."
+    if verdict == "no worse":
+        bound = f"above {_points(difference.low_one_sided, sign=True)} by a one-sided bound"
+        return f"Shared is worse than alone by less than {margin}, if at all: {seen}, {bound}."
     return f"The difference is {seen}; {_what_next(difference, needed, settings)}."
 
 

@@ -10,7 +10,7 @@ from manyheads.report.apparatus import data_section, run_section
 from manyheads.report.diagnostics import why_section
 from manyheads.report.figures.forest import Dot, Estimate, forest
 from manyheads.report.figures.marks import VERDICTS as SHAPES
-from manyheads.report.figures.marks import verdict
+from manyheads.report.figures.marks import verdict, verdict_class
 from manyheads.report.markup import Html, code, element, joined, said
 from manyheads.report.names import metric_name
 from manyheads.report.numbers import (
@@ -80,6 +80,7 @@ def lede(tasks: Sequence[Result]) -> str:
         "helps": f"helps {len(found['helps'])}",
         "hurts": f"hurts {len(found['hurts'])}",
         "equivalent": f"makes no difference that matters to {len(found['equivalent'])}",
+        "no worse": f"costs {len(found['no worse'])} nothing that matters",
         "inconclusive": f"is undecided for {len(found['inconclusive'])}",
     }
     parts = [f"{says[word]} ({', '.join(names)})" for word, names in found.items() if names]
@@ -96,6 +97,7 @@ def _alone(task: Result) -> str:
         "helps": f"Sharing helps {task.name}.",
         "hurts": f"Sharing hurts {task.name}.",
         "equivalent": f"Sharing makes no difference that matters to {task.name}.",
+        "no worse": f"Sharing costs {task.name} nothing that matters.",
     }.get(task.verdict, f"Whether sharing helps {task.name} is undecided.")
 
 
@@ -130,7 +132,8 @@ def _answer(tasks: Sequence[Result], level: str, margin: float | None, seeds: in
         exhibit,
         aside(
             f"Sharing helps or hurts a task when the p-value, adjusted for {counted(len(tasks), 'task')} (Holm), is below "
-            "0.05; it is equivalent when the whole difference lies within the margin (two one-sided tests). Both models of a "
+            "0.05; it is equivalent when the whole difference lies within the margin (two one-sided tests), and no worse when "
+            "it lies above minus the margin (one of the two). Both models of a "
             "pair have the same seed, the same first weights of the head and the same examples of the task; the interval "
             f"takes in what would change with other seeds than these {seeds} and with other test data of the same kind."
         ),
@@ -148,7 +151,7 @@ def _estimate(task: Result, note: str, dots: Sequence[Dot] = ()) -> Estimate:
         low=hundredfold(change.low),
         high=hundredfold(change.high),
         shape=SHAPES[judged],
-        kind=judged,
+        kind=verdict_class(judged),
         hollow=judged == "inconclusive",
         dots=dots,
     )

@@ -11,7 +11,7 @@ from manyheads.report.numbers import Number, decimal, known
 
 Json = Mapping[str, Any]
 
-VERDICTS = ("helps", "hurts", "equivalent", "inconclusive")
+VERDICTS = ("helps", "hurts", "equivalent", "no worse", "inconclusive")
 
 
 @dataclass(frozen=True, slots=True)

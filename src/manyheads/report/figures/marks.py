@@ -19,9 +19,9 @@ SHAPES = (
 )
 COLOURS = len(SHAPES)
 """Series beyond these have the same colours and shapes again, hollow."""
-VERDICTS = {"helps": 2, "hurts": 4, "equivalent": 1, "inconclusive": 0}
+VERDICTS = {"helps": 2, "hurts": 4, "equivalent": 1, "no worse": 3, "inconclusive": 0}
 """The shape of each."""
-SIGNS = {"helps": "▲", "hurts": "▼", "equivalent": "=", "inconclusive": "?"}
+SIGNS = {"helps": "▲", "hurts": "▼", "equivalent": "=", "no worse": "≥", "inconclusive": "?"}
 
 
 def series_class(index: int) -> str:
@@ -59,4 +59,9 @@ def legend(names: Sequence[str], *, dashes: bool = True) -> Html:
 def verdict(word: str) -> Html:
     """A verdict with its sign."""
     sign = element("span", {"aria-hidden": "true"}, SIGNS.get(word, "·"))
-    return element("span", {"class": f"verdict {word if word in SIGNS else 'none'}"}, sign, " ", word)
+    return element("span", {"class": f"verdict {verdict_class(word) if word in SIGNS else 'none'}"}, sign, " ", word)
+
+
+def verdict_class(word: str) -> str:
+    """The class that gives a verdict its colour."""
+    return word.replace(" ", "-")
