@@ -121,7 +121,8 @@ def line(row: dict[str, Any]) -> str:
     return (
         f"{row['name']:62} covered {100 * row['coverage']:5.1f} %  false helps/hurts {100 * row['false']:4.1f} %  "
         f"false equivalent {100 * row['false_equivalent']:4.1f} %  "
-        f"false no worse {100 * row.get('false_no_worse', 0.0):4.1f} %  half-width {row['half_width_points']:.2f}   | {others}"
+        f"false no worse {100 * row.get('false_no_worse', 0.0):4.1f} %  "
+        f"half-width {row['half_width_points']:.2f}   | {others}"
     )
 
 
@@ -152,7 +153,8 @@ def measure(scenario: Scenario, sizes: dict[str, Floats], trials: int, replicate
     return {
         **asdict(scenario), "trials": trials, "rival_trials": rivals, "replicates": replicates,
         "coverage": covered / trials, "false": false / trials,
-        "false_equivalent": false_equivalent / trials, "false_no_worse": false_no_worse / trials, "half_width_points": 100 * float(np.median(widths)),
+        "false_equivalent": false_equivalent / trials, "false_no_worse": false_no_worse / trials,
+        "half_width_points": 100 * float(np.median(widths)),
         "truth_points": 100 * truth, "truth_error_points": 100 * truth_error,
         "others": {name: count / rivals for name, count in others.items()},
         "seconds": round(time.monotonic() - started, 1),

@@ -114,6 +114,8 @@ def _comparing(made: argparse.ArgumentParser) -> None:
                       help="compare.json, report.html and all runs; the same command goes on there")  # fmt: skip
     made.add_argument("--seeds", type=_seeds, default=tuple(range(6)), metavar="N,N,...", help="0,1,2,3,4,5")
     made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
+    made.add_argument("--singles", choices=("best", "twin", "both"), default="best",
+                      help="single models at their own best, twins at equal examples, or both (best)")  # fmt: skip
     made.add_argument("--margin", type=float, default=0.01, metavar="X",
                       help="differences within it do not matter (0.01: 1 point)")  # fmt: skip
     made.add_argument("--pairs", action="store_true", help="also every two tasks together")

@@ -221,7 +221,7 @@ def _compare(options: argparse.Namespace) -> int:
         ]
         asked = Asked(
             options.run, options.output, options.seeds, tuple(options.overrides), settings, tuple(subsets),
-            options.try_remedy, options.workers or _devices(),
+            options.try_remedy, options.workers or _devices(), options.singles,
         )  # fmt: skip
         result = compare(asked, Console(sys.stderr), stop)
     for line in lines(result):

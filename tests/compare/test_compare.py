@@ -43,7 +43,7 @@ def done(project: Path) -> Path:
 
 
 def asked(project: Path, output: Path, **more: object) -> Asked:
-    return Asked(project, output, seeds=(0, 1), overrides=tuple(FEW), **more)  # type: ignore[arg-type]
+    return Asked(project, output, seeds=(0, 1), overrides=tuple(FEW), **{"singles": "twin", **more})  # type: ignore[arg-type]
 
 
 def planned(project: Path, output: Path, *only: str) -> Plan:
@@ -102,7 +102,7 @@ def test_the_scores_of_a_comparison_are_those_of_its_runs(project: Path, done: P
             assert task[key] == pytest.approx(scores)
         difference = [one - other for one, other in zip(task["shared"], task["single"], strict=True)]
         assert task["difference"]["mean"] == pytest.approx(sum(difference) / 2)
-        assert task["verdict"] in ("helps", "hurts", "equivalent", "inconclusive")
+        assert task["verdict"] in ("helps", "hurts", "equivalent", "no worse", "inconclusive")
         assert {"remedy", "reason", "changes", "cost"} == set(task["advice"])
         examples = [point["examples"] for point in task["curves"]["shared"]]
         assert examples == [point["examples"] for point in task["curves"]["single"]], "at equal examples"
@@ -181,7 +181,8 @@ def test_runs_whose_twins_would_see_other_examples_are_refused(
     project: Path, tmp_path: Path, change: str, message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        open_shop(Asked(project, tmp_path / "a", overrides=(*FEW, change)))
+        open_shop(Asked(project, tmp_path / "a", overrides=(*FEW, change), singles="both"))
+    open_shop(Asked(project, tmp_path / "a", overrides=(*FEW, change)))  # single models see what they like
 
 
 def test_wrong_use_of_the_command_is_one_sentence_with_status_2(
@@ -203,7 +204,7 @@ def test_wrong_use_of_the_command_is_one_sentence_with_status_2(
 def test_the_command_prints_a_table_and_fails_only_if_told_to(
     project: Path, done: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = ["compare", str(project), "-o", str(done), "--seeds", "0,1", *(x for one in FEW for x in ("--set", one))]
+    given = ["compare", str(project), "-o", str(done), "--seeds", "0,1", "--singles", "twin", *(x for one in FEW for x in ("--set", one))]
     assert main([*given, "--fail-if-hurts"]) == 0, "two seeds of a toy show nothing"
     said = capsys.readouterr().out.splitlines()
     assert said[0].split()[:4] == ["task", "metric", "shared", "single"]
@@ -215,7 +216,7 @@ def test_several_processes_give_what_one_gives(project: Path, done: Path) -> Non
     output = project.parent / "beside"
     (output).mkdir()
     (output / "cost.json").write_bytes((done / "cost.json").read_bytes())
-    more = Asked(project, output, seeds=(0, 1), overrides=tuple(FEW), workers=2)
+    more = Asked(project, output, seeds=(0, 1), overrides=tuple(FEW), workers=2, singles="twin")
     for path in sorted((done / "runs").iterdir())[2:]:  # all but two are there
         (output / "runs").mkdir(exist_ok=True)
         (output / "runs" / path.name).symlink_to(path)

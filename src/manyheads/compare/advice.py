@@ -16,6 +16,12 @@ from manyheads.compare.verdict import Verdict
 SHARE, TOPS, ADAPTERS, APART = "share", "private tops", "adapters", "apart"
 NOT_KNOWN = "not known"
 FREE = "one pass for all tasks, one model in memory"
+UNHURT = {
+    "equivalent": "sharing costs nothing that matters, and saves a model",
+    "no worse": "sharing costs less than matters, if anything, and saves a model",
+    "inconclusive": "nothing is shown against sharing; more seeds would tell",
+}
+"""Verdicts after which tasks stay together, and why."""
 MUCH = 0.03
 """A loss of 3 points: what a top of its own seldom gives back."""
 RISING = 0.01
@@ -103,12 +109,8 @@ def _advice(finding: Finding, names: Sequence[str], start: int, depth: int) -> d
     points = f"{abs(100 * finding.difference):.1f} points"
     if finding.verdict == "helps":
         return _entry(SHARE, f"sharing gains {points}", {}, FREE)
-    if finding.verdict == "equivalent":
-        return _entry(SHARE, "sharing costs nothing that matters, and saves a model", {}, FREE)
-    if finding.verdict == "no worse":
-        return _entry(SHARE, "sharing costs less than matters, if anything, and saves a model", {}, FREE)
-    if finding.verdict == "inconclusive":
-        return _entry(SHARE, "nothing is shown against sharing; more seeds would tell", {}, FREE)
+    if finding.verdict in UNHURT:
+        return _entry(SHARE, UNHURT[finding.verdict], {}, FREE)
     if finding.own or finding.difference <= -MUCH:
         return _entry(
             APART,

@@ -11,12 +11,21 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from manyheads.compare.advice import advise, remedy
 from manyheads.compare.crew import Crew, run_all
 from manyheads.compare.jobs import Job, Workshop, compared_split, contents
-from manyheads.compare.result import findings, flat, judged, mean_diagnostics, task_entry
+from manyheads.compare.result import (
+    findings,
+    flat,
+    judged,
+    mean_diagnostics,
+    task_entry,
+    twin_entry,
+    with_tokens,
+)
+from manyheads.compare.search import singles
 from manyheads.compare.statistics import Settings
 from manyheads.compare.verdict import every_task_no_worse
 from manyheads.config.dataset import rows_of
@@ -49,6 +58,8 @@ class Asked:
     """`pairs`, `leave-one-out`: further runs, with two tasks, or all but one."""
     try_remedy: bool = False
     workers: int = 1
+    singles: Literal["best", "twin", "both"] = "best"
+    """What the shared model is held against; `both`: twins are shown beside single models at their own best."""
 
 
 def compare(asked: Asked, progress: Progress, stop: Stop) -> dict[str, Any]:
@@ -60,27 +71,37 @@ def compare(asked: Asked, progress: Progress, stop: Stop) -> dict[str, Any]:
 
     shop = open_shop(asked)
     names = list(shop.dataset)
-    plain = [Job(seed, tasks) for seed in asked.seeds for tasks in ((), *((name,) for name in names))]
+    twins = [(name,) for name in names] if asked.singles != "best" else []
+    plain = [Job(seed, tasks) for seed in asked.seeds for tasks in ((), *twins)]
     more = [Job(seed, tasks) for tasks in _subsets(names, asked.subsets) for seed in asked.seeds]
     outcomes = run_all(shop, [*plain, *more], Crew(asked.workers), progress, stop)
-    single = {name: [outcomes[Job(seed, (name,))] for seed in asked.seeds] for name in names}
     shared = [outcomes[Job(seed)] for seed in asked.seeds]
+    twin = {name: [outcomes[Job(seed, (name,))] for seed in asked.seeds] for (name,) in twins}
+    best = singles(shop, asked.seeds, Crew(asked.workers), progress, stop) if asked.singles != "twin" else {}
+    single = {name: list(best[name].runs) for name in best} or twin
     found = judged(dict.fromkeys(names, shared), single, asked.settings)
     file = shop.file(Job(asked.seeds[0]))
     diagnostics = mean_diagnostics([outcome.diagnostics for outcome in shared])
     result: dict[str, Any] = {
         "format": FORMAT, "run": asked.run.name, "seeds": list(asked.seeds), "level": asked.settings.level,
         "margin": asked.settings.margin, "replicates": asked.settings.replicates, "complete": True,
+        "single": "best" if best else "twin",
         "every_task_no_worse": every_task_no_worse(found, asked.settings),
         "tasks": {name: task_entry(shop, name, found[name], shared, single[name]) for name in names},
         "diagnostics": diagnostics,
-        "cost": _cost(shop, asked),
+        "cost": with_tokens(_cost(shop, asked), shared, single),
         "remedy": None,
         "data": rows_of(shop.dataset, window_lengths(shop.tokenizer, file.run.encoder.max_length)),
         "settings": flat(file.run.model_dump(mode="json", exclude_defaults=True)),
         "versions": _versions(),
         "hashes": {**contents(shop.dataset), "encoder": shop.encoder},
     }  # fmt: skip
+    for name, own in best.items():
+        result["tasks"][name]["own"] = own.to_json()
+    if best and twin:
+        beside = judged(dict.fromkeys(names, shared), twin, asked.settings)
+        for name, judgement in beside.items():
+            result["tasks"][name]["twin"] = twin_entry(name, judgement, twin[name])
     advice = advise(findings(shop, file, found, shared, single), diagnostics, _depth(shop, file))
     for name, entry in advice.items():
         result["tasks"][name]["advice"] = entry
@@ -125,13 +146,14 @@ def _check(file: RunFile, asked: Asked) -> None:
         raise UsageError(f"{asked.run} has one task; there is nothing to share, and nothing to compare")
     if not asked.seeds or len(set(asked.seeds)) < len(asked.seeds):
         raise UsageError(f"seeds are {', '.join(map(str, asked.seeds)) or 'none'}; give different ones, at least 6")
+    twins = asked.singles != "best"
     waiting = [name for name, section in file.run.tasks.items() if section.patience]
-    if waiting:
+    if twins and waiting:
         raise UsageError(f"tasks.{waiting[0]}.patience ends a task's training by its score, after which the others get its "
-                         "tokens: twins would not see the same examples; leave it out, or give stop_step")  # fmt: skip
-    if file.run.training.sampling.method == "difficulty":
+                         "tokens: twins would not see the same examples; leave it out, or give --singles best")  # fmt: skip
+    if twins and file.run.training.sampling.method == "difficulty":
         raise UsageError("training.sampling.method difficulty follows the scores, so twins would not see the same examples; "
-                         "choose another method")  # fmt: skip
+                         "choose another method, or give --singles best")  # fmt: skip
     if asked.output.is_file() or is_finished(asked.output):
         raise UsageError(
             f"{asked.output} is a {'file' if asked.output.is_file() else 'model folder'}; give -o a new folder"

@@ -58,9 +58,8 @@ def _run_beside(shop: Workshop, jobs: Sequence[Job], crew: Crew, progress: Progr
         while waiting and not failed and stop.asked is None:
             number, job = waiting.pop(0)
             progress.say(f"run {number} of {len(jobs)}: {job.name}")
-            task = {"run": str(shop.path), "output": str(shop.folder), "overrides": shop.overrides, "seed": job.seed,
-                    "tasks": job.tasks, "changes": job.changes, "threads": threads,
-                    "device": worker % devices if devices else None}  # fmt: skip
+            task = {"run": str(shop.path), "output": str(shop.folder), "overrides": shop.overrides,
+                    "job": job.to_json(), "threads": threads, "device": worker % devices if devices else None}  # fmt: skip
             words = _finish(json.dumps(task), stop)
             if words is not None:
                 failed.append(f"{job.name}: {words}")

@@ -1,7 +1,8 @@
-"""The runs of a comparison: the shared one and its twins, for each seed; trained, or found where they were kept.
+"""The runs of a comparison: the shared one and single ones, for each seed; trained, or found where they were kept.
 
 A twin is the same run with some of its tasks: same first weights, steps, rates, and examples of those tasks in the same
-order, as if the others' had been left out of every step (`config.build.plan_of`). So what differs is the sharing alone.
+order, as if the others' had been left out of every step (`config.build.plan_of`). So what differs is the sharing alone. A
+single model at its own best (`singles.py`) has a run file of its own instead.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manyheads.compare.outcome import Curve, Outcome
+from manyheads.compare.singles import Own, alone
 from manyheads.config.files import RunFile, load_run
 from manyheads.errors import UsageError
 from manyheads.evaluate import answers_for, shortcomings
@@ -38,12 +40,27 @@ class Job:
     """The tasks that it has; none: all of them."""
     changes: tuple[str, ...] = ()
     """`KEY=VALUE` of the run file, for remedies."""
+    own: Own | None = None
+    """Set: its one task as it would be trained alone, with these settings of `training`."""
 
     @property
     def name(self) -> str:
         """For people."""
         what = ", ".join(self.tasks) if self.tasks else "all tasks"
+        if self.own is not None:
+            rate = dict(self.own).get("learning_rate")
+            what += " at its own best" if rate is None else f" by itself at a rate of {rate:g}"
         return f"{what}{' with ' + ', '.join(self.changes) if self.changes else ''}, seed {self.seed}"
+
+    def to_json(self) -> dict[str, Any]:
+        """For another process."""
+        return {"seed": self.seed, "tasks": self.tasks, "changes": self.changes, "own": self.own}
+
+    @staticmethod
+    def from_json(said: Mapping[str, Any]) -> Job:
+        """From another process."""
+        own = None if said["own"] is None else tuple((str(key), value) for key, value in said["own"])
+        return Job(said["seed"], tuple(said["tasks"]), tuple(said["changes"]), own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +77,12 @@ class Workshop:
 
     def file(self, job: Job) -> RunFile:
         """The run file of a job."""
-        return load_run(self.path, [*self.overrides, *job.changes, f"training.seed={job.seed}"])
+        file = load_run(self.path, [*self.overrides, *job.changes, f"training.seed={job.seed}"])
+        return file if job.own is None else alone(file, job.tasks[0], job.own)
+
+    def data(self, job: Job) -> Dataset:
+        """The data of a job: of all tasks, or of the one that its run file has."""
+        return self.dataset if job.own is None else {name: self.dataset[name] for name in job.tasks}
 
     def place(self, job: Job) -> Path:
         """The folder of a job's run: its name is a hash of everything that determines what comes out."""
@@ -76,10 +98,12 @@ class Workshop:
         tasks = {name: {**section, "data": None} for name, section in values["tasks"].items()}
         settings = {**values, "training": training, "tasks": tasks, "output": None}
         settings["encoder"] = {**values.get("encoder", {}), "name": None}
-        whole = {
-            "settings": settings, "tasks": job.tasks, "data": contents(self.dataset), "encoder": self.encoder,
+        whole: dict[str, Any] = {
+            "settings": settings, "tasks": job.tasks, "data": contents(self.data(job)), "encoder": self.encoder,
             "versions": versions(), "environment": environment(),
         }  # fmt: skip
+        if job.own is not None:
+            whole["alone"] = True
         return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:24]
 
 
@@ -132,7 +156,8 @@ def run_job(shop: Workshop, job: Job, progress: Progress, stop: Stop | None = No
 
     file = shop.file(job)
     device = device_of(file.run.training.device)
-    plan = plan_of(file, shop.dataset, folder, device, shop.tokenizer, only=job.tasks)
+    only = job.tasks if job.own is None else ()
+    plan = plan_of(file, shop.data(job), folder, device, shop.tokenizer, only=only)
     plan = replace(plan, refit=None)  # what sharing does shows without it, at half the cost
 
     def keep(plan: Plan, done: Trained) -> Outcome:
@@ -155,7 +180,8 @@ def outcome_of(shop: Workshop, plan: Plan, done: Trained) -> Outcome:
         scores[name] = task.score(answers, examples)
         evidence[name] = task.evidence(answers, examples, table.clusters())
         warnings |= shortcomings({name: task}, {name: (answers, examples)})
-    return Outcome(scores, evidence, curves_of(plan, names), _probed(plan) if len(names) > 1 else {}, warnings)
+    diagnostics = _probed(plan) if len(names) > 1 else {}
+    return Outcome(scores, evidence, curves_of(plan, names), diagnostics, warnings, _tokens(plan))
 
 
 def curves_of(plan: Plan, names: Sequence[str]) -> dict[str, Curve]:
@@ -171,6 +197,17 @@ def curves_of(plan: Plan, names: Sequence[str]) -> dict[str, Curve]:
             if name in found:
                 part = sampler.quota(name, row["step"]) / max(feeds[name].stream.tokens_per_epoch, 1)
                 found[name].append({"examples": round(part * len(feeds[name].table)), "score": score})
+    return found
+
+
+def _tokens(plan: Plan) -> dict[str, int]:
+    """Trained on, forward and backward, by task."""
+    from manyheads.training.log import HISTORY
+
+    found: dict[str, int] = {}
+    for line in (plan.output / HISTORY).read_text(encoding="utf-8").splitlines():
+        for name, tokens in json.loads(line).get("tokens", {}).items():
+            found[name] = found.get(name, 0) + tokens
     return found
 
 

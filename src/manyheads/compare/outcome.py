@@ -36,6 +36,8 @@ class Outcome:
     """What gradients say, of runs with several tasks; see `diagnosis.py`."""
     warnings: Mapping[str, str] = field(default_factory=dict)
     """Of heads whose answers show no learning."""
+    tokens: Mapping[str, int] = field(default_factory=dict)
+    """Trained on, by task; of evaluations and of solving heads none are counted."""
 
     def save(self, folder: Path) -> None:
         """Into a folder, `outcome.json` last."""
@@ -49,7 +51,7 @@ class Outcome:
         folder.mkdir(parents=True, exist_ok=True)
         replace_bytes(folder / EVIDENCE, save(arrays))
         values = {"format": FORMAT, "scores": self.scores, "evidence": facts, "curves": self.curves,
-                  "diagnostics": self.diagnostics, "warnings": self.warnings}  # fmt: skip
+                  "diagnostics": self.diagnostics, "warnings": self.warnings, "tokens": self.tokens}  # fmt: skip
         replace_file(folder / OUTCOME, json.dumps(values, indent=1) + "\n")
 
     @staticmethod
@@ -67,8 +69,8 @@ class Outcome:
                                           if name.partition("/")[0] == task})
                 for task, facts in values["evidence"].items()
             }  # fmt: skip
-            warnings = values.get("warnings", {})  # runs of earlier versions have none
-            return Outcome(values["scores"], evidence, values["curves"], values["diagnostics"], warnings)
+            warnings, tokens = values.get("warnings", {}), values.get("tokens", {})  # not in those of earlier versions
+            return Outcome(values["scores"], evidence, values["curves"], values["diagnostics"], warnings, tokens)
         except Exception as error:  # safetensors raises its own kind
             raise UsageError(f"{folder} holds a finished run that cannot be read ({error}); delete that folder, and it "
                              "is trained again") from None  # fmt: skip

@@ -58,6 +58,25 @@ def task_entry(
     }  # fmt: skip
 
 
+def twin_entry(name: str, judgement: Judgement, twins: Sequence[Outcome]) -> dict[str, Any]:
+    """What is said of a task against its twin, beside the single model at its own best."""
+    return {**judgement.to_json(), "curve": _curve([run.curves[name] for run in twins])}
+
+
+def with_tokens(
+    cost: Mapping[str, Mapping[str, float]], shared: Sequence[Outcome], single: Mapping[str, Sequence[Outcome]]
+) -> dict[str, dict[str, float]]:
+    """The costs, with the tokens that one training took forward and backward: of one shared model, of all single ones."""
+    together = sum(sum(run.tokens.values()) for run in shared) / len(shared)
+    apart = sum(sum(sum(run.tokens.values()) for run in runs) / len(runs) for runs in single.values())
+    if not together or not apart:  # runs of an earlier version
+        return {side: dict(values) for side, values in cost.items()}
+    return {
+        "shared": {**cost["shared"], "training_tokens": round(together)},
+        "single": {**cost["single"], "training_tokens": round(apart)},
+    }
+
+
 def _curve(curves: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, float]]:
     """The mean over seeds of each evaluation, with lowest and highest."""
     points = []
@@ -153,4 +172,16 @@ def lines(result: Mapping[str, Any]) -> list[str]:
     advice = [
         f"{name}: {task['advice']['remedy']} ({task['advice']['reason']})" for name, task in result["tasks"].items()
     ]
-    return [*table, "", *advice]
+    return [*table, "", *_beside(result), *advice]
+
+
+def _beside(result: Mapping[str, Any]) -> list[str]:
+    """What the whole comparison says: whether every task is no worse, and what trainings took."""
+    margin = f"{100 * result['margin']:g} point{'' if result['margin'] == 0.01 else 's'}"
+    shown = "is shown" if result["every_task_no_worse"] else "is not shown"
+    which = "its single model at its own best" if result["single"] == "best" else "its twin"
+    said = [f"it {shown} that every task is no worse than {which}, by a margin of {margin}"]
+    tokens = [result["cost"][side].get("training_tokens") for side in ("shared", "single")]
+    if all(tokens):
+        said.append(f"tokens trained on: {tokens[0]:,} by a shared model, {tokens[1]:,} by all single ones")
+    return said

@@ -26,7 +26,7 @@ def main(text: str) -> int:
     try:
         with StopSignals() as stop:
             shop = open_shop(Asked(Path(task["run"]), Path(task["output"]), overrides=tuple(task["overrides"])))
-            run_job(shop, Job(task["seed"], tuple(task["tasks"]), tuple(task["changes"])), Quiet(), stop)
+            run_job(shop, Job.from_json(task["job"]), Quiet(), stop)
     except ManyheadsError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_status

@@ -30,6 +30,12 @@ from manyheads.report.results import VERDICTS, Json, Result, listed, mean, numbe
 from manyheads.report.tables import listing, numbers, table, words
 from manyheads.report.twins import cost, curves, seed_by_seed
 
+PAIRS = {
+    "twin": "Both models of a pair have the same seed, the same first weights of the head and the same examples of the task",
+    "best": "A single model has its own recipe and the rate that validation data chose; both of a pair have the same seed",
+}
+"""What a pair is, by what single models are."""
+
 
 def comparison_page(compare: Json) -> str:
     """The report of a comparison, one HTML file, from the content of its `compare.json`.
@@ -40,8 +46,9 @@ def comparison_page(compare: Json) -> str:
     seeds = listed(compare.get("seeds"))
     level = share(number(compare.get("level")) or 0.95)
     margin = number(compare.get("margin"))
+    against = text(compare.get("single")) or "twin"
     sections = [
-        Section("answer", "Shared against single", _answer(tasks, level, margin, len(seeds))),
+        Section("answer", "Shared against single", _answer(tasks, level, margin, len(seeds), against)),
         Section("tasks", "What to do, task by task", _advice(tasks, text(compare.get("run")))),
         Section("remedy", "The remedy, tried", _remedy(section(compare, "remedy"), tasks, level)),
         Section("cost", "What each costs", cost(section(compare, "cost"))),
@@ -114,7 +121,7 @@ def _notices(compare: Json, seeds: Sequence[object]) -> list[str]:
     return notices
 
 
-def _answer(tasks: Sequence[Result], level: str, margin: float | None, seeds: int) -> list[Part]:
+def _answer(tasks: Sequence[Result], level: str, margin: float | None, seeds: int, singles: str) -> list[Part]:
     if not tasks:
         return []
     rows = [_estimate(task, metric_name(task.metric)) for task in tasks]
@@ -132,9 +139,8 @@ def _answer(tasks: Sequence[Result], level: str, margin: float | None, seeds: in
         exhibit,
         aside(
             f"Sharing helps or hurts a task when the p-value, adjusted for {counted(len(tasks), 'task')} (Holm), is below "
-            "0.05; it is equivalent when the whole difference lies within the margin (two one-sided tests), and no worse when "
-            "it lies above minus the margin (one of the two). Both models of a "
-            "pair have the same seed, the same first weights of the head and the same examples of the task; the interval "
+            "0.05; it is equivalent when the whole difference lies within the margin (two one-sided tests), and no worse "
+            f"when it lies above minus the margin (one of the two). {PAIRS.get(singles, PAIRS['twin'])}; the interval "
             f"takes in what would change with other seeds than these {seeds} and with other test data of the same kind."
         ),
     ]

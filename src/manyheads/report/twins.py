@@ -26,9 +26,12 @@ def cost(said_of: Json) -> list[Part]:
         ("parameters", "Parameters", large),
         ("megabytes", "Weights, MB", significant),
         ("seconds_per_1000", "Seconds per 1,000 texts, all tasks", significant),
+        ("training_tokens", "Tokens trained on, forward and backward", large),
     )
     rows, ratios = [], {}
     for key, name, shown in kinds:
+        if not any(key in side for side in found.values()):
+            continue
         one, all_of_them = (number(found[twin].get(key)) for twin in TWINS)
         ratio = all_of_them / one if known(one) and known(all_of_them) and one else None
         ratios[key] = ratio
