@@ -138,3 +138,19 @@ def places(value: Any) -> list[tuple[Any, Any]]:
     """Every (object, key) and (list, index) in a JSON value."""
     keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else []
     return [place for key in keys for place in ((value, key), *places(value[key]))]
+
+
+def test_single_models_at_their_own_best_are_shown_with_their_rates_and_the_twins_beside() -> None:
+    entry = {
+        "own": {"learning_rate": 2e-4, "factor": 2.0, "tried": [
+            {"factor": 1.0, "learning_rate": 1e-4, "validation": 0.81}, {"factor": 2.0, "learning_rate": 2e-4, "validation": 0.824},
+        ]},
+        "twin": {"single": [0.7, 0.72], "verdict": "helps", "difference": {"mean": 0.05, "low": 0.03, "high": 0.07}},
+        "single": [0.8, 0.82], "shared": [0.76, 0.76], "verdict": "no worse",
+    }  # fmt: skip
+    page = comparison_page({"single": "best", "seeds": [0, 1], "tasks": {"entities": entry}})
+    for shown in ("The single models", "0.0001: 81.0, 0.0002: 82.4", "71.0", "+5.0", "≥", "no worse", "its own recipe"):
+        assert shown in page
+    plain = comparison_page({"seeds": [0, 1], "tasks": {"entities": {"single": [0.8], "shared": [0.8]}}})
+    assert "The single models" not in plain
+    assert "the same examples of the task" in plain

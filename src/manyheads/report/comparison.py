@@ -27,6 +27,7 @@ from manyheads.report.numbers import (
 )
 from manyheads.report.page import Exhibit, Page, Part, Section, aside, document, heading, paragraph
 from manyheads.report.results import VERDICTS, Json, Result, listed, mean, number, results, section, text
+from manyheads.report.singles import single_models
 from manyheads.report.tables import listing, numbers, table, words
 from manyheads.report.twins import cost, curves, seed_by_seed
 
@@ -50,6 +51,7 @@ def comparison_page(compare: Json) -> str:
     sections = [
         Section("answer", "Shared against single", _answer(tasks, level, margin, len(seeds), against)),
         Section("tasks", "What to do, task by task", _advice(tasks, text(compare.get("run")))),
+        Section("singles", "The single models", single_models(compare, tasks)),
         Section("remedy", "The remedy, tried", _remedy(section(compare, "remedy"), tasks, level)),
         Section("cost", "What each costs", cost(section(compare, "cost"))),
         Section("seeds", "Seed by seed", seed_by_seed(tasks, seeds)),
