@@ -13,6 +13,7 @@ import faulthandler
 import gc
 import json
 import os
+import re
 import resource
 import shutil
 import sys
@@ -56,6 +57,8 @@ class Result:
     """Above what the process had before."""
 
 
+PLACE = re.compile(r"\S+: ")
+"""A file with its line, or a key of the run file."""
 OWN = "of-the-test.yaml"
 """The run file that a loader writes around an artefact."""
 
@@ -171,6 +174,13 @@ def settle(root: Path) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def _ends_in_mistakes(message: str) -> bool:
+    """Whether the last thing said is `error: ...`, with nothing behind it but more mistakes, each at its place."""
+    lines = message.splitlines()
+    begins = [i for i, line in enumerate(lines) if line.startswith("error: ")]
+    return bool(begins) and all(PLACE.match(line) for line in lines[begins[-1] + 1 :])
+
+
 def judged(name: str, loader: str, watch: Watch, place: Path, load: Any) -> Result:
     """One loader on one artefact."""
     from hostile.loaders import RefusedByCommandError
@@ -190,8 +200,7 @@ def judged(name: str, loader: str, watch: Watch, place: Path, load: Any) -> Resu
             outcome, message = "refused", str(error)
         except RefusedByCommandError as error:
             outcome, message = "refused", error.args[1].strip()
-            told = [line for line in message.splitlines() if line.startswith("error: ")]  # all mistakes at once: lines follow
-            if error.args[0] not in (1, 2) or not told or "error: unexpected" in message:
+            if error.args[0] not in (1, 2) or not _ends_in_mistakes(message) or "error: unexpected" in message:
                 outcome = "failed"
         except BaseException as error:
             outcome, message = "failed", f"{type(error).__name__}: {error}"[:1000]

@@ -106,16 +106,18 @@ def test_a_scale_that_is_too_large_skips_the_step_and_is_lowered(project: Path) 
     after = weights(made.model)
     assert all(torch.equal(before[name], after[name]) for name in before)
     hook.remove()
+    pulled: set[str] = set()
     for step in range(1, 6):  # gradients of the toys may overflow at half of the first scale too
         scale = made.trainer.gradients.scaler.get_scale()
-        stepped(made, step)
+        gradient, _ = stepped(made, step)
+        pulled |= {name for name, each in gradient.items() if each.any()}
         if made.trainer.gradients.scaler.get_scale() == scale:
             break
     after = weights(made.model)
     # The softmax over positions is the same with any bias: its gradient is rounding, exactly 0 in 2 of 200 vocabularies.
     # What is learned of words inside pieces begins at 0, so that its other factors have no gradient yet.
-    same = {name for name in before if torch.equal(before[name], after[name]) and ".inner." not in name}
-    assert same <= {"heads.answers.output.bias"}
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    assert same <= {"heads.answers.output.bias"} | {name for name in before if ".inner." in name} - pulled
 
 
 def test_in_bf16_a_cpu_meets_few_shapes(project: Path) -> None:

@@ -61,6 +61,10 @@ def left(project: Path) -> dict[str, bytes]:
     return {name: (project.parent / "runs/model" / name).read_bytes() for name in FILES}
 
 
+def warned(words: str) -> set[str]:
+    return {line for line in words.splitlines() if line.startswith("warning: ")}
+
+
 def lines(project: Path) -> int:
     """Of the history so far."""
     path = project.parent / "runs/model" / HISTORY
@@ -257,6 +261,8 @@ def test_a_run_that_is_killed_again_and_again_ends_where_the_uninterrupted_one_e
         assert status == -signal.SIGKILL
     last = trains(project, *settings(*more), "--resume")
     assert last.status() == 0, last.words()
-    assert not [line for line in last.words().splitlines() if line.startswith("warning: ") and "checkpoint" in line]
+    once = trains(project, *settings(*more, "output=runs/once"))
+    assert once.status() == 0, once.words()
+    assert warned(last.words()) == warned(once.words()), "of data and settings alone"
     assert left(project) == expected
     assert checkpoints(project.parent / "runs/model") == []
