@@ -230,7 +230,7 @@ def with_recipe(
             len(feed.table),
             feed.stream.tokens_per_epoch,
             feed.task.compares_examples,
-            not any(True for _ in model.heads[feed.task.name].parameters()),
+            has_no_weights(model, feed.task.name),
             dataset[feed.task.name].whole is not None,
         )
         for feed in feeds
@@ -271,7 +271,14 @@ def anchor_of(training: Training, model: MultiTaskModel, steps: int) -> Anchor |
     """What holds the encoder near to where it begins, if anything does."""
     from manyheads.training.anchor import Anchor
 
-    return Anchor(model.encoder, training.anchor, steps) if training.anchor and steps else None
+    if not training.anchor or not steps:
+        return None
+    return Anchor(model.encoder, training.anchor, steps, [name for name in model.heads if has_no_weights(model, name)])
+
+
+def has_no_weights(model: MultiTaskModel, task: str) -> bool:
+    """Whether the head is all encoder: then the untrained one may be good at it already."""
+    return not any(True for _ in model.heads[task].parameters())
 
 
 def balancer_of(training: Training, tasks: Mapping[str, Task[Any]]) -> Balancer:

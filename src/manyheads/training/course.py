@@ -216,6 +216,9 @@ class Course:
             self.best, self.at.best = copies(list(self._trained.values())), step
         self._stop_tasks(headlines)
         self.plan.trainer.batcher.sampler.tell(headlines, step)
+        anchor = self.plan.trainer.making.anchor
+        if anchor is not None and anchor.tell(headlines, step):
+            self.progress.say(f"step {step}: {', '.join(anchor.known)} passed the untrained encoder by far; its anchor ends")
         return score
 
     def _doubt(self, headlines: Mapping[str, float]) -> float:

@@ -173,6 +173,9 @@ def _refitted(
     assert plan.refit is not None, "asked only where there is one"
     share = team.told(done.steps / plan.steps if done else None)
     whole = plan.refit(share)
+    first, second = plan.trainer.making.anchor, whole.trainer.making.anchor
+    if first is not None and second is not None and first.let_go is not None:
+        second.let_go = round(first.let_go * whole.steps / plan.steps)
     progress.say(f"trained again on all rows, validation rows too, for {whole.steps:,} steps")
     again = Checkpoints(checkpoints.folder / REFIT, plan.keep_checkpoints)
     final = _trained(whole, progress, again, stop, resume=bool(again.steps()), written=Unlogged())

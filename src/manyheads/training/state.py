@@ -108,6 +108,7 @@ def state_of(trainer: Trainer) -> dict[str, Any]:
         "balancer": making.balancer.state(),
         "first_losses": dict(making.normaliser.first),
         "scaler": trainer.gradients.scaler.state_dict(),
+        "anchor": making.anchor.state() if making.anchor is not None else None,
         "guard": trainer.guard.state(),
         "max_tokens": trainer.max_tokens,
     }
@@ -121,6 +122,8 @@ def load_state(trainer: Trainer, state: Mapping[str, Any]) -> None:
         trainer.making.normaliser.first = {name: float(loss) for name, loss in state["first_losses"].items()}
         if state["scaler"]:
             trainer.gradients.scaler.load_state_dict(state["scaler"])
+        if trainer.making.anchor is not None:
+            trainer.making.anchor.load_state(state["anchor"])
         trainer.guard.load_state(state["guard"])
         trainer.max_tokens = None if state["max_tokens"] is None else int(state["max_tokens"])
     except (*UNFIT, UsageError) as error:
