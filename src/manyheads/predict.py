@@ -175,6 +175,13 @@ class Predictor:
             for ask, answer in zip(asks, answers, strict=True)
         ]
 
+    def items(self, name: str, asks: Sequence[Ask]) -> list[Item]:
+        """What a task decodes for each ask: the outputs of its head, window by window. Equal sources are encoded once."""
+        sources = list(dict.fromkeys(ask.source for ask in asks))
+        encodings = dict(zip(sources, self.tokenizer.encode(sources, self.max_length), strict=True))
+        outputs = self._run({source: {name} for source in sources}, encodings)
+        return [Item(ask.source, ask.words, encodings[ask.source], outputs[ask.source, name]) for ask in asks]
+
     def asked(self, row: Any, names: Iterable[str]) -> dict[str, Ask] | RowError:
         """What the named tasks want read of a row, those left out that find nothing in it; what is wrong with a bad row."""
         if isinstance(row, RowError):

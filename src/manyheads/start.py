@@ -133,6 +133,7 @@ def validate(run: Path, overrides: Sequence[str]) -> Validation:
     from manyheads.config.build import text_budget, window_lengths
     from manyheads.config.dataset import read_task
     from manyheads.config.model import locate
+    from manyheads.config.teachers import unknown_teachers
     from manyheads.nn.encoder_files import check_folder
     from manyheads.text.tokenizer import Tokenizer
 
@@ -140,7 +141,7 @@ def validate(run: Path, overrides: Sequence[str]) -> Validation:
     check_folder(Path(located.path_or_id))
     tokenizer = Tokenizer.from_encoder(located.path_or_id, located.revision)
     reports: list[SplitReport] = []
-    errors: list[str] = []
+    errors = unknown_teachers(file)
     trained = max(1, text_budget(file.run.training, max_length) // max_length)
     dataset: Dataset = {}
     for name in file.run.tasks:
@@ -185,7 +186,8 @@ def _plan(file: RunFile, dataset: Dataset, tokenizer: Tokenizer) -> list[str]:
     check_finite(plan.model.encoder, file.run.encoder.name)
     lines = plan_lines(plan.phases, plan.trainer.parts, plan.model.encoder.depth)
     told = [f"warning: {text}" for text in step_warnings(sum(phase.steps for phase in plan.phases))]
-    return [*plan.recipe, *([""] if plan.recipe else []), *lines, *vector_notes(file), *told]
+    settled = [*plan.recipe, *plan.teachers]
+    return [*settled, *([""] if settled else []), *lines, *vector_notes(file), *told]
 
 
 def evaluate_model(

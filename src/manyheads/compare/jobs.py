@@ -132,9 +132,12 @@ class Within:
 
 
 def contents(dataset: Dataset) -> dict[str, str]:
-    """A sha256 of every split of every task."""
-    return {f"{name}.{split}": loaded.table.content_hash() for name, data in dataset.items()
-            for split, loaded in data.splits.items()}  # fmt: skip
+    """A sha256 of every split of every task, and of what teaches it."""
+    from manyheads.config.dataset import taught_contents
+
+    found = {f"{name}.{split}": loaded.table.content_hash() for name, data in dataset.items()
+             for split, loaded in data.splits.items()}  # fmt: skip
+    return found | taught_contents(dataset)
 
 
 def compared_split(dataset: Dataset, name: str) -> str:

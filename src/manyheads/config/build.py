@@ -14,13 +14,23 @@ import numpy as np
 import yaml
 
 from manyheads.balance import build_balancer
-from manyheads.config.dataset import Dataset, TaskData, data_warnings, on_all_rows, read_dataset, rows_of, shown
+from manyheads.config.dataset import (
+    Dataset,
+    TaskData,
+    data_warnings,
+    on_all_rows,
+    read_dataset,
+    rows_of,
+    shown,
+    taught_contents,
+)
 from manyheads.config.files import RunFile
 from manyheads.config.model import adapters_of_run, build_model, locate
 from manyheads.config.phases import build_phases
 from manyheads.config.recipe import Facts, TaskFacts, evaluate_every, recipe_of
 from manyheads.config.schema import Training
 from manyheads.config.strategies import Balancing
+from manyheads.config.teachers import teacher_lines
 from manyheads.config.vectors import start_with_own_vectors, vector_notes
 from manyheads.data.cache import cache_folder
 from manyheads.data.sampler import Sampler, build_sampler
@@ -35,6 +45,7 @@ from manyheads.process import remember_few_shapes
 from manyheads.text.pack import STEADY, Source, eighth_of
 from manyheads.text.tokenizer import Tokenizer
 from manyheads.training.batches import Batcher, Feed
+from manyheads.training.teachers import SoftLabels
 
 if TYPE_CHECKING:
     import torch
@@ -167,6 +178,7 @@ def plan_of(
         optimizer_of(parts, balancer, training), balancer, Normaliser(training.balancing.normalize), precision,
         training.clip, training.seed, steps_an_epoch, None if sharded else frozen_of(training, precision),
         Guard(training.guard.skips, training.guard.spike), team, sharded, anchor_of(training, model, steps),
+        steps,
     )  # fmt: skip
     run = portable_run(as_given, folder)
 
@@ -204,6 +216,12 @@ def plan_of(
         keep_checkpoints=training.keep_checkpoints,
         rows=partial(rows_of, dataset, window_lengths(tokenizer, max_length)),
         recipe=tuple(told),
+        teachers=tuple(
+            line
+            for name in learned
+            if (teaching := dataset[name].teaching) is not None
+            for line in teacher_lines(name, teaching, dataset[name].table("train"))
+        ),
         notes=(
             *vector_notes(file),
             *data_warnings(dataset),
@@ -251,20 +269,26 @@ def feeds_of(dataset: Mapping[str, TaskData], tokenizer: Tokenizer, training: Tr
     specials = sum(counted([Source("")])[0])
     feeds = []
     for name, data in dataset.items():
-        table = data.table("train")
+        labelled = data.table("train")
+        table, taught = (labelled, None) if data.teaching is None else (
+            data.teaching.extended(labelled), SoftLabels(data.teaching.teacher),
+        )  # fmt: skip
         tokens_N = measure(table, counted).tokens_N.astype(np.int64)
-        units = alone(len(table))
-        if data.task.joins:
-            units = joined(tokens_N, table.clusters(), data.task.joins, room=max_length, specials=specials,
-                           seed=training.seed, name=name)  # fmt: skip
-        feeds.append(Feed(data.task, table, Stream(units.lengths(tokens_N, specials), training.seed, name), units))
+        units = alone(len(labelled))
+        if data.task.joins and (taught is None or taught.teacher.reads_anything):
+            units = joined(tokens_N[: len(labelled)], labelled.clusters(), data.task.joins, room=max_length,
+                           specials=specials, seed=training.seed, name=name)  # fmt: skip
+        units = units.followed_by(len(table) - len(labelled))
+        stream = Stream(units.lengths(tokens_N, specials), training.seed, name)
+        feeds.append(Feed(data.task, table, stream, units, taught))
     return feeds
 
 
 def contents_of(dataset: Mapping[str, TaskData]) -> dict[str, str]:
     """A sha256 of each table that decides what training does."""
-    return {f"{name}.{split}": data.table(split).content_hash() for name, data in dataset.items()
-            for split in ("train", "validation") if split in data.splits}  # fmt: skip
+    found = {f"{name}.{split}": data.table(split).content_hash() for name, data in dataset.items()
+             for split in ("train", "validation") if split in data.splits}  # fmt: skip
+    return found | taught_contents(dataset)
 
 
 def anchor_of(training: Training, model: MultiTaskModel, steps: int) -> Anchor | None:
@@ -431,6 +455,10 @@ def portable_run(file: RunFile, folder: Path) -> str:
             return path
         return os.path.relpath(file.resolve(path), folder.resolve())
 
+    for section in values.get("training", {}).get("teachers", {}).values():
+        for key in section:
+            if key in ("file", "unlabelled") or (key == "model" and file.resolve(section[key]).exists()):
+                section[key] = moved(section[key])
     for section in values["tasks"].values():
         section["data"] = {split: moved(path) for split, path in section["data"].items()}
     beside = file.resolve(file.run.encoder.name)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manyheads.config.files import RunFile
 from manyheads.config.schema import DataPath, SourceData, TaskSection
+from manyheads.config.teachers import Teaching, read_teaching, unknown_teachers
 from manyheads.config.vectors import with_own_vectors
 from manyheads.data.build import DataSource, build_table
 from manyheads.data.hub import Hub
@@ -39,6 +41,8 @@ class TaskData:
     splits: dict[str, Loaded]
     whole: ExampleTable[Any] | None = None
     """All training examples, where the validation examples were cut from them."""
+    teaching: Teaching | None = None
+    """Who teaches the task, and the rows without labels."""
 
     def table(self, split: str) -> ExampleTable[Any]:
         """The examples of a split."""
@@ -57,6 +61,12 @@ def data_warnings(dataset: Dataset) -> list[str]:
         for split, texts in warnings_of(data.splits).items()
         for text in texts
     ]
+
+
+def taught_contents(dataset: Mapping[str, TaskData]) -> dict[str, str]:
+    """A sha256 of each task's teacher, with the rows that it alone labels."""
+    return {f"{name}.teacher": data.teaching.contents(data.table("train"))
+            for name, data in dataset.items() if data.teaching is not None}  # fmt: skip
 
 
 def rows_of(dataset: Dataset, lengths: WindowLengths) -> dict[str, dict[str, dict[str, int]]]:
@@ -105,7 +115,7 @@ def source_of(file: RunFile, path: DataPath) -> DataSource:
 
 def read_dataset(file: RunFile) -> Dataset:
     """Read and check the data of every task. Raises DataError naming task, split and place of each defect, of all tasks."""
-    errors: list[str] = []
+    errors = unknown_teachers(file)
     dataset: Dataset = {}
     for name in file.run.tasks:
         try:
@@ -147,7 +157,8 @@ def read_task(file: RunFile, name: str) -> TaskData:
             errors.append(str(error))
     _raise_all(errors)
     cut = section.data.validation is None and "validation" in splits
-    return TaskData(task, splits, whole.with_task(task) if cut else None)
+    teaching = read_teaching(file, task, splits["train"].table)
+    return TaskData(task, splits, whole.with_task(task) if cut else None, teaching)
 
 
 def on_all_rows(dataset: Dataset) -> Dataset:
@@ -156,7 +167,7 @@ def on_all_rows(dataset: Dataset) -> Dataset:
     for name, data in dataset.items():
         train = data.splits["train"]
         splits = {"train": train if data.whole is None else Loaded(data.whole, train.report)}
-        found[name] = TaskData(data.task, splits)
+        found[name] = TaskData(data.task, splits, teaching=data.teaching)
     return found
 
 

@@ -20,6 +20,7 @@ from manyheads.config.strategies import (
     Sampling,
     SamplingOrName,
     Sharing,
+    Teacher,
 )
 
 
@@ -203,6 +204,8 @@ class Training(Section):
     """Heads are solved on the frozen encoder before the first step. Kumar et al. 2022."""
     anchor: float = Field(0.0, ge=0)
     """Weight of `1 - cosine` between a sequence's mean vector and that of the untrained encoder; falls to 0 over the run."""
+    teachers: dict[str, Teacher] = Field(default_factory=dict)
+    """By task: a model, or soft labels, that its head imitates first; gold labels take over. Clark et al. 2019."""
     refit: bool = False
     """Once everything is chosen on validation rows cut from the training rows, the run is made again on all of them."""
     layer_decay: LayerDecay = 1.0

@@ -153,3 +153,37 @@ class Balancing(Section):
 
 
 BalancingOrName = Annotated[Balancing, BeforeValidator(_named_method)]
+
+
+def _model_or_file(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    soft = value.removesuffix(".gz").endswith((".jsonl", ".parquet"))
+    return {"file" if soft else "model": value}
+
+
+class TeacherSection(Section):
+    """Who teaches a task: a model, or a file of soft labels."""
+
+    model: str | None = None
+    """A model folder, or a hub id."""
+    file: str | None = None
+    """Soft labels of any system (docs/teachers.md)."""
+    task: str | None = None
+    """The head of the model; None: the one with the task's name, or the only one of its type."""
+    unlabelled: str | list[str] = Field(default_factory=list)
+    """Files of rows without labels, which only the teacher labels."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> TeacherSection:
+        if (self.model is None) == (self.file is None):
+            raise ValueError(
+                "a teacher is either a model or a file of soft labels; give one of the keys model and file"
+            )
+        if self.file is not None and self.task is not None:
+            raise ValueError("a file of soft labels has no heads; leave task out")
+        return self
+
+
+Teacher = Annotated[TeacherSection, BeforeValidator(_model_or_file)]
+"""A path ending in .jsonl or .parquet (or .gz of them) is a file of soft labels; any other is a model."""

@@ -21,7 +21,7 @@ from manyheads.data.hub import Hub, open_hub
 from manyheads.data.readers import Files, Opened, open_files
 from manyheads.data.report import MOST_ERRORS, ReadReport, Skipped, Tally, count_row, exact_place, refuse
 from manyheads.data.saved import Saved, open_saved
-from manyheads.data.table import SCHEMA, ExampleT, ExampleTable, open_table
+from manyheads.data.table import SCHEMA, ExampleT, ExampleTable, open_table, texts_digest
 from manyheads.data.tags import TagWatch
 from manyheads.errors import DataError, RowError
 from manyheads.tasks.base import Task
@@ -108,7 +108,7 @@ def _read(task: Task[Any], rows: Iterable[RawRow], write: Callable[[list[tuple[A
             places[label] = raw.where
         tags.add(values, raw.where, raw.lines)
         _count(raw, notes, left_out)
-        waiting.append((text, raw.where, _short(task.cluster(example)), raw.lines, _digest(task, example)))
+        waiting.append((text, raw.where, _short(task.cluster(example)), raw.lines, texts_digest(task, example)))
         used += 1
         size += len(text)
         if len(waiting) >= BATCH_ROWS or size >= BATCH_BYTES:
@@ -163,11 +163,6 @@ def _text(values: Mapping[str, Any]) -> bytes:
     except UnicodeEncodeError as error:
         half = f"\\u{ord(error.object[error.start]):04x}"
         raise RowError(f"holds {half}, half of a surrogate pair, which is no character; mend the text") from None
-
-
-def _digest(task: Task[Any], example: Any) -> int:
-    texts = "\1".join(f"{ask.source.first}\0{ask.source.second or ''}" for ask in task.asks(example))
-    return int.from_bytes(hashlib.sha256(texts.encode()).digest()[:8], "big")
 
 
 def _short(cluster: str) -> str:

@@ -42,22 +42,35 @@ class ExampleTable(Generic[ExampleT]):
     """Examples by index, or a selection of them. Reading one costs its JSON and the task's own checks, some 20 µs."""
 
     def __init__(
-        self, task: Task[ExampleT], batches: Sequence[Any], chosen_N: npt.NDArray[np.int64], keep: Any
+        self,
+        task: Task[ExampleT],
+        batches: Sequence[Any],
+        chosen_N: npt.NDArray[np.int64],
+        keep: Any,
+        labelled: int | None = None,
     ) -> None:
-        """`batches`: record batches of SCHEMA; `chosen_N`: rows of them; `keep`: held while the table lives."""
+        """`batches`: record batches of SCHEMA; `chosen_N`: rows of them; `keep`: held while the table lives.
+
+        The first `labelled` rows of the batches have labels; None: all of them.
+        """
         self.task = task
         self._batches = batches
         self._columns = [[batch.column(i) for i in range(len(SCHEMA))] for batch in batches]
         self._starts = np.cumsum([0, *(len(batch) for batch in batches)]).tolist()
         self._chosen_N = chosen_N
         self._keep = keep
+        self._labelled = self._starts[-1] if labelled is None else labelled
 
     def __len__(self) -> int:
         return len(self._chosen_N)
 
     def __getitem__(self, index: int) -> ExampleT:
         """The example. Raises IndexError past the end."""
-        return self.task.read(self.row(index))
+        row = self.row(index)
+        if self.is_labelled(index):
+            return self.task.read(row)
+        assert self.task.distillation is not None, "only a task that can be taught has unlabelled rows"
+        return self.task.distillation.unlabelled(row)
 
     def __iter__(self) -> Iterator[ExampleT]:
         return (self[index] for index in range(len(self)))
@@ -66,6 +79,10 @@ class ExampleTable(Generic[ExampleT]):
         """The task's own row, as JSON."""
         row: dict[str, Any] = json.loads(self._cell(0, index))
         return row
+
+    def is_labelled(self, index: int) -> bool:
+        """Whether the example has labels of its own."""
+        return int(self._chosen_N[index]) < self._labelled
 
     def where(self, index: int) -> str:
         """The place the example came from, as in errors."""
@@ -89,11 +106,17 @@ class ExampleTable(Generic[ExampleT]):
 
     def take(self, indices: npt.NDArray[np.int64]) -> ExampleTable[ExampleT]:
         """A table of these examples, on the same file."""
-        return ExampleTable(self.task, self._batches, self._chosen_N[indices], self._keep)
+        return ExampleTable(self.task, self._batches, self._chosen_N[indices], self._keep, self._labelled)
 
     def with_task(self, task: Task[ExampleT]) -> ExampleTable[ExampleT]:
         """The same examples for the task once it is fitted."""
-        return ExampleTable(task, self._batches, self._chosen_N, self._keep)
+        return ExampleTable(task, self._batches, self._chosen_N, self._keep, self._labelled)
+
+    def with_unlabelled(self, batches: Sequence[Any]) -> ExampleTable[ExampleT]:
+        """These examples, and behind them those of record batches whose rows have no labels."""
+        first, more = self._starts[-1], sum(map(len, batches))
+        chosen_N = np.concatenate([self._chosen_N, np.arange(first, first + more)])
+        return ExampleTable(self.task, [*self._batches, *batches], chosen_N, self._keep, first)
 
     def check(self, *, trains: bool = True) -> None:
         """Raise DataError for rows that the fitted task cannot be trained on, or else cannot be scored on.
@@ -152,6 +175,12 @@ def open_table(task: Task[ExampleT], path: Path, keep: Any) -> ExampleTable[Exam
     reader = pa.ipc.open_file(pa.memory_map(str(path)))
     batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
     return ExampleTable(task, batches, np.arange(sum(map(len, batches))), keep)
+
+
+def texts_digest(task: Task[ExampleT], example: ExampleT) -> int:
+    """64 bits of the sha256 of all texts that the encoder reads of an example."""
+    texts = "\1".join(f"{ask.source.first}\0{ask.source.second or ''}" for ask in task.asks(example))
+    return int.from_bytes(hashlib.sha256(texts.encode()).digest()[:8], "big")
 
 
 def _unlisted(task: str, label: str, known: Sequence[str]) -> str:

@@ -36,6 +36,10 @@ class Units:
         """The rows of a unit."""
         return range(int(self.first_N[unit]), int(self.first_N[unit + 1]))
 
+    def followed_by(self, rows: int) -> Units:
+        """These units, and so many rows behind theirs by themselves."""
+        return Units(np.concatenate([self.first_N, self.first_N[-1] + np.arange(1, rows + 1)])) if rows else self
+
     def lengths(self, lengths_N: Ints, specials: int) -> Ints:
         """Tokens of each unit, from those of its rows, each with `specials` of its own."""
         sums = np.add.reduceat(lengths_N, self.first_N[:-1])

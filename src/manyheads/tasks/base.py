@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from manyheads.metrics.evidence import Ranks, Tally
+    from manyheads.tasks.distil.base import Distillation
 
 Array = npt.NDArray[Any]
 
@@ -160,6 +161,11 @@ class Task(ABC, Generic[ExampleT]):
     def joins(self) -> float:
         """Share of the training rows that are read together with their neighbours, as parts of one text."""
         return 0.0
+
+    @property
+    def distillation(self) -> Distillation[ExampleT] | None:
+        """How the task learns from a teacher; None where it cannot."""
+        return None
 
     # -- data ---------------------------------------------------------------------------------------------------
     @abstractmethod

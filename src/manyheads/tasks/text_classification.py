@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from manyheads.tasks.distil.base import Distillation
     from manyheads.text.pack import Encoding
 
 MULTI_LABEL = "multi-label"
@@ -116,6 +117,13 @@ class TextClassification(Task[LabelledText]):
     def outputs(self) -> Mapping[str, Level]:
         """Logits per window."""
         return {"logits_SK": "sequence"}
+
+    @property
+    def distillation(self) -> Distillation[LabelledText]:
+        """By probabilities of labels."""
+        from manyheads.tasks.distil.labels import LabelDistillation
+
+        return LabelDistillation(self)
 
     # -- data ---------------------------------------------------------------------------------------------------
     def read(self, row: Row) -> LabelledText:
@@ -220,15 +228,17 @@ class TextClassification(Task[LabelledText]):
     # -- answering ----------------------------------------------------------------------------------------------
     def decode(self, items: Sequence[Item]) -> list[dict[str, Any]]:
         """`{"label", "score", "scores"}`, or `{"labels", "scores"}`; scores in falling order."""
-        if not items:
-            return []
+        return self._answered(self.logits(items)) if items else []
+
+    def logits(self, items: Sequence[Item]) -> np.ndarray:
+        """Of one text or more, `(B, K)` float64, neither scaled nor rounded."""
         owner_S, share_S = window_owners([item.encodings for item in items])
         logits_SK = np.concatenate([output["logits_SK"] for item in items for output in item.outputs]).astype(
             np.float64
         )
         logits_BK = np.zeros((len(items), len(self.labels)))
         np.add.at(logits_BK, owner_S, logits_SK * share_S[:, None])
-        return self._answered(logits_BK)
+        return logits_BK
 
     def answer_keys(self, answer: dict[str, Any]) -> dict[str, Any]:
         """The answer, its scores with six decimals."""

@@ -13,14 +13,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from manyheads.text.pack import Pack
 from manyheads.training.device import pinned
+from manyheads.training.lessons import Known, Lesson, lessons_of, tensors
 from manyheads.training.team import ALONE, Team, partition
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from manyheads.tasks.base import Task
     from manyheads.text.pack import Encoding
     from manyheads.text.tokenizer import Tokenizer
+    from manyheads.training.teachers import SoftLabels
 
 AHEAD = 4
 """Batches made ahead: enough to hide a slow one, and 4 x 4,096 tokens are under a megabyte."""
@@ -47,6 +47,8 @@ class Feed:
     table: ExampleTable[Any]
     stream: Stream
     units: Units
+    taught: SoftLabels | None = None
+    """What a teacher says of each unit; None where the task has no teacher."""
 
     def example(self, unit: int) -> Any:
         """What a unit of rows is to the task."""
@@ -64,6 +66,8 @@ class Batch:
     tokens: Mapping[str, int]
     amounts: Mapping[str, float]
     """What each task's mean loss divides by here; the loss of a step is the mean of its packs' weighted by it."""
+    lessons: Mapping[str, Sequence[Lesson]] = field(default_factory=dict)
+    """Of tasks with a teacher, in place of `targets`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,8 @@ class Portion:
     feed: Feed
     examples: Sequence[Any]
     encodings: Sequence[list[list[Encoding]]]
+    known: Sequence[Known] | None = None
+    """What there is to learn from each, where the task has a teacher; in the order of `Known.order`."""
 
     @property
     def sizes(self) -> list[int]:
@@ -177,9 +183,14 @@ class Batcher:
         return {name: [drawn[name][i] for i in positions] for name, positions in mine.items()}
 
     def _portion(self, feed: Feed, units: Sequence[int]) -> Portion:
+        known = None
+        if feed.taught is not None:
+            said = {unit: feed.taught.known(unit) for unit in units}
+            units = sorted(units, key=lambda unit: said[unit].order)
+            known = [said[unit] for unit in units]
         examples = [feed.example(unit) for unit in units]
         encodings = encode_examples(feed.task, examples, self.tokenizer, max_length=self.max_length, budget=self.budget)
-        return Portion(feed, examples, encodings)
+        return Portion(feed, examples, encodings, known)
 
 
 def divided(portions: Sequence[Portion], limit: int | None, *, one_task: bool) -> list[list[Portion]]:
@@ -211,23 +222,33 @@ def _cut(portion: Portion, limit: int | None) -> list[Portion]:
             size = 0
         size += one
     ranges = zip(cuts, [*cuts[1:], len(sizes)], strict=True)
-    return [Portion(portion.feed, portion.examples[a:b], portion.encodings[a:b]) for a, b in ranges]
+    known = portion.known
+    return [
+        Portion(portion.feed, portion.examples[a:b], portion.encodings[a:b], None if known is None else known[a:b])
+        for a, b in ranges
+    ]
 
 
 def laid(portions: Sequence[Portion], multiple: int = 1) -> Batch:
     """One pack of portions, in their order, with a tail up to a `multiple` of tokens."""
     sequences: list[Encoding] = []
-    reads, targets, tokens, amounts = {}, {}, {}, {}
+    reads, tokens, amounts = {}, {}, {}
+    targets: dict[str, Mapping[str, torch.Tensor]] = {}
+    lessons: dict[str, Sequence[Lesson]] = {}
     for portion in portions:
         task = portion.feed.task
         flat = [window for asked in portion.encodings for source in asked for window in source]
         reads[task.name] = (len(sequences), len(sequences) + len(flat))
         tokens[task.name] = sum(map(len, flat))
-        arrays = task.targets(portion.examples, portion.encodings)
-        amounts[task.name] = task.amount(arrays)
-        targets[task.name] = _tensors(arrays)
+        if portion.known is not None:
+            found = lessons[task.name] = lessons_of(task, portion.examples, portion.encodings, portion.known)
+            amounts[task.name] = sum(lesson.amount for lesson in found)
+        else:
+            arrays = task.targets(portion.examples, portion.encodings)
+            amounts[task.name] = task.amount(arrays)
+            targets[task.name] = tensors(arrays)
         sequences.extend(flat)
-    return Batch(Pack.of(sequences, multiple), reads, targets, tokens, amounts)
+    return Batch(Pack.of(sequences, multiple), reads, targets, tokens, amounts, lessons)
 
 
 def encode_examples(
@@ -265,9 +286,3 @@ def prefetched(batcher: Batcher, start: int, stop: int, ready_for: torch.device 
             yield packs
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
-    import torch
-
-    return {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in arrays.items()}

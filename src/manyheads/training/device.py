@@ -57,8 +57,10 @@ def moved(targets: Mapping[str, torch.Tensor], device: torch.device) -> dict[str
 
 def pinned(batch: Batch) -> Batch:
     """The same batch in pinned memory, but for what stays on the CPU. Needs a CUDA device."""
-    targets = {
-        name: {key: value if key in READ_AS_NUMBERS else value.pin_memory() for key, value in arrays.items()}
-        for name, arrays in batch.targets.items()
-    }
-    return replace(batch, pack=batch.pack.pinned(), targets=targets)
+    targets = {name: _pinned(arrays) for name, arrays in batch.targets.items()}
+    lessons = {name: [lesson.each(_pinned) for lesson in found] for name, found in batch.lessons.items()}
+    return replace(batch, pack=batch.pack.pinned(), targets=targets, lessons=lessons)
+
+
+def _pinned(targets: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {key: value if key in READ_AS_NUMBERS else value.pin_memory() for key, value in targets.items()}

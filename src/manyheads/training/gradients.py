@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from manyheads.balance.base import combined, gramian
 from manyheads.model import POOLED
-from manyheads.training.device import moved
+from manyheads.training.lessons import annealed, loss_of
 from manyheads.training.norms import head_norms, pulls, unweighted
 from manyheads.training.sharded import is_sharded, local
 from manyheads.training.team import ALONE, Team
@@ -68,6 +69,9 @@ class Gradients:
         self.anchor: Anchor | None = None
         """What holds the encoder near to where it began."""
         self._anchored = 0.0
+        self.steps = 1
+        """Of the whole run, over which teachers give way to gold labels."""
+        self._gold_weight = 0.0
         self.norms: dict[str, float] = {}
         """Of each task's gradient of its unweighted loss, in the last step, where the balancer wants them."""
         self.head_norms: dict[str, float] = {}
@@ -114,6 +118,7 @@ class Gradients:
         self.norms, self.head_norms, self.pulls = {}, {}, {}
         self._anchored = self.anchor.weight_at(step) if self.anchor is not None else 0.0
         self.model.pools = bool(self._anchored)
+        self._gold_weight = annealed(step, self.steps)
         whole = False  # whether shared gradients are those of all processes already
         if balancer.mode == "losses":
             if not packs:  # other processes have some: what is shown is of this step
@@ -195,8 +200,8 @@ class Gradients:
         """Losses of the outputs of one pack, in full precision, by their share of the step."""
         losses = {}
         for name, output in outputs.items():
-            arrays = moved(pack.targets[name], self.device)
-            loss = self.normaliser.scaled(name, self.tasks[name].loss(self.precision.full(output), arrays))
+            loss = loss_of(self.tasks[name], self.precision.full(output), pack, self._gold_weight,
+                           partial(self.normaliser.scaled, name))  # fmt: skip
             if self.anchor is not None and self._anchored:
                 loss = loss + self._anchored * self.anchor.loss(output[POOLED], pack.pack.part(*pack.reads[name]))
             losses[name] = loss * (pack.amounts[name] / (totals[name] or 1.0))

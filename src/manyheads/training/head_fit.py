@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,10 +23,12 @@ from torch import nn
 
 from manyheads.nn.heads import InnerWords
 from manyheads.nn.pooling import mean_pool
+from manyheads.training.device import moved
+from manyheads.training.lessons import loss_of
 
 if TYPE_CHECKING:
     from manyheads.model import MultiTaskModel
-    from manyheads.tasks.base import Task
+    from manyheads.tasks.base import Loss, Task
     from manyheads.text.pack import Segments
     from manyheads.training.batches import Batch, Batcher
 
@@ -64,7 +66,7 @@ class _Features:
 
     hidden_TD: torch.Tensor
     segments: Segments
-    targets: Mapping[str, torch.Tensor]
+    batch: Batch
     amount: float
 
 
@@ -121,8 +123,9 @@ def _features(model: MultiTaskModel, name: str, batcher: Batcher) -> list[_Featu
 
 
 def _of_batch(batch: Batch, name: str, hidden_TD: torch.Tensor, segments: Segments, device: torch.device) -> _Features:
-    targets = {key: value.to(device) for key, value in batch.targets[name].items()}
-    return _Features(hidden_TD, segments, targets, batch.amounts[name])
+    targets = {name: moved(batch.targets[name], device)} if name in batch.targets else {}
+    lessons = {key: [lesson.on(device) for lesson in found] for key, found in batch.lessons.items()}
+    return _Features(hidden_TD, segments, replace(batch, targets=targets, lessons=lessons), batch.amounts[name])
 
 
 def _fit(head: nn.Module, task: Task[Any], features: Sequence[_Features]) -> HeadFit | None:
@@ -207,10 +210,15 @@ class _Problem:
         amount = sum(f.amount for f in features) or 1.0
         total = features[0].hidden_TD.new_zeros(())
         for f in features:
-            loss = self.task.loss(self.head(f.hidden_TD, f.segments), f.targets)
-            values = loss.values / loss.uninformed
-            total = total + (values.mean() if values.ndim else values) * (f.amount / amount)
+            # With a teacher, as the first step has it: the teacher alone.
+            loss = loss_of(self.task, self.head(f.hidden_TD, f.segments), f.batch, 0.0, _normalised)
+            total = total + loss * (f.amount / amount)
         return total
+
+
+def _normalised(loss: Loss) -> torch.Tensor:
+    values = loss.values / loss.uninformed
+    return values.mean() if values.ndim else values
 
 
 def _mean_square(features: Sequence[_Features]) -> float:

@@ -80,6 +80,8 @@ class Making:
     """Whether each process is to hold a part of the layers."""
     anchor: Anchor | None = None
     """What holds the encoder near to where it began."""
+    steps: int = 1
+    """Of the whole run, over which teachers give way to gold labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,7 @@ class Trainer:
             team=making.team,
         )
         self.gradients.anchor = making.anchor
+        self.gradients.steps = making.steps
 
     def run(
         self, phase: Phase, first: int, stop: int, start: int = 0, *, halted: Callable[[], bool] = lambda: False

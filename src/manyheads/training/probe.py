@@ -19,6 +19,7 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ import numpy as np
 import torch
 
 from manyheads.training.adatask import AdaTask
+from manyheads.training.lessons import loss_of
 from manyheads.training.norms import pulls
 
 if TYPE_CHECKING:
@@ -125,9 +127,9 @@ def _loss(trainer: Trainer, packs: Sequence[Batch]) -> torch.Tensor:
         with trainer.making.precision.region():
             outputs = trainer.model(pack.pack.to(trainer.device), pack.reads)
         for name, output in outputs.items():
-            targets = {key: value.to(trainer.device) for key, value in pack.targets[name].items()}
-            found = trainer.tasks[name].loss(trainer.making.precision.full(output), targets)
-            losses.append(trainer.making.normaliser.scaled(name, found) * (pack.amounts[name] / total))
+            scaled = partial(trainer.making.normaliser.scaled, name)
+            found = loss_of(trainer.tasks[name], trainer.making.precision.full(output), pack, 1.0, scaled)
+            losses.append(found * (pack.amounts[name] / total))
     return torch.stack(losses).sum()
 
 

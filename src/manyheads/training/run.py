@@ -26,6 +26,7 @@ from manyheads.training.progress import Quiet
 from manyheads.training.selection import Selection
 from manyheads.training.state import check_state
 from manyheads.training.stop import Stop
+from manyheads.training.teachers import teach
 
 if TYPE_CHECKING:
     from manyheads.bundle.layers import Apart
@@ -80,6 +81,8 @@ class Plan:
     """Makes the same run on all rows, those set aside for validation too, up to a share of its steps."""
     recipe: tuple[str, ...] = ()
     """What the recipe settled, and why."""
+    teachers: tuple[str, ...] = ()
+    """Who teaches which task, and on how many rows."""
     notes: tuple[str, ...] = ()
     rows: Callable[[], Mapping[str, Mapping[str, Mapping[str, int]]]] = dict
     """Counts of the data, by task and split: read, used, windowed, skipped. They take time: made for the report."""
@@ -153,7 +156,7 @@ def run_to(
         if checkpoints.steps() and not resume:
             raise UsageError(f"{plan.output} holds checkpoints of a run that did not finish; add --resume to go on with it, "
                              "give another --output, or delete the folder")  # fmt: skip
-        for note in (*plan.recipe, *plan.notes):
+        for note in (*plan.recipe, *plan.teachers, *plan.notes):
             progress.say(note)
         done = _trained(plan, progress, checkpoints, stop, resume)
         assert done is not None, "this process leads"
@@ -198,6 +201,7 @@ def _trained(
     team = plan.trainer.team
     _check_start(plan)
     snapshot = _resumed(plan, checkpoints, progress) if resume else None
+    taught = teach(plan, progress.say, stop, score=snapshot is None and written is None)
     fits = _fit_heads(plan, progress) if plan.fit_heads and snapshot is None else []
     plan.trainer.divide()
     kept = snapshot.state["history_bytes"] if snapshot else 0
@@ -208,6 +212,10 @@ def _trained(
     try:
         course = Course(plan, log, progress, checkpoints, stop)
         course.solved = [fit.task for fit in fits]
+        for name, metrics in taught.items():
+            headline = plan.tasks[name].headline(metrics)
+            progress.say(f"{name}: the teacher scores {headline:.4f} on validation data")
+            log.event({"step": 0, "teacher": name, "metrics": metrics, "score": headline})
         for fit in fits:
             log.event({"step": 0, "head": fit.task, "penalty": fit.penalty, "held_out_loss": fit.loss})
         if snapshot is not None:

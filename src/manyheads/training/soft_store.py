@@ -1,0 +1,95 @@
+"""Soft labels on disk: what a teacher says of an example is computed once, for all runs that ask it the same.
+
+Decided here: files lie in the cache under a key of the teacher, its head and the student's terms; an example goes by a
+digest of its texts and words. So a run that goes on, other seeds and the run on all rows find what an earlier one
+computed. A segment is an Arrow file that appears whole; one that cannot be read is left alone, and its examples are
+labelled again. Where the cache cannot be written, soft labels are held in memory.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pyarrow as pa
+from safetensors.numpy import load, save
+
+from manyheads.data.cache import KEPT_S
+
+if TYPE_CHECKING:
+    from manyheads.tasks.distil.base import Soft
+
+SCHEMA = pa.schema({"digest": pa.binary(16), "soft": pa.binary()})
+ENDING = ".arrow"
+
+
+class SoftStore:
+    """Soft labels by the digests of examples."""
+
+    def __init__(self, folder: Path) -> None:
+        """Opens the segments that are there."""
+        self.folder = folder
+        self._columns: list[Any] = []
+        self._places: dict[bytes, tuple[int, int]] = {}
+        self._held: dict[bytes, Soft] = {}
+        for path in sorted(folder.glob(f"*{ENDING}")) if folder.is_dir() else []:
+            with suppress(OSError, ValueError, KeyError):  # ArrowInvalid is a ValueError
+                self._open(path)
+        with suppress(OSError):
+            os.utime(folder)
+
+    def __contains__(self, digest: bytes) -> bool:
+        return digest in self._places or digest in self._held
+
+    def __getitem__(self, digest: bytes) -> Soft:
+        """Raises KeyError for one that is not there."""
+        if digest in self._held:
+            return self._held[digest]
+        segment, row = self._places[digest]
+        return dict(load(self._columns[segment][row].as_py()))
+
+    def add(self, digests: Sequence[bytes], softs: Sequence[Soft]) -> None:
+        """Keep soft labels: in a new segment, or in memory where it cannot be written."""
+        values = [save(dict(soft)) for soft in softs]
+        batch = pa.record_batch([pa.array(digests, SCHEMA.types[0]), pa.array(values, SCHEMA.types[1])], schema=SCHEMA)
+        path = self.folder / f"{time.time_ns():020}-{uuid4().hex}{ENDING}"
+        partial = path.with_suffix(".partial")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+                writer.write_batch(batch)
+            os.replace(partial, path)
+            self._open(path)
+        except (OSError, ValueError):
+            self._held.update(zip(digests, softs, strict=True))
+            with suppress(OSError):
+                partial.unlink()
+
+    def _open(self, path: Path) -> None:
+        reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        if reader.schema != SCHEMA:
+            return
+        for index in range(reader.num_record_batches):
+            batch = reader.get_batch(index)
+            self._columns.append(batch.column(1))
+            places: Mapping[bytes, tuple[int, int]] = {
+                digest: (len(self._columns) - 1, row) for row, digest in enumerate(batch.column(0).to_pylist())
+            }
+            self._places.update(places)
+
+
+def open_store(root: Path, key: str) -> SoftStore:
+    """The store of a key under a cache folder; those that were not opened for 30 days are removed."""
+    parent = root / "teachers"
+    store = SoftStore(parent / key)
+    with suppress(OSError):
+        for other in parent.iterdir():
+            if other.name != key and other.stat().st_mtime < time.time() - KEPT_S:
+                shutil.rmtree(other, ignore_errors=True)
+    return store
