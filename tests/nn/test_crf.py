@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from manyheads.nn.crf import CRF, log_likelihood
+from manyheads.nn.crf import CRF, log_likelihood, log_marginals
+from manyheads.nn.viterbi import marginals
 
 TAGS = ["O", "B-X", "I-X", "B-Y"]
 
@@ -229,3 +230,41 @@ def test_training_learns_a_pattern_that_only_transitions_tell():
         optimizer.step()
         values.append(loss.item())
     assert values[-1] < 0.2 * values[0]
+
+
+def brute_marginals(emissions_LK, rules):
+    """Sums over every path, one by one."""
+    tags = emissions_LK.shape[1]
+    paths = list(product(range(tags), repeat=len(emissions_LK)))
+    weight_N = torch.stack([path_score(emissions_LK, path, rules) for path in paths]).softmax(0)
+    rows = [[weight_N[[i for i, path in enumerate(paths) if path[row] == tag]].sum() for tag in range(tags)]
+            for row in range(len(emissions_LK))]  # fmt: skip
+    return torch.stack([torch.stack(row) for row in rows])
+
+
+@pytest.mark.parametrize("lengths", LENGTHS, ids=str)
+@pytest.mark.parametrize("tags", [1, 2, 3])
+def test_marginals_and_their_gradients_are_those_of_enumeration(lengths, tags):
+    emissions_TK, _ = draw(lengths, tags, scale=2.0)
+    inputs = [tensor.clone().requires_grad_() for tensor in (emissions_TK, *free_rules(tags, seed=3))]
+    weight_TK = torch.rand(emissions_TK.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    seen = log_marginals(inputs[0], lengths, tuple(inputs[1:]))
+    parts = [brute_marginals(part, inputs[1:]) for part in inputs[0].split(lengths) if len(part)]
+    expected = torch.cat(parts).log()
+    assert torch.allclose(seen, expected, atol=1e-10)
+    found = torch.autograd.grad((seen * weight_TK).sum(), inputs, allow_unused=True)
+    wanted = torch.autograd.grad((expected * weight_TK).sum(), inputs, allow_unused=True)
+    for one, two in zip(found, wanted, strict=True):
+        assert torch.allclose(one if one is not None else torch.zeros(1), two if two is not None else torch.zeros(1), atol=1e-9)
+
+
+def test_marginals_are_those_of_the_decoder_and_stay_finite_past_what_floats_hold():
+    crf = CRF(TAGS)
+    rules = tuple(rule.detach() for rule in crf())
+    emissions_TK, _ = draw([6, 3], len(TAGS), scale=3.0, dtype=torch.float32)
+    seen = log_marginals(emissions_TK, [6, 3], rules).exp().numpy()
+    expected = np.concatenate(marginals([e.numpy() for e in emissions_TK.split([6, 3])], *(rule.numpy() for rule in rules)))
+    assert np.allclose(seen, expected, atol=1e-6)
+    hard_TK = (emissions_TK * 1e4).requires_grad_()
+    log_marginals(hard_TK, [6, 3], rules).sum().backward()
+    assert bool(hard_TK.grad.isfinite().all())

@@ -81,6 +81,33 @@ def log_likelihood(
     return likelihood_S.to(torch.promote_types(emissions_TK.dtype, torch.float32))
 
 
+def log_marginals(emissions_TK: torch.Tensor, lengths: Sequence[int], rules: Rules) -> torch.Tensor:
+    """Log of the probability `(T, K)` of each tag in each row over all paths, by forward-backward, with gradients.
+
+    Float64. Rows of a sequence lie together, as in `log_likelihood`. A tag that no path has is about e^-345.
+    """
+    transitions_KK, start_K, end_K = (rule.double() for rule in rules)
+    scores_TK = emissions_TK.double()
+    row_T, active_L, _ = time_major(lengths)
+    if not len(active_L):
+        return scores_TK
+    ordered_TK = scores_TK.index_select(0, _on(row_T, scores_TK))
+    # Whatever a row of either sum is multiplied by cancels when the two are brought to a sum of 1.
+    weights = torch.split((ordered_TK - ordered_TK.detach().amax(-1, keepdim=True)).exp(), active_L.tolist())
+    factor_KK, leaving_K = transitions_KK.exp(), end_K.exp()
+    before = [_shares(weights[0] * start_K.exp())[0]]
+    for weight_SK in weights[1:]:
+        before.append(_shares((before[-1][: len(weight_SK)] @ factor_KK) * weight_SK)[0])
+    after = [_shares(leaving_K.expand_as(weights[-1]))[0]]
+    for weight_SK, following_SK in zip(weights[-2::-1], weights[:0:-1], strict=True):
+        onward_SK = (following_SK * after[-1]) @ factor_KK.T
+        ended_SK = leaving_K.expand(len(weight_SK) - len(onward_SK), -1)
+        after.append(_shares(torch.cat([onward_SK, ended_SK]))[0])
+    joint_TK = torch.cat(before) * torch.cat(after[::-1])
+    log_TK = joint_TK.log() - joint_TK.sum(-1, keepdim=True).log()
+    return log_TK.index_select(0, _on(np.argsort(row_T), scores_TK))
+
+
 def _path_score(scores_TK: torch.Tensor, tags_T: torch.Tensor, lengths: Sequence[int], rules: Rules) -> torch.Tensor:
     """Score `(S,)` of the given tags."""
     transitions_KK, start_K, end_K = rules

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from manyheads.tasks.distil.base import Distillation
     from manyheads.text.pack import Encoding
 Rules = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Transition, start and end scores."""
@@ -100,6 +101,13 @@ class TokenClassification(ScoredSpans, Task[EntityExample]):
     """Words after the first of a piece that the head tells apart; 0 in models that were made before it did."""
     threshold: float | Literal["auto"] = 0.0
     """Spans with a lower score are left out; `auto`: tuned for F1 on validation data."""
+
+    @property
+    def distillation(self) -> Distillation[EntityExample]:
+        """By probabilities of the tags of each unit."""
+        from manyheads.tasks.distil.tags import TagDistillation
+
+        return TagDistillation(self)
 
     @property
     def joins(self) -> float:
@@ -216,29 +224,39 @@ class TokenClassification(ScoredSpans, Task[EntityExample]):
     def targets(
         self, examples: Sequence[EntityExample], encodings: Sequence[Sequence[Sequence[Encoding]]]
     ) -> dict[str, Array]:
-        """`piece_P` (row in the task's tokens) and `tag_P` of each unit; `words_S` units in each window.
+        """`tag_P` of each unit, beside what `pieces` says of it."""
+        index = {tag: i for i, tag in enumerate(self.tags)}
+        tags = [tags_of_char_spans(units(e.text, self.unit, e.words), e.spans)[0] for e in examples]
+        tag_U = np.array([index[tag] for some in tags for tag in some], dtype=np.int64)
+        placed = self.pieces(examples, encodings)
+        return {**placed, "tag_P": tag_U[placed.pop("unit_P")]}
+
+    def pieces(
+        self, examples: Sequence[EntityExample], encodings: Sequence[Sequence[Sequence[Encoding]]]
+    ) -> dict[str, Array]:
+        """`piece_P` (row in the task's tokens) of the units in windows, `unit_P` which they are, `words_S` in each window.
 
         Of the units that are not the first of their piece, `inner_I` (which of P) and `place_I` (which of the piece).
         """
-        index = {tag: i for i, tag in enumerate(self.tags)}
-        pieces, places, tags, counts, base = [], [], [], [], 0
+        pieces, places, seen, counts, base, first = [], [], [], [], 0, 0
         for example, asked in zip(examples, encodings, strict=True):
             offsets_W2 = units(example.text, self.unit, example.words)
-            tag_W = np.array([index[tag] for tag in tags_of_char_spans(offsets_W2, example.spans)[0]], dtype=np.int64)
+            unit_W = np.arange(first, first + len(offsets_W2))
             for window in asked[0]:
                 reached = within(offsets_W2, window)
                 piece_W = first_pieces(offsets_W2[reached], window)
                 here = piece_W >= 0
                 pieces.append(piece_W[here] + base)
                 places.append(places_in_pieces(offsets_W2[reached], piece_W, window)[here])
-                tags.append(tag_W[reached][here])
+                seen.append(unit_W[reached][here])
                 counts.append(int(here.sum()))
                 base += len(window)
+            first += len(offsets_W2)
         place_P = np.concatenate(places)
         inner_I = np.flatnonzero(place_P)
         return {
             "piece_P": np.concatenate(pieces).astype(np.int64),
-            "tag_P": np.concatenate(tags),
+            "unit_P": np.concatenate(seen),
             "words_S": np.array(counts, dtype=np.int64),
             "inner_I": inner_I,
             "place_I": place_P[inner_I],
@@ -254,13 +272,13 @@ class TokenClassification(ScoredSpans, Task[EntityExample]):
 
         from manyheads.nn.crf import log_likelihood
 
-        tag_P, key = targets["tag_P"], self._scores_key
-        scores_PK = trained_scores(output[key], output, targets["piece_P"], targets["inner_I"], targets["place_I"])
+        tag_P = targets["tag_P"]
+        scores_PK = self.unit_emissions(output, targets)
         count = len(tag_P)
         uninformed = float(np.log(len(self.tags)))
         if self.decoder == "softmax":
             if not count:
-                return Loss(output[key].sum() * 0.0 + scores_PK.sum(), 0, uninformed)
+                return Loss(output[self._scores_key].sum() * 0.0 + scores_PK.sum(), 0, uninformed)
             return Loss(cross_entropy(scores_PK, tag_P), count, uninformed)
         likelihood_S = log_likelihood(
             scores_PK,
@@ -270,12 +288,17 @@ class TokenClassification(ScoredSpans, Task[EntityExample]):
         )
         return Loss(-likelihood_S.sum() / max(count, 1), count, uninformed)
 
+    def unit_emissions(self, output: Output, targets: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Scores `(P, K)` of the tags of units, from what `pieces` says of them."""
+        key = self._scores_key
+        return trained_scores(output[key], output, targets["piece_P"], targets["inner_I"], targets["place_I"])
+
     # -- answering ----------------------------------------------------------------------------------------------
     def decode(self, items: Sequence[Item]) -> list[list[dict[str, Any]]]:
         """Spans in reading order, each with `start`, `end`, `label`, `text`, `score`."""
         placed = [self._emissions(item) for item in items]
         emissions = [read.scores_WK for read in placed]
-        rules = self._rules(items)
+        rules = self.rules(items)
         paths = [read.whole(path_W) for read, path_W in zip(placed, viterbi(emissions, *rules), strict=True)]
         tags = np.array(self.tags)
         found = [spans_of_tags(tags[path_W].tolist()) if path_W.any() else [] for path_W in paths]
@@ -381,8 +404,8 @@ class TokenClassification(ScoredSpans, Task[EntityExample]):
             "threshold": self.threshold, "temperature": self.temperature, "score_bias": self.score_bias,
         }  # fmt: skip
 
-    def _emissions(self, item: Item) -> _Read:
-        """What is to be decoded of an item, each unit from the window that owns it."""
+    def unit_scores(self, item: Item) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Offsets `(W, 2)` of the units of an item, scores `(W, K)`, each from the window that owns it, and who has any."""
         offsets = units(item.source.first, self.unit, item.words)
         scores_WK = np.zeros((len(offsets), len(self.tags)), np.float32)
         seen_W = np.zeros(len(offsets), bool)
@@ -395,6 +418,11 @@ class TokenClassification(ScoredSpans, Task[EntityExample]):
             here = (piece_W >= 0) & mine_L[piece_W]
             scores_WK[reached][here] = word_scores(output[self._scores_key], output, piece_W[here], place_W[here])
             seen_W[reached] |= here
+        return offsets, scores_WK, seen_W
+
+    def _emissions(self, item: Item) -> _Read:
+        """What is to be decoded of an item."""
+        offsets, scores_WK, seen_W = self.unit_scores(item)
         if item.words is None:
             return _Read(offsets[seen_W], scores_WK[seen_W])
         if self.decoder == "softmax":
@@ -402,7 +430,7 @@ class TokenClassification(ScoredSpans, Task[EntityExample]):
             return _Read(np.array(item.words, np.int64)[seen_W[first]], scores_WK[first][seen_W[first]])
         return _in_words(item.words, offsets[seen_W], scores_WK[seen_W])
 
-    def _rules(self, items: Sequence[Item]) -> Rules:
+    def rules(self, items: Sequence[Item]) -> Rules:
         """Transition, start and end scores: learned with a CRF, zero or forbidden without."""
         if self.decoder == "crf" and items:
             output = items[0].outputs[0]
