@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,14 @@ import torch
 
 import manyheads as mh
 from manyheads.cli import main
-from manyheads.errors import DataError
+from manyheads.errors import CheckpointError, DataError
 from manyheads.training.lessons import annealed
 from manyheads.training.run import Plan, run_training
 from manyheads.training.stop import Stop
 from manyheads.training.teachers import teach
 from plans import assert_equal, plan, stepped
 from runs import PulledError, Watch, assert_same, history, outcome, went
-from toys import write_csv, write_jsonl
+from toys import SENTENCES, write_csv, write_jsonl
 
 Run = Callable[..., Path]
 
@@ -282,3 +283,93 @@ def test_a_step_in_small_packs_has_the_gradient_of_the_whole(run: Run, teacher: 
     assert many.packs > one.packs
     assert many.losses == pytest.approx(one.losses, rel=1e-5)
     assert_equal(parts, whole)
+
+
+FOUR = """  teachers:
+    entities: {model: MODEL, unlabelled: more/texts.jsonl}
+    section: {model: MODEL, unlabelled: [more/texts.jsonl]}
+    answers: {model: MODEL, unlabelled: more/questions.jsonl}
+    similarity: {model: MODEL, unlabelled: more/pairs.csv}
+"""
+
+
+@pytest.fixture
+def four(project: Path, young_model: Path) -> Path:
+    """The project with teachers for its four tasks, and rows that they alone label."""
+    text = project.read_text(encoding="utf-8").replace(
+        "  steps: 12\n", f"  steps: 6\n{FOUR.replace('MODEL', str(young_model))}"
+    )
+    project.write_text(text.replace("evaluate_every: 6", "evaluate_every: 3"), encoding="utf-8")
+    more = project.parent / "more"
+    write_jsonl(more / "texts.jsonl", [{"text": f"{a} {b}"} for a in SENTENCES[:3] for b in SENTENCES[3:]])
+    write_jsonl(more / "questions.jsonl", [{"question": "What fell?", "context": sentence} for sentence in SENTENCES])
+    write_csv(more / "pairs.csv", ["text_a", "text_b"], [list(pair) for pair in pairwise(SENTENCES)])
+    return project
+
+
+@pytest.mark.parametrize("method", ["equal-norm", "pcgrad", "adatask"])
+def test_all_kinds_of_tasks_are_taught_together_and_go_on_bit_for_bit(
+    four: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = (f"training.balancing={method}", "training.save_every=1", "training.fit_heads=true")
+    monkeypatch.setenv("MANYHEADS_CACHE", str(four.parent / "whole"))
+    whole = plan(four, *keys, "output=runs/whole")
+    watch = went(whole)
+    assert len(watch.lines("taught by")) == len(watch.lines("the teacher scores")) == 4
+    monkeypatch.setenv("MANYHEADS_CACHE", str(four.parent / "parts"))
+    with pytest.raises(PulledError):
+        run_training(plan(four, *keys, "output=runs/parts"), Watch(pull=3))
+    again = plan(four, *keys, "output=runs/parts")
+    went(again, resume=True)
+    seen, expected = outcome(again), outcome(whole)
+    del seen["run.yaml"], expected["run.yaml"]
+    assert_same(seen, expected)
+
+
+def test_answers_that_predict_wrote_teach_every_kind_of_task_that_has_scores(four: Path, young_model: Path) -> None:
+    model, folder = mh.load(young_model), four.parent
+    text = four.read_text(encoding="utf-8")
+    start, stop = text.index("  teachers:"), text.index("  tokens_per_step")
+    soft = {
+        "entities": [{"text": sentence} for sentence in SENTENCES],
+        "section": [{"text": sentence} for sentence in SENTENCES],
+        "answers": [{"question": "What lowered fever?", "context": SENTENCES[0]}],
+    }
+    for name, rows in soft.items():
+        said = model.predict([dict(row) for row in rows], tasks=name)
+        write_jsonl(folder / f"{name}-soft.jsonl", [{**row, **answer} for row, answer in zip(rows, said, strict=True)])
+    teachers = "".join(f"    {name}: {name}-soft.jsonl\n" for name in soft)
+    four.write_text(f"{text[:start]}  teachers:\n{teachers}{text[stop:]}", encoding="utf-8")
+    watch = went(plan(four))
+    assert sorted(line.rpartition(" on ")[2] for line in watch.lines("taught by")) == [
+        "1 of 4 texts",
+        "6 of 6 texts",
+        "6 of 7 texts",
+    ]
+
+
+def test_the_folder_of_a_taught_model_names_its_teachers_from_where_it_lies(four: Path) -> None:
+    import yaml
+
+    made = plan(four)
+    went(made)
+    section = yaml.safe_load((made.output / "run.yaml").read_text())["training"]["teachers"]["entities"]
+    assert (made.output / section["model"] / "manyheads.json").is_file()
+    assert (made.output / section["unlabelled"]).is_file()
+    assert main(["evaluate", str(made.output), "--task", "section"]) == 0
+
+
+def test_a_run_does_not_go_on_with_another_teacher(run: Run, teacher: Path, tmp_path: Path) -> None:
+    path = run(6, "  teachers: {section: soft.jsonl}\n")
+    for first in (0.25, 0.75):
+        rows: list[dict[str, Any]] = [
+            {"text": text, "scores": {"FEVER": first, "GLUCOSE": 1 - first}} for text, _ in texts(6)
+        ]
+        write_jsonl(path.parent / "soft.jsonl", rows)
+        made = plan(path, *SHORT)
+        if first == 0.25:
+            with pytest.raises(PulledError):
+                run_training(made, Watch(pull=3))
+        else:
+            with pytest.raises(CheckpointError, match=r"the data of section\.teacher has changed"):
+                run_training(made, Watch(), resume=True)

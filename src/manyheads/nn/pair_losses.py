@@ -64,6 +64,15 @@ def in_batch_negatives(
     return (loss + cross_entropy(backward_BB, own_B, reduction="sum") / max(pairs, 1)) / 2
 
 
+def similarity_distillation(
+    a_BD: torch.Tensor, other_CD: torch.Tensor, cosine_BC: torch.Tensor, *, scale: float = 20.0
+) -> torch.Tensor:
+    """Cross entropy of each row's softmax over scaled cosines against that of a teacher's. Fang et al. 2021 (SEED)."""
+    log_BC = (_all_cosines(a_BD, other_CD) * scale).log_softmax(-1)
+    chance_BC = (cosine_BC.to(log_BC.dtype) * scale).softmax(-1)
+    return -(chance_BC * log_BC).sum() / max(len(log_BC), 1)
+
+
 def triplet(
     anchor_ND: torch.Tensor, positive_ND: torch.Tensor, negative_ND: torch.Tensor, margin: float = 0.5
 ) -> torch.Tensor:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from manyheads.tasks.distil.base import Distillation
     from manyheads.text.pack import Encoding
 
 UNANSWERABLE = "unanswerable"
@@ -81,6 +82,13 @@ class QuestionAnswering(ScoredSpans, Task[Question]):
     """Settled from the training data: it has unanswerable questions."""
     no_answer_threshold: float = 0.5
     """No answer is given when `no_answer_score` is above this; tuned on validation data."""
+
+    @property
+    def distillation(self) -> Distillation[Question]:
+        """By distributions of start and end."""
+        from manyheads.tasks.distil.spans import SpanDistillation
+
+        return SpanDistillation(self)
 
     @property
     def outputs(self) -> Mapping[str, Level]:

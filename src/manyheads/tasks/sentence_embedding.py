@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from manyheads.tasks.distil.base import Distillation
     from manyheads.text.pack import Encoding
 
 Form = Literal["scored", "positives", "triplets", "nli"]
@@ -108,6 +109,13 @@ class SentenceEmbedding(Task[Pair]):
     matryoshka: tuple[int, ...] = ()
     """Widths at which the truncated vector must be good too (Kusupati 2022)."""
     stride: int = 64
+
+    @property
+    def distillation(self) -> Distillation[Pair]:
+        """By cosines."""
+        from manyheads.tasks.distil.vectors import VectorDistillation
+
+        return VectorDistillation(self)
 
     @property
     def outputs(self) -> Mapping[str, Level]:
