@@ -100,6 +100,8 @@ def parser(run: Mapping[str, Verb]) -> Parser:
 
     _comparing(verb("compare", "does sharing help each task? the shared run against each task alone"))
 
+    _tuning(verb("tune", "better settings than the recipe's, by trials scored on validation data"))
+
     _exporting(verb("export", "write a model as an ONNX graph, or a head of it as other tools know it"))
 
     info = verb("info", "what a model folder holds: tasks, labels, scores, sizes, hashes")
@@ -121,8 +123,29 @@ def _comparing(made: argparse.ArgumentParser) -> None:
     made.add_argument("--pairs", action="store_true", help="also every two tasks together")
     made.add_argument("--leave-one-out", action="store_true", help="also all tasks but one")
     made.add_argument("--try-remedy", action="store_true", help="also the shared run with what is advised")
-    made.add_argument("--workers", type=_positive, metavar="N", help="runs at a time (one for each CUDA device, or 1)")
+    _crewed(made, "runs")
     made.add_argument("--fail-if-hurts", action="store_true", help="exit status 1 if sharing hurts a task")
+
+
+def _tuning(made: argparse.ArgumentParser) -> None:
+    made.add_argument("run", type=Path, metavar="RUN.yaml")
+    made.add_argument("-o", "--output", type=Path, required=True, metavar="DIR",
+                      help="run.yaml and model of the best trial, report.html; the same command goes on")  # fmt: skip
+    made.add_argument("--trials", type=_positive, default=20, metavar="N", help="in all (20)")
+    made.add_argument("--timeout", type=_positive, metavar="S", help="seconds after which trials end; the best of those "
+                      "that are finished is trained then")  # fmt: skip
+    made.add_argument("--keys", nargs="+", action="extend", default=[], metavar="NAME",
+                      help="tune just these: learning_rate, head_learning_rate, epochs (or steps), private_tops, weights; "
+                           "also where the run file sets them")  # fmt: skip
+    made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
+    _crewed(made, "trials")
+
+
+def _crewed(made: argparse.ArgumentParser, what: str) -> None:
+    made.add_argument("--workers", type=_positive, metavar="N",
+                      help=f"{what} at a time (one for each CUDA device, or 1; {ACTORS} with Ray)")  # fmt: skip
+    made.add_argument("--engine", choices=["local", "ray"], default="local", help="processes here, or on a Ray cluster")
+    made.add_argument("--address", metavar="HOST:PORT", help="of a Ray cluster; else Ray runs on this machine alone")
 
 
 def _seeds(text: str) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import manyheads
 from manyheads import arguments
@@ -28,6 +28,9 @@ from manyheads.process import (
     set_up,
     wait_without_spinning,
 )
+
+if TYPE_CHECKING:
+    from manyheads.crew.hands import Crew
 
 INTERRUPTED = 1
 STOPPED = {
@@ -221,7 +224,7 @@ def _compare(options: argparse.Namespace) -> int:
         ]
         asked = Asked(
             options.run, options.output, options.seeds, tuple(options.overrides), settings, tuple(subsets),
-            options.try_remedy, options.workers or _devices(), options.singles,
+            options.try_remedy, _crew(options), options.singles,
         )  # fmt: skip
         result = compare(asked, Console(sys.stderr), stop)
     for line in lines(result):
@@ -231,11 +234,41 @@ def _compare(options: argparse.Namespace) -> int:
     return 1 if options.fail_if_hurts and hurt else 0
 
 
-def _devices() -> int:
-    """CUDA devices, or 1."""
+def _tune(options: argparse.Namespace) -> int:
+    from manyheads.training.stop import StopSignals
+
+    with StopSignals() as stop:
+        try:
+            from manyheads.tune.command import REPORT, Asked, tune
+        except ModuleNotFoundError as error:
+            raise UsageError(f'tune needs {error.name}; pip install "manyheads[tune]"') from None
+        from manyheads.training.progress import Console
+        from manyheads.tune.result import MODEL, RUN, lines
+
+        asked = Asked(options.run, options.output, options.trials, options.timeout, tuple(options.overrides),
+                      tuple(options.keys), _crew(options))  # fmt: skip
+        result = tune(asked, Console(sys.stderr), stop)
+    for line in lines(result):
+        print(line)
+    _print_scores(result["scores"])
+    for what, name in (("run file", RUN), ("model folder", MODEL), ("report", REPORT)):
+        print(f"{what}: {options.output / name}")
+    return 0
+
+
+def _crew(options: argparse.Namespace) -> Crew:
+    """Who trains: without --workers a process for each CUDA device, or so many actors of Ray."""
+    from manyheads.crew.hands import Crew
+
+    if options.engine == "ray":
+        return Crew(ACTORS if options.workers is None else options.workers, ray=True, address=options.address)
+    if options.address is not None:
+        raise UsageError("--address is for --engine ray; give that too, or leave --address out")
+    if options.workers is not None:
+        return Crew(options.workers)
     import torch
 
-    return max(1, torch.cuda.device_count())
+    return Crew(max(1, torch.cuda.device_count()))
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -330,7 +363,7 @@ def _note(line: str) -> None:
 
 VERBS = {
     "demo": _demo, "validate": _validate, "train": _train, "evaluate": _evaluate, "predict": _predict, "score": _score,
-    "serve": _serve, "bulk": _bulk, "compare": _compare, "export": _export, "info": _info,
+    "serve": _serve, "bulk": _bulk, "compare": _compare, "tune": _tune, "export": _export, "info": _info,
 }  # fmt: skip
 
 

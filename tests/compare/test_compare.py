@@ -13,10 +13,12 @@ import torch
 
 from manyheads.cli import main
 from manyheads.compare.command import Asked, compare, open_shop
-from manyheads.compare.jobs import Job, run_job
+from manyheads.compare.jobs import run_job
 from manyheads.compare.outcome import OUTCOME, Outcome
 from manyheads.config.build import device_of, plan_of
 from manyheads.config.files import load_run
+from manyheads.crew.hands import Crew
+from manyheads.crew.workshop import Job
 from manyheads.errors import StoppedError, UsageError
 from manyheads.start import validate
 from manyheads.training.loop import StepRecord
@@ -216,7 +218,7 @@ def test_several_processes_give_what_one_gives(project: Path, done: Path) -> Non
     output = project.parent / "beside"
     (output).mkdir()
     (output / "cost.json").write_bytes((done / "cost.json").read_bytes())
-    more = Asked(project, output, seeds=(0, 1), overrides=tuple(FEW), workers=2, singles="twin")
+    more = Asked(project, output, seeds=(0, 1), overrides=tuple(FEW), crew=Crew(2), singles="twin")
     for path in sorted((done / "runs").iterdir())[2:]:  # all but two are there
         (output / "runs").mkdir(exist_ok=True)
         (output / "runs" / path.name).symlink_to(path)

@@ -9,11 +9,12 @@ import pytest
 
 from manyheads.cli import main
 from manyheads.compare.command import Asked, compare, open_shop
-from manyheads.compare.jobs import Job
 from manyheads.compare.outcome import OUTCOME, Outcome
-from manyheads.compare.singles import Part, Rate, alone, best_of, durations, with_rate
+from manyheads.compare.singles import Part, Rate, best_of, durations, with_rate
 from manyheads.config.build import device_of, plan_of
 from manyheads.config.files import load_run
+from manyheads.crew.alone import alone
+from manyheads.crew.workshop import Job
 from manyheads.training.progress import Quiet
 from manyheads.training.stop import Stop
 from toys import write_project

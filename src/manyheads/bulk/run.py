@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from manyheads.api import find_model, load
 from manyheads.bulk.parts import InputFile, Part, PartReader, files_of, parts_of, path_of
 from manyheads.bulk.work import Answers, Done, answer_part, done_part
+from manyheads.crew.cluster import cluster, shares
 from manyheads.durable import UNFINISHED, replace_file
 from manyheads.errors import UsageError
 from manyheads.outputs.columns import schema_of
@@ -124,20 +125,12 @@ def _answered(job: Job, crew: Crew | None, model: Model, wanted: Answers, parts:
 def _by_ray(job: Job, crew: Crew, wanted: Answers, parts: Sequence[Part]) -> Iterator[Done]:
     """By actors that hold the model, a part at a time. The folders must be seen by all machines of the cluster."""
     import logging
-    import os
 
-    import ray
-
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    own: dict[str, Any] = {} if crew.address else {"_node_ip_address": "127.0.0.1", "include_dashboard": False}
-    ray.init(address=crew.address, log_to_driver=False, logging_level=logging.ERROR, **own)
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    try:
-        resources: dict[str, float] = ray.cluster_resources()
-        gpus = 1 if resources.get("GPU", 0) >= crew.workers else 0
-        cores = max(1, int(resources.get("CPU", 1)) // crew.workers)
+    with cluster(crew.address) as ray:
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        cores, gpus = shares(ray, crew.workers)
         items = [{"part": json.dumps(asdict(part))} for part in parts]
         data = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
             Answering, fn_constructor_args=(job, wanted, cores, bool(gpus)), batch_size=1, num_cpus=cores, num_gpus=gpus,
@@ -145,8 +138,6 @@ def _by_ray(job: Job, crew: Crew, wanted: Answers, parts: Sequence[Part]) -> Ite
         )  # fmt: skip
         for row in data.iter_rows():
             yield Done(**json.loads(row["done"]))
-    finally:
-        ray.shutdown()
 
 
 class Answering:

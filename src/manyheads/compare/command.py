@@ -6,7 +6,6 @@ a comparison that was killed ends in the same bytes. What was measured on the cl
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from manyheads.compare.advice import advise, remedy
-from manyheads.compare.crew import Crew, run_all
-from manyheads.compare.jobs import Job, Workshop, compared_split, contents
+from manyheads.compare.crew import run_all
+from manyheads.compare.jobs import compared_split
 from manyheads.compare.result import (
     findings,
     flat,
@@ -29,7 +28,9 @@ from manyheads.compare.search import singles
 from manyheads.compare.statistics import Settings
 from manyheads.compare.verdict import every_task_no_worse
 from manyheads.config.dataset import rows_of
-from manyheads.config.files import load_run
+from manyheads.config.files import as_given, load_run
+from manyheads.crew.hands import Crew
+from manyheads.crew.workshop import Job, Workshop, contents, open_workshop
 from manyheads.durable import replace_file
 from manyheads.errors import UsageError
 
@@ -57,7 +58,7 @@ class Asked:
     subsets: tuple[str, ...] = ()
     """`pairs`, `leave-one-out`: further runs, with two tasks, or all but one."""
     try_remedy: bool = False
-    workers: int = 1
+    crew: Crew = field(default_factory=Crew)
     singles: Literal["best", "twin", "both"] = "best"
     """What the shared model is held against; `both`: twins are shown beside single models at their own best."""
 
@@ -74,10 +75,10 @@ def compare(asked: Asked, progress: Progress, stop: Stop) -> dict[str, Any]:
     twins = [(name,) for name in names] if asked.singles != "best" else []
     plain = [Job(seed, tasks) for seed in asked.seeds for tasks in ((), *twins)]
     more = [Job(seed, tasks) for tasks in _subsets(names, asked.subsets) for seed in asked.seeds]
-    outcomes = run_all(shop, [*plain, *more], Crew(asked.workers), progress, stop)
+    outcomes = run_all(shop, [*plain, *more], asked.crew, progress, stop)
     shared = [outcomes[Job(seed)] for seed in asked.seeds]
     twin = {name: [outcomes[Job(seed, (name,))] for seed in asked.seeds] for (name,) in twins}
-    best = singles(shop, asked.seeds, Crew(asked.workers), progress, stop) if asked.singles != "twin" else {}
+    best = singles(shop, asked.seeds, asked.crew, progress, stop) if asked.singles != "twin" else {}
     single = {name: list(best[name].runs) for name in best} or twin
     found = judged(dict.fromkeys(names, shared), single, asked.settings)
     file = shop.file(Job(asked.seeds[0]))
@@ -92,7 +93,7 @@ def compare(asked: Asked, progress: Progress, stop: Stop) -> dict[str, Any]:
         "cost": with_tokens(_cost(shop, asked), shared, single),
         "remedy": None,
         "data": rows_of(shop.dataset, window_lengths(shop.tokenizer, file.run.encoder.max_length)),
-        "settings": flat(file.run.model_dump(mode="json", exclude_defaults=True)),
+        "settings": flat(as_given(file.run)),
         "versions": _versions(),
         "hashes": {**contents(shop.dataset), "encoder": shop.encoder},
     }  # fmt: skip
@@ -121,27 +122,15 @@ def compare(asked: Asked, progress: Progress, stop: Stop) -> dict[str, Any]:
 
 def open_shop(asked: Asked) -> Workshop:
     """The run file and all its data, read and checked. Raises UsageError for what cannot be compared."""
-    file = load_run(asked.run, asked.overrides)
-    from manyheads.config.dataset import read_dataset
-    from manyheads.config.model import locate
-    from manyheads.nn.encoder_files import check_folder
-    from manyheads.text.tokenizer import Tokenizer
-
-    _check(file, asked)
-    located = locate(file)
-    folder = Path(located.path_or_id)
-    check_folder(folder)
-    dataset = read_dataset(file)
-    for name in dataset:
-        compared_split(dataset, name)
-    tokenizer = Tokenizer.from_encoder(located.path_or_id, located.revision)
-    return Workshop(asked.run, asked.overrides, asked.output, dataset, tokenizer, _hash_of(folder))
+    _check(load_run(asked.run, asked.overrides), asked)
+    shop = open_workshop(asked.run, asked.overrides, asked.output)
+    for name in shop.dataset:
+        compared_split(shop.dataset, name)
+    return shop
 
 
 def _check(file: RunFile, asked: Asked) -> None:
     """Raise UsageError where twins could not be like the shared run, or nothing could come out."""
-    from manyheads.bundle import is_finished
-
     if len(file.run.tasks) < 2:
         raise UsageError(f"{asked.run} has one task; there is nothing to share, and nothing to compare")
     if not asked.seeds or len(set(asked.seeds)) < len(asked.seeds):
@@ -154,18 +143,6 @@ def _check(file: RunFile, asked: Asked) -> None:
     if twins and file.run.training.sampling.method == "difficulty":
         raise UsageError("training.sampling.method difficulty follows the scores, so twins would not see the same examples; "
                          "choose another method, or give --singles best")  # fmt: skip
-    if asked.output.is_file() or is_finished(asked.output):
-        raise UsageError(
-            f"{asked.output} is a {'file' if asked.output.is_file() else 'model folder'}; give -o a new folder"
-        )
-
-
-def _hash_of(folder: Path) -> str:
-    """Of the files that an encoder is made of."""
-    from manyheads.bundle.manifest import sha256_of
-
-    wanted = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors", ".txt", ".model"))
-    return hashlib.sha256("".join(f"{path.name} {sha256_of(path)}\n" for path in wanted).encode()).hexdigest()
 
 
 def _subsets(names: Sequence[str], wanted: Sequence[str]) -> list[tuple[str, ...]]:
@@ -209,7 +186,7 @@ def _tried(
     """The shared run with the proposed change, against the same twins."""
     changes = tuple(f"{key}={value}" for key, value in wanted["changes"].items())
     jobs = [Job(seed, (), changes) for seed in asked.seeds]
-    outcomes = run_all(shop, jobs, Crew(asked.workers), progress, stop)
+    outcomes = run_all(shop, jobs, asked.crew, progress, stop)
     runs = [outcomes[job] for job in jobs]
     found = judged(dict.fromkeys(single, runs), single, asked.settings)
     tasks = {

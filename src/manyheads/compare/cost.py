@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from manyheads.compare.jobs import Workshop
+    from manyheads.crew.workshop import Workshop
     from manyheads.predict import Predictor
     from manyheads.tasks.base import Ask
 
@@ -23,8 +23,8 @@ def costs(shop: Workshop, seed: int) -> dict[str, dict[str, float]]:
     Time is that of answering every task about the same texts: once for all of them, or once for each. Its weights make no
     difference to a model's time, so none is trained here.
     """
-    from manyheads.compare.jobs import Job
     from manyheads.config.build import device_of, plan_of
+    from manyheads.crew.workshop import Job
     from manyheads.training.course import predictor_of
     from manyheads.training.stop import Stop
 

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from manyheads.compare.jobs import Job, Workshop, run_job
+from manyheads.compare.jobs import run_job
 from manyheads.compare.outcome import Outcome
+from manyheads.crew.attend import attend
+from manyheads.crew.hands import Crew, Ended, hands_of
+from manyheads.crew.workshop import Job, Workshop
 from manyheads.errors import StoppedError, TrainingError
 
 if TYPE_CHECKING:
     from manyheads.training.progress import Progress
     from manyheads.training.stop import Stop
-
-LOOK_S = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Crew:
-    """How many processes make runs; with several CUDA devices each process has one."""
-
-    workers: int = 1
 
 
 def run_all(shop: Workshop, jobs: Sequence[Job], crew: Crew, progress: Progress, stop: Stop) -> dict[Job, Outcome]:
@@ -35,10 +23,11 @@ def run_all(shop: Workshop, jobs: Sequence[Job], crew: Crew, progress: Progress,
     missing = [job for job in jobs if job not in found]
     if found:
         progress.say(f"{len(found)} of {len(jobs)} runs are there already")
-    if crew.workers > 1 and missing:
+    beside = crew.workers > 1 or crew.ray
+    if beside and missing:
         _run_beside(shop, missing, crew, progress, stop)
     for number, job in enumerate(missing, start=len(found) + 1):
-        if crew.workers == 1:
+        if not beside:
             progress.say(f"run {number} of {len(jobs)}: {job.name}")
         found[job] = run_job(shop, job, progress, stop)
         if stop.asked is not None:
@@ -46,41 +35,44 @@ def run_all(shop: Workshop, jobs: Sequence[Job], crew: Crew, progress: Progress,
     return found
 
 
+class _Runs:
+    """The runs that are missing. After the first that fails none is begun."""
+
+    module = "manyheads.compare.worker"
+
+    def __init__(self, shop: Workshop, jobs: Sequence[Job], progress: Progress) -> None:
+        self.failed: str | None = None
+        self._shop, self._progress = shop, progress
+        self._waiting, self._of = list(enumerate(jobs, start=1)), len(jobs)
+
+    def next(self) -> Job | None:
+        """The next one in order."""
+        if not self._waiting or self.failed is not None:
+            return None
+        number, job = self._waiting.pop(0)
+        self._progress.say(f"run {number} of {self._of}: {job.name}")
+        return job
+
+    def task(self, work: Job) -> Mapping[str, Any]:
+        """As JSON."""
+        return self._shop.task(work)
+
+    def unwanted(self, work: Job) -> bool:
+        """Never: what is begun is finished."""
+        return False
+
+    def ended(self, work: Job, how: Ended) -> None:
+        """Remember the first failure."""
+        if how.status and self.failed is None:
+            self.failed = f"{work.name}: {how.words}"
+
+
 def _run_beside(shop: Workshop, jobs: Sequence[Job], crew: Crew, progress: Progress, stop: Stop) -> None:
-    """The runs that are missing, several at a time. The first that fails ends the others' turn."""
-    import torch
-
-    devices, threads = torch.cuda.device_count(), max(1, torch.get_num_threads())
-    waiting, failed = list(enumerate(jobs, start=1)), list[str]()
-    stop.patient = True  # a signal is passed on below
-
-    def work(worker: int) -> None:
-        while waiting and not failed and stop.asked is None:
-            number, job = waiting.pop(0)
-            progress.say(f"run {number} of {len(jobs)}: {job.name}")
-            task = {"run": str(shop.path), "output": str(shop.folder), "overrides": shop.overrides,
-                    "job": job.to_json(), "threads": threads, "device": worker % devices if devices else None}  # fmt: skip
-            words = _finish(json.dumps(task), stop)
-            if words is not None:
-                failed.append(f"{job.name}: {words}")
-
-    with ThreadPoolExecutor(crew.workers) as pool:
-        list(pool.map(work, range(crew.workers)))
+    """The runs that are missing, several at a time."""
+    runs = _Runs(shop, jobs, progress)
+    with hands_of(crew) as hands:
+        attend(hands, runs, stop)
     if stop.asked is not None:
         raise StoppedError(f"stopped by {stop.asked}; what is trained is kept, and the same command goes on")
-    if failed:
-        raise TrainingError(f"a run of the comparison failed: {failed[0]}")
-
-
-def _finish(task: str, stop: Stop) -> str | None:
-    """Have a process make a run; its last words if it failed."""
-    command = [sys.executable, "-m", "manyheads.compare.worker", task]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
-        told = False
-        while process.poll() is None:
-            time.sleep(LOOK_S)
-            if stop.asked is not None and not told:
-                told = True
-                process.terminate()
-        words = process.stderr.read().strip().splitlines() if process.stderr else []
-    return None if process.returncode == 0 else (words or [f"exit status {process.returncode}"])[-1]
+    if runs.failed is not None:
+        raise TrainingError(f"a run of the comparison failed: {runs.failed}")

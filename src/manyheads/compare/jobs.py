@@ -7,137 +7,21 @@ single model at its own best (`singles.py`) has a run file of its own instead.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from manyheads.compare.outcome import Curve, Outcome
-from manyheads.compare.singles import Own, alone
-from manyheads.config.files import RunFile, load_run
+from manyheads.crew.workshop import Job, Within, Workshop
 from manyheads.errors import UsageError
 from manyheads.evaluate import answers_for, shortcomings
 
 if TYPE_CHECKING:
     from manyheads.config.dataset import Dataset
-    from manyheads.text.tokenizer import Tokenizer
-    from manyheads.training.loop import StepRecord
     from manyheads.training.progress import Progress
     from manyheads.training.run import Plan, Trained
     from manyheads.training.stop import Stop
-
-RUNS = "runs"
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One run."""
-
-    seed: int
-    tasks: tuple[str, ...] = ()
-    """The tasks that it has; none: all of them."""
-    changes: tuple[str, ...] = ()
-    """`KEY=VALUE` of the run file, for remedies."""
-    own: Own | None = None
-    """Set: its one task as it would be trained alone, with these settings of `training`."""
-
-    @property
-    def name(self) -> str:
-        """For people."""
-        what = ", ".join(self.tasks) if self.tasks else "all tasks"
-        if self.own is not None:
-            rate = dict(self.own).get("learning_rate")
-            what += " at its own best" if rate is None else f" by itself at a rate of {rate:g}"
-        return f"{what}{' with ' + ', '.join(self.changes) if self.changes else ''}, seed {self.seed}"
-
-    def to_json(self) -> dict[str, Any]:
-        """For another process."""
-        return {"seed": self.seed, "tasks": self.tasks, "changes": self.changes, "own": self.own}
-
-    @staticmethod
-    def from_json(said: Mapping[str, Any]) -> Job:
-        """From another process."""
-        own = None if said["own"] is None else tuple((str(key), value) for key, value in said["own"])
-        return Job(said["seed"], tuple(said["tasks"]), tuple(said["changes"]), own)
-
-
-@dataclass(frozen=True, slots=True)
-class Workshop:
-    """Where runs are made: the run file, its data, read once, and the folder of the comparison."""
-
-    path: Path
-    overrides: tuple[str, ...]
-    folder: Path
-    dataset: Dataset
-    tokenizer: Tokenizer
-    encoder: str
-    """A sha256 of the encoder's files."""
-
-    def file(self, job: Job) -> RunFile:
-        """The run file of a job."""
-        file = load_run(self.path, [*self.overrides, *job.changes, f"training.seed={job.seed}"])
-        return file if job.own is None else alone(file, job.tasks[0], job.own)
-
-    def data(self, job: Job) -> Dataset:
-        """The data of a job: of all tasks, or of the one that its run file has."""
-        return self.dataset if job.own is None else {name: self.dataset[name] for name in job.tasks}
-
-    def place(self, job: Job) -> Path:
-        """The folder of a job's run: its name is a hash of everything that determines what comes out."""
-        return self.folder / RUNS / self.key(job)
-
-    def key(self, job: Job) -> str:
-        """Of the settings, the data, the encoder, the versions, and what the machine may round differently."""
-        from manyheads.bundle.manifest import versions
-        from manyheads.training.identity import FREE, environment
-
-        values = self.file(job).run.model_dump(mode="json", exclude_defaults=True)
-        training = {key: value for key, value in values.get("training", {}).items() if key not in FREE}
-        tasks = {name: {**section, "data": None} for name, section in values["tasks"].items()}
-        settings = {**values, "training": training, "tasks": tasks, "output": None}
-        settings["encoder"] = {**values.get("encoder", {}), "name": None}
-        whole: dict[str, Any] = {
-            "settings": settings, "tasks": job.tasks, "data": contents(self.data(job)), "encoder": self.encoder,
-            "versions": versions(), "environment": environment(),
-        }  # fmt: skip
-        if job.own is not None:
-            whole["alone"] = True
-        return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:24]
-
-
-class Within:
-    """Progress of one run of many: its steps and warnings; what every run says is not said thirty times."""
-
-    def __init__(self, whole: Progress) -> None:
-        self.whole = whole
-
-    def begin(self, losses: Mapping[str, Sequence[float]]) -> None:
-        """Passed on."""
-        self.whole.begin(losses)
-
-    def say(self, line: str) -> None:
-        """Warnings and mishaps."""
-        if line.startswith("warning") or "skip" in line:
-            self.whole.say(line)
-
-    def step(self, record: StepRecord, steps: int) -> None:
-        """Passed on."""
-        self.whole.step(record, steps)
-
-    def close(self) -> None:
-        """Passed on."""
-        self.whole.close()
-
-
-def contents(dataset: Dataset) -> dict[str, str]:
-    """A sha256 of every split of every task, and of what teaches it."""
-    from manyheads.config.dataset import taught_contents
-
-    found = {f"{name}.{split}": loaded.table.content_hash() for name, data in dataset.items()
-             for split, loaded in data.splits.items()}  # fmt: skip
-    return found | taught_contents(dataset)
 
 
 def compared_split(dataset: Dataset, name: str) -> str:

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from manyheads.compare.advice import Finding
-from manyheads.compare.jobs import Workshop, compared_split
+from manyheads.compare.jobs import compared_split
 from manyheads.compare.statistics import Settings, compare_scores
 from manyheads.compare.verdict import Judgement, judge
 
 if TYPE_CHECKING:
     from manyheads.compare.outcome import Outcome
     from manyheads.config.files import RunFile
+    from manyheads.crew.workshop import Workshop
 
 CLUSTERS = {"token-classification": "documents", "question-answering": "articles", "text-classification": "documents",
             "sentence-embedding": "pairs"}  # fmt: skip

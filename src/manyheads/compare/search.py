@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from manyheads.compare.crew import Crew, run_all
-from manyheads.compare.jobs import Job, Workshop
+from manyheads.compare.crew import run_all
 from manyheads.compare.outcome import Outcome
 from manyheads.compare.singles import (
     FACTORS,
-    Own,
     Part,
     Rate,
     best_of,
@@ -19,6 +17,9 @@ from manyheads.compare.singles import (
     validation_score,
     with_rate,
 )
+from manyheads.crew.alone import Own
+from manyheads.crew.hands import Crew
+from manyheads.crew.workshop import Job, Workshop
 
 if TYPE_CHECKING:
     from manyheads.training.progress import Progress

@@ -24,7 +24,7 @@ from manyheads.config.dataset import (
     shown,
     taught_contents,
 )
-from manyheads.config.files import RunFile
+from manyheads.config.files import RunFile, as_given
 from manyheads.config.model import adapters_of_run, build_model, locate
 from manyheads.config.phases import build_phases
 from manyheads.config.recipe import Facts, TaskFacts, evaluate_every, recipe_of
@@ -215,6 +215,7 @@ def plan_of(
         save_every=training.save_every,
         keep_checkpoints=training.keep_checkpoints,
         rows=partial(rows_of, dataset, window_lengths(tokenizer, max_length)),
+        epochs=steps * per_step / sum(tokens.values()),
         recipe=tuple(told),
         teachers=tuple(
             line
@@ -445,7 +446,7 @@ def device_of(name: str) -> torch.device:
 
 def portable_run(file: RunFile, folder: Path) -> str:
     """The run file as text for the model folder: overrides applied, paths relative to that folder."""
-    values = file.run.model_dump(mode="json", exclude_defaults=True)
+    values = as_given(file.run)
     values["output"] = "."
 
     def moved(path: Any) -> Any:

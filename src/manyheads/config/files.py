@@ -67,6 +67,16 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> RunFile:
     return RunFile(parse_run(text, str(path), overrides), path.resolve())
 
 
+def as_given(run: Run) -> dict[str, Any]:
+    """The settings of a run as JSON values, without those left at their defaults.
+
+    A setting of `training` that its user wrote stays even at its default: where it is not written the recipe settles it.
+    """
+    values: dict[str, Any] = run.model_dump(mode="json", exclude_defaults=True)
+    written = run.training.model_dump(mode="json", exclude_unset=True)
+    return {**values, "training": written} if written else values
+
+
 def parse_run(text: str, name: str, overrides: Sequence[str] = ()) -> Run:
     """Check the text of a run file called `name`. Raises ConfigError."""
     node, values = _read(text, name)

@@ -6,7 +6,6 @@ interrupts it, a checkpoint is made between steps only; an evaluation that is br
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -16,7 +15,7 @@ from manyheads.evaluate import calibrate
 from manyheads.predict import Predictor, TorchBackend
 from manyheads.training.checkpoint import Snapshot
 from manyheads.training.head_fit import shrink_heads
-from manyheads.training.selection import Waiting
+from manyheads.training.selection import Waiting, doubt
 from manyheads.training.sharded import divided_as, gathered, joined, local
 from manyheads.training.state import (
     UNFIT,
@@ -222,14 +221,8 @@ class Course:
         return score
 
     def _doubt(self, headlines: Mapping[str, float]) -> float:
-        """How much worse a later score may be and still be taken: half a standard error of a fraction of so many examples.
-
-        Few validation examples cannot tell two evaluations apart, and the later one has learned more. 1,000 examples and a
-        score of 0.9 give 0.005, 20 give 0.03.
-        """
-        counts = {name: len(self.plan.validation[name]) for name in headlines}
-        variance = sum(max(0.0, s * (1 - s)) / counts[name] for name, s in headlines.items())
-        return 0.5 * math.sqrt(variance) / max(1, len(headlines))
+        """How much worse a later score may be and still be taken: the later model has learned more."""
+        return doubt(headlines, {name: len(self.plan.validation[name]) for name in headlines})
 
     def _stop_tasks(self, headlines: Mapping[str, float]) -> None:
         """Tasks whose own patience has run out train no more, and their heads go back to their best weights."""

@@ -13,6 +13,8 @@ from manyheads.bundle import is_finished
 from manyheads.errors import UsageError
 
 LOCK = ".lock"
+ENDING_S = 60.0
+"""What a process that has been told to stop may take to save."""
 
 
 @contextmanager
@@ -42,3 +44,13 @@ def locked(folder: Path, output: Path) -> Iterator[None]:
             if [entry.name for entry in os.scandir(folder)] == [LOCK]:
                 (folder / LOCK).unlink()
                 folder.rmdir()
+
+
+def wait_for(output: Path) -> None:
+    """Wait while a process that is about to end, its crew having been killed, saves its run in a folder."""
+    from manyheads.training.checkpoint import FOLDER
+
+    with suppress(Timeout, OSError):  # whoever trains there next says what is wrong
+        if (output / FOLDER / LOCK).exists():
+            with FileLock(output / FOLDER / LOCK, timeout=ENDING_S):
+                pass

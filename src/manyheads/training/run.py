@@ -79,6 +79,8 @@ class Plan:
     """The step after which the run ends, wherever its schedule would go on to."""
     refit: Callable[[float], Plan] | None = None
     """Makes the same run on all rows, those set aside for validation too, up to a share of its steps."""
+    epochs: float = 0.0
+    """Passes over all training tokens."""
     recipe: tuple[str, ...] = ()
     """What the recipe settled, and why."""
     teachers: tuple[str, ...] = ()

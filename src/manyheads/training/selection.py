@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -75,6 +76,16 @@ class Selection:
         if not missing:
             return None
         return f"is of {', '.join(had) or 'nothing'}; there is no figure of {', '.join(missing)}"
+
+
+def doubt(headlines: Mapping[str, float], rows: Mapping[str, int]) -> float:
+    """Half a standard error of the mean of headlines, taken for fractions of so many examples.
+
+    Few validation examples cannot tell two models apart that differ by less. 1,000 examples and a score of 0.9 give 0.005,
+    20 give 0.03.
+    """
+    variance = sum(max(0.0, s * (1 - s)) / rows[name] for name, s in headlines.items())
+    return 0.5 * math.sqrt(variance) / max(1, len(headlines))
 
 
 @dataclass(slots=True)

@@ -1,0 +1,169 @@
+"""The run file of many trainings, its data, read once, and the folder in which each training has a place of its own.
+
+Decided here: a place is named by a hash of everything that determines what comes out. So whoever is killed, repeated, or
+asked for more trains only what is missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from manyheads.config.files import RunFile, as_given, load_run
+from manyheads.crew.alone import Own, alone
+from manyheads.errors import UsageError
+
+if TYPE_CHECKING:
+    from manyheads.config.dataset import Dataset
+    from manyheads.text.tokenizer import Tokenizer
+    from manyheads.training.loop import StepRecord
+    from manyheads.training.progress import Progress
+
+RUNS = "runs"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One training."""
+
+    seed: int
+    tasks: tuple[str, ...] = ()
+    """The tasks that it has; none: all of them."""
+    changes: tuple[str, ...] = ()
+    """`KEY=VALUE` of the run file, for remedies and trials."""
+    own: Own | None = None
+    """Set: its one task as it would be trained alone, with these settings of `training`."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        what = ", ".join(self.tasks) if self.tasks else "all tasks"
+        if self.own is not None:
+            rate = dict(self.own).get("learning_rate")
+            what += " at its own best" if rate is None else f" by itself at a rate of {rate:g}"
+        return f"{what}{' with ' + ', '.join(self.changes) if self.changes else ''}, seed {self.seed}"
+
+    def to_json(self) -> dict[str, Any]:
+        """For another process."""
+        return {"seed": self.seed, "tasks": self.tasks, "changes": self.changes, "own": self.own}
+
+    @staticmethod
+    def from_json(said: Mapping[str, Any]) -> Job:
+        """From another process."""
+        own = None if said["own"] is None else tuple((str(key), value) for key, value in said["own"])
+        return Job(said["seed"], tuple(said["tasks"]), tuple(said["changes"]), own)
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """Where trainings are made: the run file, its data, and the folder for all of them."""
+
+    path: Path
+    overrides: tuple[str, ...]
+    folder: Path
+    dataset: Dataset
+    tokenizer: Tokenizer
+    encoder: str
+    """A sha256 of the encoder's files."""
+
+    def file(self, job: Job) -> RunFile:
+        """The run file of a job."""
+        file = load_run(self.path, [*self.overrides, *job.changes, f"training.seed={job.seed}"])
+        return file if job.own is None else alone(file, job.tasks[0], job.own)
+
+    def data(self, job: Job) -> Dataset:
+        """The data of a job: of all tasks, or of the one that its run file has."""
+        return self.dataset if job.own is None else {name: self.dataset[name] for name in job.tasks}
+
+    def place(self, job: Job) -> Path:
+        """The folder of a job's run."""
+        return self.folder / RUNS / self.key(job)
+
+    def key(self, job: Job) -> str:
+        """Of the settings, the data, the encoder, the versions, and what the machine may round differently."""
+        from manyheads.bundle.manifest import versions
+        from manyheads.training.identity import environment
+
+        whole = {**self.facts(job), "versions": versions(), "environment": environment()}
+        return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:24]
+
+    def facts(self, job: Job) -> dict[str, Any]:
+        """The settings, the data and the encoder of a job: what its user chose."""
+        from manyheads.training.identity import FREE
+
+        values = as_given(self.file(job).run)
+        training = {key: value for key, value in values.get("training", {}).items() if key not in FREE}
+        tasks = {name: {**section, "data": None} for name, section in values["tasks"].items()}
+        settings = {**values, "training": training, "tasks": tasks, "output": None}
+        settings["encoder"] = {**values.get("encoder", {}), "name": None}
+        facts = {"settings": settings, "tasks": job.tasks, "data": contents(self.data(job)), "encoder": self.encoder}
+        return facts if job.own is None else {**facts, "alone": True}
+
+    def task(self, job: Job) -> dict[str, Any]:
+        """A job for a process of its own, as JSON, which may run in another folder."""
+        return {"run": str(self.path.resolve()), "output": str(self.folder.resolve()), "overrides": self.overrides,
+                "job": job.to_json()}  # fmt: skip
+
+
+class Within:
+    """Progress of one run of many: its steps and warnings; what every run says is not said thirty times."""
+
+    def __init__(self, whole: Progress) -> None:
+        self.whole = whole
+
+    def begin(self, losses: Mapping[str, Sequence[float]]) -> None:
+        """Passed on."""
+        self.whole.begin(losses)
+
+    def say(self, line: str) -> None:
+        """Warnings and mishaps."""
+        if line.startswith("warning") or "skip" in line:
+            self.whole.say(line)
+
+    def step(self, record: StepRecord, steps: int) -> None:
+        """Passed on."""
+        self.whole.step(record, steps)
+
+    def close(self) -> None:
+        """Passed on."""
+        self.whole.close()
+
+
+def open_workshop(path: Path, overrides: Sequence[str], folder: Path) -> Workshop:
+    """The run file and all its data, read and checked. Raises UsageError."""
+    file = load_run(path, overrides)
+    from manyheads.bundle import is_finished
+    from manyheads.config.dataset import read_dataset
+    from manyheads.config.model import locate
+    from manyheads.nn.encoder_files import check_folder
+    from manyheads.text.tokenizer import Tokenizer
+
+    if folder.is_file() or is_finished(folder):
+        raise UsageError(f"{folder} is a {'file' if folder.is_file() else 'model folder'}; give -o a new folder")
+    located = locate(file)
+    source = Path(located.path_or_id)
+    check_folder(source)
+    dataset = read_dataset(file)
+    tokenizer = Tokenizer.from_encoder(located.path_or_id, located.revision)
+    return Workshop(path, tuple(overrides), folder, dataset, tokenizer, _hash_of(source))
+
+
+def contents(dataset: Dataset) -> dict[str, str]:
+    """A sha256 of every split of every task, and of what teaches it."""
+    from manyheads.config.dataset import taught_contents
+
+    found = {f"{name}.{split}": loaded.table.content_hash() for name, data in dataset.items()
+             for split, loaded in data.splits.items()}  # fmt: skip
+    return found | taught_contents(dataset)
+
+
+def _hash_of(folder: Path) -> str:
+    """Of the files that an encoder is made of."""
+    from manyheads.bundle.manifest import sha256_of
+
+    wanted = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors", ".txt", ".model"))
+    return hashlib.sha256("".join(f"{path.name} {sha256_of(path)}\n" for path in wanted).encode()).hexdigest()
