@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manyheads.cli import main
+from manyheads.config.build import portable_run
+from manyheads.config.files import as_given, load_run, parse_run
 from manyheads.config.recipe import EPOCHS, STEP_TOKENS, Facts, TaskFacts, epochs_for, evaluate_every, recipe_of
 from manyheads.config.schema import Training
 from plans import plan
@@ -79,3 +81,14 @@ def test_without_the_recipe_defaults_stand_as_they_are_written(project: Path) ->
     assert made.phases[0].rates.base == Training().learning_rate
     assert not made.fit_heads
     assert not made.recipe
+
+
+def test_a_setting_written_at_its_default_is_still_written_in_the_model_folder(project: Path, tmp_path: Path) -> None:
+    """Or the recipe would settle it, when the model's own run file is trained again."""
+    text = project.read_text(encoding="utf-8")
+    run = tmp_path / "run.yaml"
+    run.write_text(text[: text.index("training:")] + "training: {learning_rate: 5.0e-5, device: cpu}\n", encoding="utf-8")
+    assert load_run(run).run.training.learning_rate == Training().learning_rate
+    portable = parse_run(portable_run(load_run(run), tmp_path / "model"), "run.yaml")
+    assert portable.training.model_fields_set == {"learning_rate", "device"}
+    assert as_given(portable)["training"] == {"learning_rate": 5e-5, "device": "cpu"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -53,7 +54,9 @@ def wait(found: Callable[[], Any]) -> Any:
 def test_a_process_that_is_told_to_stop_stops_and_a_mistake_is_its_last_line(tmp_path: Path, ray: bool) -> None:
     if ray:
         pytest.importorskip("ray")
+    heard = signal.getsignal(signal.SIGTERM)
     with hands_of(Crew(1, ray=ray)) as (hand,):
+        assert signal.getsignal(signal.SIGTERM) is heard, "Ray's own would end the process at once"
         file = tmp_path / "file"
         hand.start("waits", {"file": str(file)})
         wait(file.exists)

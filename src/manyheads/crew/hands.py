@@ -7,9 +7,11 @@ process. It holds a pipe from whoever started it, and stops when that breaks: no
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -126,7 +128,10 @@ def hands_of(crew: Crew) -> Iterator[list[Hand]]:
 @contextmanager
 def _ray_hands(crew: Crew) -> Iterator[list[Hand]]:
     """Actors, each with its share of the cluster's cores, and a GPU where there is one for each."""
+    heard = signal.getsignal(signal.SIGTERM)
     with cluster(crew.address) as ray:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, heard)  # Ray listens itself, and would end the process before anything is saved
         cores, gpus = shares(ray, crew.workers)
         actor = ray.remote(num_cpus=cores, num_gpus=gpus)(LocalHand)
         yield [RayHand(ray, actor.remote(cores, None)) for _ in range(crew.workers)]
