@@ -7,6 +7,8 @@ head that is right as far as the encoder is, and no untrained head shakes the en
 Decided here:
 - The penalty is chosen by held-out loss, from strong to weak, each solution the start of the next.
 - It is relative to the size of the features, so the same grid serves every encoder.
+- With a teacher, gold labels count where a row has them, and soft ones elsewhere: marginals of a CRF cost three times its
+  likelihood, and the steps that follow begin with the teacher anyway.
 - At most `MOST_FEATURES` numbers are kept, and the penalty is chosen on `SEARCH_TOKENS`: more of them cost seconds and
   change little.
 """
@@ -210,8 +212,7 @@ class _Problem:
         amount = sum(f.amount for f in features) or 1.0
         total = features[0].hidden_TD.new_zeros(())
         for f in features:
-            # With a teacher, as the first step has it: the teacher alone.
-            loss = loss_of(self.task, self.head(f.hidden_TD, f.segments), f.batch, 0.0, _normalised)
+            loss = loss_of(self.task, self.head(f.hidden_TD, f.segments), f.batch, 1.0, _normalised)
             total = total + loss * (f.amount / amount)
         return total
 
