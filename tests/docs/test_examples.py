@@ -46,6 +46,7 @@ SECTIONS: dict[str, list[type[BaseModel]]] = {
     "training: phases": [strategies.PhaseSection],
     "training: sampling": [strategies.Sampling],
     "training: balancing": [strategies.Balancing],
+    "training: teachers": [strategies.TeacherSection],
     "training: guard": [schema.Guard],
 }
 """Which settings each heading of docs/run-file.md documents."""
@@ -125,6 +126,7 @@ def test_every_yaml_example_is_a_run_file_or_becomes_one_with_tasks(text: str) -
     named = {
         *(task for members in run.sharing.groups.values() for task in members),
         *run.training.sampling.shares,
+        *run.training.teachers,
         *(key.partition(".")[0] for key in run.training.select),
         *run.training.freeze.heads,
         *(task for phase in phases_of(run) for task in phase.freeze.heads),

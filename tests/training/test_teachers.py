@@ -15,6 +15,8 @@ import torch
 import manyheads as mh
 from manyheads.cli import main
 from manyheads.errors import CheckpointError, DataError
+from manyheads.report.baselines import baseline_parts
+from manyheads.report.facts import TEACHER, training_facts
 from manyheads.training.lessons import annealed
 from manyheads.training.run import Plan, run_training
 from manyheads.training.stop import Stop
@@ -107,6 +109,9 @@ def test_a_student_that_has_few_labels_learns_the_teachers_answers_from_unlabell
     assert watch.lines("taught by") == [f"section: taught by {teacher} (task 'section') on 82 of 82 texts"]
     assert watch.lines("the teacher scores 1.0000 on validation data")
     assert [row["teacher"] for row in history(made.output) if "teacher" in row] == ["section"]
+    facts = training_facts(made.output, mh.load(made.output).predictor, made.validation)
+    assert facts.tasks["section"].baselines[TEACHER] == 1.0
+    assert "its teacher" in repr(baseline_parts(facts.tasks))
 
 
 def test_gold_labels_take_over_linearly() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from manyheads.report.facts import COMMONEST, FROZEN, TaskFacts
+from manyheads.report.facts import COMMONEST, FROZEN, TEACHER, TaskFacts
 from manyheads.report.markup import said
 from manyheads.report.names import metric_name
 from manyheads.report.numbers import points
@@ -14,7 +14,7 @@ from manyheads.report.tables import numbers, table, words
 
 def baseline_parts(tasks: Mapping[str, TaskFacts]) -> list[Part]:
     """A table of headline scores on validation data, and how to read it; nothing where there are no baselines."""
-    systems = [system for system in (FROZEN, COMMONEST) if any(system in task.baselines for task in tasks.values())]
+    systems = [system for system in (TEACHER, FROZEN, COMMONEST) if any(system in task.baselines for task in tasks.values())]
     if not systems:
         return []
     trained = [points(task.scores.get("validation", {}).get(task.headline)) for task in tasks.values()]
@@ -24,5 +24,7 @@ def baseline_parts(tasks: Mapping[str, TaskFacts]) -> list[Part]:
     how = f"“{COMMONEST.capitalize()}”: whatever the text; for pairs an order by chance."
     if FROZEN in systems:
         how += " “Frozen encoder”: the untrained one, with heads solved on it before the first step."
+    if TEACHER in systems:
+        how += " “Its teacher”: the model that the task learned from, as it is."
     caption = "Beside what needs less, on validation data, points of 100."
     return [table(caption, [*words("system"), *numbers(*names)], rows), aside(how)]

@@ -36,6 +36,8 @@ FEWEST = 10
 COMMONEST = "always the commonest answer"
 FROZEN = "frozen encoder"
 """Systems that need less than the trained one."""
+TEACHER = "its teacher"
+"""The model that a task learned from."""
 
 Counts = Mapping[str, Mapping[str, Mapping[str, int | None]]]
 """`{task: {split: {read, used, windowed, skipped}}}`; what is not known is left out."""
@@ -127,7 +129,7 @@ def training_facts(
             task,
             scores.get(name, {}),
             _answers(predictor, name, tables, answered or {}),
-            history.headlines.get(name, {}).get(0),
+            {FROZEN: history.headlines.get(name, {}).get(0), TEACHER: history.teachers.get(name)},
         )
         for name, task in predictor.tasks.items()
     }
@@ -173,7 +175,7 @@ def _task_facts(
     task: Task[Any],
     scores: Mapping[str, Metrics],
     asked: tuple[Sequence[Any], Sequence[Any], int],
-    frozen: float | None,
+    others: Mapping[str, float | None],
 ) -> TaskFacts:
     answers, examples, available = asked
     found = findings(task, answers, examples)
@@ -182,7 +184,7 @@ def _task_facts(
     interval = drawn_interval(found.evidence, score) if found.evidence is not None and score is not None else None
     chance = task.chance(examples) if examples else {}
     baselines = {COMMONEST: task.headline(chance)} if chance else {}
-    baselines |= {} if frozen is None else {FROZEN: frozen}
+    baselines |= {system: value for system, value in others.items() if value is not None}
     return TaskFacts(task.kind, headline, scores, interval, len(examples), available, found, baselines)
 
 

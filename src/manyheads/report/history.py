@@ -39,6 +39,8 @@ class History:
     metrics: dict[int, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     """Of each evaluation on validation data, by task."""
     headlines: dict[str, Points] = field(default_factory=lambda: defaultdict(dict))
+    teachers: dict[str, float] = field(default_factory=dict)
+    """The headline of each task's teacher on validation data."""
     combined: Points = field(default_factory=dict)
     phases: dict[str, int] = field(default_factory=dict)
     """The first step of each."""
@@ -56,6 +58,9 @@ class History:
         step = int(row["step"])
         if "turned_back_to" in row:
             self.turned_back.append((step, int(row["turned_back_to"])))
+            return
+        if "teacher" in row:
+            self.teachers[str(row["teacher"])] = float(row["score"])
             return
         if "validation" in row:
             self.metrics[step] = row["validation"]
