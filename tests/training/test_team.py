@@ -38,9 +38,11 @@ from manyheads.training.log import HISTORY, RunLog, Unlogged
 from manyheads.training.loop import StepRecord
 from manyheads.training.run import Plan
 from manyheads.training.state import state_of, tensors_of
+from manyheads.training.stop import Stop
+from manyheads.training.teachers import teach
 from manyheads.training.team import ALONE, Team, join, partition
 from runs import Child, checkpoints, history, trains
-from toys import write_project
+from toys import SENTENCES, write_jsonl, write_project
 
 # Sharing out
 
@@ -237,6 +239,26 @@ def test_several_processes_take_the_steps_that_one_takes(project: Path, case: st
             assert seen == pytest.approx(expected, rel=1e-5, abs=1e-5)
     if "round robin" in case:
         assert any(not part for answer in found for part in answer["samples"]), "a process without an example of a step"
+
+
+def test_several_processes_are_taught_as_one_is(project: Path, young_model: Path) -> None:
+    """With unlabelled rows, so that a process may have lessons of other kinds than its fellows in a step."""
+    more = write_jsonl(project.parent / "more.jsonl", [{"text": text} for text in SENTENCES])
+    teachers = {"section": {"model": str(young_model), "unlabelled": str(more)}, "entities": str(young_model),
+                "answers": str(young_model)}  # fmt: skip
+    options = ("training.steps=8", "training.tokens_per_step=160", f"training.teachers={json.dumps(teachers)}")
+
+    def ask(team: Team) -> dict[str, Any]:
+        made = planned(project, team, *options)
+        teach(made, lambda _: None, Stop(), score=True)
+        return steps_of(made, 8)
+
+    one = json.loads(json.dumps(ask(ALONE)))
+    found = asked_of(project, 2, ask)
+    assert {answer["digest"] for answer in found} == {found[0]["digest"]}
+    for answer in found:
+        for seen, expected in zip(answer["losses"], one["losses"], strict=True):
+            assert seen == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
 # Steps in which something is missing or wrong
