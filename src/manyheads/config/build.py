@@ -30,7 +30,7 @@ from manyheads.config.phases import build_phases
 from manyheads.config.recipe import Facts, TaskFacts, evaluate_every, recipe_of
 from manyheads.config.schema import Training
 from manyheads.config.strategies import Balancing
-from manyheads.config.teachers import teacher_lines
+from manyheads.config.teachers import is_folder, teacher_lines
 from manyheads.config.vectors import start_with_own_vectors, vector_notes
 from manyheads.data.cache import cache_folder
 from manyheads.data.sampler import Sampler, build_sampler
@@ -458,7 +458,7 @@ def portable_run(file: RunFile, folder: Path) -> str:
 
     for section in values.get("training", {}).get("teachers", {}).values():
         for key in section:
-            if key in ("file", "unlabelled") or (key == "model" and file.resolve(section[key]).exists()):
+            if key in ("file", "unlabelled") or (key == "model" and is_folder(file, section[key])):
                 section[key] = moved(section[key])
     for section in values["tasks"].values():
         section["data"] = {split: moved(path) for split, path in section["data"].items()}

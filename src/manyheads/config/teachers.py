@@ -15,6 +15,7 @@ from manyheads.data.report import MOST_ERRORS
 from manyheads.data.table import texts_digest
 from manyheads.data.unlabelled import bare_rows, read_unlabelled
 from manyheads.errors import BundleError, DataError, RowError
+from manyheads.nn.locate import looks_like_path
 from manyheads.training.teachers import FileTeacher, ModelTeacher, Teacher
 
 if TYPE_CHECKING:
@@ -97,14 +98,18 @@ def _teaching(file: RunFile, section: TeacherSection, task: Task[Any], table: Ex
     return found
 
 
+def is_folder(file: RunFile, name: str) -> bool:
+    """Whether a model is named by a path, which starts at the run file, and not by its id on the hub."""
+    return name.count("/") != 1 or looks_like_path(name) or file.resolve(name).exists()
+
+
 def _model(file: RunFile, name: str, head: str | None, task: Task[Any]) -> ModelTeacher:
     """A head of a model, by its manifest alone."""
     from manyheads.api import find_model
     from manyheads.bundle import MANIFEST, manifest_hash, read_manifest
     from manyheads.bundle.settings import tasks_of
 
-    beside = file.resolve(name)
-    folder = _shown(file, name) if beside.exists() else find_model(name)
+    folder = _shown(file, name) if is_folder(file, name) else find_model(name)
     manifest = read_manifest(folder)
     heads = tasks_of(manifest, folder / MANIFEST)
     alike = [known for known, found in heads.items() if found.kind == task.kind]
