@@ -117,6 +117,26 @@ def test_shared_layers_run_once_and_owned_ones_once_for_each_owner(name: str, st
     assert calls(soft(name, start), {"b": (2, 8)}) == [1] * 3, "nobody pays for tasks that are not asked"
 
 
+@pytest.mark.parametrize("name", ["bert", "modernbert"])
+def test_tasks_may_own_tops_of_different_depth_and_share_what_is_below_both(name: str) -> None:
+    encoder = encoder_of(name)
+    made = [
+        Branch(task, (task,), start, branched(encoder, names_from_layer(encoder, start).__contains__))
+        for task, start in (("b", 2), ("c", 1))
+    ]
+    model, same = model_of(encoder, made), dict.fromkeys("abc", (2, 8))
+    assert calls(model, same) == [1, 2, 3], "layer 1 runs for c, and once for a and b"
+    assert calls(model, {"a": (2, 8), "b": (2, 8)}) == [1, 1, 2]
+    with torch.no_grad():
+        for branch, factor in zip(made, (1.1, 0.9), strict=True):
+            for layer in branch.encoder.layer_modules()[branch.start :]:
+                for parameter in layer.parameters():
+                    parameter.mul_(factor)
+    expected = {"a": encoder(PACK.part(2, 8)), **{branch.name: branch.encoder(PACK.part(2, 8)) for branch in made}}
+    for task, got in hidden(model, same).items():
+        assert torch.allclose(got, expected[task], atol=1e-5), task
+
+
 @pytest.mark.parametrize("start", range(3))
 @pytest.mark.parametrize("name", FAMILIES)
 def test_gradients_are_those_of_separate_encoders_added_where_they_share(name: str, start: int) -> None:

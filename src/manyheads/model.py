@@ -105,23 +105,31 @@ class MultiTaskModel(nn.Module):
         """Outputs of the heads from the states that `below` gave under a layer. What two tasks share is computed once."""
         outputs = {}
         everything = (min(first for first, _ in reads.values()), max(stop for _, stop in reads.values()))
-        for (owner, (first, stop)), names in self._runs(reads).items():
+        shared: dict[Range, tuple[int, list[torch.Tensor]]] = {}  # how far the shared layers have run on a range
+        for (owner, part_range), names in sorted(self._runs(reads).items(), key=lambda run: self._start(run[0][0])):
+            first, stop = part_range
             branch = self._branch_of.get(owner)
-            if (
-                first,
-                stop,
-            ) == everything:  # the pack, with its tail if it has one: shapes stay those that are compiled
+            if part_range == everything:  # the pack, with its tail if it has one: shapes stay those that are compiled
                 base, under, part = 0, list(states), pack
             else:
                 base, under = first, [pack.segments.cut(state_TD, first, stop) for state_TD in states]
                 part = pack.part(first, stop)
-            tops = self._walk(branch.encoder if branch else self.encoder, part, under, layer, self.encoder.depth)
+            reached, under = shared.get(part_range, (layer, under))
+            start = max(reached, self._start(owner))
+            under = self._walk(self.encoder, part, under, reached, start) if start > reached else under
+            shared[part_range] = (start, under)
+            tops = self._walk(branch.encoder, part, under, start, self.encoder.depth) if branch else under
             for name in names:
                 asked = (reads[name][0] - base, reads[name][1] - base)
                 mine = [part.segments.cut(top_TD, *asked) for top_TD in tops]
                 hidden_TD = self.mixes[name](mine) if name in self.mixes else mine[-1]
                 outputs[name] = self._head(name, hidden_TD, part.segments.part(*asked))
         return {name: outputs[name] for name in reads}
+
+    def _start(self, owner: str) -> int:
+        """The first layer that a task does not share; the encoder's depth for one without a branch."""
+        branch = self._branch_of.get(owner)
+        return branch.start if branch else self.encoder.depth
 
     def _runs(self, reads: Reads) -> dict[tuple[str, Range], list[str]]:
         """What is run above the shared layers: for an encoder and a range, its tasks. Ranges that adjoin run together.

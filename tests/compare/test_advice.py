@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import pytest
+
 from manyheads.compare.advice import Finding, advise, fork, remedy
+from manyheads.compare.outcome import Outcome
+from manyheads.compare.result import _faster, _forgotten, _speed
+from manyheads.config.files import load_run
 
 GROUPS = ["embeddings", "layers 1-2", "layers 3-4", "layers 5-6"]
 
@@ -45,14 +52,56 @@ def test_tasks_go_apart_where_their_gradients_begin_to_conflict_and_no_later_tha
     assert fork(found, {}, 12) == 8
 
 
-def test_a_training_that_ended_too_early_is_told_of() -> None:
-    found = {"a": Finding("hurts", -0.4, 9000, rise=0.04), "b": Finding("helps", 0.02, 9000, rise=0.01)}
+FASTER = {"training.balancing": "equal-norm", "training.learning_rate": 2e-4}
+
+
+def test_a_hurt_task_that_hardly_moves_the_encoder_gets_its_speed_back() -> None:
+    found = {"a": Finding("hurts", -0.4, 9000, speed=0.35, faster=FASTER), "b": Finding("helps", 0.02, 9000, speed=0.1, faster=FASTER),
+             "c": Finding("hurts", -0.08, 9000, speed=0.97, faster=FASTER), "d": Finding("hurts", -0.08, 9000, speed=0.3)}  # fmt: skip
     advice = advise(found, {}, 6)
-    assert advice["a"]["remedy"] == "apart"
-    assert advice["a"]["reason"].endswith(
-        "; the shared score still rose by 4.0 points at the end: train longer before you decide"
-    )
-    assert advice["b"]["reason"] == "sharing gains 2.0 points"
+    assert (advice["a"]["remedy"], advice["a"]["changes"]) == ("a larger step", FASTER)
+    assert advice["a"]["reason"] == "sharing loses 40.0 points; it moves the encoder at 0.35 of the speed that it has alone"
+    assert advice["b"]["remedy"] == "share", "nothing is to be mended"
+    assert advice["c"]["remedy"] == "apart", "it was not the speed"
+    assert advice["d"]["remedy"] == "apart", "the run has all that there is against it"
+
+
+def test_a_hurt_task_that_the_encoder_forgot_gets_an_anchor() -> None:
+    forgot = Finding("hurts", -0.05, 9000, forgotten=0.034)
+    advice = advise({"a": forgot, "b": replace(forgot, speed=0.5, faster=FASTER), "c": replace(forgot, own=True)}, {}, 6)
+    assert (advice["a"]["remedy"], advice["a"]["changes"]) == ("an anchor", {"training.anchor": 0.2})
+    assert advice["a"]["reason"].endswith("; the shared encoder ends 3.4 points below the untrained one")
+    assert advice["b"]["remedy"] == "a larger step and an anchor"
+    assert advice["b"]["changes"] == {**FASTER, "training.anchor": 0.2}
+    assert advice["c"]["remedy"] == "apart"
+
+
+def shared_run(pull: float, rate: float, balancing: str, *scores: float) -> Outcome:
+    curve = [{"examples": 10 * i, "score": score} for i, score in enumerate(scores)]
+    return Outcome({}, {}, {"a": curve}, {"pull": {"a": pull}}, {}, {}, rate, balancing)
+
+
+def test_speed_is_the_pull_times_how_much_larger_the_shared_steps_are(tmp_path: Path) -> None:
+    single = [Outcome({}, {}, {}, rate=1e-4)]
+    slow = [shared_run(0.2, 1e-4, "losses", 0.8, 0.75), shared_run(0.3, 1e-4, "losses", 0.8, 0.81)]
+    assert _speed("a", slow, single) == pytest.approx(0.25)
+    assert _speed("a", [shared_run(0.5, 2e-4, "norms")], single) == pytest.approx(1.0)
+    assert _speed("b", slow, single) is None
+    assert _speed("a", slow, [Outcome({}, {}, {})]) is None
+    assert _forgotten([run.curves["a"] for run in slow]) == pytest.approx(0.02)
+    assert _forgotten([[{"examples": 0, "score": 0.8}], []]) == 0.0
+    path = tmp_path / "run.yaml"
+    task = "{type: text-classification, data: {train: a.csv}}"
+    path.write_text(f"tasks: {{a: {task}, b: {task}, c: {task}, d: {task}}}\n", encoding="utf-8")
+    equal = {"training.balancing": "equal-norm"}
+    for given, outcome, changes in (
+        ([], slow[0], {**equal, "training.learning_rate": 2e-4, "training.head_learning_rate": 5e-4}),
+        (["training.head_learning_rate=1.0e-3"], slow[0], {**equal, "training.learning_rate": 2e-4}),
+        ([], shared_run(0.5, 2e-4, "losses"), equal),
+        ([], shared_run(0.5, 2e-4, "norms"), {}),
+        (["training.recipe=none"], shared_run(0.5, 1e-4, "moments"), {"training.learning_rate": 2e-4}),
+    ):
+        assert _faster(load_run(path, given), 4, [outcome], single) == changes
 
 
 def test_what_sharing_does_to_a_task_that_learned_nothing_is_not_known() -> None:

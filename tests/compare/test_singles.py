@@ -62,7 +62,7 @@ training:
   weight_decay: 0.2
 """
     file = load_run(run_file(tmp_path, project, toy_encoder, more))
-    made = alone(file, "section", (("epochs", 2.5),)).run
+    made = alone(file, "section", {"epochs": 2.5}).run
     assert list(made.tasks) == ["section"]
     section = made.tasks["section"]
     assert (section.weight, section.start_step, section.learning_rate_factor) == (1.0, 0, 3.0)

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from manyheads.compare.advice import advise, remedy
-from manyheads.compare.crew import run_all
+from manyheads.compare.crew import Maker
 from manyheads.compare.jobs import compared_split
+from manyheads.compare.ladder import climb_all, reason_against, rungs_of, write_model
 from manyheads.compare.result import (
     findings,
     flat,
@@ -36,12 +37,16 @@ from manyheads.errors import UsageError
 
 if TYPE_CHECKING:
     from manyheads.compare.outcome import Outcome
+    from manyheads.compare.search import Single
+    from manyheads.compare.verdict import Judgement
     from manyheads.config.files import RunFile
     from manyheads.training.progress import Progress
     from manyheads.training.stop import Stop
 
 RESULT = "compare.json"
 REPORT = "report.html"
+MODEL = "remedy"
+"""The model folder that the ladder leaves."""
 COST = "cost.json"
 FORMAT = 1
 
@@ -71,14 +76,16 @@ def compare(asked: Asked, progress: Progress, stop: Stop) -> dict[str, Any]:
     from manyheads.config.build import window_lengths
 
     shop = open_shop(asked)
+    maker = Maker(shop, asked.crew, progress, stop)
     names = list(shop.dataset)
     twins = [(name,) for name in names] if asked.singles != "best" else []
-    plain = [Job(seed, tasks) for seed in asked.seeds for tasks in ((), *twins)]
+    climbs = asked.try_remedy and asked.singles != "twin" and reason_against(shop.file(Job(asked.seeds[0]))) is None
+    plain = [Job(seed, tasks, keep=climbs and not tasks) for seed in asked.seeds for tasks in ((), *twins)]
     more = [Job(seed, tasks) for tasks in _subsets(names, asked.subsets) for seed in asked.seeds]
-    outcomes = run_all(shop, [*plain, *more], asked.crew, progress, stop)
+    outcomes = maker.outcomes([*plain, *more])
     shared = [outcomes[Job(seed)] for seed in asked.seeds]
     twin = {name: [outcomes[Job(seed, (name,))] for seed in asked.seeds] for (name,) in twins}
-    best = singles(shop, asked.seeds, asked.crew, progress, stop) if asked.singles != "twin" else {}
+    best = singles(maker, asked.seeds) if asked.singles != "twin" else {}
     single = {name: list(best[name].runs) for name in best} or twin
     found = judged(dict.fromkeys(names, shared), single, asked.settings)
     file = shop.file(Job(asked.seeds[0]))
@@ -103,7 +110,7 @@ def compare(asked: Asked, progress: Progress, stop: Stop) -> dict[str, Any]:
         beside = judged(dict.fromkeys(names, shared), twin, asked.settings)
         for name, judgement in beside.items():
             result["tasks"][name]["twin"] = twin_entry(name, judgement, twin[name])
-    advice = advise(findings(shop, file, found, shared, single), diagnostics, _depth(shop, file))
+    advice = advise(findings(shop, file, found, shared, single), diagnostics, int(_config(file).num_hidden_layers))
     for name, entry in advice.items():
         result["tasks"][name]["advice"] = entry
     if asked.subsets:
@@ -114,8 +121,10 @@ def compare(asked: Asked, progress: Progress, stop: Stop) -> dict[str, Any]:
             for tasks in _subsets(names, asked.subsets)
         }
     wanted = remedy(advice)
-    if asked.try_remedy and wanted is not None:
-        result["remedy"] = _tried(shop, asked, wanted, single, progress, stop)
+    if climbs:
+        result["remedy"] = _climbed(maker, asked, found, shared, best)
+    elif asked.try_remedy and wanted is not None:
+        result["remedy"] = _tried(maker, asked, wanted, single)
     _write(asked.output, result)
     return result
 
@@ -154,13 +163,13 @@ def _subsets(names: Sequence[str], wanted: Sequence[str]) -> list[tuple[str, ...
     return [some for some in dict.fromkeys(found) if 1 < len(some) < len(names)]
 
 
-def _depth(shop: Workshop, file: RunFile) -> int:
-    """Layers of the encoder."""
+def _config(file: RunFile) -> Any:
+    """Of the encoder."""
     from transformers import AutoConfig
 
     from manyheads.config.model import locate
 
-    return int(AutoConfig.from_pretrained(locate(file).path_or_id).num_hidden_layers)
+    return AutoConfig.from_pretrained(locate(file).path_or_id)
 
 
 def _cost(shop: Workshop, asked: Asked) -> dict[str, Any]:
@@ -179,14 +188,32 @@ def _cost(shop: Workshop, asked: Asked) -> dict[str, Any]:
     return found
 
 
+def _climbed(
+    maker: Maker, asked: Asked, found: Mapping[str, Judgement], shared: Sequence[Outcome], best: Mapping[str, Single]
+) -> dict[str, Any] | None:
+    """The ladder, for each task that falls behind its single model; the first seed's model with what they got is kept."""
+    margin, rungs = asked.settings.margin, rungs_of(_config(maker.shop.file(Job(asked.seeds[0]))))
+    behind = {
+        name: best[name] for name, one in found.items() if not one.no_worse and one.difference.mean < -margin
+    }
+    ways = climb_all(maker, behind, asked.seeds, margin=margin, rungs=rungs)
+    if not ways:
+        return None
+    runs = {name: list(ways[name].runs) if name in ways else list(shared) for name in best}
+    after = judged(runs, {name: list(one.runs) for name, one in best.items()}, asked.settings)
+    write_model(maker, asked.seeds[0], ways, asked.output / MODEL)
+    return {"name": "the ladder", "changes": {}, "tasks": {name: one.to_json() for name, one in after.items()},
+            "climbs": {name: way.to_json() for name, way in ways.items()}, "model": MODEL,
+            "every_task_no_worse": every_task_no_worse(after, asked.settings)}  # fmt: skip
+
+
 def _tried(
-    shop: Workshop, asked: Asked, wanted: Mapping[str, Any], single: Mapping[str, Sequence[Outcome]],
-    progress: Progress, stop: Stop,
-) -> dict[str, Any]:  # fmt: skip
+    maker: Maker, asked: Asked, wanted: Mapping[str, Any], single: Mapping[str, Sequence[Outcome]]
+) -> dict[str, Any]:
     """The shared run with the proposed change, against the same twins."""
     changes = tuple(f"{key}={value}" for key, value in wanted["changes"].items())
     jobs = [Job(seed, (), changes) for seed in asked.seeds]
-    outcomes = run_all(shop, jobs, asked.crew, progress, stop)
+    shop, outcomes = maker.shop, maker.outcomes(jobs)
     runs = [outcomes[job] for job in jobs]
     found = judged(dict.fromkeys(single, runs), single, asked.settings)
     tasks = {

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from manyheads.compare.jobs import run_job
+from manyheads.compare.jobs import kept_of, run_job
 from manyheads.compare.outcome import Outcome
 from manyheads.crew.attend import attend
 from manyheads.crew.hands import Crew, Ended, hands_of
@@ -17,9 +18,22 @@ if TYPE_CHECKING:
     from manyheads.training.stop import Stop
 
 
-def run_all(shop: Workshop, jobs: Sequence[Job], crew: Crew, progress: Progress, stop: Stop) -> dict[Job, Outcome]:
-    """The outcomes of all jobs, those that were kept among them. Raises StoppedError, TrainingError."""
-    found = {job: kept for job in jobs if (kept := Outcome.load(shop.place(job))) is not None}
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """Makes the runs of one comparison."""
+
+    shop: Workshop
+    crew: Crew
+    progress: Progress
+    stop: Stop
+
+    def outcomes(self, jobs: Sequence[Job]) -> dict[Job, Outcome]:
+        """Of all jobs, those that were kept among them. Raises StoppedError, TrainingError."""
+        return _run_all(self.shop, jobs, self.crew, self.progress, self.stop) if jobs else {}
+
+
+def _run_all(shop: Workshop, jobs: Sequence[Job], crew: Crew, progress: Progress, stop: Stop) -> dict[Job, Outcome]:
+    found = {job: kept for job in jobs if (kept := kept_of(shop, job)) is not None}
     missing = [job for job in jobs if job not in found]
     if found:
         progress.say(f"{len(found)} of {len(jobs)} runs are there already")

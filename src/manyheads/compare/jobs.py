@@ -8,8 +8,9 @@ single model at its own best (`singles.py`) has a run file of its own instead.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from manyheads.compare.outcome import Curve, Outcome
@@ -19,6 +20,7 @@ from manyheads.evaluate import answers_for, shortcomings
 
 if TYPE_CHECKING:
     from manyheads.config.dataset import Dataset
+    from manyheads.evaluate import Metrics
     from manyheads.training.progress import Progress
     from manyheads.training.run import Plan, Trained
     from manyheads.training.stop import Stop
@@ -35,7 +37,7 @@ def compared_split(dataset: Dataset, name: str) -> str:
 def run_job(shop: Workshop, job: Job, progress: Progress, stop: Stop | None = None) -> Outcome:
     """The outcome of a job, trained if it is not there yet; a run that was interrupted goes on. Raises StoppedError."""
     folder = shop.place(job)
-    kept = Outcome.load(folder)
+    kept = kept_of(shop, job)
     if kept is not None:
         return kept
     from manyheads.config.build import device_of, plan_of
@@ -47,14 +49,35 @@ def run_job(shop: Workshop, job: Job, progress: Progress, stop: Stop | None = No
     plan = plan_of(file, shop.data(job), folder, device, shop.tokenizer, only=only)
     plan = replace(plan, refit=None)  # what sharing does shows without it, at half the cost
 
+    if job.rung is not None:
+        from manyheads.compare.models import load_head
+
+        load_head(plan, shop.start(job))
+
     def keep(plan: Plan, done: Trained) -> Outcome:
         outcome = outcome_of(shop, plan, done)
+        if job.keep:
+            from manyheads.compare.models import save_run
+
+            compared: dict[str, dict[str, Metrics]] = {}
+            for name, scores in outcome.scores.items():
+                compared.setdefault(compared_split(shop.dataset, name), {})[name] = dict(scores)
+            save_run(plan, done, compared)
         outcome.save(folder)
         return outcome
 
     outcome = run_to(plan, Within(progress), keep, resume=True, stop=stop)
     assert outcome is not None, "one process"
     return outcome
+
+
+def kept_of(shop: Workshop, job: Job) -> Outcome | None:
+    """What is there of a job that is done, with its model folder if that is wanted."""
+    from manyheads.bundle import is_finished
+
+    folder = shop.place(job)
+    kept = Outcome.load(folder)
+    return None if job.keep and not is_finished(folder) else kept
 
 
 def outcome_of(shop: Workshop, plan: Plan, done: Trained) -> Outcome:
@@ -67,8 +90,11 @@ def outcome_of(shop: Workshop, plan: Plan, done: Trained) -> Outcome:
         scores[name] = task.score(answers, examples)
         evidence[name] = task.evidence(answers, examples, table.clusters())
         warnings |= shortcomings({name: task}, {name: (answers, examples)})
-    diagnostics = _probed(plan) if len(names) > 1 else {}
-    return Outcome(scores, evidence, curves_of(plan, names), diagnostics, warnings, _tokens(plan))
+    diagnostics, steps = _probed(plan) if len(names) > 1 else {}, _steps(plan)
+    if diagnostics and steps.pulls:  # of the whole run, where the probe has its end
+        diagnostics = {**diagnostics, "pull": steps.pulls}
+    return Outcome(scores, evidence, curves_of(plan, names), diagnostics, warnings, steps.tokens, steps.rate,
+                   plan.trainer.making.balancer.mode)  # fmt: skip
 
 
 def curves_of(plan: Plan, names: Sequence[str]) -> dict[str, Curve]:
@@ -87,15 +113,29 @@ def curves_of(plan: Plan, names: Sequence[str]) -> dict[str, Curve]:
     return found
 
 
-def _tokens(plan: Plan) -> dict[str, int]:
-    """Trained on, forward and backward, by task."""
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """What the steps of a run say of themselves."""
+
+    tokens: Mapping[str, int]
+    pulls: Mapping[str, float]
+    """The root of the mean square over the steps in which it is known; none where no step knows."""
+    rate: float
+
+
+def _steps(plan: Plan) -> _Steps:
+    """From the history of a run."""
     from manyheads.training.log import HISTORY
 
-    found: dict[str, int] = {}
+    tokens, squares, rate = defaultdict[str, int](int), defaultdict[str, list[float]](list), 0.0
     for line in (plan.output / HISTORY).read_text(encoding="utf-8").splitlines():
-        for name, tokens in json.loads(line).get("tokens", {}).items():
-            found[name] = found.get(name, 0) + tokens
-    return found
+        row: Mapping[str, Any] = json.loads(line)
+        rate = max(rate, row.get("rate", 0.0))
+        for name, count in row.get("tokens", {}).items():
+            tokens[name] += count
+        for name, pull in row.get("pull", {}).items():
+            squares[name].append(pull**2)
+    return _Steps(tokens, {name: (sum(found) / len(found)) ** 0.5 for name, found in squares.items()}, rate)
 
 
 def _probed(plan: Plan) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from manyheads.metrics.evidence import Ranks, Tally, from_arrays, to_arrays
 OUTCOME = "outcome.json"
 EVIDENCE = "evidence.safetensors"
 FORMAT = 1
+LATER = ("warnings", "tokens", "rate", "balancing")
+"""What runs of earlier versions did not keep."""
 
 Curve = list[dict[str, float]]
 """`{"examples": seen of the task, "score": its headline on validation data}`, in order."""
@@ -38,6 +40,10 @@ class Outcome:
     """Of heads whose answers show no learning."""
     tokens: Mapping[str, int] = field(default_factory=dict)
     """Trained on, by task; of evaluations and of solving heads none are counted."""
+    rate: float = 0.0
+    """The highest learning rate of the encoder; 0 where it is not known."""
+    balancing: str = ""
+    """The mode of the balancer (`balance/base.py`)."""
 
     def save(self, folder: Path) -> None:
         """Into a folder, `outcome.json` last."""
@@ -51,7 +57,8 @@ class Outcome:
         folder.mkdir(parents=True, exist_ok=True)
         replace_bytes(folder / EVIDENCE, save(arrays))
         values = {"format": FORMAT, "scores": self.scores, "evidence": facts, "curves": self.curves,
-                  "diagnostics": self.diagnostics, "warnings": self.warnings, "tokens": self.tokens}  # fmt: skip
+                  "diagnostics": self.diagnostics, "warnings": self.warnings, "tokens": self.tokens,
+                  "rate": self.rate, "balancing": self.balancing}  # fmt: skip
         replace_file(folder / OUTCOME, json.dumps(values, indent=1) + "\n")
 
     @staticmethod
@@ -69,8 +76,8 @@ class Outcome:
                                           if name.partition("/")[0] == task})
                 for task, facts in values["evidence"].items()
             }  # fmt: skip
-            warnings, tokens = values.get("warnings", {}), values.get("tokens", {})  # not in those of earlier versions
-            return Outcome(values["scores"], evidence, values["curves"], values["diagnostics"], warnings, tokens)
+            later = {key: values[key] for key in LATER if key in values}
+            return Outcome(values["scores"], evidence, values["curves"], values["diagnostics"], **later)
         except Exception as error:  # safetensors raises its own kind
             raise UsageError(f"{folder} holds a finished run that cannot be read ({error}); delete that folder, and it "
                              "is trained again") from None  # fmt: skip

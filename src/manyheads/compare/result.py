@@ -10,6 +10,8 @@ from manyheads.compare.advice import Finding
 from manyheads.compare.jobs import compared_split
 from manyheads.compare.statistics import Settings, compare_scores
 from manyheads.compare.verdict import Judgement, judge
+from manyheads.config.recipe import HEAD_RATE
+from manyheads.training.optim import shared_rate_factor
 
 if TYPE_CHECKING:
     from manyheads.compare.outcome import Outcome
@@ -18,8 +20,10 @@ if TYPE_CHECKING:
 
 CLUSTERS = {"token-classification": "documents", "question-answering": "articles", "text-classification": "documents",
             "sentence-embedding": "pairs"}  # fmt: skip
-LATE = 0.8
-"""Of a training's examples: where its last quarter begins, give or take an evaluation."""
+EQUAL = ("norms", "moments")
+"""Modes of balancers by which all tasks move the encoder equally fast."""
+ROUNDED = 0.02
+"""Rates so near are the same."""
 
 
 def judged(
@@ -88,12 +92,6 @@ def _curve(curves: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, fl
     return points
 
 
-def _rise(curve: Sequence[Mapping[str, float]]) -> float:
-    """Of the score over the last quarter of the examples, or since the last evaluation before that; 0 where there is none."""
-    before = [point for point in curve if point["examples"] <= LATE * curve[-1]["examples"]]
-    return curve[-1]["score"] - before[-1]["score"] if before else 0.0
-
-
 def mean_diagnostics(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Means over seeds, with 95 % intervals of Student's t."""
     seen = [values for values in found if values]
@@ -140,9 +138,45 @@ def findings(
     """What advice is given by."""
     sharing, lora = file.run.sharing, file.run.lora
     own = sharing.shared_layers is not None or (lora is not None and lora.adapters == "per-task")
-    return {name: Finding(judgement.verdict, judgement.difference.mean, len(shop.dataset[name].table("train")), own,
-                          _rise(_curve([run.curves[name] for run in shared])), _nothing([*shared, *single[name]], name))
-            for name, judgement in found.items()}  # fmt: skip
+    return {
+        name: Finding(
+            judgement.verdict, judgement.difference.mean, len(shop.dataset[name].table("train")), own,
+            _speed(name, shared, single[name]), _faster(file, len(found), shared, single[name]),
+            _forgotten([run.curves[name] for run in shared]), _nothing([*shared, *single[name]], name),
+        )
+        for name, judgement in found.items()
+    }  # fmt: skip
+
+
+def _speed(name: str, shared: Sequence[Outcome], single: Sequence[Outcome]) -> float | None:
+    """Its pull on the shared encoder, times how much larger the shared run's steps are."""
+    pulls = [run.diagnostics.get("pull", {}).get(name) for run in shared]
+    known = [pull for pull in pulls if pull is not None]
+    if not known or not shared[0].rate or not single[0].rate:
+        return None
+    return sum(known) / len(known) * shared[0].rate / single[0].rate
+
+
+def _faster(file: RunFile, tasks: int, shared: Sequence[Outcome], single: Sequence[Outcome]) -> dict[str, Any]:
+    """Changes by which all tasks pull equally, at a rate that makes up for their number; none if the run has them."""
+    rate = float(f"{single[0].rate * shared_rate_factor(tasks):.3g}")
+    equal = shared[0].balancing in EQUAL
+    if equal and rate <= shared[0].rate * (1 + ROUNDED):
+        return {}
+    changes: dict[str, Any] = {} if equal else {"training.balancing": "equal-norm"}
+    if rate > shared[0].rate * (1 + ROUNDED):
+        changes["training.learning_rate"] = rate
+        if file.run.training.recipe == "auto" and "head_learning_rate" not in file.run.training.model_fields_set:
+            changes["training.head_learning_rate"] = HEAD_RATE  # a given rate would be that of heads too
+    return changes
+
+
+def _forgotten(curves: Sequence[Sequence[Mapping[str, float]]]) -> float:
+    """How far below the untrained encoder, whose head alone was solved, the shared runs ended; 0 where it is not known."""
+    lost = [
+        curve[0]["score"] - curve[-1]["score"] for curve in curves if len(curve) > 1 and not curve[0]["examples"]
+    ]
+    return max(0.0, sum(lost) / len(lost)) if lost else 0.0
 
 
 def _nothing(runs: Sequence[Outcome], name: str) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from manyheads.compare.crew import run_all
+from manyheads.compare.crew import Maker
 from manyheads.compare.outcome import Outcome
 from manyheads.compare.singles import (
     FACTORS,
@@ -18,13 +18,10 @@ from manyheads.compare.singles import (
     with_rate,
 )
 from manyheads.crew.alone import Own
-from manyheads.crew.hands import Crew
 from manyheads.crew.workshop import Job, Workshop
 
 if TYPE_CHECKING:
-    from manyheads.training.progress import Progress
     from manyheads.training.run import Plan
-    from manyheads.training.stop import Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +50,10 @@ class Single:
         }
 
 
-def singles(
-    shop: Workshop, seeds: Sequence[int], crew: Crew, progress: Progress, stop: Stop
-) -> dict[str, Single]:
+def singles(maker: Maker, seeds: Sequence[int]) -> dict[str, Single]:
     """The single models of all tasks, trained where they are not there yet. Raises StoppedError, TrainingError."""
-    candidates = _candidates(shop, seeds[0])
-    first = run_all(shop, [job for jobs in candidates.values() for _, job in jobs], crew, progress, stop)
+    candidates = _candidates(maker.shop, seeds[0])
+    first = maker.outcomes([job for jobs in candidates.values() for _, job in jobs])
     chosen, tried = {}, {}
     for name, jobs in candidates.items():
         tried[name] = [Rate(r.factor, r.learning_rate, validation_score(first[job], name)) for r, job in jobs]
@@ -67,7 +62,7 @@ def singles(
     others = {
         name: [Job(seed, job.tasks, own=job.own) for seed in seeds[1:]] for name, (_, job) in chosen.items()
     }
-    rest = run_all(shop, [job for jobs in others.values() for job in jobs], crew, progress, stop) if seeds[1:] else {}
+    rest = maker.outcomes([job for jobs in others.values() for job in jobs])
     return {
         name: Single(
             job.own or (), tuple(tried[name]), rate, (first[job], *(rest[other] for other in others[name])),

@@ -22,12 +22,12 @@ Own = tuple[tuple[str, Value], ...]
 """Settings of `training` that a single model has of its own, by key."""
 
 
-def alone(file: RunFile, task: str, own: Own) -> RunFile:
-    """The run file with one of its tasks, and settings of its own."""
+def alone(file: RunFile, task: str, own: Mapping[str, Any]) -> RunFile:
+    """The run file with one of its tasks, and settings of `training` of its own; None: not given."""
     run = file.run
     given = run.training.model_dump(exclude_unset=True)
     values = {key: _for_one(key, value, task) for key, value in given.items() if key not in OF_MANY} | dict(own)
-    if "epochs" in dict(own):
+    if "epochs" in own:
         values.pop("steps", None)
     kept = {key: value for key, value in values.items() if value is not None}
     section = run.tasks[task].model_copy(update=OF_A_TASK)
@@ -41,6 +41,8 @@ def _for_one(key: str, value: Any, task: str) -> Any:
     """A setting without what it says of other tasks."""
     if key == "select":
         return {metric: weight for metric, weight in value.items() if metric.partition(".")[0] == task}
+    if key == "teachers" and isinstance(value, Mapping):
+        return {name: teacher for name, teacher in value.items() if name == task}
     if key == "phases" and isinstance(value, list):
         return [{name: _for_one(name, setting, task) for name, setting in phase.items()} for phase in value]
     if key == "freeze" and isinstance(value, Mapping) and "heads" in value:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,22 @@ if TYPE_CHECKING:
     from manyheads.training.progress import Progress
 
 RUNS = "runs"
+ENCODER = "encoder"
+"""In the model folder of a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """How much of the encoder is a task's own, above layers of a shared model that stay as they are."""
+
+    own_layers: int
+    """0: none, only its head; `depth`: all, embeddings too."""
+    depth: int
+
+    def settings(self) -> dict[str, Any]:
+        """Of `training`: the head is solved first, and the layers below the task's own are frozen."""
+        freeze = {"layers": self.depth - self.own_layers} if self.own_layers else {"encoder": True}
+        return {"fit_heads": True, "phases": None, "freeze": freeze}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +53,10 @@ class Job:
     """`KEY=VALUE` of the run file, for remedies and trials."""
     own: Own | None = None
     """Set: its one task as it would be trained alone, with these settings of `training`."""
+    rung: Rung | None = None
+    """Set: it starts from the encoder and the head of the shared run of its seed."""
+    keep: bool = field(default=False, compare=False)
+    """Whether its model folder is wanted beside the outcome."""
 
     @property
     def name(self) -> str:
@@ -44,18 +64,23 @@ class Job:
         what = ", ".join(self.tasks) if self.tasks else "all tasks"
         if self.own is not None:
             rate = dict(self.own).get("learning_rate")
+            if self.rung is not None:
+                return f"{what} with {self.rung.own_layers} of {self.rung.depth} layers of its own, seed {self.seed}"
             what += " at its own best" if rate is None else f" by itself at a rate of {rate:g}"
         return f"{what}{' with ' + ', '.join(self.changes) if self.changes else ''}, seed {self.seed}"
 
     def to_json(self) -> dict[str, Any]:
         """For another process."""
-        return {"seed": self.seed, "tasks": self.tasks, "changes": self.changes, "own": self.own}
+        rung = None if self.rung is None else (self.rung.own_layers, self.rung.depth)
+        return {"seed": self.seed, "tasks": self.tasks, "changes": self.changes, "own": self.own, "rung": rung,
+                "keep": self.keep}  # fmt: skip
 
     @staticmethod
     def from_json(said: Mapping[str, Any]) -> Job:
         """From another process."""
         own = None if said["own"] is None else tuple((str(key), value) for key, value in said["own"])
-        return Job(said["seed"], tuple(said["tasks"]), tuple(said["changes"]), own)
+        rung = None if said["rung"] is None else Rung(*said["rung"])
+        return Job(said["seed"], tuple(said["tasks"]), tuple(said["changes"]), own, rung, said["keep"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +98,17 @@ class Workshop:
     def file(self, job: Job) -> RunFile:
         """The run file of a job."""
         file = load_run(self.path, [*self.overrides, *job.changes, f"training.seed={job.seed}"])
-        return file if job.own is None else alone(file, job.tasks[0], job.own)
+        if job.own is None:
+            return file
+        if job.rung is None:
+            return alone(file, job.tasks[0], dict(job.own))
+        made = alone(file, job.tasks[0], {**dict(job.own), **job.rung.settings()})
+        encoder = made.run.encoder.model_copy(update={"name": str(self.start(job) / ENCODER), "revision": None})
+        return replace(made, run=made.run.model_copy(update={"encoder": encoder}))
+
+    def start(self, job: Job) -> Path:
+        """The folder of the shared run that a rung starts from."""
+        return self.place(Job(job.seed))
 
     def data(self, job: Job) -> Dataset:
         """The data of a job: of all tasks, or of the one that its run file has."""
@@ -100,7 +135,10 @@ class Workshop:
         tasks = {name: {**section, "data": None} for name, section in values["tasks"].items()}
         settings = {**values, "training": training, "tasks": tasks, "output": None}
         settings["encoder"] = {**values.get("encoder", {}), "name": None}
-        facts = {"settings": settings, "tasks": job.tasks, "data": contents(self.data(job)), "encoder": self.encoder}
+        facts: dict[str, Any] = {"settings": settings, "tasks": job.tasks, "data": contents(self.data(job)),
+                                 "encoder": self.encoder}  # fmt: skip
+        if job.rung is not None:
+            facts["rung"] = [job.rung.own_layers, self.key(Job(job.seed))]
         return facts if job.own is None else {**facts, "alone": True}
 
     def task(self, job: Job) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from manyheads.report.numbers import (
 )
 from manyheads.report.page import Exhibit, Page, Part, Section, aside, document, heading, paragraph
 from manyheads.report.results import VERDICTS, Json, Result, listed, mean, number, results, section, text
-from manyheads.report.singles import single_models
+from manyheads.report.singles import rungs, single_models
 from manyheads.report.tables import listing, numbers, table, words
 from manyheads.report.twins import cost, curves, seed_by_seed
 
@@ -254,4 +254,5 @@ def _remedy(remedy: Json, tasks: Sequence[Result], level: str) -> list[Part]:
     return [
         paragraph("Tried: ", element("strong", None, name), "."),
         Exhibit("The remedy against single models.", drawing, numbers_table, "Small rings below: plain sharing."),
+        *rungs(remedy),
     ]

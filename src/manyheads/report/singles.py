@@ -1,13 +1,13 @@
-"""Single models at their own best: which rate validation data chose, and what twins say beside them."""
+"""Single models at their own best, the twins beside them, and the ladder of tasks that fall behind."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from manyheads.report.figures.marks import verdict
-from manyheads.report.markup import Html, joined, said
-from manyheads.report.numbers import difference, interval, known, points
-from manyheads.report.page import Part
+from manyheads.report.markup import Html, code, joined, said
+from manyheads.report.numbers import decimal, difference, interval, known, points
+from manyheads.report.page import Part, paragraph
 from manyheads.report.results import Json, Result, listed, mean, number, section
 from manyheads.report.tables import numbers, table, words
 
@@ -29,6 +29,24 @@ def single_models(compare: Json, tasks: Sequence[Result]) -> list[Part]:
         )
         parts.append(table(caption, columns, rows))
     return parts
+
+
+def rungs(remedy: Json) -> list[Part]:
+    """What each task that climbed the ladder got of its own, what it scored, and what answering it costs."""
+    rows = []
+    for name, way in section(remedy, "climbs").items():
+        taken, target = way.get("own_layers"), number(way.get("target"))
+        for rung in listed(way.get("rungs")):
+            own = rung.get("own_layers")
+            what = f"{own} top layer{'s' if own != 1 else ''} its own" if own else "its head trained again"
+            passes, score = number(rung.get("passes")), number(rung.get("validation"))
+            rows.append([said(name), f"{what}{', taken' if own == taken else ''}", points(score), points(target),
+                         decimal(passes, 2) if known(passes) else "–"])  # fmt: skip
+    if not rows:
+        return []
+    columns = [*words("task", "rung"), *numbers("validation", "wanted", "passes to answer it beside the others")]
+    kept = paragraph("The first seed's model with what was taken: ", code(f"{remedy.get('model')}/"), ".")
+    return [table("The ladder, rung by rung, in the first seed; points of 100.", columns, rows), kept]
 
 
 def _rates(name: str, own: Json) -> list[Html | str]:
