@@ -199,6 +199,7 @@ def plan_of(
         test={name: dataset[name].table("test") for name in learned if "test" in dataset[name].splits},
         evaluate_every=training.evaluate_every or evaluate_every(steps, steps_an_epoch),
         fit_heads=training.fit_heads and steps > 0,
+        average=training.average,
         refit=refit if training.refit and steps and any(data.whole is not None for data in dataset.values()) else None,
         selection=selection,
         patience={

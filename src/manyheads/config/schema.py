@@ -208,6 +208,8 @@ class Training(Section):
     """By task: a model, or soft labels, that its head imitates first; gold labels take over. Clark et al. 2019."""
     refit: bool = False
     """Once everything is chosen on validation rows cut from the training rows, the run is made again on all of them."""
+    average: float = Field(0.0, ge=0, lt=1)
+    """Share of the steps, at the end, whose weights are averaged into one more candidate for the best; 0: none."""
     layer_decay: LayerDecay = 1.0
     schedule: Curve = "linear"
     warmup: float = Field(0.06, ge=0, lt=1)

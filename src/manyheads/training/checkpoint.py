@@ -6,6 +6,7 @@
         weights.safetensors    what is trained, and what balancing learns
         optimizer.safetensors  moments and counts (none before the first step)
         best.safetensors       the best weights so far (none before the first evaluation)
+        average.safetensors    their mean over the end of the run so far, where it is wanted and has begun
 
 Decided here:
 - A checkpoint is written under another name, each file synced, the manifest last, and renamed: it is there whole or not.
@@ -39,7 +40,7 @@ FORMAT = 1
 FOLDER = "checkpoints"
 MANIFEST = "manifest.json"
 STATE = "state.json"
-TENSORS = ("weights", "optimizer", "best")
+TENSORS = ("weights", "optimizer", "best", "average")
 """Names of the files of tensors, without their ending."""
 DAMAGED = ".damaged"
 MOST_JSON_BYTES = 256 << 20

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from manyheads.errors import CheckpointError, DivergedError, StoppedError
 from manyheads.evaluate import calibrate
 from manyheads.predict import Predictor, TorchBackend
+from manyheads.training.averaging import Average
 from manyheads.training.checkpoint import Snapshot
 from manyheads.training.head_fit import shrink_heads
 from manyheads.training.selection import Waiting, doubt
@@ -92,6 +93,10 @@ class Course:
         self.best_heads: dict[str, list[torch.Tensor]] = {}
         names = trained(plan.trainer)
         self._trained = {name: p for name, p in names.items() if not name.startswith("balancing.")}
+        self.averaged = False
+        """Whether the best weights are the mean of the last steps'."""
+        self.average = Average(list(self._trained.values()), plan.average, plan.steps)
+        plan.trainer.average = self.average if plan.average else None
 
     @property
     def best_step(self) -> int:
@@ -121,9 +126,32 @@ class Course:
             patience = phases[self.at.phase + 1].patience if self.at.phase + 1 < len(phases) else None
             self.at = Place(self.at.step, self.at.phase + 1, self.at.step, best=self.at.best)
             self.waiting = Waiting(patience)
+        if self.average.count:
+            self._try_average()
         self._save()
         if self.best is not None:
             put_back(list(self._trained.values()), self.best)
+
+    def _try_average(self) -> None:
+        """Hold the mean of the last weights against the best of the run; without validation data it is what remains."""
+        weights, mean = list(self._trained.values()), self.average.mean
+        last = copies(weights)
+        put_back(weights, mean)
+        if self.plan.validation:
+            scores = self.team.told(self._scores())
+            if scores is None:
+                put_back(weights, last)
+                self._stopped()
+            taken, score = self._is_best(scores["score"], scores["headlines"]), scores["score"]
+            self.progress.say(f"mean of the last weights: validation combined {score:.4f}{'  (best)' if taken else ''}")
+            self.log.event({"step": self.at.step, "averaged": self.average.count, "average": scores["headlines"],
+                            "combined_of_average": score, "taken": taken})  # fmt: skip
+        else:
+            taken = True
+        if taken:
+            self.best, self.at.best, self.averaged = copies(weights), self.at.step, True
+        put_back(weights, last)
+        self.average.clear()  # or a run that goes on from here would try it again
 
     def _phase(self, phase: Phase) -> None:
         end, at = self.at.start + phase.steps, self.at
@@ -206,7 +234,7 @@ class Course:
         """Take scores into account; the combined one."""
         step = self.at.step
         self.log.scores(step, metrics, headlines, score)
-        best = self.overall.better(score) or score >= self.overall.best - self._doubt(headlines)
+        best = self._is_best(score, headlines)
         shown = "  ".join(f"{name} {value:.4f}" for name, value in headlines.items())
         left_out = self.plan.selection.left_out(self.plan.tasks, metrics)
         of = f" ({left_out.partition(';')[0].removeprefix('is ')})" if left_out else ""
@@ -219,6 +247,10 @@ class Course:
         if anchor is not None and anchor.tell(headlines, step):
             self.progress.say(f"step {step}: {', '.join(anchor.known)} passed the untrained encoder by far; its anchor ends")
         return score
+
+    def _is_best(self, score: float, headlines: Mapping[str, float]) -> bool:
+        """Note a score; whether what it is of is to be kept."""
+        return self.overall.better(score) or score >= self.overall.best - self._doubt(headlines)
 
     def _doubt(self, headlines: Mapping[str, float]) -> float:
         """How much worse a later score may be and still be taken: the later model has learned more."""
@@ -293,6 +325,7 @@ class Course:
             "run": plan.identity.to_json(),
             "place": {"phase": self.at.phase, "start": self.at.start, "due": self.at.due, "best": self.at.best},
             "solved": list(self.solved),
+            "average": {"count": self.average.count, "taken": self.averaged},
             "waiting": self.waiting.to_json(),
             "overall": self.overall.to_json(),
             "tasks": {name: waiting.to_json() for name, waiting in self.tasks.items()},
@@ -305,7 +338,12 @@ class Course:
         best = {
             name: joined(self._trained[name], value) if name in self._trained else value for name, value in best.items()
         }
-        return Snapshot(self.at.step, state, {**tensors_of(plan.trainer), "best": gathered(best, self.team.leads)})
+        mean = {
+            name: joined(self._trained[name], value)
+            for name, value in zip(self._trained, self.average.mean, strict=False)  # there is none before it begins
+        }
+        kept = {"best": gathered(best, self.team.leads), "average": gathered(mean, self.team.leads)}
+        return Snapshot(self.at.step, state, {**tensors_of(plan.trainer), **kept})
 
     def load(self, snapshot: Snapshot) -> None:
         """Go on from a snapshot. Raises CheckpointError if it is of another run."""
@@ -313,6 +351,9 @@ class Course:
         kept = {name: value for name, value in saved.items() if "/" not in name}
         if kept:
             check_shapes("best weights", self._trained, kept)
+        mean = snapshot.tensors.get("average", {})
+        if mean:
+            check_shapes("mean of the weights", self._trained, mean)
         heads = {
             task: {name: saved[f"{task}/{name}"] for name in self._own(task) if f"{task}/{name}" in saved}
             for task in self.tasks
@@ -332,6 +373,9 @@ class Course:
             self.overall = Waiting.from_json(state["overall"])
             self.tasks = {name: Waiting.from_json(state["tasks"][name]) for name in self.tasks}
             self.best = [local(divided_as(p, kept[name])).cpu() for name, p in self._trained.items()] if kept else None
+            said = state.get("average", {"count": 0, "taken": False})  # earlier versions have none
+            self.average.count, self.averaged = int(said["count"]), bool(said["taken"])
+            self.average.mean = [local(divided_as(p, mean[name])) for name, p in self._trained.items()] if mean else []
             self.best_heads = {task: [found[name] for name in self._own(task)] for task, found in heads.items()}
         except UNFIT as error:
             raise CheckpointError(f"the checkpoint's state does not fit this run ({error!r})") from None

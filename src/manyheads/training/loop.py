@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from manyheads.model import MultiTaskModel
     from manyheads.tasks.base import Task
     from manyheads.training.anchor import Anchor
+    from manyheads.training.averaging import Average
     from manyheads.training.losses import Normaliser
     from manyheads.training.parts import Part
     from manyheads.training.precision import Precision
@@ -128,6 +129,8 @@ class Trainer:
         self.notes: list[str] = []
         """What the user should be told; whoever iterates takes them."""
         self.sharded: Sharded | None = None
+        self.average: Average | None = None
+        """Takes samples of the weights after each step of `run`."""
         self._frozen: Frozen | None = None
         self._told_full = False
         self.gradients = Gradients(
@@ -152,6 +155,8 @@ class Trainer:
         try:
             for step, packs in enumerate(batches, start=first):
                 begun = self._begun(phase, step, packs, start)
+                if self.average is not None:
+                    self.average.add(step + 1)
                 if before is not None:
                     yield self._ended(before)
                 before = begun if self.behind else None

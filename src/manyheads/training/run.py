@@ -75,6 +75,8 @@ class Plan:
     keep_checkpoints: int
     fit_heads: bool = False
     """Whether heads are solved on the frozen encoder before the first step."""
+    average: float = 0.0
+    """Share of the steps, at the end, whose weights are averaged into one more candidate."""
     until: int | None = None
     """The step after which the run ends, wherever its schedule would go on to."""
     refit: Callable[[float], Plan] | None = None
@@ -111,6 +113,8 @@ class Trained:
     """Those that the weights come from."""
     adapters: Apart | None
     """Weights that are to be kept apart."""
+    averaged: bool = False
+    """Whether they are the mean of those of the last steps."""
     refitted: bool = False
     """Whether it was trained on the validation rows as well, whose scores are then those of the run without them."""
 
@@ -176,11 +180,12 @@ def _refitted(
     """The same run on all rows, as long as was best; everything measured or tuned on validation data stays as it was."""
     team = plan.trainer.team
     assert plan.refit is not None, "asked only where there is one"
-    share = team.told(done.steps / plan.steps if done else None)
+    share, averaged = team.told([done.steps / plan.steps, done.averaged] if done else None)
     whole = plan.refit(share)
     first, second = plan.trainer.making.anchor, whole.trainer.making.anchor
     if first is not None and second is not None and first.let_go is not None:
         second.let_go = round(first.let_go * whole.steps / plan.steps)
+    whole = whole if averaged else replace(whole, average=0.0)
     progress.say(f"trained again on all rows, validation rows too, for {whole.steps:,} steps")
     again = Checkpoints(checkpoints.folder / REFIT, plan.keep_checkpoints)
     final = _trained(whole, progress, again, stop, resume=bool(again.steps()), written=Unlogged())
@@ -242,7 +247,9 @@ def _trained(
         plan.trainer.close()
         progress.close()
         log.close(plot=finished)
-    return Trained(settled.tasks, settled.metrics, settled.answered, predictor, course.best_step, apart)
+    return Trained(
+        settled.tasks, settled.metrics, settled.answered, predictor, course.best_step, apart, course.averaged
+    )
 
 
 def _fit_heads(plan: Plan, progress: Progress) -> list[HeadFit]:
