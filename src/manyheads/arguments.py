@@ -122,7 +122,8 @@ def _comparing(made: argparse.ArgumentParser) -> None:
                       help="differences within it do not matter (0.01: 1 point)")  # fmt: skip
     made.add_argument("--pairs", action="store_true", help="also every two tasks together")
     made.add_argument("--leave-one-out", action="store_true", help="also all tasks but one")
-    made.add_argument("--try-remedy", action="store_true", help="also the shared run with what is advised")
+    made.add_argument("--try-remedy", action="store_true",
+                      help="also give tasks that fall behind layers of their own, as few as will do")  # fmt: skip
     _crewed(made, "runs")
     made.add_argument("--fail-if-hurts", action="store_true", help="exit status 1 if sharing hurts a task")
 
