@@ -44,6 +44,7 @@ from manyheads.training.log import HISTORY
 from manyheads.training.run import Plan, run_training
 from manyheads.training.sharded import Sharded, gathered, is_sharded, local
 from manyheads.training.stop import Stop
+from manyheads.training.teachers import teach
 from manyheads.training.team import ALONE, Team, join
 from runs import Child, Watch, history
 
@@ -178,6 +179,21 @@ def test_divided_layers_take_the_steps_of_whole_ones(project: Path, case: str) -
                 assert seen == pytest.approx(expected, rel=1e-6, abs=1e-6)
         assert answer["norms"] == pytest.approx(one["norms"], rel=1e-5)
     assert any(answer["idle"] for answer in found) == (case == "some without examples")
+
+
+def test_divided_layers_learn_from_teachers_as_whole_ones_do(project: Path, young_model: Path) -> None:
+    teachers = json.dumps(dict.fromkeys(("entities", "section", "answers"), str(young_model)))
+    options = (*BASE, "training.frozen_store_gb=0", f"training.teachers={teachers}", *FEW)
+
+    def taught(team: Team, *more: str) -> Plan:
+        made = exact(planned(project, team, *options, *more))
+        teach(made, lambda _: None, Stop(), score=False)
+        return made
+
+    one = json.loads(json.dumps(steps_of(taught(ALONE))))
+    for answer in asked_of(project.parent, 2, lambda team: steps_of(divided(taught(team, SHARDED)))):
+        for seen, expected in zip(answer["losses"], one["losses"], strict=True):
+            assert seen == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
 def figures(made: Plan) -> dict[str, Any]:
