@@ -258,9 +258,11 @@ def _tune(options: argparse.Namespace) -> int:
 
 def _crew(options: argparse.Namespace) -> Crew:
     """Who trains: without --workers a process for each CUDA device, or so many actors of Ray."""
+    from manyheads.crew.cluster import check_address
     from manyheads.crew.hands import Crew
 
     if options.engine == "ray":
+        check_address(options.address)
         return Crew(ACTORS if options.workers is None else options.workers, ray=True, address=options.address)
     if options.address is not None:
         raise UsageError("--address is for --engine ray; give that too, or leave --address out")

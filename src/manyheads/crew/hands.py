@@ -131,7 +131,9 @@ def _ray_hands(crew: Crew) -> Iterator[list[Hand]]:
     heard = signal.getsignal(signal.SIGTERM)
     with cluster(crew.address) as ray:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, heard)  # Ray listens itself, and would end the process before anything is saved
+            signal.signal(
+                signal.SIGTERM, heard
+            )  # Ray listens itself, and would end the process before anything is saved
         cores, gpus = shares(ray, crew.workers)
         actor = ray.remote(num_cpus=cores, num_gpus=gpus)(LocalHand)
         yield [RayHand(ray, actor.remote(cores, None)) for _ in range(crew.workers)]
