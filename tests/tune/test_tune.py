@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from manyheads.cli import main
@@ -37,7 +38,7 @@ KEYS = ("learning_rate", "private_tops")
 
 
 class ForkHand:
-    """A trial in a fork of the test's process, which starts at once."""
+    """A trial in a fork of the test's process, which starts at once. Its machine has other threads than the leader's."""
 
     def __init__(self, said: Path) -> None:
         self.said = said
@@ -46,6 +47,7 @@ class ForkHand:
         assert module == "manyheads.tune.worker"
 
         def act() -> int:
+            torch.set_num_threads(2)
             try:
                 with StopSignals() as stop:
                     work(task, stop)
@@ -253,6 +255,10 @@ def study(folder: Path, seed: int = 0, identity: str = "this") -> Study:
     return Study(folder, Space(settings, {}, 6, ("a", "b")), seed=seed, identity=identity)
 
 
+def ended(score: float) -> Outcome:
+    return Outcome(score, {"a": score}, {"a": 100}, 10)
+
+
 def test_proposals_follow_from_the_seed_and_the_journal(tmp_path: Path) -> None:
     def proposals(folder: str, seed: int, *, opened_again: bool) -> list[Mapping[str, Any]]:
         (tmp_path / folder).mkdir()
@@ -262,7 +268,7 @@ def test_proposals_follow_from_the_seed_and_the_journal(tmp_path: Path) -> None:
                 one = study(tmp_path / folder, seed)
             trial = one.propose()
             found.append(trial.values)
-            one.finish(trial, 1.0 / (1 + number))
+            one.finish(trial, ended(1.0 / (1 + number)))
         return found
 
     whole = proposals("a", 0, opened_again=False)
@@ -276,7 +282,7 @@ def test_the_worse_half_falls_out_at_a_quarter_and_at_half(tmp_path: Path) -> No
     one = study(tmp_path)
     good = one.propose()
     assert not any(one.report(good, step, 100, 0.8) for step in (10, 25, 50, 75, 100))
-    one.finish(good, 0.8)
+    one.finish(good, ended(0.8))
     bad, late = one.propose(), one.propose()
     assert not one.report(bad, 10, 100, 0.1), "before the first rung nobody falls out"
     assert one.report(bad, 30, 100, 0.1)
@@ -289,17 +295,18 @@ def test_the_worse_half_falls_out_at_a_quarter_and_at_half(tmp_path: Path) -> No
 def test_a_trial_under_way_is_given_out_again_as_it_was(tmp_path: Path) -> None:
     one = study(tmp_path)
     first = one.propose()
-    one.finish(first, 0.5)
+    one.finish(first, ended(0.5))
     second = one.propose()
     one.report(second, 1, 8, 0.4)
     again = study(tmp_path)
     assert [(trial.number, trial.values) for trial in again.unfinished()] == [(1, second.values)]
     assert again.tried()[1].evaluations == [(0.125, 0.4)]
+    assert (again.outcome(0), again.outcome(1)) == (ended(0.5), None)
 
 
 def test_a_journal_cut_off_by_a_power_cut_is_gone_on_with(tmp_path: Path) -> None:
     one = study(tmp_path)
-    one.finish(one.propose(), 0.5)
+    one.finish(one.propose(), ended(0.5))
     with (tmp_path / "study.journal").open("ab") as file:
         file.write(b'{"op_code":4,"work')
     (tmp_path / "study.journal.lock").write_text("")

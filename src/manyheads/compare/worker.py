@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ def work(task: Mapping[str, Any], stop: Stop) -> None:
     from manyheads.training.progress import Quiet
 
     shop = open_shop(Asked(Path(task["run"]), Path(task["output"]), overrides=tuple(task["overrides"])))
+    shop = replace(shop, environment=task["environment"])
     job = Job.from_json(task["job"])
     wait_for(shop.place(job))
     run_job(shop, job, Quiet(), stop)

@@ -94,6 +94,8 @@ class Workshop:
     tokenizer: Tokenizer
     encoder: str
     """A sha256 of the encoder's files."""
+    environment: Mapping[str, Any]
+    """What a machine may round differently: of the one that leads, also where another one trains."""
 
     def file(self, job: Job) -> RunFile:
         """The run file of a job."""
@@ -121,9 +123,8 @@ class Workshop:
     def key(self, job: Job) -> str:
         """Of the settings, the data, the encoder, the versions, and what the machine may round differently."""
         from manyheads.bundle.manifest import versions
-        from manyheads.training.identity import environment
 
-        whole = {**self.facts(job), "versions": versions(), "environment": environment()}
+        whole = {**self.facts(job), "versions": versions(), "environment": self.environment}
         return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:24]
 
     def facts(self, job: Job) -> dict[str, Any]:
@@ -144,7 +145,7 @@ class Workshop:
     def task(self, job: Job) -> dict[str, Any]:
         """A job for a process of its own, as JSON, which may run in another folder."""
         return {"run": str(self.path.resolve()), "output": str(self.folder.resolve()), "overrides": self.overrides,
-                "job": job.to_json()}  # fmt: skip
+                "job": job.to_json(), "environment": self.environment}  # fmt: skip
 
 
 class Within:
@@ -172,13 +173,14 @@ class Within:
 
 
 def open_workshop(path: Path, overrides: Sequence[str], folder: Path) -> Workshop:
-    """The run file and all its data, read and checked. Raises UsageError."""
+    """The run file and all its data, read and checked, on the machine that leads. Raises UsageError."""
     file = load_run(path, overrides)
     from manyheads.bundle import is_finished
     from manyheads.config.dataset import read_dataset
     from manyheads.config.model import locate
     from manyheads.nn.encoder_files import check_folder
     from manyheads.text.tokenizer import Tokenizer
+    from manyheads.training.identity import environment
 
     if folder.is_file() or is_finished(folder):
         raise UsageError(f"{folder} is a {'file' if folder.is_file() else 'model folder'}; give -o a new folder")
@@ -187,7 +189,7 @@ def open_workshop(path: Path, overrides: Sequence[str], folder: Path) -> Worksho
     check_folder(source)
     dataset = read_dataset(file)
     tokenizer = Tokenizer.from_encoder(located.path_or_id, located.revision)
-    return Workshop(path, tuple(overrides), folder, dataset, tokenizer, _hash_of(source))
+    return Workshop(path, tuple(overrides), folder, dataset, tokenizer, _hash_of(source), environment())
 
 
 def contents(dataset: Dataset) -> dict[str, str]:

@@ -27,7 +27,6 @@ from manyheads.tune.result import MODEL, RUN, chosen, note, run_text, sentence, 
 from manyheads.tune.space import Space, Usual, space_of
 from manyheads.tune.study import JOURNAL, Study
 from manyheads.tune.trials import Trials
-from manyheads.tune.worker import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -136,7 +135,7 @@ def _result(asked: Asked, shop: Workshop, study: Study, seed: int) -> dict[str, 
     if not any(each.score is not None for each in tried):
         words = tried[0].words if tried else "none was begun"
         raise TrainingError(f"no trial came to its end ({words}); look at the data, or lower training.learning_rate")
-    best, noise = chosen(tried, Outcome.load(shop.place(Job(seed))))
+    best, noise = chosen(tried, study.outcome(0))
     run = load_run(asked.run, asked.overrides).run
     result: dict[str, Any] = {
         "format": FORMAT, "run": asked.run.name, "seed": seed, "best": best, "noise": noise,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from manyheads.errors import UsageError
 from manyheads.tune.space import Setting, Space, Value, rounded
+from manyheads.tune.worker import Outcome
 
 JOURNAL = "study.journal"
 NAME = "tune"
@@ -34,7 +35,7 @@ FIRST_RUNG, HALVING = 2, 2
 """Parts before the first rung, and how many times more before the next: rungs are at 2 and 4 parts."""
 ENOUGH = 8
 """Finished trials from which on it is said which settings matter."""
-IDENTITY, WORDS = "identity", "words"
+IDENTITY, WORDS, OUTCOME = "identity", "words", "outcome"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +112,15 @@ class Study:
             trial.live.report(score, part)
         return part < PARTS and bool(trial.live.should_prune())
 
-    def finish(self, trial: Trial, score: float) -> None:
+    def finish(self, trial: Trial, outcome: Outcome) -> None:
         """It came to its end."""
-        self._study.tell(trial.number, score)
+        trial.live.set_user_attr(OUTCOME, asdict(outcome))
+        self._study.tell(trial.number, outcome.score)
+
+    def outcome(self, number: int) -> Outcome | None:
+        """What a trial came to; None where it did not come to its end."""
+        each = self._study.trials[number]
+        return Outcome(**each.user_attrs[OUTCOME]) if each.state is TrialState.COMPLETE else None
 
     def prune(self, trial: Trial) -> None:
         """It fell out."""

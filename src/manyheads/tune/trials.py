@@ -74,7 +74,7 @@ class Trials:
             Checkpoints(folder).clear()
             self._progress.say(f"trial {work.number}: stopped early, others were better by then")
         elif how.status == 0 and outcome is not None:
-            self._study.finish(work, outcome.score)
+            self._study.finish(work, outcome)
             scores = "  ".join(f"{name} {score:.4f}" for name, score in outcome.headlines.items())
             self._progress.say(f"trial {work.number}: validation  {scores}  combined {outcome.score:.4f}")
         elif how.status == DivergedError.exit_status:

@@ -45,6 +45,7 @@ def work(task: Mapping[str, Any], stop: Stop) -> None:
     from manyheads.training.lock import wait_for
 
     shop = open_workshop(Path(task["run"]), task["overrides"], Path(task["output"]))
+    shop = replace(shop, environment=task["environment"])
     job = Job.from_json(task["job"])
     wait_for(shop.place(job))
     run_trial(shop, job, stop)
