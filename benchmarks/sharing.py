@@ -3,12 +3,14 @@
     python benchmarks/sharing.py MIX DATA [--steps N] [--evaluations N] [-o FOLDER] [--seeds 0,1,...]
 
 - general: CoNLL-2003 entities, SST-2 sentiment, SQuAD answers, STS-B similarity
+- unseen: clinc150 intents, WNUT-17 entities, SQuAD answers, STS-B similarity; no constant of the library was chosen on it
 - biomedical: section labels of abstracts, NCBI diseases, BC5CDR chemicals and diseases
 - contradictory: two tasks with opposite similarities of the same pairs, which must come out as hurt
 - mirrored: two tasks with opposite labels of the same texts: no contradiction for two heads
 - halves: two halves of one task, which must come out as helped or equivalent
 
 DATA is the folder of public data sets that benchmarks/real_data.py reads. What follows is passed on to `manyheads compare`.
+The recipe settles everything but the steps and their tokens.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import Any
 
 import yaml
 
+from cells.sets import SETS as CELLS
 from manyheads.cli import main as manyheads
 from real_data import SETS, rank, squad_sample, write_csv
 
@@ -42,6 +45,23 @@ def general(data: Path, work: Path) -> dict[str, Any]:
         "sentiment": {"type": "text-classification", "data": SETS["sst2"](data, work), "validation_fraction": 0.05},
         "answers": {"type": "question-answering", "data": squad},
         "similarity": {"type": "sentence-embedding", "data": SETS["stsb"](data, work), "validation_fraction": 0.1},
+    }
+
+
+def unseen(data: Path, work: Path) -> dict[str, Any]:
+    mixed = general(data, work)
+    intents = {}
+    for split, rows in zip(("train", "test"), CELLS["clinc150"].read(data), strict=True):
+        path = work / f"clinc150-{split}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        intents[split] = str(path.resolve())
+    folder = (data / "wnut17").resolve()
+    entities = {"train": f"{folder}/wnut17train.conll.gz", "test": f"{folder}/emerging.dev.conll.gz"}
+    return {
+        "intent": {"type": "text-classification", "data": intents, "validation_fraction": 0.05},
+        "entities": {"type": "token-classification", "data": entities, "validation_fraction": 0.1},
+        "answers": mixed["answers"],
+        "similarity": mixed["similarity"],
     }
 
 
@@ -94,8 +114,8 @@ def halves(data: Path, work: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-MIXES = {"general": (general, 2048), "biomedical": (biomedical, 1536), "contradictory": (contradictory, 768),
-         "mirrored": (mirrored, 768), "halves": (halves, 768)}  # fmt: skip
+MIXES = {"general": (general, 2048), "unseen": (unseen, 2048), "biomedical": (biomedical, 1536),
+         "contradictory": (contradictory, 768), "mirrored": (mirrored, 768), "halves": (halves, 768)}  # fmt: skip
 
 
 def main() -> int:
@@ -112,7 +132,7 @@ def main() -> int:
     run = {
         "encoder": {"name": "all-MiniLM-L6-v2", "max_length": 256},
         "tasks": make(given.data, folder / "data"),
-        "training": {"steps": given.steps, "tokens_per_step": tokens, "learning_rate": 1e-4,
+        "training": {"steps": given.steps, "tokens_per_step": tokens,
                      "evaluate_every": max(1, given.steps // given.evaluations), "device": "cpu"},
     }  # fmt: skip
     path = folder / "run.yaml"
