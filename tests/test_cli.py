@@ -159,10 +159,12 @@ def test_a_signal_inside_a_codec_is_named_like_any_other(
     codec = codecs.CodecInfo(lambda *_: (b"", 0), decode, name="stopping")
     monkeypatch.setattr("manyheads.start.validate", lambda *_, **__: b"x".decode("stopping"))
     codecs.register(search := lambda name: codec if name == "stopping" else None)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs tests side by side may ignore it
     try:
         assert main(["validate", "run.yaml"]) == 1
     finally:
         codecs.unregister(search)
+        signal.signal(signal.SIGINT, before)
     name = "SIGTERM" if number == signal.SIGTERM else "Ctrl-C"
     assert capsys.readouterr().err.startswith(f"error: stopped by {name}; ")
 

@@ -96,7 +96,7 @@ def run_file() -> dict[str, Any]:
         }
         for name, (kind, file, ending, more) in kinds.items()
     }
-    training = {"tokens_per_step": 512, "learning_rate": 1e-3, "seed": 3, "device": "cpu"}
+    training = {"recipe": "none", "tokens_per_step": 512, "learning_rate": 1e-3, "seed": 3, "device": "cpu"}
     return {
         "encoder": {"name": "encoder", "max_length": LENGTH},
         "tasks": tasks,

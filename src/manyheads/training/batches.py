@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from manyheads.text.pack import Pack
 from manyheads.training.device import pinned
-from manyheads.training.lessons import Known, Lesson, lessons_of, tensors
+from manyheads.training.lessons import Lesson, lessons_of, tensors
 from manyheads.training.team import ALONE, Team, partition
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from manyheads.tasks.base import Task
     from manyheads.text.pack import Encoding
     from manyheads.text.tokenizer import Tokenizer
+    from manyheads.training.soft_store import Known
     from manyheads.training.teachers import SoftLabels
 
 AHEAD = 4

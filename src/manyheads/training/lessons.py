@@ -21,24 +21,11 @@ from manyheads.training.device import moved
 
 if TYPE_CHECKING:
     from manyheads.tasks.base import Loss, Task
-    from manyheads.tasks.distil.base import Soft
     from manyheads.text.pack import Encoding
     from manyheads.training.batches import Batch
+    from manyheads.training.soft_store import Known
 
 Tensors = Mapping[str, torch.Tensor]
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What there is to learn from an example."""
-
-    gold: bool
-    soft: Soft | None
-
-    @property
-    def order(self) -> int:
-        """Gold labels alone, both, soft labels alone."""
-        return 0 if self.soft is None else 1 if self.gold else 2
 
 
 @dataclass(frozen=True, slots=True)

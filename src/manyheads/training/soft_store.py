@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -27,6 +28,19 @@ if TYPE_CHECKING:
 
 SCHEMA = pa.schema({"digest": pa.binary(16), "soft": pa.binary()})
 ENDING = ".arrow"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What there is to learn from an example."""
+
+    gold: bool
+    soft: Soft | None
+
+    @property
+    def order(self) -> int:
+        """Gold labels alone, both, soft labels alone."""
+        return 0 if self.soft is None else 1 if self.gold else 2
 
 
 class SoftStore:

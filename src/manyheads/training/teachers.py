@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 from manyheads.data.cache import cache_folder
 from manyheads.data.table import texts_digest
 from manyheads.errors import DataError, RowError
-from manyheads.training.lessons import Known
-from manyheads.training.soft_store import SoftStore, open_store
+from manyheads.training.soft_store import Known, SoftStore, open_store
 
 if TYPE_CHECKING:
     from manyheads.data.formats.rows import RawRow
