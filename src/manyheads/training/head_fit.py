@@ -143,7 +143,8 @@ def _fit(head: nn.Module, task: Task[Any], features: Sequence[_Features]) -> Hea
     square = _mean_square(features)
     problem = _Problem(head, task, square)
     examples = sum(len(f.segments.lengths) for f in features)
-    held = _held_out(problem, features, every=examples <= MANY_EXAMPLES)
+    some = _search(features)
+    held = _held_out(problem, some, every=examples <= MANY_EXAMPLES)
     finite = {penalty: loss for penalty, loss in held.items() if math.isfinite(loss)}
     best = min(finite, key=finite.__getitem__, default=None)
     if best is not None and finite[best] >= 1:
@@ -151,7 +152,7 @@ def _fit(head: nn.Module, task: Task[Any], features: Sequence[_Features]) -> Hea
     if best is not None:
         problem.clear()
         for penalty in (p for p in PENALTIES if p >= best):
-            problem.solve(features, penalty, STEPS if penalty > best else 5 * STEPS)
+            problem.solve(features if penalty == best else some, penalty, STEPS if penalty > best else 5 * STEPS)
     good = best is not None and all(bool(p.isfinite().all()) for p in head.parameters())
     if not good:
         problem.clear()
@@ -160,11 +161,16 @@ def _fit(head: nn.Module, task: Task[Any], features: Sequence[_Features]) -> Hea
     return HeadFit(task.name, best, min(finite.values()), examples) if good and best is not None else None
 
 
-def _held_out(problem: _Problem, features: Sequence[_Features], *, every: bool) -> dict[float, float]:
-    """Mean held-out loss of each penalty, over every fold or on the first."""
+def _search(features: Sequence[_Features]) -> list[_Features]:
+    """The first packs: enough to choose a penalty on, and to come near to the solution."""
     some: list[_Features] = []
     while len(some) < len(features) and (len(some) < FOLDS or sum(len(f.hidden_TD) for f in some) < SEARCH_TOKENS):
         some.append(features[len(some)])
+    return some
+
+
+def _held_out(problem: _Problem, some: Sequence[_Features], *, every: bool) -> dict[float, float]:
+    """Mean held-out loss of each penalty, over every fold or on the first."""
     parts = min(FOLDS, len(some))
     folds = range(parts if every else 1)
     reached = dict.fromkeys(folds, problem.began)
