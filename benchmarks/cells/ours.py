@@ -15,6 +15,7 @@ import yaml
 from cells.methods import Found, Job
 from cells.scores import gold_labels, spans
 from cells.sets import Kind, Row
+from manyheads.text.joining import joined
 
 TYPES: dict[Kind, str] = {
     "labels": "text-classification", "label sets": "text-classification", "entities": "token-classification",
@@ -83,15 +84,12 @@ def answers(folder: Path, job: Job) -> list[Any]:
 
 
 def tags(tokens: Sequence[str], entities: Sequence[Row]) -> list[str]:
-    """IOB2 tags of words that stand one space apart."""
+    """IOB2 tags of words that were joined as the library joins them."""
     found = ["O"] * len(tokens)
-    starts, place = {}, 0
-    for number, token in enumerate(tokens):
-        starts[place] = number
-        place += len(token) + 1
+    _, offsets = joined(tokens)
     for span in entities:
-        first = starts[span["start"]]
-        after = starts.get(span["end"] + 1, len(tokens))
+        touched = [n for n, (start, end) in enumerate(offsets) if start < span["end"] and span["start"] < end]
+        first, after = touched[0], touched[-1] + 1
         found[first:after] = [f"I-{span['label']}"] * (after - first)
         found[first] = f"B-{span['label']}"
     return found
