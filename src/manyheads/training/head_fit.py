@@ -157,8 +157,9 @@ def _fit(head: nn.Module, task: Task[Any], features: Sequence[_Features]) -> Hea
         best = PENALTIES[-1]
     if best is not None:
         problem.clear()
-        for penalty in (p for p in PENALTIES if p >= best):
-            problem.solve(features if penalty == best else some, penalty, STEPS if penalty > best else 5 * STEPS)
+        for penalty in (p for p in PENALTIES if p > best):
+            problem.solve(some, penalty, STEPS)
+        problem.solve(features, best, 5 * STEPS)
     good = best is not None and all(bool(p.isfinite().all()) for p in head.parameters())
     if not good:
         problem.clear()
