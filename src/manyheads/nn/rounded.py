@@ -48,8 +48,8 @@ def round_linears(encoder: nn.Module) -> None:
     lay_out = isinstance(encoder, PackedEncoder)
     for parent in list(encoder.modules()):
         for name, child in list(parent.named_children()):
-            if not isinstance(child, nn.Linear):
-                continue
+            if not isinstance(child, nn.Linear) or child.weight.dtype == torch.bfloat16:
+                continue  # a layer that two encoders share is rounded with the first
             activation = getattr(parent, "intermediate_act_fn", None) if name == "dense" else None
             gelu = isinstance(activation, GELUActivation)
             laid_out = _laid_out(child, gelu=gelu) if lay_out else None
