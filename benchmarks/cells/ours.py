@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,9 @@ from typing import Any
 import yaml
 
 from cells.methods import Found, Job
-from cells.scores import gold_labels, spans
 from cells.sets import Kind, Row
 from manyheads.text.joining import joined
+from manyheads.text.spans import tags_of_char_spans
 
 TYPES: dict[Kind, str] = {
     "labels": "text-classification", "label sets": "text-classification", "entities": "token-classification",
@@ -25,16 +24,11 @@ TASK = "task"
 
 
 def default(job: Job) -> Found:
-    """All rows; where they are refused for labels that occur once, what the message asks for: without the rows of these."""
+    """Raises RuntimeError with what the command said where it refuses the rows."""
     refused = trained(job, job.train)
-    left_out = 0
-    if "has 1 example" in refused:
-        rows = without_single_labels(job.train)
-        left_out = len(job.train) - len(rows)
-        refused = trained(job, rows)
     if refused:
         raise RuntimeError(f"`manyheads train` refuses:\n{refused[-2000:]}")
-    return Found(answers(job.work / "model", job), {"rows_left_out": left_out} if left_out else {})
+    return Found(answers(job.work / "model", job))
 
 
 def trained(job: Job, train: Sequence[Row]) -> str:
@@ -48,21 +42,6 @@ def trained(job: Job, train: Sequence[Row]) -> str:
     command += ["--set", f"training.device={job.device}"]
     ran = subprocess.run(command, check=False, capture_output=True, text=True)
     return ran.stderr if ran.returncode else ""
-
-
-def without_single_labels(rows: Sequence[Row]) -> list[Row]:
-    """Until every label that is left occurs twice."""
-    kept = list(rows)
-    while True:
-        counts = Counter(label for row in kept for label in _labels(row))
-        fewer = [row for row in kept if all(counts[label] > 1 for label in _labels(row))]
-        if len(fewer) == len(kept):
-            return kept
-        kept = fewer
-
-
-def _labels(row: Row) -> list[str]:
-    return [label for _, _, label in spans(row["tags"])] if "tags" in row else gold_labels(row)
 
 
 def answers(folder: Path, job: Job) -> list[Any]:
@@ -85,11 +64,5 @@ def answers(folder: Path, job: Job) -> list[Any]:
 
 def tags(tokens: Sequence[str], entities: Sequence[Row]) -> list[str]:
     """IOB2 tags of words that were joined as the library joins them."""
-    found = ["O"] * len(tokens)
-    _, offsets = joined(tokens)
-    for span in entities:
-        touched = [n for n, (start, end) in enumerate(offsets) if start < span["end"] and span["start"] < end]
-        first, after = touched[0], touched[-1] + 1
-        found[first:after] = [f"I-{span['label']}"] * (after - first)
-        found[first] = f"B-{span['label']}"
-    return found
+    spans = [(span["start"], span["end"], span["label"]) for span in entities]
+    return tags_of_char_spans(joined(tokens)[1], spans)[0]

@@ -190,27 +190,9 @@ def test_spans_of_characters_become_tags_of_words(part: Any) -> None:
     assert ours.tags(tokens, []) == ["O"] * 5
 
 
-def test_rows_of_labels_that_occur_once_are_left_out_until_none_is_left(part: Any) -> None:
-    ours = part("cells.ours")
-    rows = [{"labels": labels} for labels in (["a"], ["a", "b"], ["a", "c"], ["b", "d"], ["a"])]
-    assert ours.without_single_labels(rows) == [{"labels": ["a"]}, {"labels": ["a"]}]
-    sentences = [{"tags": ["B-X", "O", "B-X"]}, {"tags": ["B-Y", "O", "O"]}, {"tags": ["O", "O", "O"]}]
-    assert ours.without_single_labels(sentences) == [sentences[0], sentences[2]]
-
-
-def test_rows_that_the_library_refuses_for_single_labels_are_trained_without_them(
-    part: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_the_library_refuses_is_told(part: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ours, methods, sets = part("cells.ours"), part("cells.methods"), part("cells.sets")
     data = sets.DataSet("labels", "accuracy", lambda data: ([], []))
-    given: list[int] = []
-
-    def trained(job: Any, rows: Any) -> str:
-        given.append(len(rows))
-        return "error: label 'c' has 1 example in the training data" if len(given) == 1 else ""
-
-    monkeypatch.setattr(ours, "trained", trained)
-    monkeypatch.setattr(ours, "answers", lambda folder, job: ["a"])
-    rows = [{"text": str(n), "label": label} for n, label in enumerate("aabbc")]
-    found = ours.default(methods.Job(data, rows, rows[:1], 0, tmp_path))
-    assert (given, found.facts) == ([5, 4], {"rows_left_out": 1})
+    monkeypatch.setattr(ours, "trained", lambda job, rows: "error: no label")
+    with pytest.raises(RuntimeError, match="refuses:\nerror: no label"):
+        ours.default(methods.Job(data, [], [], 0, tmp_path))

@@ -76,14 +76,18 @@ def test_gelu_is_part_of_the_product_where_it_is_the_exact_one() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "seen", [AttributeError("gone"), RuntimeError("no such backend"), TypeError("another signature")]
-)
-def test_without_the_operators_layers_stay_torchs(seen: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+def without_operators(monkeypatch: pytest.MonkeyPatch, seen: Exception) -> None:
     def missing(*_: object, **__: object) -> None:
         raise seen
 
     monkeypatch.setattr(LaidOut, "__init__", missing)
+
+
+@pytest.mark.parametrize(
+    "seen", [AttributeError("gone"), RuntimeError("no such backend"), TypeError("another signature")]
+)
+def test_without_the_operators_layers_stay_torchs(seen: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_operators(monkeypatch, seen)
     encoder = encoder_of("bert")
     round_linears(encoder)
     layers = [module for module in encoder.modules() if isinstance(module, nn.Linear)]
@@ -101,11 +105,7 @@ def test_an_operator_that_gives_something_else_is_not_used(monkeypatch: pytest.M
 
 def test_layers_that_two_encoders_share_are_rounded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """As private layers above shared ones have them, on a processor whose products in bf16 have no operators."""
-
-    def missing(*_: object, **__: object) -> None:
-        raise RuntimeError("no such backend")
-
-    monkeypatch.setattr(LaidOut, "__init__", missing)
+    without_operators(monkeypatch, RuntimeError("no such backend"))
     encoder = encoder_of("bert")
     round_linears(encoder)
     wanted = states(encoder)
