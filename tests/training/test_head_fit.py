@@ -47,6 +47,7 @@ def features(made: Plan) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("penalty", PENALTIES[:3])
 def test_a_solved_head_is_that_of_scikit_learn(sections: Path, penalty: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(head_fit, "PENALTIES", (penalty,))
+    monkeypatch.setattr(head_fit, "SCALES", (1.0,))
     made = plan(sections, *FIT)
     fits = {fit.task: fit for fit in fit_heads(made.model, made.tasks, made.trainer.batcher)}
     assert fits["section"].penalty == penalty
@@ -75,7 +76,7 @@ def test_every_head_with_a_loss_of_its_own_is_solved_and_knows_more_than_before(
 def test_a_head_without_a_finite_solution_stays_as_it_began(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = plan(project, *FIT)
     before = weights(made.model)
-    monkeypatch.setattr(head_fit._Problem, "loss", lambda self, features: float("nan"))
+    monkeypatch.setattr(head_fit._Problem, "losses", lambda self, features: torch.tensor([float("nan")]))
     assert fit_heads(made.model, made.tasks, made.trainer.batcher) == []
     assert all(torch.equal(before[name], value) for name, value in weights(made.model).items())
 

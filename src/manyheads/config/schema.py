@@ -100,7 +100,7 @@ def _name(label: Any) -> Any:
 
 Labels = Annotated[list[str], BeforeValidator(_names)]
 ClassWeights = Annotated[
-    Literal["none", "balanced"] | dict[str, Annotated[float, Field(ge=0)]], BeforeValidator(_names)
+    Literal["auto", "none", "balanced"] | dict[str, Annotated[float, Field(ge=0)]], BeforeValidator(_names)
 ]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 Stride = Annotated[int, Field(ge=0)]
@@ -131,7 +131,7 @@ class TextClassificationSection(TaskSection):
     pooling: Pooling = "mean"
     dropout: Dropout = 0.1
     hidden: int | None = Field(None, gt=0)
-    class_weights: ClassWeights = "none"
+    class_weights: ClassWeights = "auto"
     threshold: Literal["auto"] | Annotated[float, Field(gt=0, lt=1)] = "auto"
     """Of several labels those are given whose score reaches it; auto: one for each label, tuned on validation data."""
     stride: Stride = 64

@@ -132,7 +132,7 @@ def form_warnings(task: Task[Any], report: ReadReport) -> list[str]:
             "measurements, group them into a few named labels"
         )
     few, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
-    if counts[most] > IMBALANCE * max(counts[few], 1) and weights == "none":
+    if counts[most] > IMBALANCE * max(counts[few], 1) and weights in ("auto", "none"):
         warnings.append(
             f"label {most!r} has {counts[most]:,} examples and {few!r} {counts[few]:,}, more than {IMBALANCE} to 1; rare "
             f"labels may never be given: set tasks.{task.name}.class_weights: balanced"

@@ -238,6 +238,14 @@ class Task(ABC, Generic[ExampleT]):
     def amount(self, targets: Mapping[str, Array]) -> float:
         """Over what `loss` is a mean. Means of parts of a batch, weighted by it, add up to the mean of the whole."""
 
+    def among(
+        self,
+        part: Sequence[Mapping[str, torch.Tensor]],
+        whole: Sequence[Mapping[str, torch.Tensor]],
+    ) -> Task[ExampleT]:
+        """The task on part of its training data, by the targets of both: what the part does not teach weighs nothing."""
+        return self
+
     # -- answering ----------------------------------------------------------------------------------------------
     @abstractmethod
     def decode(self, items: Sequence[Item]) -> list[Answer]:

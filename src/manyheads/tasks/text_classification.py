@@ -45,6 +45,7 @@ from manyheads.tasks.base import (
     text_of,
     window_owners,
 )
+from manyheads.tasks.class_weights import balanced, credible
 from manyheads.text.pack import Source
 from manyheads.text.values import check_spelling, first_given, is_decimal, key_of, label_of, labels_of, optional_text
 
@@ -90,8 +91,9 @@ class TextClassification(Task[LabelledText]):
     dropout: float = 0.1
     hidden: int | None = None
     """Width of one hidden layer between pooling and labels; None for a linear head."""
-    class_weights: Literal["none", "balanced"] | dict[str, float] = "none"
-    """`balanced`: each label weighs total / (labels * its count), as in scikit-learn; a mapping: as given, 1 if absent."""
+    class_weights: Literal["auto", "none", "balanced"] | dict[str, float] = "auto"
+    """`auto`: single labels whose counts differ by chance weigh the same in total (`class_weights.py`); `balanced`: all of them
+    do, as in scikit-learn; a mapping: as given, 1 if absent."""
     threshold: float | Literal["auto"] = "auto"
     """Multi-label: a label is given when its probability reaches this; `auto`: tuned on validation data, label by label."""
     thresholds: tuple[float, ...] = field(default=(), repr=False)
@@ -161,7 +163,7 @@ class TextClassification(Task[LabelledText]):
         labels = self.labels if self.labels else tuple(sorted(facts.labels))
         if len(labels) < (1 if multi else 2):
             raise DataError(f"task '{self.name}': the training data has only the label {', '.join(labels) or '(none)'}")
-        return replace(self, labels=labels, multi_label=multi, label_weights=self._weights(labels, facts))
+        return replace(self, labels=labels, multi_label=multi, label_weights=self._weights(labels, facts, multi=multi))
 
     def check(self, example: LabelledText) -> None:
         """Every label must be known, and come in the form of the training data."""
@@ -209,6 +211,18 @@ class TextClassification(Task[LabelledText]):
         if self.label_weights and not self.multi_label:
             return float(np.asarray(self.label_weights)[label_BK.argmax(-1)].sum())
         return float(len(label_BK))
+
+    def among(
+        self, part: Sequence[Mapping[str, torch.Tensor]], whole: Sequence[Mapping[str, torch.Tensor]]
+    ) -> TextClassification:
+        """Labels weigh as much in total as in the whole; those that the part lacks weigh nothing."""
+        if self.multi_label:
+            return self
+        count_K, all_K = (sum(t["label_BK"].sum(0).double().cpu().numpy() for t in some) for some in (part, whole))
+        weight_K = np.array(self.label_weights or [1.0] * len(self.labels))
+        if self.label_weights and not isinstance(self.class_weights, dict):
+            weight_K = weight_K * all_K / np.maximum(count_K, 1)
+        return replace(self, label_weights=tuple((weight_K * (count_K > 0)).tolist()))
 
     def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
         """Mean cross entropy, of which log(K) knows nothing; or mean binary cross entropy, of which log(2) does."""
@@ -390,16 +404,18 @@ class TextClassification(Task[LabelledText]):
             row_K[[place[label] for label in example.labels if label in place]] = 1.0
         return label_BK
 
-    def _weights(self, labels: Sequence[str], facts: Facts) -> tuple[float, ...]:
-        if self.class_weights == "none":
-            return ()
+    def _weights(self, labels: Sequence[str], facts: Facts, *, multi: bool) -> tuple[float, ...]:
+        if isinstance(self.class_weights, dict):
+            unknown = sorted(set(self.class_weights) - set(labels))
+            if unknown:
+                raise DataError(
+                    f"task '{self.name}': class_weights names {unknown[0]!r}; labels are {', '.join(labels)}"
+                )
+            return tuple(float(self.class_weights.get(label, 1.0)) for label in labels)
+        counts = [facts.labels.get(label, 0) for label in labels]
         if self.class_weights == "balanced":
-            total = sum(facts.labels.values())
-            return tuple(total / (len(labels) * max(facts.labels.get(label, 0), 1)) for label in labels)
-        unknown = sorted(set(self.class_weights) - set(labels))
-        if unknown:
-            raise DataError(f"task '{self.name}': class_weights names {unknown[0]!r}; labels are {', '.join(labels)}")
-        return tuple(float(self.class_weights.get(label, 1.0)) for label in labels)
+            return balanced(counts)
+        return credible(counts) if self.class_weights == "auto" and not multi else ()
 
 
 def _commonest(examples: Sequence[LabelledText]) -> list[str]:

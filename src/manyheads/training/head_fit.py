@@ -5,9 +5,11 @@ L-BFGS takes the head's own loss to its minimum under a penalty on the squared w
 head that is right as far as the encoder is, and no untrained head shakes the encoder.
 
 Decided here:
-- The penalty is chosen by held-out loss, from strong to weak, each solution the start of the next. Where none of them is
-  better than knowing nothing, as with one or two examples of most labels, the loss of labels that a fold lacks decides
-  alone, and wrongly: then the weakest is taken, which of all solutions has the widest margin (Soudry et al. 2018).
+- The penalty is chosen by held-out loss, from strong to weak, each solution the start of the next. A penalty shrinks scores
+  as well as turning them, so a solution is judged at its best scale, and the head gets that scale.
+- Held-out rows whose label the other folds lack are left out: with one or two examples of most labels they would decide
+  alone, and for the strongest. Labels that a fold takes examples from weigh the more in the others. Where no row is left the
+  weakest penalty is taken, which of all solutions has the widest margin (Soudry et al. 2018).
 - It is relative to the size of the features, so the same grid serves every encoder.
 - With a teacher, gold labels count where a row has them, and soft ones elsewhere: marginals of a CRF cost three times its
   likelihood, and the steps that follow begin with the teacher anyway.
@@ -46,6 +48,8 @@ PENALTIES = (0.1, 0.02, 0.005, 0.001, 2e-4, 5e-5, 1e-5, 2e-6)
 FOLDS = 5
 MANY_EXAMPLES = 300
 """From here on one fold is held out, not each of five in turn: it says enough."""
+SCALES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+"""Of a solution: strong penalties leave scores small."""
 PATIENCE = 2
 """Penalties in a row that held-out loss is no better with, after which weaker ones are not tried."""
 STEPS = 20
@@ -146,26 +150,22 @@ def _fit(head: nn.Module, task: Task[Any], features: Sequence[_Features]) -> Hea
         return None
     was_training = head.training
     head.eval()
-    square = _mean_square(features)
-    problem = _Problem(head, task, square)
+    problem = _Problem(head, task, _mean_square(features))
     examples = sum(len(f.segments.lengths) for f in features)
     some = _search(features)
-    held = _held_out(problem, some, every=examples <= MANY_EXAMPLES)
-    finite = {penalty: loss for penalty, loss in held.items() if math.isfinite(loss)}
-    best = min(finite, key=finite.__getitem__, default=None)
-    if best is not None and finite[best] >= 1:
-        best = PENALTIES[-1]
+    best = _choice(problem, some, every=examples <= MANY_EXAMPLES)
     if best is not None:
         problem.clear()
-        for penalty in (p for p in PENALTIES if p > best):
+        for penalty in (p for p in PENALTIES if p > best.penalty):
             problem.solve(some, penalty, STEPS)
-        problem.solve(features, best, 5 * STEPS)
+        problem.solve(features, best.penalty, 5 * STEPS)
+        problem.scale(best.scale)
     good = best is not None and all(bool(p.isfinite().all()) for p in head.parameters())
     if not good:
         problem.clear()
     head.train(was_training)
     head.zero_grad(set_to_none=True)
-    return HeadFit(task.name, best, min(finite.values()), examples) if good and best is not None else None
+    return HeadFit(task.name, best.penalty, best.loss, examples) if good and best is not None else None
 
 
 def _search(features: Sequence[_Features]) -> list[_Features]:
@@ -176,23 +176,68 @@ def _search(features: Sequence[_Features]) -> list[_Features]:
     return some
 
 
-def _held_out(problem: _Problem, some: Sequence[_Features], *, every: bool) -> dict[float, float]:
-    """Mean held-out loss of each penalty, over every fold or on the first."""
-    parts = min(FOLDS, len(some))
-    folds = range(parts if every else 1)
-    reached = dict.fromkeys(folds, problem.began)
-    held: dict[float, float] = {}
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """A penalty, the scale that suits its solutions best, and the mean held-out loss at that scale."""
+
+    penalty: float
+    scale: float = 1.0
+    loss: float = 1.0
+
+
+def _choice(problem: _Problem, some: Sequence[_Features], *, every: bool) -> _Choice | None:
+    """The penalty with the least held-out loss, over every fold or on the first; None where no loss is finite."""
+    folds = [fold for fold in _folds(problem, some)[: None if every else 1] if fold.amount]
+    if not folds:
+        return _Choice(PENALTIES[-1])
+    amount = sum(fold.amount for fold in folds)
+    tried: list[_Choice] = []
     for penalty in PENALTIES:
-        losses = []
-        for fold in folds:
-            problem.head.load_state_dict(reached[fold])
-            problem.solve([f for i, f in enumerate(some) if i % parts != fold], penalty, STEPS)
-            losses.append(problem.loss([f for i, f in enumerate(some) if i % parts == fold]))
-            reached[fold] = problem.state()
-        held[penalty] = sum(losses) / len(losses)
-        if len(held) > PATIENCE and min(list(held.values())[-PATIENCE:]) > min(held.values()):
+        loss_S = torch.stack([fold.losses(penalty) * (fold.amount / amount) for fold in folds]).sum(0)
+        scale = int(loss_S.nan_to_num(torch.inf).argmin())
+        tried.append(_Choice(penalty, SCALES[scale], float(loss_S[scale])))
+        losses = [choice.loss for choice in tried]
+        if len(losses) > PATIENCE and min(losses[-PATIENCE:]) > min(losses):
             break  # past the best: the rest are slow to solve, and worse
-    return held
+    return min((choice for choice in tried if math.isfinite(choice.loss)), key=lambda c: c.loss, default=None)
+
+
+def _folds(problem: _Problem, some: Sequence[_Features]) -> list[_Fold]:
+    parts = min(FOLDS, len(some))
+    return [
+        _Fold(problem, [f for i, f in enumerate(some) if i % parts != k], [f for i, f in enumerate(some) if i % parts == k])
+        for k in range(parts)
+    ]
+
+
+class _Fold:
+    """Examples that are held out, and the problem of the others."""
+
+    def __init__(self, problem: _Problem, others: Sequence[_Features], held: Sequence[_Features]) -> None:
+        task = problem.task
+        found = [[f.batch.targets[task.name] for f in some if task.name in f.batch.targets] for some in (others, held)]
+        if all(found):
+            task = task.among(found[0], [*found[0], *found[1]])
+        self.problem = _Problem(problem.head, task, problem.square)
+        self.others, self.held = ([_weighed(f, task) for f in some] for some in (others, held))
+        self.amount = sum(f.amount for f in self.held)
+        self.reached = problem.began
+
+    def losses(self, penalty: float) -> torch.Tensor:
+        """Held-out loss `(S,)` at each scale, solved from where the last penalty ended."""
+        problem = self.problem
+        problem.head.load_state_dict(self.reached)
+        problem.solve(self.others, penalty, STEPS)
+        self.reached = problem.state()
+        return problem.losses(self.held)
+
+
+def _weighed(features: _Features, task: Task[Any]) -> _Features:
+    """The same with the amount that it has for this task."""
+    if task.name not in features.batch.targets:
+        return features
+    targets = features.batch.targets[task.name]
+    return replace(features, amount=task.amount({key: value.numpy(force=True) for key, value in targets.items()}))
 
 
 class _Problem:
@@ -232,14 +277,26 @@ class _Problem:
         optimizer.step(closure)  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
-    def loss(self, features: Sequence[_Features]) -> float:
-        """On features that were held out."""
-        return float(self._loss(features))
+    def scale(self, factor: float) -> None:
+        """Multiply the scores of the head."""
+        for parameter in _solved(self.head):
+            parameter.mul_(factor)
+
+    @torch.no_grad()
+    def losses(self, features: Sequence[_Features]) -> torch.Tensor:
+        """On features that were held out, `(S,)`, at each of `SCALES`; the head ends as it began."""
+        state = self.state()
+        losses = []
+        for last, scale in zip((1.0, *SCALES), SCALES, strict=False):
+            self.scale(scale / last)
+            losses.append(self._loss(features))
+        self.head.load_state_dict(state)
+        return torch.stack(losses).double()
 
     def _loss(self, features: Sequence[_Features]) -> torch.Tensor:
         amount = sum(f.amount for f in features) or 1.0
         total = features[0].hidden_TD.new_zeros(())
-        for f in features:
+        for f in (f for f in features if f.amount):
             loss = loss_of(self.task, self.head(f.hidden_TD, f.segments), f.batch, 1.0, _normalised)
             total = total + loss * (f.amount / amount)
         return total
