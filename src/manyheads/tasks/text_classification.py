@@ -92,7 +92,7 @@ class TextClassification(Task[LabelledText]):
     hidden: int | None = None
     """Width of one hidden layer between pooling and labels; None for a linear head."""
     class_weights: Literal["auto", "none", "balanced"] | dict[str, float] = "auto"
-    """`auto`: single labels whose counts differ by chance weigh the same in total (`class_weights.py`); `balanced`: all of them
+    """`auto`: single labels whose counts differ by chance weigh the same in total (`class_weights.py`); `balanced`: all
     do, as in scikit-learn; a mapping: as given, 1 if absent."""
     threshold: float | Literal["auto"] = "auto"
     """Multi-label: a label is given when its probability reaches this; `auto`: tuned on validation data, label by label."""
