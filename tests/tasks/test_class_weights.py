@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 from scipy.optimize import minimize_scalar
 from scipy.stats import dirichlet_multinomial
 from sklearn.utils.class_weight import compute_class_weight
 
 from manyheads.tasks.class_weights import balanced, credible
+from manyheads.tasks.text_classification import TextClassification
 
 
 def test_balanced_weights_are_those_of_scikit_learn() -> None:
@@ -48,3 +52,27 @@ def test_labels_without_examples_weigh_nothing_special() -> None:
     weights = credible([1, 2, 6, 0])
     assert weights[3] == 1.0
     assert all(np.isfinite(weights))
+
+
+def targets(labels: list[int]) -> dict[str, torch.Tensor]:
+    """Targets of texts with these labels of four."""
+    return {"label_BK": torch.eye(4)[labels]}
+
+
+@pytest.mark.parametrize("weights", ["auto", "balanced"])
+def test_in_a_part_of_the_data_labels_weigh_as_much_in_total_as_in_all_of_it(weights: Any) -> None:
+    task = TextClassification(
+        name="t", labels=("a", "b", "c", "d"), class_weights=weights, label_weights=(2.0, 1.0, 0.5, 1.0)
+    )
+    part, held = targets([0, 1, 1, 2]), targets([0, 1, 2, 2, 3])
+    assert task.among([part], [part, held]).label_weights == (4.0, 1.5, 1.5, 0.0)
+
+
+def test_given_weights_stay_and_labels_that_a_part_lacks_weigh_nothing() -> None:
+    part, held = targets([0, 1, 1, 2]), targets([0, 1, 2, 2, 3])
+    given = TextClassification(
+        name="t", labels=("a", "b", "c", "d"), class_weights={"a": 3.0}, label_weights=(3.0, 1.0, 1.0, 1.0)
+    )
+    assert given.among([part], [part, held]).label_weights == (3.0, 1.0, 1.0, 0.0)
+    plain = TextClassification(name="t", labels=("a", "b", "c", "d"))
+    assert plain.among([part], [part, held]).label_weights == (1.0, 1.0, 1.0, 0.0)

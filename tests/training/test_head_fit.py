@@ -81,6 +81,34 @@ def test_a_head_without_a_finite_solution_stays_as_it_began(project: Path, monke
     assert all(torch.equal(before[name], value) for name, value in weights(made.model).items())
 
 
+def test_a_solution_whose_scores_are_small_is_brought_to_their_scale(
+    sections: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head_fit, "PENALTIES", (0.005,))
+    found = {}
+    for scales in ((1.0,), head_fit.SCALES):
+        monkeypatch.setattr(head_fit, "SCALES", scales)
+        made = plan(sections, *FIT)
+        fits = {fit.task: fit for fit in fit_heads(made.model, made.tasks, made.trainer.batcher)}
+        found[scales] = fits["section"].loss, weights(made.model.heads["section"])
+    (loss, small), (less, large) = found.values()
+    assert less < loss
+    ratios = {float(value.abs().max() / small[name].abs().max()) for name, value in large.items()}
+    assert all(ratio == pytest.approx(max(ratios), rel=1e-3) for ratio in ratios)
+    assert any(max(ratios) == pytest.approx(scale, rel=1e-3) for scale in head_fit.SCALES[1:])
+
+
+def test_a_penalty_is_chosen_where_each_fold_lacks_labels(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty labels, each of them once or twice: held-out rows of labels that the others lack do not decide."""
+    rows = [[f"{SENTENCES[i % 6]} word{i % 20} word{i % 20}", f"label {i % 20}"] for i in range(32)]
+    write_csv(project.parent / "data/sections.csv", ["text", "label"], rows)
+    made = plan(project, *FIT)
+    fits = {fit.task: fit for fit in fit_heads(made.model, made.tasks, made.trainer.batcher)}
+    assert np.isfinite(fits["section"].loss)
+    assert fits["section"].loss < 1.5
+    assert fits["section"].penalty < PENALTIES[0]
+
+
 def test_shrinking_keeps_directions_and_how_common_labels_are(sections: Path) -> None:
     made = plan(sections, *FIT)
     fit_heads(made.model, made.tasks, made.trainer.batcher)

@@ -20,7 +20,8 @@ Decided here:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -81,8 +82,15 @@ class _Features:
     amount: float
 
 
-def fit_heads(model: MultiTaskModel, tasks: Mapping[str, Task[Any]], batcher: Batcher) -> list[HeadFit]:
+def fit_heads(
+    model: MultiTaskModel,
+    tasks: Mapping[str, Task[Any]],
+    batcher: Batcher,
+    region: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> list[HeadFit]:
     """Solve every head that has parameters and a loss of its own, in place; what was found for each.
+
+    The encoder computes in a `region` of autocast, as in the steps that follow.
 
     Left out are tasks whose loss compares the examples of a batch, and models that mix their layers for each head: what a
     head reads then depends on more than the encoder. A head whose solution is not finite stays as it began.
@@ -94,7 +102,7 @@ def fit_heads(model: MultiTaskModel, tasks: Mapping[str, Task[Any]], batcher: Ba
         head = model.heads[name]
         if task.compares_examples or not any(True for _ in head.parameters()):
             continue
-        fit = _fit(head, task, _features(model, name, batcher))
+        fit = _fit(head, task, _features(model, name, batcher, region))
         if fit is not None:
             fits.append(fit)
     return fits
@@ -121,7 +129,9 @@ def _solved(head: nn.Module) -> list[nn.Parameter]:
     return [*(layers[-1].parameters() if layers else ()), *(inner.inner_RK for inner in inside)]
 
 
-def _features(model: MultiTaskModel, name: str, batcher: Batcher) -> list[_Features]:
+def _features(
+    model: MultiTaskModel, name: str, batcher: Batcher, region: Callable[[], AbstractContextManager[object]]
+) -> list[_Features]:
     """Hidden states of a task's training examples, in the order of its stream, without dropout."""
     device = next(model.parameters()).device
     branch = model.branch_of(name)
@@ -133,7 +143,9 @@ def _features(model: MultiTaskModel, name: str, batcher: Batcher) -> list[_Featu
     with torch.no_grad():
         for batch in batcher.epoch_of(name, PACK_TOKENS, FOLDS, most_tokens):
             pack = batch.pack.to(device)
-            found.append(_of_batch(batch, name, encoder(pack).float(), pack.segments, device))
+            with region():
+                hidden_TD = encoder(pack)
+            found.append(_of_batch(batch, name, hidden_TD.float(), pack.segments, device))
     encoder.train(was_training)
     return found
 
@@ -155,9 +167,7 @@ def _fit(head: nn.Module, task: Task[Any], features: Sequence[_Features]) -> Hea
     some = _search(features)
     best = _choice(problem, some, every=examples <= MANY_EXAMPLES)
     if best is not None:
-        problem.clear()
-        for penalty in (p for p in PENALTIES if p > best.penalty):
-            problem.solve(some, penalty, STEPS)
+        head.load_state_dict(best.start or problem.began)
         problem.solve(features, best.penalty, 5 * STEPS)
         problem.scale(best.scale)
     good = best is not None and all(bool(p.isfinite().all()) for p in head.parameters())
@@ -183,6 +193,8 @@ class _Choice:
     penalty: float
     scale: float = 1.0
     loss: float = 1.0
+    start: Mapping[str, torch.Tensor] | None = None
+    """A solution on most of the examples, near the one on all of them."""
 
 
 def _choice(problem: _Problem, some: Sequence[_Features], *, every: bool) -> _Choice | None:
@@ -195,7 +207,7 @@ def _choice(problem: _Problem, some: Sequence[_Features], *, every: bool) -> _Ch
     for penalty in PENALTIES:
         loss_S = torch.stack([fold.losses(penalty) * (fold.amount / amount) for fold in folds]).sum(0)
         scale = int(loss_S.nan_to_num(torch.inf).argmin())
-        tried.append(_Choice(penalty, SCALES[scale], float(loss_S[scale])))
+        tried.append(_Choice(penalty, SCALES[scale], float(loss_S[scale]), folds[0].reached))
         losses = [choice.loss for choice in tried]
         if len(losses) > PATIENCE and min(losses[-PATIENCE:]) > min(losses):
             break  # past the best: the rest are slow to solve, and worse
@@ -284,14 +296,19 @@ class _Problem:
 
     @torch.no_grad()
     def losses(self, features: Sequence[_Features]) -> torch.Tensor:
-        """On features that were held out, `(S,)`, at each of `SCALES`; the head ends as it began."""
+        """On features that were held out, `(S,)`, at each of `SCALES`; the head ends as it began.
+
+        Infinite beyond the first scale that is worse than the one before: the loss has one minimum.
+        """
         state = self.state()
-        losses = []
-        for last, scale in zip((1.0, *SCALES), SCALES, strict=False):
+        losses = torch.full((len(SCALES),), torch.inf, dtype=torch.float64)
+        for s, (last, scale) in enumerate(zip((1.0, *SCALES), SCALES, strict=False)):
             self.scale(scale / last)
-            losses.append(self._loss(features))
+            losses[s] = self._loss(features)
+            if s and not losses[s] < losses[s - 1]:
+                break
         self.head.load_state_dict(state)
-        return torch.stack(losses).double()
+        return losses
 
     def _loss(self, features: Sequence[_Features]) -> torch.Tensor:
         amount = sum(f.amount for f in features) or 1.0

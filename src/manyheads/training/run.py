@@ -257,7 +257,8 @@ def _fit_heads(plan: Plan, progress: Progress) -> list[HeadFit]:
     team, model = plan.trainer.team, plan.model
     frozen = {name for name in plan.tasks if all(name in phase.freeze.heads for phase in plan.phases)}
     wanted = {feed.task.name: feed.task for feed in plan.trainer.batcher.feeds if feed.task.name not in frozen}
-    fits = fit_heads(model, wanted, plan.trainer.batcher) if team.leads else []
+    region = plan.trainer.making.precision.region
+    fits = fit_heads(model, wanted, plan.trainer.batcher, region) if team.leads else []
     for fit in fits:
         progress.say(f"{fit.task}: head solved on the frozen encoder; held-out loss {fit.loss:.2f} of chance")
     if team.size > 1:
