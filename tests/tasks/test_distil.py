@@ -298,3 +298,24 @@ def test_a_row_that_says_something_else_is_refused_with_what_to_do(
     task, _ = fitted(*CASES[name])
     with pytest.raises(RowError, match=message):
         distilled(task).of_row(row, distilled(task).unlabelled(row))
+
+
+def test_texts_with_gold_labels_weigh_as_those_do_so_that_parts_add_up_to_the_whole() -> None:
+    rows = [{"text": text, "label": "aab"[i % 3]} for i, text in enumerate(SENTENCES)]
+    task, examples = fitted("text-classification", {"class_weights": "balanced"}, rows)
+    assert task.label_weights == (0.75, 1.5)  # type: ignore[attr-defined]
+    teacher = distilled(task)
+    soft = {"chance_K": np.array([0.3, 0.7], np.float32)}
+    windows: list[Any] = [[[[1] * 4]] for _ in examples]
+    arrays = teacher.targets(examples, windows, [soft] * 6)
+    gold = task.targets(examples, windows)
+    assert teacher.amount(arrays) == pytest.approx(task.amount(gold)) == 6.0
+    logits = torch.tensor(np.random.default_rng(0).normal(size=(6, 2)))
+
+    def loss(of: slice) -> tuple[float, float]:
+        part = teacher.targets(examples[of], windows[of], [soft] * len(examples[of]))
+        tensors = {key: torch.from_numpy(value) for key, value in part.items()}
+        return float(teacher.loss({"logits_SK": logits[of]}, tensors).values), teacher.amount(part)
+
+    (whole, amount), (first, one), (second, other) = loss(slice(6)), loss(slice(2)), loss(slice(2, 6))
+    assert whole * amount == pytest.approx(first * one + second * other)

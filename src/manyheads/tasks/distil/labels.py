@@ -25,7 +25,7 @@ SLACK = 0.01
 class LabelDistillation(Distillation["LabelledText"]):
     """Cross entropy against the teacher's distribution, or binary cross entropy against its probability of each label.
 
-    Class weights of the task have no part in it: they are for the counts of gold labels.
+    A text that has a gold label, too, weighs as much as that label does, so that both of its losses divide by the same.
     """
 
     def __init__(self, task: TextClassification) -> None:
@@ -81,16 +81,21 @@ class LabelDistillation(Distillation["LabelledText"]):
         encodings: Sequence[Sequence[Sequence[Encoding]]],
         softs: Sequence[Soft],
     ) -> dict[str, Array]:
-        """`owner_S`, `share_S` as the task has them, `chance_BK`."""
+        """`owner_S`, `share_S` as the task has them, `chance_BK`, and `weight_B` where labels have weights."""
         owner_S, share_S = window_owners([asked[0] for asked in encodings])
-        return {"owner_S": owner_S, "share_S": share_S, "chance_BK": np.stack([soft["chance_K"] for soft in softs])}
+        arrays = {"owner_S": owner_S, "share_S": share_S, "chance_BK": np.stack([soft["chance_K"] for soft in softs])}
+        if self.task.label_weights and not self.task.multi_label:
+            weight = dict(zip(self.task.labels, self.task.label_weights, strict=True))
+            weights = [weight[example.labels[0]] if example.labels else 1.0 for example in examples]
+            arrays["weight_B"] = np.array(weights, np.float32)
+        return arrays
 
     def amount(self, targets: Mapping[str, Array]) -> float:
-        """Texts."""
-        return float(len(targets["chance_BK"]))
+        """Texts; the sum of their weights, where labels have weights."""
+        return float(targets["weight_B"].sum()) if "weight_B" in targets else float(len(targets["chance_BK"]))
 
     def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
-        """Mean over texts; uninformed is log(K), or log(2) for each of several labels."""
+        """Mean over texts, by their weights; uninformed is log(K), or log(2) for each of several labels."""
         from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
         chance_BK = targets["chance_BK"]
@@ -99,5 +104,7 @@ class LabelDistillation(Distillation["LabelledText"]):
         if self.task.multi_label:
             loss, uninformed = binary_cross_entropy_with_logits(logits_BK, chance_BK), float(np.log(2))
         else:
-            loss, uninformed = cross_entropy(logits_BK, chance_BK), float(np.log(len(self.task.labels)))
+            loss_B, uninformed = cross_entropy(logits_BK, chance_BK, reduction="none"), float(np.log(len(self.task.labels)))
+            weight_B = targets.get("weight_B")
+            loss = loss_B.mean() if weight_B is None else (loss_B * weight_B).sum() / weight_B.sum()
         return Loss(loss, len(chance_BK), uninformed)
