@@ -50,7 +50,7 @@ def parser(run: Mapping[str, Verb]) -> Parser:
         made.set_defaults(verb=run[name], name=name)
         return made
 
-    demo = verb("demo", "train four heads on the bundled corpus and show what they do (5 to 7 minutes)")
+    demo = verb("demo", "train four heads on the bundled corpus and show what they do (about 5 minutes)")
     demo.add_argument("--output", type=Path, default=Path("runs/demo"), metavar="DIR", help="model folder (runs/demo)")
 
     validate = verb("validate", "read all data of a run file and report on it; train nothing")
