@@ -226,12 +226,14 @@ class _Fold:
     """Examples that are held out, and the problem of the others."""
 
     def __init__(self, problem: _Problem, others: Sequence[_Features], held: Sequence[_Features]) -> None:
-        task = problem.task
-        found = [[f.batch.targets[task.name] for f in some if task.name in f.batch.targets] for some in (others, held)]
+        task, name = problem.task, problem.task.name
+        found = [[f.batch.targets[name] for f in some if name in f.batch.targets] for some in (others, held)]
         if all(found):
             task = task.among(found[0], [*found[0], *found[1]])
+        if task is not problem.task:
+            others, held = ([_weighed(f, task) for f in some] for some in (others, held))
         self.problem = _Problem(problem.head, task, problem.square)
-        self.others, self.held = ([_weighed(f, task) for f in some] for some in (others, held))
+        self.others, self.held = others, held
         self.amount = sum(f.amount for f in self.held)
         self.reached = problem.began
 
@@ -246,8 +248,6 @@ class _Fold:
 
 def _weighed(features: _Features, task: Task[Any]) -> _Features:
     """The same with the amount that it has for this task."""
-    if task.name not in features.batch.targets:
-        return features
     targets = features.batch.targets[task.name]
     return replace(features, amount=task.amount({key: value.numpy(force=True) for key, value in targets.items()}))
 
@@ -296,18 +296,16 @@ class _Problem:
 
     @torch.no_grad()
     def losses(self, features: Sequence[_Features]) -> torch.Tensor:
-        """On features that were held out, `(S,)`, at each of `SCALES`; the head ends as it began.
+        """On features that were held out, `(S,)`, at each of `SCALES`; the head stays at the last that was tried.
 
         Infinite beyond the first scale that is worse than the one before: the loss has one minimum.
         """
-        state = self.state()
         losses = torch.full((len(SCALES),), torch.inf, dtype=torch.float64)
         for s, (last, scale) in enumerate(zip((1.0, *SCALES), SCALES, strict=False)):
             self.scale(scale / last)
             losses[s] = self._loss(features)
             if s and not losses[s] < losses[s - 1]:
                 break
-        self.head.load_state_dict(state)
         return losses
 
     def _loss(self, features: Sequence[_Features]) -> torch.Tensor:

@@ -25,7 +25,7 @@ SLACK = 0.01
 class LabelDistillation(Distillation["LabelledText"]):
     """Cross entropy against the teacher's distribution, or binary cross entropy against its probability of each label.
 
-    A text that has a gold label, too, weighs as much as that label does, so that both of its losses divide by the same.
+    A text that also has a gold label weighs as much as that label, so that both of its losses divide by the same.
     """
 
     def __init__(self, task: TextClassification) -> None:
