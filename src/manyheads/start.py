@@ -216,6 +216,9 @@ def evaluate_model(
             tables[name] = table
             for line in doubts(table):
                 say(f"warning: {name} · {split}: {line}")
+            if data is None and model.bundle.refitted and split == "validation" and section.data.validation is None:
+                say(f"warning: {name} · validation: the model was trained on these rows at the end (refit), so their scores "
+                    "are too high; metrics.json has those from before")  # fmt: skip
     if not tables:
         raise UsageError(f"{path} has no {split} data for {', '.join(chosen)}; choose another --split, or --data")
     metrics, warnings = examined(model.predictor, tables)

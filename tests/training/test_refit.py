@@ -10,7 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from manyheads.api import load
 from manyheads.errors import StoppedError
+from manyheads.start import evaluate_model
 from manyheads.training.run import run_training
 from manyheads.training.stop import Stop
 from plans import plan, weights
@@ -57,6 +59,16 @@ def test_the_model_is_that_of_a_run_on_all_rows_and_its_validation_scores_are_of
         assert torch.equal(weights(whole.model)["heads.section.layers.1.weight"],
                            load_file(made.output / "heads.safetensors")["section.layers.1.weight"])  # fmt: skip
     assert not (made.output / "checkpoints").exists()
+
+
+def test_who_evaluates_on_rows_that_were_trained_on_in_the_end_is_told(alone: Path) -> None:
+    made = plan(alone, *REFIT)
+    went(made)
+    assert "before the model was trained again on all rows" in (made.output / "README.md").read_text(encoding="utf-8")
+    told: list[str] = []
+    evaluate_model(load(made.output), data=None, split="validation", names=None, say=told.append)
+    assert any("section · validation: the model was trained on these rows" in line for line in told)
+    evaluate_model(load(made.output), data=None, split="test", names=None, say=pytest.fail)
 
 
 def test_a_second_run_ends_where_the_first_was_best(alone: Path) -> None:

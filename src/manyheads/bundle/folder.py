@@ -63,6 +63,8 @@ class Contents:
     run: str
     card: str
     apart: Apart | None = None
+    refitted: bool = False
+    """Whether the weights were trained again on all rows, validation rows that were cut from them too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,11 @@ class Bundle:
     def hash(self) -> str:
         """Sha256 of the manifest, which holds the hash of every file: it names the model."""
         return manifest_hash(self.manifest)
+
+    @property
+    def refitted(self) -> bool:
+        """Whether its weights were trained on validation rows too, once everything was chosen."""
+        return self.manifest.get("refitted") is True
 
 
 def is_finished(folder: Path) -> bool:
@@ -109,6 +116,7 @@ def save_bundle(folder: Path, model: MultiTaskModel, tokenizer: Tokenizer, conte
             name: {"sha256": sha256_of(folder / name), "bytes": (folder / name).stat().st_size} for name in names
         },
         "versions": versions(),
+        **({"refitted": True} if contents.refitted else {}),
     }
     write_manifest(folder, manifest)
 

@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     from manyheads.tasks.base import Task
 
 
-def model_card(tasks: Mapping[str, Task[Any]], scores: Scores, encoder: str, steps: int) -> str:
-    """Markdown with the tasks, their labels, their scores, and how to call the model."""
+def model_card(tasks: Mapping[str, Task[Any]], scores: Scores, encoder: str, steps: int, *, refitted: bool = False) -> str:
+    """Markdown with the tasks, their labels, their scores, and how to call the model.
+
+    `refitted`: validation rows were trained on at the end, after they were scored.
+    """
     lines = [
         "---",
         "library_name: manyheads",
@@ -48,6 +51,8 @@ def model_card(tasks: Mapping[str, Task[Any]], scores: Scores, encoder: str, ste
         "```",
         "",
         "Scores are fractions, measured on the data named in `run.yaml` at training time.",
+        *(["Validation scores were measured before the model was trained again on all rows, validation rows included."]
+          if refitted else []),
         "",
     ]
     return "\n".join(lines)

@@ -136,8 +136,10 @@ def save_model(plan: Plan, done: Trained) -> Scores:
     frozen = {name: by_step[0] for name, by_step in first.items() if 0 in by_step}
     warn(scores, "validation", shortcomings(done.tasks, done.answered, done.validation, frozen))
     warn(scores, "test", of_test)
-    card = model_card(done.tasks, scores, plan.encoder_name, done.steps)
-    contents = Contents(done.tasks, plan.encoder_name, plan.max_length, scores, plan.run, card, done.adapters)
+    card = model_card(done.tasks, scores, plan.encoder_name, done.steps, refitted=done.refitted)
+    contents = Contents(
+        done.tasks, plan.encoder_name, plan.max_length, scores, plan.run, card, done.adapters, done.refitted
+    )
     save_bundle(plan.output, plan.model, plan.tokenizer, contents)
     return scores
 
