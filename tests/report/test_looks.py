@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from manyheads.html.figures.matrix import Matrix, amounts, opposites
+from manyheads.html.markup import element
+from manyheads.html.page import Page, Section, document
 from manyheads.report.comparison import comparison_page
 from manyheads.report.facts import training_facts
-from manyheads.report.figures.matrix import Matrix, amounts, opposites
-from manyheads.report.markup import element
-from manyheads.report.page import Page, Section, document
 from manyheads.report.training import training_page
 from report.samples import comparison
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manyheads.report.markup import Html, element, escaped, joined, percent, said
+from manyheads.html.markup import Html, element, escaped, joined, percent, said
 
 
 class Reader(HTMLParser):

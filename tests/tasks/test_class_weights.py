@@ -11,8 +11,8 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import dirichlet_multinomial
 from sklearn.utils.class_weight import compute_class_weight
 
-from manyheads.tasks.class_weights import balanced, credible
 from manyheads.tasks.text_classification import TextClassification
+from manyheads.tasks.text_classification.class_weights import balanced, credible
 
 
 def test_balanced_weights_are_those_of_scikit_learn() -> None:

@@ -18,7 +18,7 @@ from manyheads.nn.encoder import load_encoder
 from manyheads.predict import Predictor, TorchBackend
 from manyheads.tasks import TASK_TYPES
 from manyheads.tasks.base import Facts, Task
-from manyheads.tasks.distil.base import Distillation, Soft
+from manyheads.tasks.distillation import Distillation, Soft
 from manyheads.text.pack import Pack
 from manyheads.text.tokenizer import Tokenizer
 from manyheads.training.batches import encode_examples

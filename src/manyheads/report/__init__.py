@@ -1,14 +1,5 @@
-"""Reports: one HTML file for a run or a comparison, to be looked at rather than read. Pure functions from data to a string.
+"""Reports: one HTML file for a run, a comparison or a tuning, to be looked at rather than read. Made of the parts in `html`.
 
-    markup.py   elements; whatever is not markup is escaped     numbers.py  figures as a reader wants them
-    tables.py   tables that scroll in their own box             page.py     the document and its sections
-    figures/    one file = one figure                           mistakes/   one file = one task type
     history.py  history.jsonl, read                             facts.py    what there is to tell of a finished run
     training.py, comparison.py, diagnostics.py  the pages       write.py    the file in a model folder
-
-Decided here:
-- The file opens offline: no address, no script, no font. A policy in its head forbids what is not there.
-- A figure is HTML around SVG without a viewBox: positions are percentages and letters keep their size, at any width.
-- Colours say nothing alone: series differ in marks and dashes, verdicts in signs and words, spans in underlines.
-- Every figure is followed by its numbers.
 """

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from manyheads.report.markup import code, said
-from manyheads.report.numbers import count
-from manyheads.report.page import Part, Section, aside, folded
+from manyheads.html.markup import code, said
+from manyheads.html.numbers import count
+from manyheads.html.page import Part, Section, aside, folded
+from manyheads.html.tables import numbers, table, words
 from manyheads.report.results import Json, number
-from manyheads.report.tables import numbers, table, words
 
 COUNTS = ("read", "used", "windowed", "skipped", "left_out")
 SHOWN = 160

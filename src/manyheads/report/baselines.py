@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from manyheads.html.markup import said
+from manyheads.html.numbers import points
+from manyheads.html.page import Part, aside
+from manyheads.html.tables import numbers, table, words
 from manyheads.report.facts import COMMONEST, FROZEN, TEACHER, TaskFacts
-from manyheads.report.markup import said
 from manyheads.report.names import metric_name
-from manyheads.report.numbers import points
-from manyheads.report.page import Part, aside
-from manyheads.report.tables import numbers, table, words
 
 
 def baseline_parts(tasks: Mapping[str, TaskFacts]) -> list[Part]:

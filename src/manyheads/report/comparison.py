@@ -6,14 +6,11 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 
-from manyheads.report.apparatus import data_section, run_section
-from manyheads.report.diagnostics import why_section
-from manyheads.report.figures.forest import Dot, Estimate, forest
-from manyheads.report.figures.marks import VERDICTS as SHAPES
-from manyheads.report.figures.marks import verdict, verdict_class
-from manyheads.report.markup import Html, code, element, joined, said
-from manyheads.report.names import metric_name
-from manyheads.report.numbers import (
+from manyheads.html.figures.forest import Dot, Estimate, forest
+from manyheads.html.figures.marks import VERDICTS as SHAPES
+from manyheads.html.figures.marks import verdict, verdict_class
+from manyheads.html.markup import Html, code, element, joined, said
+from manyheads.html.numbers import (
     count,
     counted,
     decimal,
@@ -25,10 +22,13 @@ from manyheads.report.numbers import (
     probability,
     share,
 )
-from manyheads.report.page import Exhibit, Page, Part, Section, aside, document, heading, paragraph
+from manyheads.html.page import Exhibit, Page, Part, Section, aside, document, heading, paragraph
+from manyheads.html.tables import listing, numbers, table, words
+from manyheads.report.apparatus import data_section, run_section
+from manyheads.report.diagnostics import why_section
+from manyheads.report.names import metric_name
 from manyheads.report.results import VERDICTS, Json, Result, listed, mean, number, results, section, text
 from manyheads.report.singles import rungs, single_models
-from manyheads.report.tables import listing, numbers, table, words
 from manyheads.report.twins import cost, curves, seed_by_seed
 
 PAIRS = {

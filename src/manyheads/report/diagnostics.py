@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from manyheads.report.figures.forest import Estimate, forest
-from manyheads.report.figures.matrix import Matrix, opposites
-from manyheads.report.markup import Html, said
-from manyheads.report.numbers import Number, decimal, known, share, signed, significant
-from manyheads.report.page import Exhibit, Part, paragraph
+from manyheads.html.figures.forest import Estimate, forest
+from manyheads.html.figures.matrix import Matrix, opposites
+from manyheads.html.markup import Html, said
+from manyheads.html.numbers import Number, decimal, known, share, signed, significant
+from manyheads.html.page import Exhibit, Part, paragraph
+from manyheads.html.tables import Column, table, words
 from manyheads.report.results import Json, listed, number, numbers, section
-from manyheads.report.tables import Column, table, words
 
 LOUD = 4.0
 """A ratio with the deepest shade."""

@@ -16,10 +16,9 @@ import numpy as np
 
 from manyheads.bundle.manifest import METRICS, RUN, manifest_hash, read_manifest
 from manyheads.evaluate import Examples, answers_for, warning_lines
+from manyheads.html.findings import NO_FINDINGS, Findings
 from manyheads.metrics.evidence import Ranks, Tally
 from manyheads.report.history import History, read_history
-from manyheads.report.mistakes import findings
-from manyheads.report.mistakes.base import Findings
 
 if TYPE_CHECKING:
     from manyheads.evaluate import Metrics
@@ -178,7 +177,7 @@ def _task_facts(
     others: Mapping[str, float | None],
 ) -> TaskFacts:
     answers, examples, available = asked
-    found = findings(task, answers, examples)
+    found = task.findings(answers, examples) if examples else NO_FINDINGS
     headline = headline_name(task, next(iter(scores.values()), {}))
     score = scores.get("validation", {}).get(headline)
     interval = drawn_interval(found.evidence, score) if found.evidence is not None and score is not None else None

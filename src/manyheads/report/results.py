@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from manyheads.report.numbers import Number, decimal, known
+from manyheads.html.numbers import Number, decimal, known
 
 Json = Mapping[str, Any]
 

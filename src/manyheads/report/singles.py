@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from manyheads.report.figures.marks import verdict
-from manyheads.report.markup import Html, code, joined, said
-from manyheads.report.numbers import decimal, difference, interval, known, points
-from manyheads.report.page import Part, paragraph
+from manyheads.html.figures.marks import verdict
+from manyheads.html.markup import Html, code, joined, said
+from manyheads.html.numbers import decimal, difference, interval, known, points
+from manyheads.html.page import Part, paragraph
+from manyheads.html.tables import numbers, table, words
 from manyheads.report.results import Json, Result, listed, mean, number, section
-from manyheads.report.tables import numbers, table, words
 
 
 def single_models(compare: Json, tasks: Sequence[Result]) -> list[Part]:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from manyheads.html.figures.forest import Dot, Estimate, forest
+from manyheads.html.figures.lines import Line, Titles, lines, thinned
+from manyheads.html.figures.marks import legend
+from manyheads.html.figures.shares import Layers, stacked
+from manyheads.html.markup import Html, element, said
+from manyheads.html.numbers import count, counted, decimal, points, share, significant
+from manyheads.html.page import Exhibit, Page, Part, Section, aside, document, folded, heading, paragraph
+from manyheads.html.tables import numbers, scrolling, table, words
 from manyheads.report.apparatus import data_section, run_section
 from manyheads.report.baselines import baseline_parts
 from manyheads.report.diagnostics import pull_exhibit
 from manyheads.report.facts import LEVEL, TaskFacts, TrainingFacts
-from manyheads.report.figures.forest import Dot, Estimate, forest
-from manyheads.report.figures.lines import Line, Titles, lines, thinned
-from manyheads.report.figures.marks import legend
-from manyheads.report.figures.shares import Layers, stacked
 from manyheads.report.history import History, Points
-from manyheads.report.markup import Html, element, said
 from manyheads.report.names import metric_name
-from manyheads.report.numbers import count, counted, decimal, points, share, significant
-from manyheads.report.page import Exhibit, Page, Part, Section, aside, document, folded, heading, paragraph
-from manyheads.report.tables import numbers, scrolling, table, words
 
 BINS = 60
 """Of steps, in figures of shares."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from manyheads.html.figures.bars import Bar, bars
+from manyheads.html.figures.lines import Line, Titles, lines
+from manyheads.html.markup import code, said
+from manyheads.html.numbers import counted, known, points, share, significant
+from manyheads.html.page import Exhibit, Page, Part, Section, aside, document, paragraph
+from manyheads.html.tables import numbers, table, words
 from manyheads.report.apparatus import run_section
-from manyheads.report.figures.bars import Bar, bars
-from manyheads.report.figures.lines import Line, Titles, lines
-from manyheads.report.markup import code, said
 from manyheads.report.names import metric_name
-from manyheads.report.numbers import counted, known, points, share, significant
-from manyheads.report.page import Exhibit, Page, Part, Section, aside, document, paragraph
 from manyheads.report.results import Json, number, section, text
-from manyheads.report.tables import numbers, table, words
 
 MOST_CURVES = 6
 """Of the best trials: more cannot be told apart."""

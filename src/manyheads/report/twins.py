@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from manyheads.report.figures.forest import Dot, Estimate, forest
-from manyheads.report.figures.lines import Line, Titles, lines
-from manyheads.report.figures.marks import legend
-from manyheads.report.markup import Html, element, said
+from manyheads.html.figures.forest import Dot, Estimate, forest
+from manyheads.html.figures.lines import Line, Titles, lines
+from manyheads.html.figures.marks import legend
+from manyheads.html.markup import Html, element, said
+from manyheads.html.numbers import decimal, hundredfold, known, large, points, significant
+from manyheads.html.page import Exhibit, Part, paragraph
+from manyheads.html.tables import Column, numbers, table, words
 from manyheads.report.names import metric_name
-from manyheads.report.numbers import decimal, hundredfold, known, large, points, significant
-from manyheads.report.page import Exhibit, Part, paragraph
 from manyheads.report.results import Json, Result, deviation, listed, mean, number, section
-from manyheads.report.tables import Column, numbers, table, words
 
 TWINS = ("shared", "single")
 

@@ -25,11 +25,17 @@ from manyheads.text.joining import joined
 from manyheads.text.pack import Encoding, Source
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
     import torch
     from torch import nn
 
+    from manyheads.html.findings import Findings
     from manyheads.metrics.evidence import Ranks, Tally
-    from manyheads.tasks.distil.base import Distillation
+    from manyheads.tasks.distillation import Distillation
+    from manyheads.tasks.file_rows import FileRow, FileScores
+    from manyheads.tasks.stock import SentenceModule, StockClass
 
 Array = npt.NDArray[Any]
 
@@ -41,6 +47,10 @@ Row = Mapping[str, Any]
 
 Answer = Any
 """What a head says of one source, as JSON: a list of spans, a label with scores, a vector."""
+
+AnswerForm = Literal["spans", "classes", "passages", "vector", "tags", "numbers", "json"]
+"""`spans` with labels in a text; `classes` with scores; `passages` of a context, best first; a `vector`; `tags` of words;
+`numbers` by name; `json`: anything else."""
 
 Level = Literal["token", "sequence", "constant"]
 """Leading axis of a head's output: the pack's tokens T, its sequences S, or neither (CRF transitions)."""
@@ -146,6 +156,15 @@ class Task(ABC, Generic[ExampleT]):
 
     metric_names: ClassVar[tuple[str, ...]]
     """The metrics of `score` by which models can be chosen, higher is better; which ones it gives can depend on the data."""
+
+    columns: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    """The columns of a labelled row, in one of these sets: a table must have one of them whole. Empty: whatever `read` takes."""
+    answer_form: ClassVar[AnswerForm] = "json"
+    """What an answer looks like, for those who show or hand on answers of any type."""
+    cluster_noun: ClassVar[str] = "groups"
+    """What clusters of examples are, in the plural: `documents`, `articles`."""
+    example_noun: ClassVar[str] = "examples"
+    """What examples that stand alone are, in the plural."""
 
     @property
     @abstractmethod
@@ -299,9 +318,60 @@ class Task(ABC, Generic[ExampleT]):
         """Answers of `before`, the task as it was before it was calibrated, as this one gives them."""
         return answers
 
+    def findings(self, answers: Sequence[Sequence[Answer]], examples: Sequence[ExampleT]) -> Findings:
+        """What a report shows of these answers, and what the headline figure can be drawn from again.
+
+        There is at least one example. A type that shows nothing of its own still has the interval of its figure.
+        """
+        from manyheads.html.findings import Findings
+
+        clusters = [self.cluster(example) for example in examples]
+        return Findings((), self.evidence(answers, examples, clusters))
+
     def headline(self, metrics: Mapping[str, float]) -> float:
         """The one figure of the task that enters the combined score."""
         return metrics[self.main_metric]
+
+    # -- files of any system's answers ---------------------------------------------------------------------------
+    @classmethod
+    def holds(cls, entry: Any) -> bool | None:
+        """Whether an entry of `tasks` or `targets` in a row is of this type; None where it may be."""
+        return None
+
+    @classmethod
+    def row_of_entry(cls, row: Row, entry: Any) -> Row:
+        """An entry of `tasks` (an answer) or `targets` (gold) as columns of a row of this task alone."""
+        return dict(entry) if isinstance(entry, Mapping) else {"answer": entry}
+
+    @classmethod
+    def score_rows(cls, golds: Sequence[FileRow], guesses: Sequence[FileRow]) -> FileScores:
+        """Metrics of a file of answers against a file of gold data. Raises DataError for rows that do not match."""
+        from manyheads.tasks.file_scores import score_by_reading
+
+        return score_by_reading(cls, golds, guesses)
+
+    # -- other tools ----------------------------------------------------------------------------------------------
+    def stock_class(self, head: nn.Module, family: str, width: int) -> StockClass | None:
+        """The class of transformers that holds this head on an encoder of this family and width; None where there is none.
+
+        Raises UsageError, with the reason, for settings that the class has no place for.
+        """
+        return None
+
+    def sentence_modules(self, head: nn.Module, width: int) -> Sequence[SentenceModule] | None:
+        """The modules of sentence-transformers that make this head's vectors of hidden states; None where it has none."""
+        return None
+
+    def settled_by_encoder(self, folder: Path, given: Collection[str]) -> Task[ExampleT]:
+        """The task with what the encoder's folder says of it, wherever the run file (`given`: its keys) says nothing."""
+        return self
+
+    def start_from_encoder(self, folder: Path, given: Collection[str], head: nn.Module) -> None:
+        """Put weights of the encoder's folder into a head that has a place for them. Raises EncoderError."""
+
+    def encoder_notes(self, folder: Path, given: Collection[str]) -> Sequence[str]:
+        """What the encoder's folder has for such heads and this one leaves out, as clauses."""
+        return ()
 
     # -- the model folder ---------------------------------------------------------------------------------------
     @abstractmethod

@@ -24,7 +24,7 @@ from safetensors.numpy import load, save
 from manyheads.data.cache import KEPT_S
 
 if TYPE_CHECKING:
-    from manyheads.tasks.distil.base import Soft
+    from manyheads.tasks.distillation import Soft
 
 SCHEMA = pa.schema({"digest": pa.binary(16), "soft": pa.binary()})
 ENDING = ".arrow"

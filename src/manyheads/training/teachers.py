@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from manyheads.data.table import ExampleTable
     from manyheads.evaluate import Metrics
     from manyheads.tasks.base import Task
-    from manyheads.tasks.distil.base import Distillation, Soft
+    from manyheads.tasks.distillation import Distillation, Soft
     from manyheads.training.batches import Feed
     from manyheads.training.run import Plan
     from manyheads.training.stop import Stop

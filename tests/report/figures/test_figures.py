@@ -8,14 +8,14 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manyheads.report.figures.bars import Bar, bars
-from manyheads.report.figures.forest import Estimate, forest
-from manyheads.report.figures.lines import MOST_POINTS, Line, Titles, lines, thinned
-from manyheads.report.figures.marks import legend, series_class
-from manyheads.report.figures.matrix import Matrix, amounts, opposites
-from manyheads.report.figures.shares import Layers, stacked
-from manyheads.report.markup import said
-from manyheads.report.numbers import count
+from manyheads.html.figures.bars import Bar, bars
+from manyheads.html.figures.forest import Estimate, forest
+from manyheads.html.figures.lines import MOST_POINTS, Line, Titles, lines, thinned
+from manyheads.html.figures.marks import legend, series_class
+from manyheads.html.figures.matrix import Matrix, amounts, opposites
+from manyheads.html.figures.shares import Layers, stacked
+from manyheads.html.markup import said
+from manyheads.html.numbers import count
 
 
 def test_the_forest_puts_marks_in_the_order_of_their_values_and_intervals_around_them() -> None:

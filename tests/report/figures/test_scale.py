@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manyheads.report.figures.scale import round_scale, tight_scale
+from manyheads.html.figures.scale import round_scale, tight_scale
 
 VALUES = st.lists(st.floats(-1e6, 1e6, allow_subnormal=False), min_size=1, max_size=8)
 

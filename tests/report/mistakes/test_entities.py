@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from manyheads.html.findings import in_context
 from manyheads.metrics.entities import entity_scores
-from manyheads.report.mistakes.base import in_context
-from manyheads.report.mistakes.entities import BOUNDARY, LABEL, MISSED, SPURIOUS, entity_errors
+from manyheads.tasks.token_classification.mistakes import BOUNDARY, LABEL, MISSED, SPURIOUS, entity_errors
 
 Span = tuple[int, int, str]
 

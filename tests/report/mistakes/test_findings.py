@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from manyheads.report.mistakes import FINDERS, findings
 
 from manyheads.evaluate import answers_for
-from manyheads.report.mistakes import FINDERS, findings
-from manyheads.report.page import Exhibit
+from manyheads.html.page import Exhibit
 from manyheads.tasks import TASK_TYPES
 from manyheads.tasks.question_answering import Found, Question, QuestionAnswering
 from manyheads.tasks.sentence_embedding import Pair, SentenceEmbedding

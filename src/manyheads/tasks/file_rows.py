@@ -1,0 +1,169 @@
+"""Rows of files with their places; matching gold with predictions; one task out of rows of several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from manyheads.errors import DataError
+from manyheads.text.values import is_missing
+
+
+@dataclass(frozen=True, slots=True)
+class FileScores:
+    """What came out."""
+
+    metrics: dict[str, float]
+    """Fractions by name."""
+    notes: list[str]
+    """Sentences for the reader: what was counted, how it was matched, what was missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    """A row of a file and its place in it."""
+
+    values: dict[str, Any]
+    place: str
+    line: int = 0
+    """0 where lines are not counted and `place` says all."""
+    lack: str | None = None
+    """Why the row has nothing for the task: it has an `error`, or no entry."""
+
+    def where(self, offset: int = 0) -> str:
+        """`path:line`, for word `offset` of CoNLL columns."""
+        return f"{self.place}:{self.line + offset}" if self.line else self.place
+
+    @property
+    def failed(self) -> bool:
+        """Whether it holds the `error` of a row that a model could not read."""
+        return isinstance(self.values.get("error"), Mapping)
+
+    @property
+    def id(self) -> str | None:
+        """The id as a string, so that 7 in JSON is 7 in csv."""
+        value = self.values.get("id")
+        if is_missing(value):
+            return None
+        if isinstance(value, float) and value.is_integer():  # pandas writes 7 as 7.0 where some ids are missing
+            return str(int(value))
+        return str(value).strip()
+
+
+Pairs = list[tuple[FileRow, FileRow]]
+
+
+def all_have_ids(golds: Sequence[FileRow], guesses: Sequence[FileRow]) -> bool:
+    """Whether rows can be matched by id."""
+    return all(row.id is not None for rows in (golds, guesses) for row in rows)
+
+
+def paired(golds: Sequence[FileRow], guesses: Sequence[FileRow], same: Sequence[str]) -> Pairs:
+    """Gold rows that have a label, each with its prediction. In order, the columns `same` must be the same."""
+    pairs: Pairs
+    if all_have_ids(golds, guesses) and [row.id for row in golds] != [row.id for row in guesses]:
+        given, wanted = by_id(guesses), by_id(golds)
+        for rows, others, what in ((wanted, given, "prediction"), (given, wanted, "gold row")):
+            if lost := [name for name in rows if name not in others]:
+                raise DataError(f"{rows[lost[0]].where()}: id {lost[0]!r} has no {what}, nor have {len(lost) - 1} other ids; "
+                                "both files must hold the same ids")  # fmt: skip
+        pairs, same = [(row, given[name]) for name, row in wanted.items()], ()
+    elif len(golds) != len(guesses):
+        alone = max(golds, guesses, key=len)[min(len(golds), len(guesses))]
+        raise DataError(f"{alone.where()} is a row without a partner: there are {len(golds)} gold rows and {len(guesses)} "
+                        "predicted ones; without ids in both files they are matched by order, one for each")  # fmt: skip
+    else:
+        pairs = list(zip(golds, guesses, strict=True))
+    for gold, guess in pairs:
+        for key in same:
+            one, other = gold.values.get(key), guess.values.get(key)
+            if isinstance(one, str) and isinstance(other, str) and one != other:
+                raise DataError(f"{guess.where()} has the {key} {other!r:.60} where {gold.where()} has {one!r:.60}; put "
+                                "rows in the same order, or give both files ids")  # fmt: skip
+        if guess.lack is not None and not guess.failed and gold.lack is None:
+            raise DataError(f"{guess.where()} {guess.lack}")
+    return [(gold, guess) for gold, guess in pairs if gold.lack is None]
+
+
+def by_id(rows: Sequence[FileRow]) -> dict[str, FileRow]:
+    """Rows by id. Raises DataError for one that stands twice."""
+    result: dict[str, FileRow] = {}
+    for row in rows:
+        first = result.setdefault(str(row.id), row)
+        if first is not row:
+            raise DataError(f"{row.where()}: id {row.id!r} stands at {first.where()} already; ids must be unique")
+    return result
+
+
+def flat(rows: Sequence[FileRow], path: Path, kind: str, task: str | None) -> list[FileRow]:
+    """Rows with the keys of one task, taken from `tasks` (predictions) or `targets` (gold)."""
+    result = list(rows)
+    for key in ("tasks", "targets"):
+        if any(key in row.values for row in result):
+            name = _chosen(result, path, key, kind, task)
+            result = [_entry(row, key, name, kind) for row in result]
+    return [replace(row, lack=f"has an error: {row.values['error']}") if row.failed else row for row in result]
+
+
+def _chosen(rows: Sequence[FileRow], path: Path, key: str, kind: str, task: str | None) -> str:
+    """The task asked for, or the only one whose entries are of this kind."""
+    fits: dict[str, set[bool | None]] = {}
+    for row in rows:
+        entries = row.values.get(key, {})
+        if not isinstance(entries, Mapping):
+            raise DataError(f"{row.where()}: '{key}' must be an object {{TASK: ...}}, seen {entries!r:.80}")
+        for name, entry in entries.items():
+            fits.setdefault(name, set()).add(_fits(kind, entry))
+    names = ", ".join(fits) or "none"
+    if task is not None:
+        if task not in fits:
+            raise DataError(f"{path} has no task '{task}'; its tasks are {names}")
+        return task
+    possible = [name for name, verdicts in fits.items() if False not in verdicts]
+    sure = [name for name in possible if True in fits[name]]
+    found = sure or possible
+    if len(found) != 1:
+        several = (
+            f"several tasks that could be {kind}: {', '.join(found)}" if found else f"no {kind} task among {names}"
+        )
+        raise DataError(f"{path} has {several}; choose one with --task, or give a file with that task's rows")
+    return found[0]
+
+
+def _fits(kind: str, entry: Any) -> bool | None:
+    """Whether an entry is of this kind; None for an empty list, which may be spans, answers or labels."""
+    if entry == []:
+        return None if kind != "sentence-embedding" else False
+    first = entry[0] if isinstance(entry, list) else None
+    keys = set(entry) if isinstance(entry, Mapping) else set()
+    if kind == "token-classification":
+        return isinstance(first, Mapping) and "label" in first
+    if kind == "text-classification":
+        return isinstance(entry, str) or isinstance(first, str) or bool({"label", "labels"} & keys)
+    if kind == "question-answering":
+        return (isinstance(first, Mapping) and "label" not in first) or "answers" in keys
+    return isinstance(first, int | float) or "text_b" in keys
+
+
+def _entry(row: FileRow, key: str, name: str, kind: str) -> FileRow:
+    """The row as a file of this task alone would have it."""
+    rest = {other: value for other, value in row.values.items() if other != key}
+    if name not in row.values.get(key, {}):
+        known = ", ".join(row.values.get(key, {})) or "none"
+        return replace(row, values=rest, lack=f"has nothing for the task '{name}'; its tasks are {known}")
+    entry = row.values[key][name]
+    own: Mapping[str, Any]
+    if kind == "token-classification":
+        own = {"entities": entry}
+    elif kind == "text-classification":
+        own = entry if isinstance(entry, Mapping) else {"labels" if isinstance(entry, list) else "label": entry}
+    elif isinstance(entry, Mapping):  # targets of questions and pairs
+        own = {"text_a": row.values.get("text"), **entry}
+    elif kind == "question-answering":
+        best = entry[0] if isinstance(entry, list) and entry else {"text": ""}
+        own = {"answer": best.get("text") if isinstance(best, Mapping) else best}
+    else:
+        own = {"vector": entry}
+    return replace(row, values={**rest, **own})

@@ -1,0 +1,121 @@
+"""Mistakes of question answering: what becomes of questions, and the answers it is surest of and wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from manyheads.html.figures.bars import Bar, bars
+from manyheads.html.findings import SHOWN, Findings, Span, in_context, key, quoted
+from manyheads.html.markup import Html, element, joined, said
+from manyheads.html.numbers import count, counted, points, share
+from manyheads.html.page import Exhibit, Part, paragraph
+from manyheads.html.tables import Column, numbers, table, words
+from manyheads.metrics.answers import exact_match, f1
+from manyheads.metrics.evidence import Tally, grouped
+from manyheads.tasks.question_answering.task import Found, Question, QuestionAnswering
+
+RIGHT, PARTLY, ELSEWHERE = "exact", "partly right", "elsewhere"
+WITHHELD, INVENTED, REFUSED = "withheld", "invented", "rightly withheld"
+KINDS = {
+    RIGHT: "a labelled answer, word for word",
+    PARTLY: "shares words with a labelled answer",
+    ELSEWHERE: "shares none",
+    WITHHELD: "no answer was given, and there is one",
+    INVENTED: "an answer was given, and there is none",
+    REFUSED: "no answer was given, and there is none",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a question."""
+
+    kind: str
+    given: str
+    span: Span | None
+    f1: float
+    confidence: float
+    """Of the answer, or of there being none."""
+
+
+def outcome(task: QuestionAnswering, answer: Found, question: Question) -> Outcome:
+    """The answer that is served, against the labelled ones."""
+    keys = task.answer_keys(answer)
+    spans = keys[task.name]
+    golds = [text for _, text in question.answers]
+    if not spans:
+        kind, confidence = (WITHHELD if golds else REFUSED), float(keys.get("no_answer_score", 1.0))
+        return Outcome(kind, "", None, 0.0 if golds else 1.0, confidence)
+    best = spans[0]
+    given, span, sure = best["text"], (best["start"], best["end"]), float(best["score"])
+    if not golds:
+        return Outcome(INVENTED, given, span, f1(given, golds), sure)
+    overlap = f1(given, golds)
+    kind = RIGHT if exact_match(given, golds) else PARTLY if overlap else ELSEWHERE
+    return Outcome(kind, given, span, overlap, sure)
+
+
+def answer_findings(
+    task: QuestionAnswering, answers: Sequence[Sequence[Found]], examples: Sequence[Question]
+) -> Findings:
+    """Outcomes by kind, the surest mistakes, and the evidence of F1."""
+    outcomes = [outcome(task, answer[0], question) for answer, question in zip(answers, examples, strict=True)]
+    counts_EM = np.array([(one.f1, 1.0) for one in outcomes])
+    evidence = Tally(grouped(counts_EM, [task.cluster(question) for question in examples]), "mean")
+    return Findings([_exhibit(outcomes, examples), *_surest(outcomes, examples)], evidence)
+
+
+def _exhibit(outcomes: Sequence[Outcome], examples: Sequence[Question]) -> Exhibit:
+    kinds = Counter(one.kind for one in outcomes)
+    answerable = all(question.answers for question in examples)
+    shown = {
+        kind: note for kind, note in KINDS.items() if kinds[kind] or not (answerable or kind in (INVENTED, REFUSED))
+    }
+    total = len(outcomes)
+    drawing = bars(
+        [Bar(kind, note, kinds[kind], f"{count(kinds[kind])} · {share(kinds[kind] / total)}")
+         for kind, note in shown.items()],
+        "Questions by what became of them. " + ", ".join(f"{kind}: {kinds[kind]}" for kind in shown),
+    )  # fmt: skip
+    rows = []
+    for kind in shown:
+        of_kind = [one for one in outcomes if one.kind == kind]
+        sure = sum(one.confidence for one in of_kind) / len(of_kind) if of_kind else None
+        overlap = sum(one.f1 for one in of_kind) / len(of_kind) if of_kind else None
+        rows.append([kind, count(len(of_kind)), share(len(of_kind) / total), points(overlap),
+                     f"{sure:.2f}" if sure is not None else "–"])  # fmt: skip
+    columns = [*words("outcome"), *numbers("questions", "of all", "mean F1", "mean confidence")]
+    return Exhibit("What became of the questions.", drawing, table("Questions by outcome.", columns, rows))
+
+
+def _surest(outcomes: Sequence[Outcome], examples: Sequence[Question]) -> list[Part]:
+    wrong = [i for i, one in enumerate(outcomes) if one.kind in (ELSEWHERE, WITHHELD, INVENTED)]
+    if not wrong:
+        return [paragraph(f"None of {counted(len(examples), 'question')} is answered wholly wrong.")]
+    rows = []
+    for i in sorted(wrong, key=lambda i: (-outcomes[i].confidence, i))[: 2 * SHOWN]:
+        one, question = outcomes[i], examples[i]
+        labelled = "; ".join(dict.fromkeys(text for _, text in question.answers))
+        rows.append([quoted(question.question), said(labelled) if labelled else element("em", None, "no answer"),
+                     said(one.given) if one.span else element("em", None, "no answer"), f"{one.confidence:.2f}",
+                     _passages(one, question)])  # fmt: skip
+    caption = (
+        f"{counted(len(wrong), 'question')} of {len(examples):,} answered wholly wrong; those the model is surest of."
+    )
+    columns = [*words("question", "labelled", "answered"), Column("confidence"), *words("in the passage")]
+    return [key(), table(caption, columns, rows)]
+
+
+def _passages(one: Outcome, question: Question) -> Html:
+    """Where the labelled and the given answer stand."""
+    gold = [(start, start + len(text)) for start, text in question.answers]
+    found = [one.span] if one.span else []
+    places = [*gold[:1], *found]
+    if len(places) == 2 and abs(places[0][0] - places[1][0]) < 120:
+        places = [(min(s for s, _ in places), max(e for _, e in places))]
+    quotes = [in_context(question.context, gold, found, place) for place in places]
+    return joined(quotes, " ") if quotes else quoted(question.context[:120])

@@ -1,0 +1,115 @@
+"""Mistakes of sentence vectors: pairs whose place by cosine is far from their place by score, or searches that miss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from manyheads.html.figures.bars import Bar, bars
+from manyheads.html.figures.lines import Line, Titles, lines
+from manyheads.html.findings import SHOWN, Findings, quoted
+from manyheads.html.numbers import count, share
+from manyheads.html.page import Exhibit, Part
+from manyheads.html.tables import numbers, table, words
+from manyheads.metrics.evidence import Ranks, Tally, cluster_numbers
+from manyheads.metrics.vectors import cosine, ranks
+from manyheads.tasks.sentence_embedding.task import NLI_SIMILARITY, Pair, SentenceEmbedding
+
+BINS = 6
+"""Of gold scores."""
+PLACES = {"first": (1, 1), "second or third": (2, 3), "fourth to tenth": (4, 10), "later": (11, 10**9)}
+
+Floats = npt.NDArray[np.float64]
+
+
+def vector_findings(
+    task: SentenceEmbedding, answers: Sequence[Sequence[npt.NDArray[np.float32]]], examples: Sequence[Pair]
+) -> Findings:
+    """Cosine by gold score with the worst placed pairs; for pairs without scores, the places of the right texts."""
+    a_BD, b_BD = (np.stack([answer[i] for answer in answers]) for i in (0, 1))
+    golds = [NLI_SIMILARITY[e.label] if e.label else e.score for e in examples]
+    scored = [gold for gold in golds if gold is not None]
+    if len(scored) == len(golds):
+        return _scored(np.asarray(cosine(a_BD, b_BD), np.float64), np.array(scored, np.float64), examples)
+    extra = [answer[2] for answer in answers if len(answer) == 3]
+    candidates_CD = np.concatenate([b_BD, np.stack(extra)]) if extra else b_BD
+    texts = [e.text_b for e in examples] + [e.negative for e in examples if e.negative is not None]
+    return _searched(a_BD, candidates_CD, texts, examples)
+
+
+def _scored(cosine_N: Floats, gold_N: Floats, examples: Sequence[Pair]) -> Findings:
+    evidence = Ranks(cluster_numbers([""] * len(examples)), cosine_N, gold_N)
+    cuts = np.unique(np.quantile(gold_N, np.linspace(0, 1, BINS + 1)))
+    rows, points, band = [], [], []
+    bin_N = np.clip(np.searchsorted(cuts, gold_N, side="right") - 1, 0, max(len(cuts) - 2, 0))
+    for k in np.unique(bin_N):
+        here_N = bin_N == k
+        middle = float(gold_N[here_N].mean())
+        low, high = (float(end) for end in np.quantile(cosine_N[here_N], (0.1, 0.9)))
+        points.append((middle, float(cosine_N[here_N].mean())))
+        band.append((middle, low, high))
+        rows.append([f"{gold_N[here_N].min():.3g} to {gold_N[here_N].max():.3g}", count(int(here_N.sum())),
+                     f"{points[-1][1]:.3f}", f"{low:.3f}", f"{high:.3f}"])  # fmt: skip
+    drawing = lines(
+        [Line("cosine", points, band)], "Mean cosine of pairs by their gold score", Titles("gold score", "cosine")
+    )
+    columns = [*words("gold score"), *numbers("pairs", "mean cosine", "10 % below", "10 % above")]
+    exhibit = Exhibit("Cosine by gold score.", drawing, table("Pairs in groups by gold score.", columns, rows),
+                      "Means of groups of pairs; the band holds eight pairs in ten.")  # fmt: skip
+    return Findings([exhibit, _misplaced(cosine_N, gold_N, examples)], evidence)
+
+
+def _misplaced(cosine_N: Floats, gold_N: Floats, examples: Sequence[Pair]) -> Part:
+    """Pairs by how far apart their places are, as shares of all pairs."""
+    place_N, gold_place_N = _places(cosine_N), _places(gold_N)
+    worst = np.argsort(-np.abs(place_N - gold_place_N), kind="stable")[: 2 * SHOWN]
+    rows = [
+        [quoted(examples[i].text_a), quoted(examples[i].text_b), f"{gold_N[i]:.3g}", f"{cosine_N[i]:.3f}",
+         share(gold_place_N[i]), share(place_N[i])]
+        for i in worst.tolist()
+    ]  # fmt: skip
+    columns = [*words("text", "other text"), *numbers("gold score", "cosine", "place by gold", "place by cosine")]
+    return table("Pairs placed worst; a place is the share of pairs that are less similar.", columns, rows)
+
+
+def _places(values_N: Floats) -> Floats:
+    """The share of the others that is lower, ties shared."""
+    ranked = np.sort(values_N)
+    below = np.searchsorted(ranked, values_N, side="left") + np.searchsorted(ranked, values_N, side="right") - 1
+    return np.asarray(below / 2 / max(len(values_N) - 1, 1), np.float64)
+
+
+def _searched(
+    a_BD: npt.NDArray[np.float32],
+    candidates_CD: npt.NDArray[np.float32],
+    texts: Sequence[str],
+    examples: Sequence[Pair],
+) -> Findings:
+    names_C = np.unique(np.array(texts, object), return_inverse=True)[1].ravel()
+    place_B = ranks(a_BD, candidates_CD, identities=names_C)
+    rows = []
+    for i in np.flatnonzero(place_B > 1).tolist():
+        similar_C = np.asarray(cosine(np.broadcast_to(a_BD[i], candidates_CD.shape), candidates_CD), np.float64)
+        first, best = int(similar_C.argmax()), float(similar_C[names_C == names_C[i]].max())
+        rows.append((float(similar_C[first]) - best, i, first, best))
+    worst = [
+        [quoted(examples[i].text_a), quoted(examples[i].text_b), quoted(texts[first]), count(int(place_B[i])),
+         f"{best:.3f}", f"{best + ahead:.3f}"]
+        for ahead, i, first, best in sorted(rows, reverse=True)[: 2 * SHOWN]
+    ]  # fmt: skip
+    found = {name: int(((place_B >= low) & (place_B <= high)).sum()) for name, (low, high) in PLACES.items()}
+    drawing = bars(
+        [Bar(name, "", n, f"{count(n)} · {share(n / len(examples))}") for name, n in found.items()],
+        "Texts by the place at which their partner is found. " + ", ".join(f"{k}: {n}" for k, n in found.items()),
+    )
+    numbers_table = table("Texts by the place of their partner.", [*words("place"), *numbers("texts", "of all")],
+                          [[name, count(n), share(n / len(examples))] for name, n in found.items()])  # fmt: skip
+    note = f"Among {len(texts):,} candidates."
+    parts: list[Part] = [Exhibit("Where the right text is found.", drawing, numbers_table, note)]
+    if worst:
+        columns = [*words("text", "its partner", "found first"), *numbers("place", "cosine", "cosine of the first")]
+        parts.append(table("Searches that miss by most.", columns, worst))
+    counts_EM = np.stack([1.0 / place_B, np.ones(len(examples))], axis=1)
+    return Findings(parts, Tally(counts_EM, "mean"))

@@ -1,0 +1,57 @@
+"""What a head is in the terms of other tools: a class of transformers, or modules of sentence-transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+Linear = tuple["torch.Tensor", "torch.Tensor"]
+"""Weight and bias."""
+FOLDER = '"path/to/this/folder"'
+"""In examples of use."""
+
+
+@dataclass(frozen=True, slots=True)
+class StockClass:
+    """A class of transformers, what it is to be filled with, and how it is used."""
+
+    auto: str
+    """Its name, as `AutoModelForTokenClassification`."""
+    layers: Mapping[str, Linear]
+    """Linear layers by their names in the class."""
+    outputs: Mapping[str, str]
+    """Outputs of the class, and the head's own that they must equal."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """Settings that are added to the encoder's."""
+    temperature: float = 1.0
+    """What the head's outputs are divided by in the class."""
+    pairs: bool = False
+    """Whether it reads pairs of texts."""
+    use: Sequence[str] = ()
+    """Lines of Python that show how a folder of it is used."""
+    differs: Sequence[str] = ()
+    """What is made of its outputs otherwise than here, as sentences."""
+
+
+@dataclass(frozen=True, slots=True)
+class SentenceModule:
+    """A module of a sentence-transformers folder."""
+
+    kind: str
+    """`Pooling`, `Dense`, `LayerNorm`, `Normalize`."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    weights: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+
+def linear_of(module: Any) -> Linear:
+    """A copy of a linear layer's weight and bias."""
+    return module.weight.detach().clone(), module.bias.detach().clone()
+
+
+def labels_config(names: Sequence[str]) -> dict[str, Any]:
+    """`id2label` and `label2id`."""
+    return {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}

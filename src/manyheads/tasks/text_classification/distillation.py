@@ -1,0 +1,110 @@
+"""Classification of texts taught by a teacher's probabilities of the labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from manyheads.errors import DataError, RowError
+from manyheads.metrics.calibration import sigmoid, softmax
+from manyheads.tasks.base import Array, Item, Loss, Output, Row, Task, merged, window_owners
+from manyheads.tasks.distillation import Distillation, Soft, answer_of, listed, other_labels, probability
+
+if TYPE_CHECKING:
+    import torch
+
+    from manyheads.tasks.text_classification.task import LabelledText, TextClassification
+    from manyheads.text.pack import Encoding
+
+SLACK = 0.01
+"""By which the probabilities of a file may miss a sum of 1: they are written with few decimals."""
+
+
+class LabelDistillation(Distillation["LabelledText"]):
+    """Cross entropy against the teacher's distribution, or binary cross entropy against its probability of each label.
+
+    A text that also has a gold label weighs as much as that label, so that both of its losses divide by the same.
+    """
+
+    def __init__(self, task: TextClassification) -> None:
+        self.task = task
+
+    @property
+    def terms(self) -> Any:
+        """Labels in their order."""
+        return [list(self.task.labels), self.task.multi_label]
+
+    def check_teacher(self, teacher: Task[Any]) -> None:
+        """The same labels, and one or several to a text for both."""
+        several = getattr(teacher, "multi_label", None)
+        if several != self.task.multi_label:
+            forms = ("several labels", "one label") if several else ("one label", "several labels")
+            raise DataError(f"the teacher gives {forms[0]} to a text and the task {forms[1]}")
+        problem = other_labels(self.task.labels, getattr(teacher, "labels", ()))
+        if problem:
+            raise DataError(problem)
+
+    def unlabelled(self, row: Row) -> LabelledText:
+        """`text`, and `text_pair` where it has one."""
+        plain = {key: row[key] for key in ("text", "tokens", "space_after", "text_pair", "document") if key in row}
+        return self.task.read({**plain, "labels": []})
+
+    def of_model(self, teacher: Task[Any], example: LabelledText, items: Sequence[Item]) -> Soft:
+        """`chance_K`, in the order of the task's own labels."""
+        head: TextClassification = teacher  # type: ignore[assignment]
+        logits_K = head.logits(items)[0]
+        chance_K = sigmoid(logits_K) if head.multi_label else softmax(logits_K)
+        place = {label: k for k, label in enumerate(head.labels)}
+        return {"chance_K": np.asarray(chance_K[[place[label] for label in self.task.labels]], np.float32)}
+
+    def of_row(self, row: Row, example: LabelledText) -> Soft:
+        """`scores`, a probability for each label."""
+        scores = answer_of(row, self.task.name, "scores")
+        if not isinstance(scores, Mapping):
+            raise RowError(f"'scores' must be an object with a probability for each label, seen {scores!r:.80}")
+        if set(scores) != set(self.task.labels):
+            raise RowError(f"'scores' has the labels {listed(sorted(map(str, scores)))}, and the task has "
+                           f"{listed(sorted(self.task.labels))}; give each of them a probability")  # fmt: skip
+        chance_K = np.array([probability(scores[label], f"the score of {label!r}") for label in self.task.labels])
+        total = float(chance_K.sum())
+        if not self.task.multi_label:
+            if abs(total - 1) > SLACK:
+                raise RowError(f"'scores' add up to {total:.4g}, not to 1; give probabilities of labels")
+            chance_K /= total
+        return {"chance_K": chance_K.astype(np.float32)}
+
+    def targets(
+        self,
+        examples: Sequence[LabelledText],
+        encodings: Sequence[Sequence[Sequence[Encoding]]],
+        softs: Sequence[Soft],
+    ) -> dict[str, Array]:
+        """`owner_S`, `share_S` as the task has them, `chance_BK`, and `weight_B` where labels have weights."""
+        owner_S, share_S = window_owners([asked[0] for asked in encodings])
+        arrays = {"owner_S": owner_S, "share_S": share_S, "chance_BK": np.stack([soft["chance_K"] for soft in softs])}
+        if self.task.label_weights and not self.task.multi_label:
+            weight = dict(zip(self.task.labels, self.task.label_weights, strict=True))
+            weights = [weight[example.labels[0]] if example.labels else 1.0 for example in examples]
+            arrays["weight_B"] = np.array(weights, np.float32)
+        return arrays
+
+    def amount(self, targets: Mapping[str, Array]) -> float:
+        """Texts; the sum of their weights, where labels have weights."""
+        return float(targets["weight_B"].sum()) if "weight_B" in targets else float(len(targets["chance_BK"]))
+
+    def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
+        """Mean over texts, by their weights; uninformed is log(K), or log(2) for each of several labels."""
+        from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+        chance_BK = targets["chance_BK"]
+        logits_BK = merged(output["logits_SK"], targets["owner_S"], targets["share_S"], len(chance_BK))
+        chance_BK = chance_BK.to(logits_BK.dtype)
+        if self.task.multi_label:
+            loss, uninformed = binary_cross_entropy_with_logits(logits_BK, chance_BK), float(np.log(2))
+        else:
+            loss_B, uninformed = cross_entropy(logits_BK, chance_BK, reduction="none"), float(np.log(len(self.task.labels)))
+            weight_B = targets.get("weight_B")
+            loss = loss_B.mean() if weight_B is None else (loss_B * weight_B).sum() / weight_B.sum()
+        return Loss(loss, len(chance_BK), uninformed)

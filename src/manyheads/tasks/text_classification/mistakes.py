@@ -1,0 +1,148 @@
+"""Mistakes of text classification: which label is taken for which, and the texts it is surest of and wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from manyheads.html.figures.bars import Bar, bars
+from manyheads.html.figures.matrix import Matrix, amounts
+from manyheads.html.findings import SHOWN, Findings, quoted
+from manyheads.html.markup import Html, element, said
+from manyheads.html.numbers import Number, count, counted, points, share
+from manyheads.html.page import Exhibit, Part, paragraph
+from manyheads.html.tables import Column, numbers, table, words
+from manyheads.metrics.evidence import Tally, grouped
+from manyheads.metrics.labels import Counts, confusion_matrix, label_counts
+from manyheads.tasks.text_classification.task import LabelledText, TextClassification
+
+MOST_LABELS = 20
+"""In a confusion matrix; the others are one row and column."""
+REST = "all other labels"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelMistake:
+    """A text whose answer is wrong, and how sure the model is of that."""
+
+    example: int
+    gold: str
+    given: str
+    confidence: float
+
+
+def label_findings(
+    task: TextClassification, answers: Sequence[Sequence[dict[str, Any]]], examples: Sequence[LabelledText]
+) -> Findings:
+    """The confusion matrix (F1 by label where a text has several), the surest mistakes, the evidence of macro F1."""
+    given = [answer[0] for answer in answers]
+    golds = [example.labels for example in examples]
+    found = [tuple(a["labels"]) if task.multi_label else (a["label"],) for a in given]
+    counts = label_counts(golds, found)
+    evidence = _evidence(task, golds, found, examples)
+    if task.multi_label:
+        first, mistakes = _by_label(counts), _multi_label_mistakes(given, golds)
+    else:
+        first = _confusion([labels[0] for labels in golds], [labels[0] for labels in found], counts)
+        mistakes = _single_label_mistakes(given, golds)
+    return Findings([first, *_surest(mistakes, examples)], evidence)
+
+
+def _evidence(
+    task: TextClassification,
+    golds: Sequence[Sequence[str]],
+    found: Sequence[Sequence[str]],
+    examples: Sequence[LabelledText],
+) -> Tally:
+    unseen = {label for gold in golds for label in gold} - set(task.labels)  # in training: all of them are misses
+    place = {label: k for k, label in enumerate([*task.labels, *sorted(unseen)])}
+    counts_EM = np.zeros((len(golds), 3 * len(place)))
+    for row, (gold, guess) in enumerate(zip(golds, found, strict=True)):
+        for column, labels in enumerate((set(gold) & set(guess), set(guess), set(gold))):
+            counts_EM[row, [3 * place[label] + column for label in labels]] = 1
+    return Tally(grouped(counts_EM, [task.cluster(example) for example in examples]), "macro_f1")
+
+
+def _single_label_mistakes(given: Sequence[dict[str, Any]], golds: Sequence[Sequence[str]]) -> list[LabelMistake]:
+    return [
+        LabelMistake(i, gold[0], answer["label"], float(answer["score"]))
+        for i, (answer, gold) in enumerate(zip(given, golds, strict=True))
+        if answer["label"] != gold[0]
+    ]
+
+
+def _multi_label_mistakes(given: Sequence[dict[str, Any]], golds: Sequence[Sequence[str]]) -> list[LabelMistake]:
+    """One for each text whose set is wrong: the label the model is surest of, given or left out."""
+    mistakes = []
+    for i, (answer, gold) in enumerate(zip(given, golds, strict=True)):
+        wrong = set(gold) ^ set(answer["labels"])
+        if wrong:
+            scores = answer["scores"]
+            chances = {label: scores.get(label, 0.0) for label in wrong}
+            sure = {label: p if label in answer["labels"] else 1 - p for label, p in chances.items()}
+            worst = max(sorted(sure), key=lambda label: sure[label])
+            mistakes.append(
+                LabelMistake(
+                    i, ", ".join(gold) or "(none)", f"{'' if worst not in gold else 'not '}{worst}", sure[worst]
+                )
+            )
+    return mistakes
+
+
+def _confusion(golds: Sequence[str], found: Sequence[str], counts: dict[str, Counts]) -> Exhibit:
+    frequent = [label for label, _ in Counter(golds).most_common(MOST_LABELS)]
+    names = sorted(frequent) if len(counts) <= MOST_LABELS else [*sorted(frequent), REST]
+    kept = set(frequent) if REST in names else set(counts)
+    names = names if REST in names else sorted(kept)
+    folded = [[label if label in kept else REST for label in labels] for labels in (golds, found)]
+    labels, matrix_KK = confusion_matrix(folded[0], folded[1], names)
+    cells: list[list[Number]] = [[float(value) for value in row] for row in matrix_KK]
+    wrong = int(matrix_KK.sum() - np.trace(matrix_KK))
+    drawing = amounts(
+        Matrix(labels, labels, cells, "labelled \\ answered"),
+        f"Confusion matrix: {counted(len(golds), 'text')}, rows as labelled, columns as answered, {wrong} off the diagonal",
+        lambda value: count(value) if value else "·",
+        diagonal=True,
+    )
+    pairs = Counter((one, other) for one, other in zip(golds, found, strict=True) if one != other)
+    body = [[said(a), said(b), count(n), share(n / max(counts[a].gold, 1))] for (a, b), n in pairs.most_common(12)]
+    columns = [*words("labelled", "answered"), *numbers("texts", "of its label")]
+    more = table("The most frequent mistakes.", columns, body) if body else Html()
+    return Exhibit(
+        "Which label is taken for which.", drawing, element("div", None, _label_table(counts), more),
+        "Rows: as labelled; columns: as answered; framed: right. Shades are shares of a row.",
+    )  # fmt: skip
+
+
+def _by_label(counts: dict[str, Counts]) -> Exhibit:
+    frequent = sorted(counts, key=lambda name: (-counts[name].gold, name))[:MOST_LABELS]
+    drawing = bars(
+        [Bar(name, f"{counts[name].gold:,} texts", counts[name].f1, points(counts[name].f1)) for name in frequent],
+        "F1 of each label. " + ", ".join(f"{name}: {points(counts[name].f1)}" for name in frequent),
+    )
+    return Exhibit("F1 of each label.", drawing, _label_table(counts), "Most frequent labels first, points of 100.")
+
+
+def _label_table(counts: dict[str, Counts]) -> Html:
+    rows = [
+        [said(name), count(c.gold), count(c.predicted), points(c.precision), points(c.recall), points(c.f1)]
+        for name, c in sorted(counts.items(), key=lambda pair: (-pair[1].gold, pair[0]))
+    ]
+    columns = [*words("label"), *numbers("labelled", "answered", "precision", "recall", "F1")]
+    return table("Labels, most frequent first.", columns, rows)
+
+
+def _surest(mistakes: Sequence[LabelMistake], examples: Sequence[LabelledText]) -> list[Part]:
+    if not mistakes:
+        return [paragraph(f"None of {counted(len(examples), 'text')} is wrong.")]
+    rows = []
+    for mistake in sorted(mistakes, key=lambda one: (-one.confidence, one.example))[: 2 * SHOWN]:
+        example = examples[mistake.example]
+        text = example.text if example.pair is None else f"{example.text} ∥ {example.pair}"
+        rows.append([quoted(text), said(mistake.gold), said(mistake.given), f"{mistake.confidence:.2f}"])
+    caption = f"{counted(len(mistakes), 'mistake')} in {counted(len(examples), 'text')}; those the model is surest of."
+    return [table(caption, [*words("text", "labelled", "answered"), Column("confidence")], rows)]
