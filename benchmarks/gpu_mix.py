@@ -99,7 +99,7 @@ def feeds_of(tokenizer: Tokenizer, tasks: dict[str, Any]) -> Iterator[Feed]:
     """The examples of each task in the order of their stream; `tasks` gets the fitted tasks."""
     for name, (kind, file, settings) in TASKS.items():
         task: Any = TASK_TYPES[kind](name=name, **settings)
-        examples = [task.read(row.values) for row in read_rows(CORPUS / file, kind) if row.skip is None]
+        examples = [task.read(row.values) for row in read_rows(CORPUS / file, type(task)) if row.skip is None]
         task = tasks[name] = task.fitted(sum((task.facts(example) for example in examples), Facts()))
         asks = [task.asks(example) for example in examples]
         counts = iter(tokenizer.lengths([ask.source for asked in asks for ask in asked], MAX_LENGTH))

@@ -108,7 +108,7 @@ def test_of(path: Path) -> tuple[list[str], list[list[Span]]]:
     from manyheads.tasks.token_classification import TokenClassification
 
     task = TokenClassification(name="names")
-    examples = [task.read(row.values) for row in read_rows(path, task.kind)]
+    examples = [task.read(row.values) for row in read_rows(path, type(task))]
     return [example.text for example in examples], [list(example.spans) for example in examples]
 
 

@@ -11,6 +11,7 @@ import pytest
 from manyheads.data.formats.rows import RawRow
 from manyheads.data.readers import read_rows
 from manyheads.errors import DataError
+from manyheads.tasks import TASK_TYPES
 
 NER, TEXT, QA, PAIRS = "token-classification", "text-classification", "question-answering", "sentence-embedding"
 
@@ -25,7 +26,7 @@ def labelled(count: int, labels: str = "AB") -> str:
 
 
 def rows_of(path: Path, kind: str) -> list[RawRow]:
-    return list(read_rows(path, kind))
+    return list(read_rows(path, TASK_TYPES[kind]))
 
 
 def refusal_of(path: Path, kind: str) -> str:

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
 
-    from manyheads.tasks.base import Task
+    from manyheads.tasks.base import AnswerForm, Task
+
+
+FORMS: Mapping[AnswerForm, str] = {"vector": "vectors"}
+"""Forms of answers in words, where they are others."""
 
 
 class Model:
@@ -74,18 +78,18 @@ class Model:
         """
         import numpy as np
 
-        name = self._only("sentence-embedding", task)
+        name = self._only("vector", task)
         rows = list(rows_given(texts))
         answers = self._answers(name, rows or [{"text": ""}])  # where there is none, "" tells d
         return np.stack(answers)[: len(rows)]
 
     def entities(self, texts: Given, task: str | None = None) -> list[list[dict[str, Any]]]:
         """Spans of each text: `start`, `end`, `label`, `text`, `score`. `texts`: whatever `predict` takes."""
-        return self._answers(self._only("token-classification", task), rows_given(texts))
+        return self._answers(self._only("spans", task), rows_given(texts))
 
     def classify(self, texts: Given, task: str | None = None) -> list[dict[str, Any]]:
         """Label and scores of each text. `texts`: whatever `predict` takes; rows may have a `text_pair`."""
-        return self._answers(self._only("text-classification", task), rows_given(texts))
+        return self._answers(self._only("classes", task), rows_given(texts))
 
     @overload
     def answer(self, *, question: str, context: str, task: str | None = None) -> list[dict[str, Any]]: ...
@@ -102,7 +106,7 @@ class Model:
         One question about one context gives its spans. Columns of questions or contexts (one text stands for all), or
         `rows` with `question` and `context` (or `text`) give a list of spans for each.
         """
-        name = self._only("question-answering", task)
+        name = self._only("passages", task)
         if (rows is None) == (question is None and context is None) or (question is None) != (context is None):
             raise UsageError("answer takes either rows with a question and a context, or both question= and context=")
         one = isinstance(question, str) and isinstance(context, str)
@@ -121,17 +125,18 @@ class Model:
             asks.append(ask)
         return [answered.answers[name] for answered in self.predictor.answer(asks)]
 
-    def _only(self, kind: str, name: str | None) -> str:
-        """The task of a kind: the one named, or the only one there is."""
-        fitting = [task for task in self.tasks if self.tasks[task].kind == kind]
+    def _only(self, form: AnswerForm, name: str | None) -> str:
+        """The task whose answers have a form: the one named, or the only one there is."""
+        fitting = [task for task in self.tasks if self.tasks[task].answer_form == form]
+        what = f"task that answers {FORMS.get(form, form)}"
         if name is not None:
             if name not in fitting:
-                raise UsageError(f"the model has no {kind} task '{name}'; it has {', '.join(fitting) or 'none'}")
+                raise UsageError(f"the model has no {what} called '{name}'; it has {', '.join(fitting) or 'none'}")
             return name
         if not fitting:
-            raise UsageError(f"the model has no {kind} task; its tasks are {', '.join(self.tasks)}")
+            raise UsageError(f"the model has no {what}; its tasks are {', '.join(self.tasks)}")
         if len(fitting) > 1:
-            raise UsageError(f"the model has several {kind} tasks ({', '.join(fitting)}); say which by task=")
+            raise UsageError(f"several tasks answer {FORMS.get(form, form)} ({', '.join(fitting)}); say which by task=")
         return fitting[0]
 
 

@@ -19,6 +19,15 @@ ACTORS = 2
 class Parser(argparse.ArgumentParser):
     """An argument parser whose complaint is one sentence."""
 
+    late: Callable[[], None] | None = None
+    """Completes the help when it is asked for, with what takes an import."""
+
+    def format_help(self) -> str:
+        """The help, completed."""
+        if self.late is not None:
+            self.late()
+        return super().format_help()
+
     def error(self, message: str) -> NoReturn:
         """Exit status 2."""
         self.exit(UsageError.exit_status, f"error: {message}; see {self.prog} --help\n")
@@ -45,7 +54,7 @@ def parser(run: Mapping[str, Verb]) -> Parser:
     shared.add_argument("--debug", action="store_true", help="show tracebacks")
     verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True, parser_class=Parser)
 
-    def verb(name: str, help_text: str) -> argparse.ArgumentParser:
+    def verb(name: str, help_text: str) -> Parser:
         made = verbs.add_parser(name, help=help_text, description=help_text, parents=[shared])
         made.set_defaults(verb=run[name], name=name)
         return made
@@ -87,8 +96,8 @@ def parser(run: Mapping[str, Verb]) -> Parser:
     _runtime(predict)
 
     score = verb("score", "score any system's answers against gold data")
-    score.add_argument("type", metavar="TYPE", help="token-classification, text-classification, question-answering "
-                       "or sentence-embedding")  # fmt: skip
+    kind = score.add_argument("type", metavar="TYPE")
+    score.late = lambda: _name_types(kind)
     score.add_argument("gold", type=Path, metavar="GOLD")
     score.add_argument("predictions", type=Path, metavar="PREDICTIONS")
     score.add_argument("--task", action=Once, metavar="NAME", help="which task of manyheads prediction rows")
@@ -238,6 +247,14 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number above 0, seen {text!r}")
     return value
+
+
+def _name_types(kind: argparse.Action) -> None:
+    """Help that names the task types, of other packages too."""
+    from manyheads.tasks import TASK_TYPES
+
+    *most, last = TASK_TYPES
+    kind.help = f"{', '.join(most)} or {last}"
 
 
 def _score(text: str) -> float:

@@ -199,7 +199,7 @@ def _score(options: argparse.Namespace) -> int:
     scores = score_files(options.type, options.gold, options.predictions, options.task)
     for note in scores.notes:
         _note(note)
-    width = max(map(len, scores.metrics))
+    width = max(map(len, scores.metrics), default=0)
     for name, value in scores.metrics.items():
         print(f"{name:{width}}  {value:.6f}")
     _write_json(options.json, scores.metrics)

@@ -68,6 +68,33 @@ def test_settings_that_no_task_has_are_refused(change: dict[str, Any], message: 
     assert message in _refusal({"a": good | change})
 
 
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("token-classification", {"temperature": 0.0}),
+        ("token-classification", {"places": -1}),
+        ("token-classification", {"score_bias": float("inf")}),
+        ("token-classification", {"threshold": 1.5}),
+        ("text-classification", {"class_weights": {"X": -1.0}}),
+        ("text-classification", {"label_weights": [1.0, float("nan")]}),
+        ("question-answering", {"top": 0}),
+        ("sentence-embedding", {"matryoshka": [0]}),
+        ("sentence-embedding", {"margin": 0.0}),
+        ("sentence-embedding", {"score_range": [0.0, 1.0, 2.0]}),
+        ("sentence-embedding", {"package": {"name": 3}}),
+    ],
+)
+def test_bounds_are_those_that_the_fields_declare(kind: str, change: dict[str, Any]) -> None:
+    good = describe(TASK_TYPES[kind](name="a", **({"labels": ("X", "Y")} if "classification" in kind else {})))
+    assert f"has '{next(iter(change))}'" in _refusal({"a": good | change})
+
+
+def test_settings_that_do_not_go_together_are_refused() -> None:
+    good = describe(TASK_TYPES["sentence-embedding"](name="a"))
+    told = _refusal({"a": good | {"score_range": [5.0, 0.0]}})
+    assert "task 'a' cannot be made (score_range must be [lowest, highest])" in told
+
+
 def test_more_labels_than_rules_between_tags_have_room_for_are_refused() -> None:
     task = describe(TASK_TYPES["token-classification"](name="a", labels=tuple(f"l{i}" for i in range(1001))))
     assert "has 1,001 labels, at most 1000 are read" in _refusal({"a": task})

@@ -73,8 +73,8 @@ def test_labels_that_yaml_takes_for_numbers_are_names_and_those_it_takes_for_tru
         "token-classification", "text-classification\n    labels: [0, 1]\n    class_weights: {0: 1, 1: 3}"
     )
     section = parse_run(text, "run.yaml").tasks["people"]
-    assert section.labels == ["0", "1"]  # type: ignore[union-attr]
-    assert section.class_weights == {"0": 1.0, "1": 3.0}  # type: ignore[union-attr]
+    assert section.labels == ["0", "1"]  # type: ignore[attr-defined]
+    assert section.class_weights == {"0": 1.0, "1": 3.0}  # type: ignore[attr-defined]
     for wrong in ("labels: [yes, no]", "class_weights: {yes: 1, no: 2}"):
         with pytest.raises(
             ConfigError, match=r"label true is true or false to YAML \(as yes, no, on and off are\); put it in quotes"
@@ -86,7 +86,7 @@ def test_labels_that_yaml_takes_for_numbers_are_names_and_those_it_takes_for_tru
 
 def test_overrides_change_values_and_are_named_when_wrong() -> None:
     assert parse_run(GOOD, "run.yaml", ["training.epochs=2"]).training.epochs == 2
-    assert parse_run(GOOD, "run.yaml", ["tasks.people.decoder=crf"]).tasks["people"].decoder == "crf"  # type: ignore[union-attr]
+    assert parse_run(GOOD, "run.yaml", ["tasks.people.decoder=crf"]).tasks["people"].decoder == "crf"  # type: ignore[attr-defined]
     with pytest.raises(ConfigError, match=r"--set training.epoch=3: unknown key"):
         parse_run(GOOD, "run.yaml", ["training.epoch=3"])
     with pytest.raises(ConfigError, match="write KEY=VALUE"):

@@ -16,6 +16,8 @@ from manyheads.errors import RowError
 from manyheads.tasks.base import Ask, Facts, Row, Task
 from manyheads.text.pack import Source
 
+Columns = tuple[tuple[str, ...], ...]
+
 
 def absent(*_: Any) -> Any:
     """What a stand-in does not need."""
@@ -54,6 +56,7 @@ class Texts(StandIn):
     """`text` and `label`."""
 
     kind: ClassVar[str] = "text-classification"
+    columns: ClassVar[Columns] = (("text", "label"), ("text", "labels"))
 
     def read(self, row: Row) -> Any:
         if not row.get("text"):
@@ -74,6 +77,7 @@ class Words(StandIn):
     """`tokens` and `tags`."""
 
     kind: ClassVar[str] = "token-classification"
+    columns: ClassVar[Columns] = (("tokens", "tags"), ("text", "entities"))
 
     def read(self, row: Row) -> Any:
         for tag in row["tags"]:
@@ -93,6 +97,7 @@ class Questions(StandIn):
     """`question`, `context`, `answers`."""
 
     kind: ClassVar[str] = "question-answering"
+    columns: ClassVar[Columns] = (("question", "context", "answers"),)
 
     def read(self, row: Row) -> Any:
         for answer in row["answers"]:

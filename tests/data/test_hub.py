@@ -10,6 +10,11 @@ import pytest
 from manyheads.data.formats.rows import RawRow
 from manyheads.data.hub import Hub, open_hub
 from manyheads.errors import DataError
+from manyheads.tasks.base import Task
+from manyheads.tasks.question_answering import QuestionAnswering
+from manyheads.tasks.sentence_embedding import SentenceEmbedding
+from manyheads.tasks.text_classification import TextClassification
+from manyheads.tasks.token_classification import TokenClassification
 
 
 @pytest.fixture
@@ -33,9 +38,9 @@ def data_of(columns: dict[str, list[Any]], **features: Any) -> datasets.Dataset:
     return data.cast(datasets.Features({**data.features, **features}))
 
 
-def refusal(hub: Hub, kind: str = "text-classification") -> str:
+def refusal(hub: Hub, task: type[Task[Any]] = TextClassification) -> str:
     with pytest.raises(DataError) as caught:
-        list(open_hub(hub, kind, "train").rows())
+        list(open_hub(hub, task, "train").rows())
     return str(caught.value)
 
 
@@ -44,21 +49,21 @@ def test_a_local_folder_is_loaded_by_the_real_library(write, tmp_path, monkeypat
     write("set/train.csv", "text,label\nnaïve,A\nb,B\n")
     write("set/test.csv", "text,label\nc,A\n")
     hub = Hub(str(tmp_path / "set"))
-    opened = open_hub(hub, "text-classification", "train")
+    opened = open_hub(hub, TextClassification, "train")
     assert [(row.values, row.where) for row in opened.rows()] == [
         ({"text": "naïve", "label": "A"}, f"hf:{tmp_path}/set (train): row 1"),
         ({"text": "b", "label": "B"}, f"hf:{tmp_path}/set (train): row 2"),
     ]
-    other = open_hub(Hub(str(tmp_path / "set"), split="test"), "text-classification", "train")
+    other = open_hub(Hub(str(tmp_path / "set"), split="test"), TextClassification, "train")
     assert [row.values["text"] for row in other.rows()] == ["c"]
-    assert opened.fingerprint == open_hub(hub, "text-classification", "train").fingerprint != other.fingerprint
+    assert opened.fingerprint == open_hub(hub, TextClassification, "train").fingerprint != other.fingerprint
 
 
 def test_class_numbers_become_names_and_missing_classes_are_skipped_with_their_reason(hub_has):
     label = datasets.ClassLabel(names=["neg", "pos"])
     calls = hub_has(data_of({"sentence": ["a", "b", "c"], "label": [1, -1, 0], "idx": [0, 1, 2]}, label=label))
     hub = Hub("glue", "sst2", columns={"text": "sentence"}, revision="main")
-    rows = list(open_hub(hub, "text-classification", "validation").rows())
+    rows = list(open_hub(hub, TextClassification, "validation").rows())
     assert calls == [("glue", "sst2", {"split": "validation", "revision": "main"})]
     place = "hf:glue/sst2 (validation): row"
     assert rows == [
@@ -71,21 +76,21 @@ def test_class_numbers_become_names_and_missing_classes_are_skipped_with_their_r
 def test_tags_in_lists_become_names(hub_has):
     tags = datasets.List(datasets.ClassLabel(names=["O", "B-PER"]))
     hub_has(data_of({"tokens": [["Ann", "sat"]], "ner_tags": [[1, 0]]}, ner_tags=tags))
-    rows = list(open_hub(Hub("conll", columns={"tags": "ner_tags"}), "token-classification", "train").rows())
+    rows = list(open_hub(Hub("conll", columns={"tags": "ner_tags"}), TokenClassification, "train").rows())
     assert rows[0].values == {"tokens": ["Ann", "sat"], "tags": ["B-PER", "O"]}
 
 
 def test_answers_of_the_hubs_squad_become_a_list(hub_has):
     answers = [{"text": ["France", "in France"], "answer_start": [12, 9]}, {"text": [], "answer_start": []}]
     hub_has(data_of({"question": ["Where?", "Who?"], "context": ["Paris is in France."] * 2, "answers": answers}))
-    rows = list(open_hub(Hub("squad"), "question-answering", "train").rows())
+    rows = list(open_hub(Hub("squad"), QuestionAnswering, "train").rows())
     assert rows[0].values["answers"] == [{"text": "France", "start": 12}, {"text": "in France", "start": 9}]
     assert rows[1].values["answers"] == []
 
 
 def test_a_plain_number_below_zero_is_no_missing_class(hub_has):
     hub_has(data_of({"text_a": ["a"], "text_b": ["b"], "score": [-1]}))
-    rows = list(open_hub(Hub("sts"), "sentence-embedding", "train").rows())
+    rows = list(open_hub(Hub("sts"), SentenceEmbedding, "train").rows())
     assert rows[0].skip is None
 
 

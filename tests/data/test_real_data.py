@@ -9,6 +9,7 @@ import pytest
 
 from manyheads.data.build import build_table
 from manyheads.data.readers import Files, read_rows
+from manyheads.tasks.token_classification import TokenClassification
 
 
 def manifest(folder: Path, file: str) -> dict[str, str]:
@@ -43,7 +44,7 @@ def entities(tags: list[str]) -> int:
 def test_sentences_words_and_entities(real_data, file):
     said = manifest(real_data, file)
     sentences = words = chunks = 0
-    for row in read_rows(real_data / file, "token-classification"):
+    for row in read_rows(real_data / file, TokenClassification):
         sentences += 1
         words += len(row.values["tokens"])
         chunks += entities(row.values["tags"])
@@ -51,7 +52,7 @@ def test_sentences_words_and_entities(real_data, file):
 
 
 def test_documents_of_conll(real_data):
-    rows = read_rows(real_data / "conll2003/eng.testa.gz", "token-classification")
+    rows = read_rows(real_data / "conll2003/eng.testa.gz", TokenClassification)
     assert len({row.values["document"] for row in rows}) == 216
 
 

@@ -13,6 +13,7 @@ from manyheads.data.build import build_table
 from manyheads.data.saved import Saved, is_saved, open_saved
 from manyheads.errors import DataError
 from manyheads.tasks import TASK_TYPES
+from manyheads.tasks.token_classification import TokenClassification
 
 NER, TEXT = "token-classification", "text-classification"
 
@@ -27,7 +28,7 @@ def tagged() -> datasets.Dataset:
 
 def test_a_saved_folder_has_the_names_of_its_classes(tagged, tmp_path):
     tagged.save_to_disk(tmp_path / "set")
-    opened = open_saved(Saved(tmp_path / "set", None, {"tags": "ner_tags"}), NER, "train")
+    opened = open_saved(Saved(tmp_path / "set", None, {"tags": "ner_tags"}), TokenClassification, "train")
     assert opened.formats == ("saved data set",)
     assert [row.values for row in opened.rows()] == [
         {"tokens": ["Ada", "Byron", "wrote"], "tags": ["B-PER", "I-PER", "O"]},
@@ -40,16 +41,16 @@ def test_a_saved_folder_has_the_names_of_its_classes(tagged, tmp_path):
 def test_one_of_several_splits_is_taken_and_a_missing_one_is_named(tagged, tmp_path):
     datasets.DatasetDict({"train": tagged, "dev": tagged.select([1])}).save_to_disk(tmp_path / "set")
     columns = {"tags": "ner_tags"}
-    assert len(list(open_saved(Saved(tmp_path / "set", None, columns), NER, "train").rows())) == 2
-    assert len(list(open_saved(Saved(tmp_path / "set", "dev", columns), NER, "validation").rows())) == 1
+    assert len(list(open_saved(Saved(tmp_path / "set", None, columns), TokenClassification, "train").rows())) == 2
+    assert len(list(open_saved(Saved(tmp_path / "set", "dev", columns), TokenClassification, "validation").rows())) == 1
     with pytest.raises(DataError, match="has no split 'validation'; name one of train, dev under 'split'"):
-        open_saved(Saved(tmp_path / "set", None, columns), NER, "validation")
+        open_saved(Saved(tmp_path / "set", None, columns), TokenClassification, "validation")
 
 
 def test_an_arrow_file_is_read_by_itself(tagged, tmp_path):
     tagged.save_to_disk(tmp_path / "set")
     (file,) = (tmp_path / "set").glob("*.arrow")
-    rows = open_saved(Saved(file, None, {"tags": "ner_tags"}), NER, "train").rows()
+    rows = open_saved(Saved(file, None, {"tags": "ner_tags"}), TokenClassification, "train").rows()
     assert [row.values["tags"] for row in rows] == [["B-PER", "I-PER", "O"], ["O", "O"]]
 
 
@@ -61,10 +62,10 @@ def test_a_damaged_folder_or_file_is_refused(tagged, tmp_path):
         file.write_bytes(content)
         for path in (file, tmp_path / "set"):
             with pytest.raises(DataError, match="is no data set that can be read"):
-                open_saved(Saved(path), NER, "train")
+                open_saved(Saved(path), TokenClassification, "train")
     (tmp_path / "set" / "state.json").write_text("[")
     with pytest.raises(DataError, match="is no data set that can be read"):
-        open_saved(Saved(tmp_path / "set"), NER, "train")
+        open_saved(Saved(tmp_path / "set"), TokenClassification, "train")
 
 
 def test_a_run_file_names_a_saved_folder_as_any_other_path(tagged, tmp_path, monkeypatch):

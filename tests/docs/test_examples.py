@@ -35,10 +35,7 @@ SECTIONS: dict[str, list[type[BaseModel]]] = {
     "encoder": [schema.Encoder],
     "tasks": [schema.TaskSection],
     "tasks: data": [schema.Data, schema.SourceData],
-    "token-classification": [schema.TokenClassificationSection],
-    "text-classification": [schema.TextClassificationSection],
-    "question-answering": [schema.QuestionAnsweringSection],
-    "sentence-embedding": [schema.SentenceEmbeddingSection],
+    **{kind: [schema.section_of(kind)] for kind in TASK_TYPES},
     "sharing": [strategies.Sharing],
     "lora": [strategies.Lora],
     "training": [schema.Training],
@@ -100,11 +97,7 @@ def rows_of(heading: str) -> dict[str, Row]:
 def fields_of(heading: str) -> dict[str, FieldInfo]:
     """What the schema has for a heading; keys of every task stand once, with the tasks."""
     fields = {key: field for section in SECTIONS[heading] for key, field in section.model_fields.items()}
-    if heading == "tasks":
-        return {"type": schema.TokenClassificationSection.model_fields["type"], **fields}
-    return {
-        key: field for key, field in fields.items() if not (heading in TASK_TYPES and key in {*OF_EVERY_TASK, "type"})
-    }
+    return {key: field for key, field in fields.items() if not (heading in TASK_TYPES and key in OF_EVERY_TASK)}
 
 
 def choices(annotation: Any) -> set[str]:
@@ -164,7 +157,7 @@ def test_the_tables_have_a_row_for_every_key_and_for_nothing_else(heading: str) 
 
 
 def test_no_section_of_the_schema_is_without_a_heading() -> None:
-    known = {section for sections in SECTIONS.values() for section in sections}
+    known = {section for heading, sections in SECTIONS.items() for section in sections if heading not in TASK_TYPES}
     modules = {schema, strategies}
     defined = {
         value
@@ -197,6 +190,12 @@ def test_every_choice_of_a_key_is_named(heading: str) -> None:
     for key, field in fields_of(heading).items():
         unnamed = {word for word in choices(field.annotation) if f"`{word}`" not in text}
         assert not unnamed, f"{key}: {unnamed}"
+
+
+def test_every_type_of_task_is_named_and_every_key_of_its_own_is_described() -> None:
+    assert re.findall(r"`([^`]+)`", rows_of("tasks")["type"].meaning) == list(TASK_TYPES)
+    for kind in TASK_TYPES:
+        assert not [key for key, field in fields_of(kind).items() if not field.description]
 
 
 def test_sampling_methods_and_plans_are_in_their_tables_and_on_the_page_of_strategies() -> None:

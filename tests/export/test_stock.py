@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,12 @@ import transformers
 
 import manyheads as mh
 from exporting import Models
+from manyheads.bundle import Bundle, load_bundle
 from manyheads.errors import UsageError
 from manyheads.export import Export, export_model
+from manyheads.tasks.base import Task
+from manyheads.tasks.question_answering import QuestionAnswering
+from manyheads.tasks.sentence_embedding import SentenceEmbedding
 from toys import SENTENCES
 
 SOFTMAX = "tasks.entities.decoder=softmax"
@@ -120,6 +125,48 @@ def test_a_head_that_no_class_can_hold_is_refused_with_the_reason(
     assert not list(tmp_path.iterdir())
 
 
+class Lengths(QuestionAnswering):
+    """Of a type that no other tool knows."""
+
+    kind = "lengths"
+    answer_form = "numbers"
+    stock_class = Task.stock_class
+
+
+class Directions(SentenceEmbedding):
+    """Vectors of a type that no other tool knows."""
+
+    kind = "directions"
+    sentence_modules = Task.sentence_modules
+
+
+@pytest.mark.parametrize(
+    ("target", "task", "message"),
+    [
+        ("transformers", "answers", "task 'answers' is lengths, for which transformers has no class; export it with --to onnx"),
+        ("transformers", "similarity", "task 'similarity' is directions, for which transformers has no class; export it with "
+         "--to onnx"),
+        ("sentence-transformers", "answers", "task 'answers' is lengths, whose answers are no vectors; export it with "
+         "--to transformers or --to onnx"),
+        ("sentence-transformers", None, "task 'similarity' is directions, for which sentence-transformers has no modules; "
+         "export it with --to onnx"),
+    ],
+)  # fmt: skip
+def test_a_type_that_names_nothing_of_other_tools_is_refused_with_what_can_hold_it(
+    target: Any, task: str | None, message: str, toy_models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loaded(folder: Path) -> Bundle:
+        bundle = load_bundle(folder)
+        answers, similarity = (vars(bundle.tasks[name]) for name in ("answers", "similarity"))
+        return replace(bundle, tasks={**bundle.tasks, "answers": Lengths(**answers), "similarity": Directions(**similarity)})
+
+    monkeypatch.setattr("manyheads.export.command.load_bundle", loaded)
+    with pytest.raises(UsageError) as refused:
+        export_model(toy_models("bert"), Export(target, tmp_path / "out", task), print)
+    assert str(refused.value) == message
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("family", RELATIVE)
 def test_private_tops_with_position_biases_of_their_own_fit_no_class(
     family: str, toy_models: Models, tmp_path: Path
@@ -133,7 +180,7 @@ def test_a_class_that_answers_otherwise_is_not_written(
     toy_models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = toy_models("bert", SOFTMAX, CLS, TOPS)
-    monkeypatch.setattr("manyheads.export.stock.NEARLY_LINEAR", 1.0)
+    monkeypatch.setattr("manyheads.tasks.text_classification.stock.NEARLY_LINEAR", 1.0)
     with pytest.raises(
         UsageError, match="BertForSequenceClassification, as transformers loads it, does not answer as the model"
     ):

@@ -54,7 +54,7 @@ def _flat(override: str) -> list[str]:
 def test_other_heads_and_mixes_are_refused_and_nothing_else_is_written(
     toy_models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(UsageError, match="task 'section' is text-classification; --to sentence-transformers exports"):
+    with pytest.raises(UsageError, match="task 'section' is text-classification, whose answers are no vectors"):
         export_model(toy_models("bert"), Export("sentence-transformers", tmp_path / "out", "section"), print)
     mix = toy_models("mpnet", "sharing.layer_mix=true", "tasks.section.hidden=8", "tasks.entities.decoder=softmax")
     with pytest.raises(UsageError, match="reads a learned mix of layers"):

@@ -181,6 +181,13 @@ def test_the_task_is_chosen_by_kind_or_by_name(write: Write) -> None:
         score_files(TOKENS, write("pair.jsonl", [text, text]), lacking, "ner")
 
 
+def test_predictions_that_carry_their_gold_data_are_scored_by_their_answers(write: Write) -> None:
+    entity = [{"start": 0, "end": 2, "label": "ORG"}]
+    rows = [{"text": "EU", "targets": {"ner": entity}}]
+    gold, guess = write("gold.jsonl", rows), write("guess.jsonl", [{**rows[0], "tasks": {"ner": []}}])
+    assert score_files(TOKENS, gold, guess).metrics["f1"] == 0.0
+
+
 def test_rows_with_an_error_hold_no_entities_and_rows_without_a_target_are_left_out(write: Write) -> None:
     entity = [{"start": 0, "end": 2, "label": "ORG"}]
     gold = write("gold.jsonl", [

@@ -20,7 +20,7 @@ from manyheads.serve.app import MOST_LEVELS, build_app
 from manyheads.serve.keys import Keys
 from manyheads.serve.limits import Limits
 from manyheads.serve.queue import FIRST_RATE
-from manyheads.serve.service import Served, Service
+from manyheads.serve.service import Served, Service, with_forms
 from manyheads.serve.worker import Crew, answered
 from serve.stub_worker import ANSWERS, fake_answers
 
@@ -83,7 +83,7 @@ class Threads:
 def made(
     limits: Limits | None = None, keys: Sequence[str] = (), tasks: dict[str, Any] = TASKS, **outside: Any
 ) -> SimpleNamespace:
-    service = Service(Served("model", "h" * 64, tasks), Crew("", "", 1, 1, 1024), limits or Limits())
+    service = Service(Served("model", "h" * 64, with_forms(tasks)), Crew("", "", 1, 1, 1024), limits or Limits())
     pool = Threads(service)
     service.pool = pool  # type: ignore[assignment]
     return SimpleNamespace(app=build_app(service, Keys(keys), **outside), service=service, pool=pool)
@@ -217,7 +217,7 @@ def test_the_model_name_chooses_among_several_embedding_tasks_and_is_free_with_o
     )
     assert ask(two, "POST", "/v1/embeddings", json={"input": "a", "model": "similarity"}).status_code == 200
     assert "similarity, other" in ask(two, "POST", "/v1/embeddings", json={"input": "a", "model": "gpt"}).text
-    assert "no sentence-embedding task" in ask(none, "POST", "/v1/embeddings", json={"input": "a"}).text
+    assert "no task that answers vectors" in ask(none, "POST", "/v1/embeddings", json={"input": "a"}).text
 
 
 BODIES = [b"", b"{", b"null", b"[]", b'"a"', b'{"inputs": NaN}', b'{"inputs": ["a"], "x": 1}', b"\xff\xfe", b"[" * 5000, b"{}",

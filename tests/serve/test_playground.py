@@ -20,7 +20,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,7 @@ from urllib.request import urlopen
 import pytest
 
 from manyheads.serve.keys import Keys, asked_for
+from manyheads.serve.service import with_forms
 from toys import SENTENCES, write_project
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ WORDS = {
     "e\u0301tude": "Disease",
 }
 TOPICS = {"drugs": 0.91, "surgery": 0.55, "<u>law</u>": 0.49, **{f"topic {i}": 0.4 - i / 100 for i in range(20)}}
-TASKS: dict[str, dict[str, Any]] = {
+TASKS: dict[str, Mapping[str, Any]] = with_forms({
     "entities": {"type": "token-classification", "labels": ["Chemical", "Disease", "<i>Gene</i>"]},
     "<b>letters</b>": {"type": "token-classification", "labels": [chr(ord("A") + i) for i in range(26)]},
     "section": {"type": "text-classification", "labels": ["METHODS", "RESULTS"], "multi_label": False},
@@ -56,7 +57,7 @@ TASKS: dict[str, dict[str, Any]] = {
     "more answers": {"type": "question-answering", "no_answer": True, "no_answer_threshold": 0.3},
     "similarity": {"type": "sentence-embedding"},
     "similarity-2": {"type": "sentence-embedding"},
-}
+})
 
 
 # -- a server of canned answers ------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ def squad(tmp_path, *qas):
     path = tmp_path / "a.json"
     asked = [{"question": f"When {i}?", "id": i, **qa} for i, qa in enumerate(qas)]
     path.write_text(json.dumps({"data": [{"title": "t", "paragraphs": [{"context": CONTEXT, "qas": asked}]}]}))
-    return [QuestionAnswering(name="a").read(row.values) for row in read_rows(path, "question-answering")]
+    return [QuestionAnswering(name="a").read(row.values) for row in read_rows(path, QuestionAnswering)]
 
 
 @pytest.mark.parametrize("no", [False, "False", "false", 0, "0", math.nan, None, ""])

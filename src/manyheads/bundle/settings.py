@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 from manyheads.errors import BundleError
 from manyheads.nn.stored import Stored
-from manyheads.tasks import TASK_TYPES, restore
+from manyheads.tasks import TASK_TYPES, restore, unknown_type
+from manyheads.tasks.settings import NAMES, declared, said
 from manyheads.text.plain_files import is_text
 
 if TYPE_CHECKING:
@@ -23,9 +25,6 @@ MOST_TAGS = 2001
 """O and two for each of 1,000 labels. The rules between tags are a square of them, 16 MB."""
 MOST_NUMBER = 1 << 31
 LONGEST_LABEL = 1000
-NOT_ZERO = frozenset({"projection", "hidden", "max_answer_length", "n_best", "top", "matryoshka"})
-PROBABILITIES = frozenset({"dropout"})
-POSITIVE = frozenset({"temperature"})
 
 
 def tasks_of(manifest: Mapping[str, Any], path: Path) -> dict[str, Task[Any]]:
@@ -68,16 +67,14 @@ def check_heads(tasks: Mapping[str, Task[Any]], width: int, stored: Mapping[str,
 def _task(name: str, description: Mapping[str, Any], path: Path) -> Task[Any]:
     kind = description.get("type")
     if not isinstance(kind, str) or kind not in TASK_TYPES:
-        raise BundleError(
-            f"{path}: task type {kind!r:.80} is not known to this version; it knows {', '.join(TASK_TYPES)}"
-        )
+        raise BundleError(f"{path}: {unknown_type(kind, description.get('package'))}")
     if description.get("name") != name:
         raise BundleError(
             f"{path}: task '{name}' calls itself {description.get('name')!r:.80}; the model folder is damaged"
         )
-    adapters = _adapters(kind)
+    checks = _checks(TASK_TYPES[kind])
     for key, value in description.items():
-        if key != "type" and not _is_plain(key, value, adapters.get(key)):
+        if key != "type" and not (key in checks and _is_plain(value, *checks[key])):
             raise BundleError(f"{path}: task '{name}' has {key[:80]!r}: {value!r:.80}, which it cannot have; the model "
                               "folder is damaged, or of another version")  # fmt: skip
     try:
@@ -93,41 +90,40 @@ def _task(name: str, description: Mapping[str, Any], path: Path) -> Task[Any]:
     return task
 
 
-def _is_plain(key: str, value: Any, adapter: TypeAdapter[Any] | None) -> bool:
-    """Whether a setting has its declared type, its numbers are in bounds, and its texts can be shown."""
+def _is_plain(value: Any, adapter: TypeAdapter[Any], names: bool) -> bool:
+    """Whether a setting is as its field declares it, its numbers are no bombs, and its texts can be shown."""
     from pydantic import ValidationError
 
-    if adapter is None:
-        return False
     try:
-        adapter.validate_python(tuple(value) if isinstance(value, list) else value, strict=True)
+        adapter.validate_json(json.dumps(value), strict=True)  # of JSON, since a tuple is a list there
     except ValidationError:
         return False
-    inner = list(value) if isinstance(value, list) else list(value.values()) if isinstance(value, dict) else [value]
-    texts = [*inner, *value] if isinstance(value, dict) else inner
-    strings = [text for text in texts if isinstance(text, str)]
-    if key == "labels" and len(set(strings)) < len(strings):
+    parts = list(_parts(value))
+    strings = [text for text in parts if isinstance(text, str)]
+    if names and len(set(strings)) < len(strings):
         return False
     return all(is_text(text, LONGEST_LABEL) for text in strings) and all(
-        _in_bounds(key, number) for number in inner if isinstance(number, int | float)
+        math.isfinite(number) if isinstance(number, float) else abs(number) < MOST_NUMBER
+        for number in parts
+        if isinstance(number, int | float)
     )
 
 
-def _in_bounds(key: str, number: float) -> bool:
-    if isinstance(number, int):
-        return (1 if key in NOT_ZERO else 0) <= number < MOST_NUMBER
-    return (
-        math.isfinite(number) and (0 <= number < 1 or key not in PROBABILITIES) and (number > 0 or key not in POSITIVE)
-    )
+def _parts(value: Any) -> Iterator[Any]:
+    """The plain values of a setting, and the keys of its mappings."""
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    if isinstance(value, list):
+        for part in value:
+            yield from _parts(part)
+    else:
+        yield value
 
 
 @lru_cache
-def _adapters(kind: str) -> dict[str, TypeAdapter[Any]]:
-    """What tells whether a setting of this type of task is of its declared type."""
-    from dataclasses import fields
-
+def _checks(cls: type[Task[Any]]) -> dict[str, tuple[TypeAdapter[Any], bool]]:
+    """What tells whether a setting of a task is as its field declares it, and whether its texts are names."""
     from pydantic import TypeAdapter
 
-    cls = TASK_TYPES[kind]
-    hints = get_type_hints(cls)
-    return {field.name: TypeAdapter(hints[field.name]) for field in fields(cls)}
+    hints = {"package": dict[str, str], **declared(cls)}
+    return {key: (TypeAdapter(hint), NAMES in said(hint)) for key, hint in hints.items()}

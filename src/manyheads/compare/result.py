@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from manyheads.config.files import RunFile
     from manyheads.crew.workshop import Workshop
 
-CLUSTERS = {"token-classification": "documents", "question-answering": "articles", "text-classification": "documents",
-            "sentence-embedding": "pairs"}  # fmt: skip
 EQUAL = ("norms", "moments")
 """Modes of balancers by which all tasks move the encoder equally fast."""
 ROUNDED = 0.02
@@ -51,11 +49,7 @@ def task_entry(
         else next(k for k in metrics if metrics[k] == headline)
     )
     named = any(data.table(split).clusters())
-    kind = (
-        CLUSTERS.get(data.task.kind, "groups")
-        if named
-        else {"sentence-embedding": "pairs"}.get(data.task.kind, "examples")
-    )
+    kind = data.task.cluster_noun if named else data.task.example_noun
     return {
         "type": data.task.kind, "metric": metric, "split": split, "cluster_kind": kind, **judgement.to_json(),
         "curves": {"shared": _curve([run.curves[name] for run in shared]),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manyheads.config.files import RunFile
-from manyheads.config.schema import DataPath, SourceData, TaskSection
+from manyheads.config.schema import DataPath, SourceData, task_of
 from manyheads.config.teachers import Teaching, read_teaching, unknown_teachers
 from manyheads.config.vectors import with_own_vectors
 from manyheads.data.build import DataSource, build_table
@@ -21,16 +21,12 @@ from manyheads.data.table import ExampleTable
 from manyheads.data.validate import WindowLengths, measure
 from manyheads.data.warnings import Loaded, warnings_of
 from manyheads.errors import DataError
-from manyheads.tasks import TASK_TYPES
-from manyheads.tasks.base import united
 
 if TYPE_CHECKING:
     from manyheads.tasks.base import Task
 
 SPLIT_SEED = 0
 """Of `validation_fraction`: the same examples validate whatever the seed of the training."""
-OF_THE_RUN = frozenset(TaskSection.model_fields) - {"weight"} | {"type"}
-"""Keys of a task's section that are not settings of the task itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +80,6 @@ def rows_of(dataset: Dataset, lengths: WindowLengths) -> dict[str, dict[str, dic
     }  # fmt: skip
 
 
-def task_of(name: str, section: TaskSection) -> Task[Any]:
-    """The task of a section of the run file, before it has seen data."""
-    settings = section.model_dump(exclude=set(OF_THE_RUN))
-    kind: str = section.type  # type: ignore[attr-defined]
-    frozen: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
-    }
-    return TASK_TYPES[kind](name=name, **frozen)
-
-
 def source_of(file: RunFile, path: DataPath) -> DataSource:
     """Where the data of one split comes from. Raises DataError for keys that do not go together."""
     given = path if isinstance(path, SourceData) else SourceData(path=path)
@@ -144,7 +130,7 @@ def read_task(file: RunFile, name: str) -> TaskData:
     whole, report = found["train"]
     facts = report.facts
     for _, other in found.values():  # what scores may be follows from all splits, what labels there are from train
-        facts = replace(facts, span=united(facts.span, other.facts.span))
+        facts = facts.widened(other.facts)
     task = unfitted.fitted(facts)
     if section.data.validation is None and section.validation_fraction > 0:
         found |= _divided(whole, report, section.validation_fraction)

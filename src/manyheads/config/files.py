@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from manyheads.config.schema import Run
+from manyheads.config.schema import Run, section_of
 from manyheads.config.section import Section
 from manyheads.errors import ConfigError
 from manyheads.text.plain_files import size_of
@@ -265,22 +265,15 @@ def _known_keys(place: Place, values: Any) -> list[str]:
     """Keys that may stand at a place of the file."""
     model: type[BaseModel] = Run
     inner = values
-    for part in place:
+    for depth, part in enumerate(place):
         inner = inner.get(part) if isinstance(inner, dict) else None
-        if place[:1] == ("tasks",) and part == place[1] and len(place) > 1 and isinstance(inner, dict):
-            model = _task_section(inner.get("type")) or model
+        if depth == 1 and place[0] == "tasks" and isinstance(inner, dict):
+            model = section_of(inner["type"])
             continue
         field = model.model_fields.get(str(part))
         section = next((s for s in _sections(field.annotation) if field), None) if field else None
         model = section or model
     return list(model.model_fields)
-
-
-def _task_section(kind: Any) -> type[Section] | None:
-    for section in _sections(Run.model_fields["tasks"].annotation):
-        if "type" in section.model_fields and kind in getattr(section.model_fields["type"].annotation, "__args__", ()):
-            return section
-    return None
 
 
 def _sections(annotation: Any) -> list[type[Section]]:

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from dataclasses import MISSING, fields
+from functools import lru_cache
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SerializeAsAny,
+    ValidationInfo,
+    create_model,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticKnownError
 
 from manyheads.config.section import Section
 from manyheads.config.strategies import (
@@ -22,6 +34,9 @@ from manyheads.config.strategies import (
     Sharing,
     Teacher,
 )
+from manyheads.tasks import TASK_TYPES
+from manyheads.tasks.base import Task
+from manyheads.tasks.settings import NAMES, SETTLED, Doc, declared, frozen, said
 
 
 class SourceData(Section):
@@ -73,6 +88,7 @@ class TaskSection(Section):
     """Evaluations without a better score after which the task trains no more; its head goes back to its best weights."""
     validation_fraction: float = Field(0.1, ge=0, lt=1)
     """Of the training data, when there is no validation file; 0 for none."""
+    type: str
 
     @field_validator("stop_step")
     @classmethod
@@ -81,6 +97,15 @@ class TaskSection(Section):
         if stop is not None and stop <= start:
             raise ValueError(f"must be after start_step, which is {start}")
         return stop
+
+    @model_validator(mode="after")
+    def _go_together(self) -> TaskSection:
+        task_of("", self)
+        return self
+
+
+OF_THE_RUN = frozenset(TaskSection.model_fields) - {"weight"}
+"""Keys of a task's section that are not settings of the task itself."""
 
 
 def _names(labels: Any) -> Any:
@@ -98,82 +123,53 @@ def _name(label: Any) -> Any:
     return str(label) if isinstance(label, int) else label
 
 
-Labels = Annotated[list[str], BeforeValidator(_names)]
-ClassWeights = Annotated[
-    Literal["auto", "none", "balanced"] | dict[str, Annotated[float, Field(ge=0)]], BeforeValidator(_names)
-]
-Dropout = Annotated[float, Field(ge=0, lt=1)]
-Stride = Annotated[int, Field(ge=0)]
-Pooling = Literal["mean", "cls"]
+def section_of(kind: str) -> type[TaskSection]:
+    """The section of a type of task: the keys of every task, and the settings that its class lets a user give."""
+    return _section_of(TASK_TYPES[kind])
 
 
-class TokenClassificationSection(TaskSection):
-    """Entity recognition."""
-
-    type: Literal["token-classification"]
-    labels: Labels = Field(default_factory=list)
-    decoder: Literal["softmax", "crf"] = "softmax"
-    dropout: Dropout = 0.1
-    stride: Stride = 64
-    join_sentences: float = Field(0.1, ge=0, le=1)
-    """Share of the training rows that are read together with their neighbours, as long texts are."""
-    unit: Literal["word", "letter"] = "word"
-    """What is tagged; `letter` for spans that end inside words."""
-    threshold: Literal["auto"] | Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Spans with a lower score are left out; auto: tuned for F1 on validation data."""
+@lru_cache
+def _section_of(cls: type[Task[Any]]) -> type[TaskSection]:
+    keys: dict[str, Any] = {"type": (Literal[cls.kind], ...)}
+    for field in fields(cls):
+        hint = declared(cls)[field.name]
+        if field.name not in {"name", *TaskSection.model_fields} and SETTLED not in said(hint):
+            keys[field.name] = _key(field, hint)
+    return create_model(f"{cls.__name__}Section", __base__=TaskSection, __doc__=cls.__doc__, **keys)
 
 
-class TextClassificationSection(TaskSection):
-    """Labels for texts or pairs."""
-
-    type: Literal["text-classification"]
-    labels: Labels = Field(default_factory=list)
-    pooling: Pooling = "mean"
-    dropout: Dropout = 0.1
-    hidden: int | None = Field(None, gt=0)
-    class_weights: ClassWeights = "auto"
-    threshold: Literal["auto"] | Annotated[float, Field(gt=0, lt=1)] = "auto"
-    """Of several labels those are given whose score reaches it; auto: one for each label, tuned on validation data."""
-    stride: Stride = 64
-
-
-class QuestionAnsweringSection(TaskSection):
-    """Extractive answers."""
-
-    type: Literal["question-answering"]
-    doc_stride: Stride = 64
-    max_answer_length: int = Field(30, gt=0)
-    n_best: int = Field(20, gt=0)
-    top: int = Field(1, gt=0)
-    dropout: Dropout = 0.1
+def _key(field: Any, hint: Any) -> tuple[Any, Any]:
+    """Type and default of a key. Where a task has a tuple of any length, YAML has a list."""
+    beside = said(hint)
+    bare = get_args(hint)[0] if beside else hint
+    default = field.default if field.default_factory is MISSING else field.default_factory()
+    default = ... if default is MISSING else default
+    if get_origin(bare) is tuple and get_args(bare)[-1] is ...:
+        bare, default = list[get_args(bare)[0]], default if default is ... else list(default)  # type: ignore[misc]
+    validators = [BeforeValidator(_names)] if NAMES in beside else []
+    description = next((part.text for part in beside if isinstance(part, Doc)), None)
+    return Annotated[(bare, *beside, *validators, Field(description=description))], default
 
 
-class SentenceEmbeddingSection(TaskSection):
-    """Vectors for sentences."""
-
-    type: Literal["sentence-embedding"]
-    pooling: Pooling = "mean"
-    projection: int | None = Field(None, gt=0)
-    layer_norm: bool = False
-    normalize: bool = True
-    objective: Literal["cosent", "cosine", "in-batch-negatives", "triplet", "softmax"] | None = None
-    scale: float = Field(20.0, gt=0)
-    margin: float = Field(0.5, gt=0)
-    score_range: tuple[float, float] | None = None
-    matryoshka: list[Annotated[int, Field(gt=0)]] = Field(default_factory=list)
-    stride: Stride = 64
-
-    @model_validator(mode="after")
-    def _range_rises(self) -> SentenceEmbeddingSection:
-        if self.score_range is not None and self.score_range[0] >= self.score_range[1]:
-            raise ValueError("score_range must be [lowest, highest]")
-        return self
+def task_of(name: str, section: TaskSection) -> Task[Any]:
+    """The task of a section, before it has seen data. Raises ValueError for settings that do not go together."""
+    settings = section.model_dump(exclude=set(OF_THE_RUN))
+    return TASK_TYPES[section.type](name=name, **{key: frozen(value) for key, value in settings.items()})
 
 
-AnyTask = Annotated[
-    TokenClassificationSection | TextClassificationSection | QuestionAnsweringSection | SentenceEmbeddingSection,
-    Field(discriminator="type"),
-]
+def _section(value: Any) -> Any:
+    """A task's section, by its `type`. What is wrong has the words of a union of pydantic's that is told apart by it."""
+    if isinstance(value, TaskSection):
+        return value
+    if not isinstance(value, dict):
+        raise PydanticKnownError("model_attributes_type")
+    if "type" not in value:
+        raise PydanticKnownError("union_tag_not_found", {"discriminator": "type"})
+    kind = value["type"]
+    if not isinstance(kind, str) or kind not in TASK_TYPES:
+        known = {"discriminator": "type", "tag": str(kind), "expected_tags": ", ".join(TASK_TYPES)}
+        raise PydanticKnownError("union_tag_invalid", known)
+    return section_of(kind).model_validate(value)
 
 
 class Guard(Section):
@@ -279,9 +275,20 @@ class Run(Section):
 
     encoder: Encoder = Encoder()
     tasks: Annotated[
-        dict[str, AnyTask], Field(min_length=1), BeforeValidator(_plain_names), AfterValidator(_some_weight)
+        dict[str, Annotated[SerializeAsAny[TaskSection], BeforeValidator(_section)]],
+        Field(min_length=1),
+        BeforeValidator(_plain_names),
+        AfterValidator(_some_weight),
     ]
     sharing: Sharing = Sharing()
     lora: Lora | None = None
     training: Training = Training()
     output: str = "runs/model"
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of the run file, with every type of task that is known now."""
+    section: Any = Union[tuple(section_of(kind) for kind in TASK_TYPES)]  # noqa: UP007
+    tasks: Any = dict[str, Annotated[section, Field(discriminator="type")]]
+    whole = create_model("Run", __base__=Run, __doc__=Run.__doc__, tasks=(tasks, Field(min_length=1)))
+    return whole.model_json_schema()

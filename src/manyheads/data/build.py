@@ -42,7 +42,7 @@ def build_table(
     to `cache_folder()`; where it cannot be used, a temporary folder takes its place. Raises DataError, with up to
     MOST_ERRORS lines of `place: message`, for bad rows, and when no row can be used.
     """
-    opened = _opened(source, task.kind, split)
+    opened = _opened(source, type(task), split)
     key = table_key(task, opened.fingerprint)
     folder = cache if cache is not None else cache_folder()
     kept = find(task, folder, key)
@@ -58,10 +58,10 @@ def build_table(
         raise DataError(f"{source}: no room to keep the examples: {error}; set MANYHEADS_CACHE to a folder") from None
 
 
-def _opened(source: DataSource, kind: str, split: str) -> Opened:
+def _opened(source: DataSource, task: type[Task[Any]], split: str) -> Opened:
     if isinstance(source, Hub):
-        return open_hub(source, kind, split)
-    return open_saved(source, kind, split) if isinstance(source, Saved) else open_files(source, kind, split)
+        return open_hub(source, task, split)
+    return open_saved(source, task, split) if isinstance(source, Saved) else open_files(source, task, split)
 
 
 def _built(

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
-from manyheads.data.formats.rows import COLUMNS, RawRow, normalised, wanted_columns, with_class_names
+from manyheads.data.formats.format import Wanted
+from manyheads.data.formats.rows import RawRow, with_class_names
 from manyheads.data.readers import Opened
 from manyheads.errors import DataError
+from manyheads.tasks.base import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Hub:
         return f"hf:{self.name}" + (f"/{self.config}" if self.config else "")
 
 
-def open_hub(hub: Hub, kind: str, split: str) -> Opened:
+def open_hub(hub: Hub, task: type[Task[Any]], split: str) -> Opened:
     """The data set, loaded. Raises DataError when it cannot be had, or lacks a column."""
     import datasets
 
@@ -46,14 +48,14 @@ def open_hub(hub: Hub, kind: str, split: str) -> Opened:
             f"{hub} (split {split}) cannot be loaded: {type(error).__name__}: {said}; check the name, config and "
             "split, and the connection, or download it and give a path"
         ) from None
-    return opened_dataset(data, hub.columns, kind, f"{hub} ({split})")
+    return opened_dataset(data, hub.columns, Wanted.by(task), f"{hub} ({split})")
 
 
-def opened_dataset(data: Any, columns: Mapping[str, str], kind: str, place: str) -> Opened:
+def opened_dataset(data: Any, columns: Mapping[str, str], wanted: Wanted, place: str) -> Opened:
     """A `datasets.Dataset`, with `columns` (ours: theirs) renamed. Raises DataError for no rows, or a missing column."""
     if not len(data):
         raise DataError(f"{place} has no rows; name another split")
-    names = _columns(columns, kind, list(data.features), place)
+    names = _columns(columns, wanted, list(data.features), place)
     classes = {ours: found for ours, theirs in names.items() if (found := _classes(data.features[theirs]))}
 
     def rows() -> Iterator[RawRow]:
@@ -61,13 +63,13 @@ def opened_dataset(data: Any, columns: Mapping[str, str], kind: str, place: str)
             where = f"{place}: row {number}"
             values = {ours: row[theirs] for ours, theirs in names.items()}
             values, skip = with_class_names(values, classes, where)
-            yield RawRow(normalised(values, kind), where, skip=skip)
+            yield RawRow(wanted.normalised(values), where, skip=skip)
 
     renamed = ",".join(f"{ours}={theirs}" for ours, theirs in sorted(names.items()))
     return Opened(f"{place}|{renamed}|{data._fingerprint}", rows)
 
 
-def _columns(columns: Mapping[str, str], kind: str, found: list[str], place: str) -> dict[str, str]:
+def _columns(columns: Mapping[str, str], wanted: Wanted, found: list[str], place: str) -> dict[str, str]:
     """Our name of each column: theirs. Columns of the data set that are not renamed keep their names."""
     for ours, theirs in columns.items():
         if theirs not in found:
@@ -76,11 +78,11 @@ def _columns(columns: Mapping[str, str], kind: str, found: list[str], place: str
             raise DataError(f"{place} has no column '{theirs}' (for {ours}); {hint}its columns are {', '.join(found)}")
     taken = set(columns.values()) | set(columns)
     names = {name: name for name in found if name not in taken} | dict(columns)
-    wanted = wanted_columns(list(names), kind)
-    if wanted:
+    lacking = wanted.lacking(list(names))
+    if lacking:
         raise DataError(
-            f"{place} has the columns {', '.join(found)}; expected {wanted}: "
-            f"say which is which under 'columns', such as {COLUMNS[kind][0][-1]}: {found[-1]}"
+            f"{place} has the columns {', '.join(found)}; expected {lacking}: "
+            f"say which is which under 'columns', such as {wanted.columns[0][-1]}: {found[-1]}"
         )
     return names
 

@@ -4,8 +4,8 @@ Decided here:
 - Strict. A file that can be misread is refused: the first defect ends the reading with a DataError. Only lines that
   are wholly blank are passed over; nothing else is.
 - What is in a file tells its format (`formats/known.py`), or the data source does. Where neither does, the name tells it,
-  together with the kind of task: `.json` is SQuAD for questions and JSON lines for others, and whatever has no ending of
-  its own is CoNLL columns for tagged words.
+  together with the columns that are wanted: `.json` is SQuAD for questions and JSON lines for others, and whatever has no
+  ending of its own is CoNLL columns for tagged words.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from manyheads.data.formats.format import Format, Wanted
 from manyheads.data.formats.head import Head
@@ -21,6 +22,7 @@ from manyheads.data.formats.known import format_called, format_like, format_name
 from manyheads.data.formats.lines import bare_name, opened
 from manyheads.data.formats.rows import RawRow
 from manyheads.errors import DataError
+from manyheads.tasks.base import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +50,9 @@ class Opened:
     """As a report says them."""
 
 
-def open_files(files: Files, kind: str, split: str = "train") -> Opened:
+def open_files(files: Files, task: type[Task[Any]], split: str = "train") -> Opened:
     """Files with the hash of their contents and names; times of change play no part. Raises DataError."""
-    wanted = Wanted(kind, files.names, split)
+    wanted = Wanted.by(task, files.names, split)
     digest = hashlib.sha256()
     titles: dict[str, None] = {}
     read: list[tuple[Path, Format]] = []
@@ -66,12 +68,12 @@ def open_files(files: Files, kind: str, split: str = "train") -> Opened:
     )
 
 
-def read_rows(path: Path, kind: str, form: str | None = None) -> Iterator[RawRow]:
-    """Rows of a file, for a task of this kind; `.gz` of any format is read. `form` is its format by name.
+def read_rows(path: Path, task: type[Task[Any]], form: str | None = None) -> Iterator[RawRow]:
+    """Rows of a file, for tasks of this type; `.gz` of any format is read. `form` is its format by name.
 
     Raises DataError for a file that is missing, empty, of another format, not UTF-8, cut off, or has a defect.
     """
-    wanted = Wanted(kind)
+    wanted = Wanted.by(task)
     yield from _rows(path, format_of(path, wanted, form), wanted)
 
 

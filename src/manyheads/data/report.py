@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 from manyheads.errors import DataError, RowError
-from manyheads.tasks.base import Facts, united
+from manyheads.tasks.base import Facts, Moments, together
 
 MOST_ERRORS = 20
 """Bad rows that one DataError tells of; enough to see a pattern, few enough to read."""
@@ -62,7 +62,7 @@ class ReadReport:
             "skipped": {reason: [skip.count, skip.where] for reason, skip in self.skipped.items()},
             "labels": dict(self.facts.labels),
             "flags": sorted(self.facts.flags),
-            "span": list(self.facts.span) if self.facts.span is not None else None,
+            "numbers": {name: list(astuple(moments)) for name, moments in self.facts.numbers.items()},
             "places": dict(self.places),
             "told": list(self.told),
             "notes": {text: [note.count, note.where] for text, note in self.notes.items()},
@@ -74,8 +74,8 @@ class ReadReport:
     def from_json(kept: Mapping[str, Any]) -> ReadReport:
         """The report again. Raises KeyError, TypeError or ValueError for JSON that is none."""
         skipped = {reason: Skipped(*skip) for reason, skip in kept["skipped"].items()}
-        span = None if kept["span"] is None else (float(kept["span"][0]), float(kept["span"][1]))
-        facts = Facts(kept["labels"], frozenset(kept["flags"]), span)
+        numbers = {name: Moments(*moments) for name, moments in kept["numbers"].items()}
+        facts = Facts(kept["labels"], frozenset(kept["flags"]), numbers)
         notes = {text: Skipped(*note) for text, note in kept["notes"].items()}
         left_out = {what: Skipped(*part) for what, part in kept["left_out"].items()}
         told, formats = tuple(kept["told"]), tuple(kept["formats"])
@@ -94,7 +94,7 @@ class Tally:
     def __init__(self) -> None:
         self._labels: Counter[str] = Counter()
         self._flags: frozenset[str] = frozenset()
-        self._span: tuple[float, float] | None = None
+        self._numbers: dict[str, Moments] = {}
 
     def add(self, facts: Facts) -> list[str]:
         """Counts added, flags united; gives the labels not seen before."""
@@ -102,12 +102,12 @@ class Tally:
         self._labels.update(facts.labels)
         if not facts.flags <= self._flags:
             self._flags |= facts.flags
-        self._span = united(self._span, facts.span)
+        self._numbers = together(self._numbers, facts.numbers)
         return new
 
     def total(self) -> Facts:
         """The sum so far."""
-        return Facts(dict(self._labels), self._flags, self._span)
+        return Facts(dict(self._labels), self._flags, self._numbers)
 
 
 def refuse(errors: Sequence[str]) -> None:

@@ -13,10 +13,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from manyheads.data.formats.format import Wanted
 from manyheads.data.formats.lines import opened
 from manyheads.data.hub import opened_dataset
 from manyheads.data.readers import Opened
 from manyheads.errors import DataError
+from manyheads.tasks.base import Task
 
 DESCRIPTIONS = ("dataset_dict.json", "state.json")
 """What a saved folder has, with several splits and with one."""
@@ -42,7 +44,7 @@ def is_saved(path: Path) -> bool:
     return path.suffix.lower() == ".arrow" or any((path / name).is_file() for name in DESCRIPTIONS)
 
 
-def open_saved(saved: Saved, kind: str, split: str) -> Opened:
+def open_saved(saved: Saved, task: type[Task[Any]], split: str) -> Opened:
     """The data set, checked. Raises DataError when it is damaged, or lacks a split or a column."""
     import datasets
 
@@ -68,7 +70,7 @@ def open_saved(saved: Saved, kind: str, split: str) -> Opened:
         raise DataError(
             f"{path} is no data set that can be read: {type(error).__name__}: {said}; save it again"
         ) from None
-    read = opened_dataset(data, saved.columns, kind, place)
+    read = opened_dataset(data, saved.columns, Wanted.by(task), place)
     renamed = ",".join(f"{ours}={theirs}" for ours, theirs in sorted(saved.columns.items()))
     return Opened(f"{digest.hexdigest()}|{place}|{renamed}", read.rows, (TITLE,))
 

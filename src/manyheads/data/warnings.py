@@ -24,8 +24,7 @@ FEW_ROWS = 50
 """A validation part of fewer rows gives scores that chance decides."""
 FEW_STEPS = 100
 MANY_NUMBERS = 20
-"""Distinct numbers as labels that are more likely to be measurements."""
-IMBALANCE = 50
+"""Rare labels that are looked through for slips, and scores of which one can be told to lie far out."""
 FEW_UNANSWERABLE = 0.05
 SHOWN = 5
 FAR_OUT = 3.0
@@ -50,8 +49,8 @@ def warnings_of(splits: Mapping[str, Loaded]) -> dict[str, list[str]]:
         task, report = loaded.table.task, loaded.report
         warnings = list(report.warnings)
         if split == "train":
-            warnings += label_warnings(task, report) + form_warnings(task, report)
-            warnings += _unanswerable(report)
+            warnings += label_warnings(task, report)
+            warnings += [*task.form_warnings(report.facts, report.used), *_unanswerable(report)]
         elif train is not None:
             warnings += unseen_labels(task, report) + _shared(train.table, loaded.table)
         if split == "validation" and len(loaded.table) < FEW_ROWS:
@@ -109,40 +108,6 @@ def label_warnings(task: Task[Any], report: ReadReport) -> list[str]:
     if len(single) > SHOWN:
         warnings.append(f"{len(single) - SHOWN} more labels have 1 example each")
     return warnings + _alike(known, report) + _several_in_one(known, report)
-
-
-def form_warnings(task: Task[Any], report: ReadReport) -> list[str]:
-    """Of labels of texts that are numbers, zeros and ones, or unevenly frequent."""
-    weights = getattr(task, "class_weights", None)
-    counts = {label: report.facts.labels.get(label, 0) for label in getattr(task, "labels", ())}
-    if weights is None or not any(counts.values()):
-        return []
-    warnings = []
-    numbers = [label for label in counts if _number(label) is not None]
-    decimals = [label for label in numbers if not label.lstrip("+-").isdecimal()]
-    if "decimal-label" in report.facts.flags or decimals:
-        shown = f" such as {decimals[0]!r}" if decimals else ", read as whole numbers"
-        warnings.append(
-            f"labels are decimal numbers{shown}, and each number is a class of its own; write names or whole numbers as "
-            f"labels, or give tasks.{task.name} type: sentence-embedding if they score pairs of texts"
-        )
-    if len(numbers) == len(counts) >= MANY_NUMBERS:
-        warnings.append(
-            f"all {len(counts)} labels are numbers, and each is a class of its own, without an order; if they are "
-            "measurements, group them into a few named labels"
-        )
-    few, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
-    if counts[most] > IMBALANCE * max(counts[few], 1) and weights in ("auto", "none"):
-        warnings.append(
-            f"label {most!r} has {counts[most]:,} examples and {few!r} {counts[few]:,}, more than {IMBALANCE} to 1; rare "
-            f"labels may never be given: set tasks.{task.name}.class_weights: balanced"
-        )
-    if len(counts) > 1 and getattr(task, "multi_label", False) and min(counts.values()) == report.used:
-        warnings.append(
-            f"every example has all {len(counts)} labels ({', '.join(list(counts)[:SHOWN])}); if 'labels' is a vector of "
-            "zeros and ones, give the names of the labels that apply"
-        )
-    return warnings
 
 
 def _unanswerable(report: ReadReport) -> list[str]:
@@ -238,10 +203,10 @@ def _at(report: ReadReport, label: str) -> str:
 
 def _far_out(loaded: Loaded) -> list[str]:
     """A warning on the score of a pair that lies far outside of all others."""
-    span = loaded.report.facts.span
-    if span is None or len(loaded.table) < MANY_NUMBERS:
+    if "score" not in loaded.report.facts.numbers or len(loaded.table) < MANY_NUMBERS:
         return []
-    found = [getattr(example, "score", None) for example in loaded.table]
+    found = [next(iter(numbers)).mean if (numbers := loaded.table.task.facts(example).numbers.values()) else None
+             for example in loaded.table]  # fmt: skip
     score_N = np.array([np.nan if score is None else score for score in found])
     middle = float(np.nanmedian(score_N))
     distance_N = np.nan_to_num(np.abs(score_N - middle))

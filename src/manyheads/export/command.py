@@ -72,7 +72,7 @@ def _head(bundle: Bundle, wanted: Export) -> str:
     if wanted.task is not None:
         return wanted.task
     vectors = wanted.target == "sentence-transformers"
-    fitting = [name for name, task in bundle.tasks.items() if (task.kind == "sentence-embedding") == vectors]
+    fitting = [name for name, task in bundle.tasks.items() if (task.answer_form == "vector") == vectors]
     if len(fitting) != 1:
         found = (
             f"has several ({', '.join(fitting)})" if fitting else f"has none; its tasks are {', '.join(bundle.tasks)}"

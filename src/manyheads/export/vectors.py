@@ -1,4 +1,4 @@
-"""A sentence-embedding head as a folder that `SentenceTransformer()` loads: encoder, pooling, projection, norm, length 1.
+"""A head of vectors as a folder that `SentenceTransformer()` loads: the encoder, and the modules that the task names.
 
 Decided here: files are written by hand, in the form that sentence-transformers has read since version 2; what it makes of
 them is compared before the folder is there.
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import nn
 
 from manyheads.errors import UsageError
 from manyheads.export.cards import vectors_card
@@ -22,10 +21,12 @@ from manyheads.export.stock import encoder_of, one_window, save_tokenizer
 from manyheads.nn.encoder import save_encoder
 
 if TYPE_CHECKING:
-    import torch
+    from collections.abc import Sequence
 
     from manyheads.bundle import Bundle
     from manyheads.export.command import Say
+    from manyheads.nn.encoder import Encoder
+    from manyheads.tasks.stock import SentenceModule
 
 MOST_APART = 1e-5
 """Largest difference of a component, of the largest one (or of 1)."""
@@ -34,18 +35,16 @@ TYPE = "sentence_transformers.models."
 
 def export_vectors(bundle: Bundle, name: str, output: Path, say: Say) -> None:
     """Write the folder. Raises UsageError for a head that is none of vectors, or reads a mix of layers."""
-    task = bundle.tasks[name]
-    if task.kind != "sentence-embedding":
-        raise UsageError(f"task '{name}' is {task.kind}; --to sentence-transformers exports sentence-embedding heads")
+    encoder = encoder_of(bundle, name)
+    modules = modules_of(bundle, name, encoder)
     if find_spec("sentence_transformers") is None:
         raise UsageError("--to sentence-transformers compares the folder with what that library makes of it; "
                          "pip install 'manyheads[export]'")  # fmt: skip
-    encoder = encoder_of(bundle, name)
 
     def fill(folder: Path) -> None:
         save_encoder(encoder, folder)
         save_tokenizer(bundle, folder, encoder)
-        _write_modules(bundle, name, folder, encoder.width)
+        _write_modules(folder, modules, bundle.max_length)
         found, own_data = _difference(bundle, name, folder)
         say(found.line(own_data))
         check(found, MOST_APART, "the folder, as SentenceTransformer loads it,")
@@ -54,43 +53,36 @@ def export_vectors(bundle: Bundle, name: str, output: Path, say: Say) -> None:
     write_folder(output, fill)
 
 
-def _write_modules(bundle: Bundle, name: str, folder: Path, width: int) -> None:
-    """Each module's folder, and the list of them."""
-    task: Any = bundle.tasks[name]
-    head: Any = bundle.model.heads[name]
-    modules = [("", "Transformer")]
+def modules_of(bundle: Bundle, name: str, encoder: Encoder) -> Sequence[SentenceModule]:
+    """The modules of a head. Raises UsageError for one that has none."""
+    task = bundle.tasks[name]
+    modules = task.sentence_modules(bundle.model.heads[name], encoder.width)
+    if modules is None:
+        if task.answer_form == "vector":
+            why = "for which sentence-transformers has no modules; export it with --to onnx"
+        else:
+            why = "whose answers are no vectors; export it with --to transformers or --to onnx"
+        raise UsageError(f"task '{name}' is {task.kind}, {why}")
+    return modules
 
-    def add(kind: str, config: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
-        place = folder / f"{len(modules)}_{kind}"
+
+def _write_modules(folder: Path, modules: Sequence[SentenceModule], max_length: int) -> None:
+    """Each module's folder, and the list of them."""
+    listed = [("", "Transformer"), *((f"{i}_{module.kind}", module.kind) for i, module in enumerate(modules, 1))]
+    for module, (name, _) in zip(modules, listed[1:], strict=True):
+        place = folder / name
         place.mkdir()
-        modules.append((place.name, kind))
-        if config:
-            _write(place / "config.json", config)
-        if weights:
+        if module.config:
+            _write(place / "config.json", module.config)
+        if module.weights:
             from safetensors.torch import save_file
 
-            save_file({key: value.detach().contiguous() for key, value in weights.items()}, place / "model.safetensors")
-
-    add("Pooling", {
-        "word_embedding_dimension": width, "pooling_mode_cls_token": task.pooling == "cls",
-        "pooling_mode_mean_tokens": task.pooling == "mean", "pooling_mode_max_tokens": False,
-        "pooling_mode_mean_sqrt_len_tokens": False,
-    }, {})  # fmt: skip
-    if isinstance(head.projection, nn.Linear):
-        linear = head.projection
-        activation = "activation.Tanh" if task.activation == "tanh" else "linear.Identity"
-        config = {"in_features": linear.in_features, "out_features": linear.out_features, "bias": True,
-                  "activation_function": f"torch.nn.modules.{activation}"}  # fmt: skip
-        add("Dense", config, {"linear.weight": linear.weight, "linear.bias": linear.bias})
-    if isinstance(head.norm, nn.LayerNorm):
-        add("LayerNorm", {"dimension": head.norm.normalized_shape[0]},
-            {"norm.weight": head.norm.weight, "norm.bias": head.norm.bias})  # fmt: skip
-    if task.normalize:
-        add("Normalize", {}, {})
+            weights = {key: value.detach().contiguous() for key, value in module.weights.items()}
+            save_file(weights, place / "model.safetensors")
     _write(folder / "modules.json", [
-        {"idx": i, "name": str(i), "path": path, "type": TYPE + kind} for i, (path, kind) in enumerate(modules)
+        {"idx": i, "name": str(i), "path": path, "type": TYPE + kind} for i, (path, kind) in enumerate(listed)
     ])  # fmt: skip
-    _write(folder / "sentence_bert_config.json", {"max_seq_length": bundle.max_length, "do_lower_case": False})
+    _write(folder / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
     _write(folder / "config_sentence_transformers.json", {"similarity_fn_name": "cosine"})
 
 

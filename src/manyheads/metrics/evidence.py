@@ -10,21 +10,21 @@ Decided here:
 - The conventions are those of the other modules: a division by zero is 0, the macro mean is over the labels that occur
   (in that draw), a correlation with something constant is 0.
 - An example without a cluster ("" from `Task.cluster`) is a cluster of its own.
+- A statistic is open to any task type: a `Formula` that is in `FORMULAS` turns sums over examples into a metric.
 - Evidence goes into arrays and JSON and back exactly, so a finished run need not be evaluated again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Array = npt.NDArray[Any]
-Formula = Literal["f1", "mean", "macro_f1"]
 
 CELLS = 2**18
 """Weights of examples held at once by `Ranks`: 2 MB, four times faster than 32 MB, which no cache holds."""
@@ -48,30 +48,52 @@ class Evidence(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """How sums over examples become a metric.
+
+    The metric of a draw is a function of its sums alone, so that a draw of clusters costs one product of matrices.
+    """
+
+    metric: Callable[[Floats], Floats]
+    """Sums `(B, M)` to the metric of each draw, `(B,)`."""
+    columns: int
+    """Of the sums; the last of them counts the scored things, unless `counted` says another."""
+    repeats: bool = False
+    """Whether there may be several groups of columns, one for each label or target."""
+    signed: bool = False
+    """Whether a sum may be negative."""
+    counted: int = -1
+    """The column that counts the scored things."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Tally:
-    """Sums of counts that a formula turns into the metric.
+    """Sums over the examples of each cluster that a formula turns into the metric.
 
     - `f1`: columns correct, predicted, gold; the metric is 2 * correct / (predicted + gold)
     - `mean`: columns sum, number; their quotient: accuracy, exact match, F1 of answers, reciprocal rank, recall at 1
     - `macro_f1`: the columns of `f1` for each label in turn; the mean F1 of the labels that occur
+    - `pearson`: for each target columns number, x, y, xx, yy, xy; the mean correlation
 
-    Raises ValueError when the columns do not fit the formula, or a count is negative or not finite.
+    Others can be added to `FORMULAS`. Raises ValueError when the columns do not fit the formula, a sum is not finite, or one
+    is negative that cannot be.
     """
 
     counts_CM: Floats
-    formula: Formula
+    formula: str
 
     def __post_init__(self) -> None:
         counts_CM = np.array(self.counts_CM, np.float64)
-        group = _COLUMNS.get(self.formula)
-        if group is None:
-            raise ValueError(f"there is no formula {self.formula!r}; use one of {', '.join(_COLUMNS)}")
+        formula = FORMULAS.get(self.formula)
+        if formula is None:
+            raise ValueError(f"there is no formula {self.formula!r}; use one of {', '.join(FORMULAS)}")
+        group = formula.columns
         if counts_CM.ndim != 2 or not len(counts_CM) or not counts_CM.shape[1] or counts_CM.shape[1] % group:
             raise ValueError(f"counts for {self.formula!r} have the shape {counts_CM.shape}; give (clusters, {group})")
-        if self.formula != "macro_f1" and counts_CM.shape[1] != group:
+        if not formula.repeats and counts_CM.shape[1] != group:
             raise ValueError(f"counts for {self.formula!r} have {counts_CM.shape[1]} columns; give {group}")
-        if not np.isfinite(counts_CM).all() or (counts_CM < 0).any():
+        if not np.isfinite(counts_CM).all() or (not formula.signed and (counts_CM < 0).any()):
             raise ValueError("a count is negative or not finite; counts are sums over the examples of a cluster")
         object.__setattr__(self, "counts_CM", counts_CM)
 
@@ -83,17 +105,12 @@ class Tally:
     @property
     def units(self) -> int:
         """Gold entities or labels; the number of examples for a mean."""
-        group = _COLUMNS[self.formula]
-        return round(float(self.counts_CM[:, group - 1 :: group].sum()))
+        formula = FORMULAS[self.formula]
+        return round(float(self.counts_CM[:, formula.counted % formula.columns :: formula.columns].sum()))
 
     def scores(self, weights_BC: Array) -> Floats:
         """The metric of each draw, by one matrix product."""
-        counts_BM = _weights(weights_BC, self.clusters) @ self.counts_CM
-        if self.formula == "mean":
-            return _ratio(counts_BM[:, 0], counts_BM[:, 1])
-        f1_BK = _ratio(2 * counts_BM[:, 0::3], counts_BM[:, 1::3] + counts_BM[:, 2::3])
-        occurs_BK = counts_BM[:, 1::3] + counts_BM[:, 2::3] > 0
-        return _ratio(f1_BK.sum(1), occurs_BK.sum(1).astype(np.float64))
+        return FORMULAS[self.formula].metric(_weights(weights_BC, self.clusters) @ self.counts_CM)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -206,7 +223,29 @@ class _Order:
     """Which distinct value each example has."""
 
 
-_COLUMNS: Mapping[str, int] = {"f1": 3, "mean": 2, "macro_f1": 3}
+def _mean(sums_BM: Floats) -> Floats:
+    return _ratio(sums_BM[:, 0], sums_BM[:, 1])
+
+
+def _macro_f1(sums_BM: Floats) -> Floats:
+    f1_BK = _ratio(2 * sums_BM[:, 0::3], sums_BM[:, 1::3] + sums_BM[:, 2::3])
+    occurs_BK = sums_BM[:, 1::3] + sums_BM[:, 2::3] > 0
+    return _ratio(f1_BK.sum(1), occurs_BK.sum(1).astype(np.float64))
+
+
+def _pearson(sums_BM: Floats) -> Floats:
+    n_BK, x_BK, y_BK, xx_BK, yy_BK, xy_BK = (sums_BM[:, k::6] for k in range(6))
+    below_BK = np.sqrt(np.maximum(n_BK * xx_BK - x_BK**2, 0) * np.maximum(n_BK * yy_BK - y_BK**2, 0))
+    return np.asarray(np.clip(_ratio(n_BK * xy_BK - x_BK * y_BK, below_BK), -1, 1).mean(1))
+
+
+FORMULAS: dict[str, Formula] = {
+    "f1": Formula(_macro_f1, 3),
+    "mean": Formula(_mean, 2),
+    "macro_f1": Formula(_macro_f1, 3, repeats=True),
+    "pearson": Formula(_pearson, 6, repeats=True, signed=True, counted=0),
+}
+"""Formulas by name. A task type of another package may add its own when it is imported."""
 
 
 def _order(values_N: Floats) -> _Order:

@@ -1,6 +1,6 @@
 """Scores of any system's answers in files: what `manyheads score` does, without the printing.
 
-    score_files("token-classification", Path("gold.conll"), Path("tagged.conll")).metrics
+    score_files(TYPE, Path("gold.conll"), Path("tagged.conll")).metrics
 
 GOLD is a data file as training reads it. PREDICTIONS is a data file of the same kind with predicted labels, rows as
 `manyheads predict` writes them, SQuAD's `{id: answer}`, or similarities or vectors of pairs. Decided here:
@@ -10,53 +10,44 @@ GOLD is a data file as training reads it. PREDICTIONS is a data file of the same
   PREDICTIONS means: the last column is the prediction, the one before it gold. `-DOCSTART-` lines are no tokens.
 - Everything else is compared by character offsets; words stand one space apart unless the row has their text.
 - Rows that a model could not read (`error`) count as answered with nothing.
+- Each task type scores its rows itself (`Task.score_rows`); one that does not is scored by its `read` and `score`.
 - Files are read in `files.py` in a few lines each; `data.readers`, for training, asks for more and belongs to a higher layer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from manyheads.errors import DataError, UsageError
-from manyheads.scoring.answers import score_answers
-from manyheads.scoring.files import read
-from manyheads.scoring.labels import score_labels
-from manyheads.scoring.pairs import score_pairs
-from manyheads.scoring.rows import Row, Scores, flat
-from manyheads.scoring.tokens import column_before, score_tokens
+from manyheads.scoring.files import column_before, has_tags, read
+from manyheads.tasks import TASK_TYPES
+from manyheads.tasks.file_rows import FileScores, flat
 
-__all__ = ["Scores", "score_files"]
-
-_KINDS: Mapping[str, Callable[[Sequence[Row], Sequence[Row]], Scores]] = {
-    "token-classification": score_tokens,
-    "text-classification": score_labels,
-    "question-answering": score_answers,
-    "sentence-embedding": score_pairs,
-}
+__all__ = ["FileScores", "score_files"]
 
 
-def score_files(kind: str, gold: Path, predictions: Path, task: str | None = None) -> Scores:
-    """Score a file of predictions for a task of this kind.
+def score_files(kind: str, gold: Path, predictions: Path, task: str | None = None) -> FileScores:
+    """Score a file of predictions for a task of this type.
 
     `task` names the entry of rows that hold several tasks (`tasks`, `targets`); without it, there must be only one that
-    fits. Raises UsageError for an unknown kind, DataError for files that cannot be read or do not match.
+    fits. Raises UsageError for an unknown type, DataError for files that cannot be read or do not match.
     """
-    if kind not in _KINDS:
-        raise UsageError(f"there is no task type {kind!r}; choose one of {', '.join(_KINDS)}")
-    golds, guesses = read(gold, kind), read(predictions, kind)
+    if kind not in TASK_TYPES:
+        raise UsageError(f"there is no task type {kind!r}; choose one of {', '.join(TASK_TYPES)}")
+    cls = TASK_TYPES[kind]
+    golds, guesses = read(gold, cls), read(predictions, cls)
     notes = []
-    if kind == "token-classification" and gold.samefile(predictions) and any("before" in row.values for row in golds):
+    if has_tags(cls) and gold.samefile(predictions) and any("before" in row.values for row in golds):
         golds = [column_before(row) for row in golds]
         notes = ["one file for both: gold is the column before the last, the prediction is the last"]
     if task is not None and not any("tasks" in row.values or "targets" in row.values for row in golds + guesses):
         raise DataError(f"{predictions} has no rows of several tasks to choose '{task}' from; leave --task out")
-    golds, guesses = flat(golds, gold, kind, task), flat(guesses, predictions, kind, task)
+    golds, guesses = flat(golds, gold, cls, task), flat(guesses, predictions, cls, task, predicted=True)
     unlabelled = sum(row.lack is not None for row in golds)
     if unlabelled == len(golds):
         raise DataError(f"{gold} has no rows{' with this task' if golds else ''}; give a file with gold data")
-    scores = _KINDS[kind](golds, guesses)
+    scores = cls.score_rows(golds, guesses)
     notes += scores.notes
     if unlabelled:
         notes.append(f"{unlabelled} gold rows have nothing for the task and are left out")

@@ -6,35 +6,52 @@ import gzip
 import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from manyheads.errors import DataError, RowError
-from manyheads.scoring.rows import Row
+from manyheads.tasks.base import Task
+from manyheads.tasks.file_rows import FileRow
 from manyheads.text.columns import Layout, bare_line, cells_of, is_comment, is_passed_over, layout_of
 from manyheads.text.separated import CellError, Cells, Columns, rows_of_cells
 from manyheads.text.values import classes_of_metadata, named
 
 LONGEST_CELL = 2**31 - 1
 """Characters in a csv cell; the csv module refuses more than 131,072 unless told."""
+NESTED = frozenset({"tokens", "tags", "entities", "answers"})
+"""Columns whose values are lists, which a table has no cells for."""
 
 
-def read(path: Path, kind: str) -> list[Row]:
-    """All rows of a file; the format follows from the name."""
+def read(path: Path, cls: type[Task[Any]]) -> list[FileRow]:
+    """All rows of a file; the format follows from the name, and from the columns of the type."""
     suffix = Path(path.name.lower().removesuffix(".gz")).suffix
-    formats: dict[str, Callable[[Path], Iterator[Row]]] = {
+    formats: dict[str, Callable[[Path], Iterator[FileRow]]] = {
         ".jsonl": _json_lines, ".ndjson": _json_lines, ".json": _json_lines, ".parquet": _parquet
     }  # fmt: skip
-    if kind == "question-answering":
+    if any("answers" in columns for columns in cls.columns):
         formats[".json"] = _squad
-    elif kind != "token-classification":
+    if not cls.columns or any(NESTED.isdisjoint(columns) for columns in cls.columns):
         formats |= {".csv": _table, ".tsv": _table}
     if suffix in formats:
         return list(formats[suffix](path))
-    if kind == "token-classification" and suffix != ".csv":
+    if has_tags(cls) and suffix != ".csv":
         return list(_conll(path))
-    columns = "CoNLL columns (.conll, .txt, ...), " if kind == "token-classification" else ""
-    raise DataError(f"{path}: {kind} is scored from {columns}{', '.join(sorted(formats))}, each also as .gz")
+    also = "CoNLL columns (.conll, .txt, ...), " if has_tags(cls) else ""
+    raise DataError(f"{path}: {cls.kind} is scored from {also}{', '.join(sorted(formats))}, each also as .gz")
+
+
+def has_tags(cls: type[Task[Any]]) -> bool:
+    """Whether rows of the type can be CoNLL columns: a word and its tag."""
+    return any(set(columns) == {"tokens", "tags"} for columns in cls.columns)
+
+
+def column_before(row: FileRow) -> FileRow:
+    """Gold from the column before the last."""
+    if not row.values["before"]:
+        raise DataError(f"{row.where()} has 2 columns; a file that is both GOLD and PREDICTIONS needs three: the word, "
+                        "the gold tag, and last the predicted tag")  # fmt: skip
+    return replace(row, values={**row.values, "tags": row.values["before"]})
 
 
 def _bytes(path: Path) -> bytes:
@@ -64,7 +81,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             raise DataError(f"{path}:{number} is not UTF-8: byte 0x{byte:02x}; save the file as UTF-8") from None
 
 
-def _conll(path: Path) -> Iterator[Row]:
+def _conll(path: Path) -> Iterator[FileRow]:
     """Sentences of columns; `before` is the column before the last, empty where that is the word."""
     try:
         layout = layout_of(line for _, line in _lines(path)) or Layout(False, 1)
@@ -78,7 +95,7 @@ def _conll(path: Path) -> Iterator[Row]:
             if cells:
                 words, tags = [row[layout.word] for row in cells], [layout.tag_of(row) for row in cells]
                 before = [row[-2] for row in cells] if layout.width > layout.word + 2 else []
-                yield Row({"tokens": words, "tags": tags, "before": before}, str(path), first)
+                yield FileRow({"tokens": words, "tags": tags, "before": before}, str(path), first)
             cells = []
             continue
         parts = cells_of(text, layout)
@@ -95,13 +112,13 @@ def _conll(path: Path) -> Iterator[Row]:
         cells.append(parts)
 
 
-def _json_lines(path: Path) -> Iterator[Row]:
+def _json_lines(path: Path) -> Iterator[FileRow]:
     for number, line in _lines(path):
         if line.strip():
             values = _json(line.rstrip("\r\n"), path, number)
             if not isinstance(values, dict):
                 raise DataError(f"{path}:{number} holds {values!r:.60}; write one JSON object on each line")
-            yield Row(values, str(path), number)
+            yield FileRow(values, str(path), number)
 
 
 def _json(text: str, path: Path, number: int) -> Any:
@@ -114,7 +131,7 @@ def _json(text: str, path: Path, number: int) -> Any:
         raise DataError(f"{path}:{number} is not JSON that can be read: {error}") from None
 
 
-def _squad(path: Path) -> Iterator[Row]:
+def _squad(path: Path) -> Iterator[FileRow]:
     """Questions of SQuAD, answers `{id: answer}`, a list of rows; or JSON lines."""
     text = "".join(line for _, line in _lines(path))
     try:
@@ -126,28 +143,28 @@ def _squad(path: Path) -> Iterator[Row]:
     if isinstance(whole, dict) and isinstance(whole.get("data"), list):
         yield from _questions(path, whole["data"])
     elif isinstance(whole, list) and all(isinstance(values, dict) for values in whole):
-        yield from (Row(values, f"{path}: row {number}") for number, values in enumerate(whole, 1))
+        yield from (FileRow(values, f"{path}: row {number}") for number, values in enumerate(whole, 1))
     elif isinstance(whole, dict) and {"tasks", "answers", "answer"} & set(whole):
-        yield Row(whole, str(path), 1)
+        yield FileRow(whole, str(path), 1)
     elif isinstance(whole, dict):
-        yield from (Row({"id": name, "answer": answer}, f"{path}: id '{name}'") for name, answer in whole.items())
+        yield from (FileRow({"id": name, "answer": answer}, f"{path}: id '{name}'") for name, answer in whole.items())
     else:
         raise DataError(f"{path} holds {whole!r:.60}; expected SQuAD's {{data: [...]}} or {{id: answer}}")
 
 
-def _questions(path: Path, articles: Sequence[Any]) -> Iterator[Row]:
+def _questions(path: Path, articles: Sequence[Any]) -> Iterator[FileRow]:
     for number, article in enumerate(articles, 1):
         try:
             for paragraph in article["paragraphs"]:
                 for qa in paragraph["qas"]:
-                    yield Row({**qa, "answers": qa.get("answers", [])}, f"{path}: question '{qa.get('id', '')}'")
+                    yield FileRow({**qa, "answers": qa.get("answers", [])}, f"{path}: question '{qa.get('id', '')}'")
         except (KeyError, TypeError, AttributeError) as error:
             raise DataError(
                 f"{path}: article {number} is not SQuAD ({error!r}); it needs paragraphs with qas"
             ) from None
 
 
-def _table(path: Path) -> Iterator[Row]:
+def _table(path: Path) -> Iterator[FileRow]:
     tab = path.name.lower().removesuffix(".gz").endswith(".tsv")
     rows = rows_of_cells((line for _, line in _lines(path)), tabs=tab, longest=LONGEST_CELL)
     try:
@@ -160,12 +177,12 @@ def _table(path: Path) -> Iterator[Row]:
                 raise DataError(
                     f"{path}:{row.line} has {len(row.cells)} columns, the header has {len(columns.names)} ({names})"
                 )
-            yield Row(dict(values), str(path), row.line)
+            yield FileRow(dict(values), str(path), row.line)
     except CellError as error:
         raise DataError(f"{path}:{error.line} {error}") from None
 
 
-def _parquet(path: Path) -> Iterator[Row]:
+def _parquet(path: Path) -> Iterator[FileRow]:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -180,4 +197,4 @@ def _parquet(path: Path) -> Iterator[Row]:
             named_ones = {name: named(values[name], names) for name, names in classes.items() if name in values}
         except RowError as error:
             raise DataError(f"{place} {error}") from None
-        yield Row({**values, **named_ones}, place)
+        yield FileRow({**values, **named_ones}, place)

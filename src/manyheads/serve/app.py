@@ -127,7 +127,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
 
 
 def _add_models(app: FastAPI, served: Served) -> None:
-    names = list(dict.fromkeys([served.name, *served.of_type("sentence-embedding")]))
+    names = list(dict.fromkeys([served.name, *served.answering("vector")]))
     cards = {name: ModelCard(id=name, created=served.created) for name in names}
 
     @app.get("/v1/models", response_model=ModelsResponse, responses=_problems(401))
@@ -206,9 +206,9 @@ def _check_rows(rows: int, limits: Limits) -> None:
 
 
 def _embedding_task(served: Served, model: str | None) -> str:
-    names = served.of_type("sentence-embedding")
+    names = served.answering("vector")
     if not names:
-        raise HTTPException(422, "the model has no sentence-embedding task")
+        raise HTTPException(422, "the model has no task that answers vectors")
     if len(names) > 1 and model not in names:
         raise HTTPException(422, f"the model has several embedding tasks; give one of {', '.join(names)} as model")
     return model if model is not None and model in names else names[0]

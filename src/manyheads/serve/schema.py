@@ -44,7 +44,7 @@ class PredictResponse(BaseModel):
 
 
 class TasksResponse(BaseModel):
-    """The tasks of the model as its manifest has them."""
+    """The tasks of the model as its manifest has them, and under `answers` what their answers look like."""
 
     model: str
     hash: str

@@ -21,6 +21,8 @@ from manyheads.serve.pool import Pool
 from manyheads.serve.queue import FullError, Queue, TooLargeError
 from manyheads.serve.turns import Fate, Unit
 from manyheads.serve.worker import Crew
+from manyheads.tasks import TASK_TYPES
+from manyheads.tasks.base import AnswerForm
 
 PROBE_S = 0.5
 """A row of the readiness check must be answered within it, or others must have been."""
@@ -38,13 +40,18 @@ class Served:
     name: str
     hash: str
     tasks: Mapping[str, Mapping[str, Any]]
-    """Each task as the manifest has it."""
+    """Each task as the manifest has it, and under `answers` what its answers look like."""
     created: int = 0
     """When the model was written, in seconds since 1970."""
 
-    def of_type(self, kind: str) -> list[str]:
-        """Names of the tasks of a type."""
-        return [name for name, task in self.tasks.items() if task["type"] == kind]
+    def answering(self, form: AnswerForm) -> list[str]:
+        """Names of the tasks whose answers have a form."""
+        return [name for name, task in self.tasks.items() if task["answers"] == form]
+
+
+def with_forms(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Tasks of a manifest with the form of their answers."""
+    return {name: {**task, "answers": TASK_TYPES[task["type"]].answer_form} for name, task in tasks.items()}
 
 
 @dataclass(frozen=True, slots=True)

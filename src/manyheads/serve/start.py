@@ -24,7 +24,7 @@ from manyheads.serve.keys import Keys
 from manyheads.serve.limits import Limits
 from manyheads.serve.logs import log, take_over
 from manyheads.serve.outside import origin, root_path
-from manyheads.serve.service import Served, Service
+from manyheads.serve.service import Served, Service, with_forms
 from manyheads.serve.worker import Crew
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def serve(
     folder = find_model(model)
     manifest = read_manifest(folder)
     written = int((folder / MANIFEST).stat().st_mtime)
-    served = Served(folder.resolve().name, manifest_hash(manifest), manifest["tasks"], written)
+    served = Served(folder.resolve().name, manifest_hash(manifest), with_forms(manifest["tasks"]), written)
     cores = usable_cores()
     count = workers or min(cores, 2)
     crew = Crew(str(folder), served.hash, count, max(1, cores // count), limits.batch_tokens, precision)

@@ -1,40 +1,114 @@
-"""Task types: one file each, and one line here."""
+"""Task types: those that come with the package, those of installed packages, and those registered by hand.
+
+A package names its types in the entry point group `manyheads.tasks`, under the `type` of the run file:
+
+    [project.entry-points."manyheads.tasks"]
+    ordinal-regression = "my_package.ordinal:OrdinalRegression"
+
+A model folder says which package a type came from, and names from a file never import anything: only what is installed
+under an entry point, or was registered by the program itself, can be built.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from manyheads.errors import BundleError
+from manyheads.errors import BundleError, UsageError
 from manyheads.tasks.base import Task
 from manyheads.tasks.question_answering import QuestionAnswering
 from manyheads.tasks.sentence_embedding import SentenceEmbedding
 from manyheads.tasks.text_classification import TextClassification
 from manyheads.tasks.token_classification import TokenClassification
 
-TASK_TYPES: Mapping[str, type[Task[Any]]] = {
-    TokenClassification.kind: TokenClassification,
-    TextClassification.kind: TextClassification,
-    QuestionAnswering.kind: QuestionAnswering,
-    SentenceEmbedding.kind: SentenceEmbedding,
-}
+GROUP = "manyheads.tasks"
+"""Of the entry points."""
+
+
+class TaskTypes(Mapping[str, type[Task[Any]]]):
+    """Task types by their `type` in a run file. Those of other packages are imported when they are asked for."""
+
+    def __init__(self, *own: type[Task[Any]]) -> None:
+        self._known: dict[str, type[Task[Any]]] = {cls.kind: cls for cls in own}
+        self._own = frozenset(self._known)
+        self._installed: dict[str, EntryPoint] | None = None
+
+    def __getitem__(self, kind: str) -> type[Task[Any]]:
+        """Raises KeyError for an unknown type, UsageError for an installed one that cannot be imported or is none."""
+        if kind not in self._known:
+            self._known[kind] = _loaded(self._entries()[kind])
+        return self._known[kind]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys([*self._known, *self._entries()]))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def __contains__(self, kind: object) -> bool:
+        return kind in self._known or kind in self._entries()
+
+    def register(self, cls: type[Task[Any]]) -> type[Task[Any]]:
+        """Make a type known for the rest of the process, as in a notebook. Raises UsageError for a name that is taken."""
+        known = self._known.get(cls.kind)
+        if cls.kind in self._own or (known is not None and known.__qualname__ != cls.__qualname__):
+            raise UsageError(f"there is a task type {cls.kind!r} already ({known and known.__module__}); choose another name")
+        self._known[cls.kind] = cls
+        return cls
+
+    def package(self, kind: str) -> tuple[str, str] | None:
+        """Name and version of the package that a type came from; None for our own, and for those registered by hand."""
+        entry = None if kind in self._own else self._entries().get(kind)
+        return (entry.dist.name, entry.dist.version) if entry is not None and entry.dist is not None else None
+
+    def _entries(self) -> dict[str, EntryPoint]:
+        if self._installed is None:
+            self._installed = {entry.name: entry for entry in entry_points(group=GROUP) if entry.name not in self._own}
+        return self._installed
+
+
+def _loaded(entry: EntryPoint) -> type[Task[Any]]:
+    package = entry.dist.name if entry.dist is not None else "a package"
+    try:
+        cls = entry.load()
+    except Exception as error:  # whatever an import does
+        reason = f"{type(error).__name__}: {error}"
+        raise UsageError(f"task type {entry.name!r} of {package} cannot be imported ({reason}); mend or remove it") from error
+    if not isinstance(cls, type) or not issubclass(cls, Task) or cls.kind != entry.name:
+        raise UsageError(f"task type {entry.name!r} of {package} is {cls!r:.80}, not a Task whose kind is that name")
+    return cls
+
+
+TASK_TYPES = TaskTypes(TokenClassification, TextClassification, QuestionAnswering, SentenceEmbedding)
+register = TASK_TYPES.register
 
 
 def describe(task: Task[Any]) -> dict[str, Any]:
-    """A task as JSON, its `type` first."""
-    return {"type": task.kind, **task.describe()}
+    """A task as JSON, its `type` first, then the package of a type that is not our own."""
+    package = TASK_TYPES.package(task.kind)
+    origin = {} if package is None else {"package": {"name": package[0], "version": package[1]}}
+    return {"type": task.kind, **origin, **task.describe()}
 
 
 def restore(description: Mapping[str, Any]) -> Task[Any]:
     """The task that `describe` described. Raises BundleError for a type or setting of another version."""
     settings = dict(description)
-    kind = settings.pop("type", None)
+    kind, package = settings.pop("type", None), settings.pop("package", None)
     if kind not in TASK_TYPES:
-        raise BundleError(f"task type {kind!r} is not known to this version; it knows {', '.join(TASK_TYPES)}")
+        raise BundleError(unknown_type(kind, package))
     try:
         return TASK_TYPES[kind](**{key: _frozen(value) for key, value in settings.items()})
     except TypeError as error:
         raise BundleError(f"task {settings.get('name')!r}: {error}") from None
+
+
+def unknown_type(kind: object, package: object = None) -> str:
+    """Why a type cannot be had, and what to install."""
+    if isinstance(package, Mapping) and isinstance(package.get("name"), str):
+        name, version = package["name"], package.get("version")
+        return f"task type {kind!r:.80} comes with {name:.80} {version!s:.40}, which is not installed; pip install {name:.80}"
+    return f"task type {kind!r:.80} is not known to this version; it knows {', '.join(TASK_TYPES)}"
 
 
 def _frozen(value: Any) -> Any:

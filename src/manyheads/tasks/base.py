@@ -11,16 +11,17 @@ Answering:          decode([Item]) -> [Answer];  score([[Answer]], [Example]) ->
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from manyheads.errors import RowError
+from manyheads.errors import DataError, RowError
 from manyheads.text.joining import joined
 from manyheads.text.pack import Encoding, Source
 
@@ -98,27 +99,70 @@ class Loss:
 
 
 @dataclass(frozen=True, slots=True)
+class Moments:
+    """How often a number was given, its extremes, mean, and sum of squared distances from the mean.
+
+    Added by the formulas of Chan, Golub & LeVeque (1979), which lose no digits where the mean is far from 0.
+    """
+
+    count: int
+    low: float
+    high: float
+    mean: float
+    squares: float = 0.0
+
+    @staticmethod
+    def of(value: float) -> Moments:
+        """One number."""
+        return Moments(1, value, value, value)
+
+    def __add__(self, other: Moments) -> Moments:
+        """Of the numbers of both."""
+        count, apart = self.count + other.count, other.mean - self.mean
+        mean = self.mean + apart * other.count / count
+        squares = self.squares + other.squares + apart**2 * self.count * other.count / count
+        return Moments(count, min(self.low, other.low), max(self.high, other.high), mean, squares)
+
+    @property
+    def deviation(self) -> float:
+        """The standard deviation; 0 where all are the same."""
+        return math.sqrt(self.squares / self.count) if self.low < self.high else 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What one pass over the training data told: labels with counts, and whatever else fixes a head's shape."""
 
     labels: Mapping[str, int] = field(default_factory=dict)
     flags: frozenset[str] = frozenset()
     """Properties of the data that change the task, such as `multi-label`, `unanswerable`, `pairs`."""
-
-    span: tuple[float, float] | None = None
-    """The lowest and highest of the numbers in the data (scores of pairs); None where it has none."""
+    numbers: Mapping[str, Moments] = field(default_factory=dict)
+    """Of the numbers in the data, by name: scores of pairs or texts."""
 
     def __add__(self, other: Facts) -> Facts:
-        """Counts added, flags and spans united."""
+        """Counts added, flags united."""
         labels = Counter(self.labels) + Counter(other.labels)
-        return Facts(labels, self.flags | other.flags, united(self.span, other.span))
+        return Facts(labels, self.flags | other.flags, together(self.numbers, other.numbers))
+
+    def widened(self, other: Facts) -> Facts:
+        """The same, with extremes of numbers that hold those of another split, too."""
+        held = {name: replace(m, low=min(m.low, more.low), high=max(m.high, more.high))
+                for name, m in self.numbers.items() if (more := other.numbers.get(name)) is not None}  # fmt: skip
+        return replace(self, numbers={**self.numbers, **held})
+
+    def standards(self, task: str) -> dict[str, tuple[float, float]]:
+        """Mean and deviation of each number, by name. Raises DataError for one that never varies, or is not in all rows."""
+        found = dict(sorted(self.numbers.items()))
+        if not found or len({m.count for m in found.values()}) > 1 or not all(m.deviation for m in found.values()):
+            each = (f"'{name}' in {m.count:,} rows, {m.low:g} to {m.high:g}" for name, m in found.items())
+            seen = ", ".join(each) or "none"
+            raise DataError(f"task '{task}': every row needs the same numbers, and each must vary; seen {seen}")
+        return {name: (m.mean, m.deviation) for name, m in found.items()}
 
 
-def united(one: tuple[float, float] | None, other: tuple[float, float] | None) -> tuple[float, float] | None:
-    """The span that holds both."""
-    if one is None or other is None:
-        return one if other is None else other
-    return min(one[0], other[0]), max(one[1], other[1])
+def together(one: Mapping[str, Moments], other: Mapping[str, Moments]) -> dict[str, Moments]:
+    """Moments of the numbers of both, by name."""
+    return {**one, **{name: one[name] + more if name in one else more for name, more in other.items()}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +202,7 @@ class Task(ABC, Generic[ExampleT]):
     """The metrics of `score` by which models can be chosen, higher is better; which ones it gives can depend on the data."""
 
     columns: ClassVar[tuple[tuple[str, ...], ...]] = ()
-    """The columns of a labelled row, in one of these sets: a table must have one of them whole. Empty: whatever `read` takes."""
+    """The columns of a labelled row, in one of these sets, of which a table must have one. Empty: whatever `read` takes."""
     answer_form: ClassVar[AnswerForm] = "json"
     """What an answer looks like, for those who show or hand on answers of any type."""
     cluster_noun: ClassVar[str] = "groups"
@@ -203,9 +247,12 @@ class Task(ABC, Generic[ExampleT]):
     def fitted(self, facts: Facts) -> Task[ExampleT]:
         """The same task with labels and flags settled from its training data. Raises DataError if it cannot be."""
 
-    @abstractmethod
     def check(self, example: ExampleT) -> None:
         """Raise RowError when a fitted task cannot be scored on the example (a label never seen in training)."""
+
+    def form_warnings(self, facts: Facts, used: int) -> Sequence[str]:
+        """What is odd in the training data as a whole (`used`: its rows), as sentences."""
+        return ()
 
     def doubts(self, example: ExampleT) -> Sequence[Doubt]:
         """What is odd in an example that can be used all the same; told by `validate` and `evaluate`."""

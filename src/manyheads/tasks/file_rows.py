@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from manyheads.errors import DataError
 from manyheads.text.values import is_missing
+
+if TYPE_CHECKING:
+    from manyheads.tasks.base import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,8 @@ class FileRow:
     """0 where lines are not counted and `place` says all."""
     lack: str | None = None
     """Why the row has nothing for the task: it has an `error`, or no entry."""
+    entries: Mapping[str, Any] = field(default_factory=dict)
+    """The task's entries under `tasks` and `targets`, as they stood there; `values` has them as columns."""
 
     def where(self, offset: int = 0) -> str:
         """`path:line`, for word `offset` of CoNLL columns."""
@@ -97,25 +102,31 @@ def by_id(rows: Sequence[FileRow]) -> dict[str, FileRow]:
     return result
 
 
-def flat(rows: Sequence[FileRow], path: Path, kind: str, task: str | None) -> list[FileRow]:
-    """Rows with the keys of one task, taken from `tasks` (predictions) or `targets` (gold)."""
+def flat(
+    rows: Sequence[FileRow], path: Path, cls: type[Task[Any]], task: str | None, *, predicted: bool = False
+) -> list[FileRow]:
+    """Rows with the keys of one task, taken from `tasks` (predictions) or `targets` (gold).
+
+    Predictions may carry the gold data that they were made from (`predict --keep`), which is then passed over.
+    """
     result = list(rows)
-    for key in ("tasks", "targets"):
+    answered = predicted and any("tasks" in row.values for row in result)
+    for key in ("tasks",) if answered else ("tasks", "targets"):
         if any(key in row.values for row in result):
-            name = _chosen(result, path, key, kind, task)
-            result = [_entry(row, key, name, kind) for row in result]
+            name = _chosen(result, path, key, cls, task)
+            result = [_entry(row, key, name, cls) for row in result]
     return [replace(row, lack=f"has an error: {row.values['error']}") if row.failed else row for row in result]
 
 
-def _chosen(rows: Sequence[FileRow], path: Path, key: str, kind: str, task: str | None) -> str:
-    """The task asked for, or the only one whose entries are of this kind."""
+def _chosen(rows: Sequence[FileRow], path: Path, key: str, cls: type[Task[Any]], task: str | None) -> str:
+    """The task asked for, or the only one whose entries are of this type."""
     fits: dict[str, set[bool | None]] = {}
     for row in rows:
         entries = row.values.get(key, {})
         if not isinstance(entries, Mapping):
             raise DataError(f"{row.where()}: '{key}' must be an object {{TASK: ...}}, seen {entries!r:.80}")
         for name, entry in entries.items():
-            fits.setdefault(name, set()).add(_fits(kind, entry))
+            fits.setdefault(name, set()).add(cls.holds(entry))
     names = ", ".join(fits) or "none"
     if task is not None:
         if task not in fits:
@@ -126,44 +137,19 @@ def _chosen(rows: Sequence[FileRow], path: Path, key: str, kind: str, task: str 
     found = sure or possible
     if len(found) != 1:
         several = (
-            f"several tasks that could be {kind}: {', '.join(found)}" if found else f"no {kind} task among {names}"
+            f"several tasks that could be {cls.kind}: {', '.join(found)}"
+            if found
+            else f"no {cls.kind} task among {names}"
         )
         raise DataError(f"{path} has {several}; choose one with --task, or give a file with that task's rows")
     return found[0]
 
 
-def _fits(kind: str, entry: Any) -> bool | None:
-    """Whether an entry is of this kind; None for an empty list, which may be spans, answers or labels."""
-    if entry == []:
-        return None if kind != "sentence-embedding" else False
-    first = entry[0] if isinstance(entry, list) else None
-    keys = set(entry) if isinstance(entry, Mapping) else set()
-    if kind == "token-classification":
-        return isinstance(first, Mapping) and "label" in first
-    if kind == "text-classification":
-        return isinstance(entry, str) or isinstance(first, str) or bool({"label", "labels"} & keys)
-    if kind == "question-answering":
-        return (isinstance(first, Mapping) and "label" not in first) or "answers" in keys
-    return isinstance(first, int | float) or "text_b" in keys
-
-
-def _entry(row: FileRow, key: str, name: str, kind: str) -> FileRow:
+def _entry(row: FileRow, key: str, name: str, cls: type[Task[Any]]) -> FileRow:
     """The row as a file of this task alone would have it."""
     rest = {other: value for other, value in row.values.items() if other != key}
     if name not in row.values.get(key, {}):
         known = ", ".join(row.values.get(key, {})) or "none"
         return replace(row, values=rest, lack=f"has nothing for the task '{name}'; its tasks are {known}")
     entry = row.values[key][name]
-    own: Mapping[str, Any]
-    if kind == "token-classification":
-        own = {"entities": entry}
-    elif kind == "text-classification":
-        own = entry if isinstance(entry, Mapping) else {"labels" if isinstance(entry, list) else "label": entry}
-    elif isinstance(entry, Mapping):  # targets of questions and pairs
-        own = {"text_a": row.values.get("text"), **entry}
-    elif kind == "question-answering":
-        best = entry[0] if isinstance(entry, list) and entry else {"text": ""}
-        own = {"answer": best.get("text") if isinstance(best, Mapping) else best}
-    else:
-        own = {"vector": entry}
-    return replace(row, values={**rest, **own})
+    return replace(row, values={**rest, **cls.row_of_entry(rest, entry)}, entries={**row.entries, key: entry})

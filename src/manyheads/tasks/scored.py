@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Gt
 
 from manyheads.metrics.calibration import Scale
+from manyheads.tasks.settings import SETTLED
 
 Span = dict[str, Any]
 """With a `score`, among other keys."""
@@ -18,9 +20,9 @@ Span = dict[str, Any]
 class ScoredSpans:
     """Settings of a task that answers spans."""
 
-    temperature: float = 1.0
+    temperature: Annotated[float, Gt(0), SETTLED] = 1.0
     """The log-odds of scores are divided by it; fitted on validation data, as `score_bias`."""
-    score_bias: float = 0.0
+    score_bias: Annotated[float, SETTLED] = 0.0
     """Added to the log-odds of scores."""
 
     @property

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exports import EXPORTS, NER, TEXT, Export
+from exports import EXPORTS, Export
 from manyheads.data.build import build_table
 from manyheads.data.formats.class_numbers import UNNAMED
 from manyheads.data.formats.format import Wanted
@@ -21,6 +21,8 @@ from manyheads.data.formats.known import BY_NAME, FORMATS
 from manyheads.data.readers import Files, format_of, open_files
 from manyheads.errors import DataError
 from manyheads.tasks import TASK_TYPES
+from manyheads.tasks.text_classification import TextClassification
+from manyheads.tasks.token_classification import TokenClassification
 
 EXAMPLES = int(os.environ.get("BROKEN_FILES", "40"))
 each = pytest.mark.parametrize("export", EXPORTS.values(), ids=EXPORTS)
@@ -29,7 +31,7 @@ each = pytest.mark.parametrize("export", EXPORTS.values(), ids=EXPORTS)
 @each
 def test_an_export_is_read_and_nothing_of_it_is_dropped_in_silence(export: Export, tmp_path):
     path = export.write(tmp_path)
-    opened = open_files(Files((path,), names=export.names), export.kind)
+    opened = open_files(Files((path,), names=export.names), TASK_TYPES[export.kind])
     assert opened.formats == (BY_NAME[export.format].title,)
     rows = list(opened.rows())
     assert [row.values for row in rows if row.skip is None] == export.rows
@@ -58,8 +60,8 @@ def test_one_format_alone_claims_a_file(export: Export, tmp_path):
 @each
 def test_a_forced_format_reads_the_same(export: Export, tmp_path):
     path = export.write(tmp_path)
-    told = open_files(Files((path,), names=export.names), export.kind)
-    forced = open_files(Files((path,), export.format, export.names), export.kind)
+    told = open_files(Files((path,), names=export.names), TASK_TYPES[export.kind])
+    forced = open_files(Files((path,), export.format, export.names), TASK_TYPES[export.kind])
     assert list(told.rows()) == list(forced.rows())
 
 
@@ -70,21 +72,21 @@ def test_a_gzipped_file_is_read_as_the_plain_one(export: Export, tmp_path):
         pytest.skip("a pair or a folder of files")
     packed = path.with_name(f"{path.name}.gz")
     packed.write_bytes(gzip.compress(path.read_bytes()))
-    plain, other = (open_files(Files((one,)), export.kind) for one in (path, packed))
+    plain, other = (open_files(Files((one,)), TASK_TYPES[export.kind]) for one in (path, packed))
     assert [row.values for row in plain.rows()] == [row.values for row in other.rows()]
 
 
 def test_a_changed_file_beside_the_named_one_changes_the_fingerprint(tmp_path):
     path = EXPORTS["brat"].write(tmp_path)
-    before = open_files(Files((path,)), NER).fingerprint
+    before = open_files(Files((path,)), TokenClassification).fingerprint
     path.with_suffix(".ann").write_text("T1\tPER 0 9\tAda Byron\n")
-    assert open_files(Files((path,)), NER).fingerprint != before
+    assert open_files(Files((path,)), TokenClassification).fingerprint != before
 
 
 def test_an_export_for_other_tasks_says_which_they_are(write):
     path = write("a.txt", "7|t|A title\n")
     with pytest.raises(DataError) as caught:
-        format_of(path, Wanted(TEXT))
+        format_of(path, Wanted.by(TextClassification))
     assert str(caught.value) == (
         "a.txt looks like PubTator, from which token-classification is read, not text-classification; "
         "give another file, or say which format it has under 'format'"
@@ -100,25 +102,25 @@ def test_rows_of_our_own_are_no_export_whatever_else_is_in_them(write):
         '{"text": "a", "label": "A", "tokenized_text": ["a"], "ner": []}',
     ]
     for row in rows:
-        assert format_of(write("a.jsonl", row), Wanted(TEXT)).name == "jsonl"
-    assert format_of(write("b.jsonl", '{"text": "a", "entities": [{"start": 0, "end": 1, "label": "X"}]}'), Wanted(NER)).name == "jsonl"  # fmt: skip
-    assert format_of(write("a.conll", "[ O\n{ B-X\n"), Wanted(NER)).name == "conll"
+        assert format_of(write("a.jsonl", row), Wanted.by(TextClassification)).name == "jsonl"
+    assert format_of(write("b.jsonl", '{"text": "a", "entities": [{"start": 0, "end": 1, "label": "X"}]}'), Wanted.by(TokenClassification)).name == "jsonl"  # fmt: skip
+    assert format_of(write("a.conll", "[ O\n{ B-X\n"), Wanted.by(TokenClassification)).name == "conll"
 
 
 def test_numbers_without_names_that_cannot_be_b_and_i_in_turn_are_refused_and_others_are_told(write):
     path = write("a.jsonl", '{"tokens": ["a", "b"], "tags": [0, 2]}')
     with pytest.raises(DataError, match=r"a\.jsonl:1 has numbers for tags, without names, and 2 follows 0: .* List the names"):
-        list(open_files(Files((path,)), NER).rows())
+        list(open_files(Files((path,)), TokenClassification).rows())
     good = write("b.jsonl", '{"tokens": ["a", "b"], "tags": [1, 2]}')
-    assert [note for row in open_files(Files((good,)), NER).rows() for note in row.notes] == [UNNAMED]
+    assert [note for row in open_files(Files((good,)), TokenClassification).rows() for note in row.notes] == [UNNAMED]
 
 
 def test_an_unknown_format_names_the_nearest(write):
     path = write("a.jsonl", "{}")
     with pytest.raises(DataError, match="there is no format 'docano'; did you mean doccano"):
-        format_of(path, Wanted(NER), "docano")
+        format_of(path, Wanted.by(TokenClassification), "docano")
     with pytest.raises(DataError, match="has the format gliner, from which token-classification is read, not text-cl"):
-        format_of(path, Wanted(TEXT), "gliner")
+        format_of(path, Wanted.by(TextClassification), "gliner")
 
 
 @pytest.mark.parametrize(
@@ -159,7 +161,7 @@ def test_a_defect_is_refused_with_its_place(export, before, after, message, tmp_
     path.write_text(text.replace(before, after))
     if message is not None:
         with pytest.raises(DataError) as caught:
-            list(open_files(Files((path,), made.format, made.names), made.kind).rows())
+            list(open_files(Files((path,), made.format, made.names), TASK_TYPES[made.kind]).rows())
         assert str(caught.value) == message
 
 
@@ -167,14 +169,14 @@ def test_offsets_in_utf16_units_are_converted_where_the_quoted_mention_proves_th
     text = "😀😀 Ada wrote."
     task = '[{"data": {"text": "%s"}, "annotations": [{"result": [{"type": "labels", "value": {"start": %d, "end": %d, "text": "%s", "labels": ["PER"]}}]}]}]'
     path = write("a.json", task % (text, 5, 8, "Ada"))
-    (row,) = open_files(Files((path,)), NER).rows()
+    (row,) = open_files(Files((path,)), TokenClassification).rows()
     assert row.values["entities"] == [{"start": 3, "end": 6, "label": "PER"}]
     assert text[3:6] == "Ada"
     path = write("b.txt", f"7|t|{text}\n7\t5\t8\tAda\tPER\t-\n")
     with pytest.raises(
         DataError, match=r"b\.txt:2: .* says 'Ada', but the text there is 'a w'; its offset counts UTF-16 units"
     ):
-        list(open_files(Files((path,)), NER).rows())
+        list(open_files(Files((path,)), TokenClassification).rows())
 
 
 def test_xml_that_defines_or_needs_entities_is_refused(write):
@@ -183,10 +185,10 @@ def test_xml_that_defines_or_needs_entities_is_refused(write):
     skipped = EXPORTS["BioC XML"].files["a.xml"].replace("&amp;", "&nbsp;")
     for content, said in ((laughs, "definitions of its own"), (outside, "definitions of its own"), (skipped, "&nbsp;")):
         with pytest.raises(DataError, match=rf"a\.xml:\d+ .*{said}"):
-            list(open_files(Files((write("a.xml", content),)), NER).rows())
+            list(open_files(Files((write("a.xml", content),)), TokenClassification).rows())
     deep = "<collection>" + "<document>" * 100_000
     with pytest.raises(DataError, match=r"a\.xml:1 has a document inside of another"):
-        list(open_files(Files((write("a.xml", deep),)), NER).rows())
+        list(open_files(Files((write("a.xml", deep),)), TokenClassification).rows())
 
 
 @each
@@ -205,10 +207,10 @@ def test_a_broken_file_is_read_or_refused_with_its_place(export: Export, tmp_pat
                                          b"true", b"9" * 400, b"\\ud800", b"\0"]) | st.binary(max_size=4))  # fmt: skip
         content = content[:at] + new + content[stop:]
     victim.write_bytes(content)
-    said = refusal(lambda: list(open_files(Files((made,), export.format, export.names), export.kind).rows()))
+    task = TASK_TYPES[export.kind]
+    said = refusal(lambda: list(open_files(Files((made,), export.format, export.names), task).rows()))
     assert said is None or str(folder) in said
-    refusal(lambda: build_table(TASK_TYPES[export.kind](name="t"), Files((made,), None, export.names), "train",
-                                cache=folder / "c"))  # fmt: skip
+    refusal(lambda: build_table(task(name="t"), Files((made,), None, export.names), "train", cache=folder / "c"))
 
 
 def refusal(read: Callable[[], object]) -> str | None:
@@ -224,4 +226,4 @@ def test_a_folder_without_a_format_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     os.mkdir("d")
     with pytest.raises(DataError, match="d is a folder; name the file, or a list of files"):
-        format_of(Path("d"), Wanted(NER))
+        format_of(Path("d"), Wanted.by(TokenClassification))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from manyheads.data.readers import Files, open_files
+from manyheads.tasks.token_classification import TokenClassification
 
 bioc = pytest.importorskip("bioc", reason="bioc is the independent reader")
 from bioc import biocjson, biocxml, brat, pubtator  # noqa: E402
@@ -67,7 +68,7 @@ def flat(spans: list[tuple[list[tuple[int, int]], str]]) -> list[Span]:
 
 
 def read(path: Path) -> list[tuple[str, list[Span]]]:
-    rows = open_files(Files((path,)), "token-classification").rows()
+    rows = open_files(Files((path,)), TokenClassification).rows()
     return [
         (row.values["text"], [(e["start"], e["end"], e["label"]) for e in row.values["entities"]])
         for row in rows

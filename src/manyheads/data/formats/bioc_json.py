@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from manyheads.data.formats.bioc import Annotation, Passage, rows_of
-from manyheads.data.formats.format import Format, Wanted
+from manyheads.data.formats.format import MARKED, Format, Wanted
 from manyheads.data.formats.head import Head
 from manyheads.data.formats.records import a_list, an_object
 from manyheads.data.formats.rows import RawRow
@@ -77,4 +77,4 @@ def _annotation(value: Any, where: str) -> Annotation:
     return Annotation(infons, pieces, text_in(found.get("text") or "", where), where)
 
 
-FORMAT = Format("bioc-json", "BioC JSON", frozenset({"token-classification"}), looks_like, read)
+FORMAT = Format("bioc-json", "BioC JSON", MARKED, looks_like, read)

@@ -13,7 +13,7 @@ from typing import Any
 from xml.parsers import expat
 
 from manyheads.data.formats.bioc import Annotation, Passage, rows_of
-from manyheads.data.formats.format import Format, Wanted
+from manyheads.data.formats.format import MARKED, Format, Wanted
 from manyheads.data.formats.head import Head
 from manyheads.data.formats.lines import byte_stream
 from manyheads.data.formats.rows import RawRow
@@ -202,4 +202,4 @@ class _Reader:
         (self._above[-1].relations if self._above else self._relations).append(self._place())
 
 
-FORMAT = Format("bioc-xml", "BioC XML", frozenset({"token-classification"}), looks_like, read)
+FORMAT = Format("bioc-xml", "BioC XML", MARKED, looks_like, read)

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from manyheads.data.formats.format import Format, Wanted
+from manyheads.data.formats.format import MARKED, Format, Wanted
 from manyheads.data.formats.head import Head
 from manyheads.data.formats.lines import lines, whole
 from manyheads.data.formats.rows import LeftOut, RawRow
@@ -92,4 +92,4 @@ def _mention(line: str, where: str) -> Mention:
     return Mention(tuple(pieces), found[1], where, cells[2] if len(cells) > 2 else None)
 
 
-FORMAT = Format("brat", "brat standoff", frozenset({"token-classification"}), looks_like, read, files=files)
+FORMAT = Format("brat", "brat standoff", MARKED, looks_like, read, files=files)

@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from manyheads.data.formats.format import Format, Wanted
+from manyheads.data.formats.format import IN_WORDS, Format, Wanted
 from manyheads.data.formats.head import Head
 from manyheads.data.formats.lines import whole
 from manyheads.data.formats.records import a_list, objects
@@ -90,4 +90,4 @@ def _names_beside(path: Path, key: str) -> list[str]:
     return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else []
 
 
-FORMAT = Format("class-numbers", "words with numbered tags", frozenset({"token-classification"}), looks_like, read)
+FORMAT = Format("class-numbers", "words with numbered tags", IN_WORDS, looks_like, read)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from manyheads.data.formats.format import Wanted
 from manyheads.data.formats.lines import lines
 from manyheads.data.formats.rows import RawRow, counted
 from manyheads.errors import DataError, RowError
@@ -26,7 +27,7 @@ DOCUMENTS = ("-DOCSTART-", "#begin document", "# newdoc")
 """What a line that starts a document begins with."""
 
 
-def read(path: Path, kind: str) -> Iterator[RawRow]:
+def read(path: Path, _: Wanted) -> Iterator[RawRow]:
     """Sentences, each with its document. Raises DataError for a line without a word and a tag, or of another width."""
     try:
         layout = layout_of(line for _, line in lines(path))

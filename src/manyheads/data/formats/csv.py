@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from manyheads.data.formats.format import Wanted
 from manyheads.data.formats.lines import LONGEST_LINE_BYTES, bare_name, lines
-from manyheads.data.formats.rows import RawRow, counted, wanted_columns
+from manyheads.data.formats.rows import RawRow, counted
 from manyheads.errors import DataError
 from manyheads.text.separated import TEXTS, CellError, Cells, Columns, rows_of_cells
 
@@ -16,7 +17,7 @@ LONGEST_CELL = LONGEST_LINE_BYTES
 QUOTED = "cells begin and end with a quote, which is part of the cell, for tsv is not quoted; remove it, or write csv"
 
 
-def read(path: Path, kind: str) -> Iterator[RawRow]:
+def read(path: Path, wanted: Wanted) -> Iterator[RawRow]:
     """Rows. Raises DataError for a header that lacks columns, a row of another width, and quotes that do not match."""
     tab = bare_name(path).endswith(".tsv")
     rows = rows_of_cells((line for _, line in lines(path)), tabs=tab, longest=LONGEST_CELL)
@@ -25,7 +26,7 @@ def read(path: Path, kind: str) -> Iterator[RawRow]:
         if header is None:
             return
         columns = Columns(header)
-        _check_header(columns, f"{path}:{header.line}", kind)
+        _check_header(columns, f"{path}:{header.line}", wanted)
         for row in rows:
             yield _row(path, columns, row, tab=tab)
     except CellError as error:
@@ -54,10 +55,10 @@ def _is_quoted(values: dict[str, str]) -> bool:
     )
 
 
-def _check_header(columns: Columns, where: str, kind: str) -> None:
-    wanted = wanted_columns(columns.known, kind)
-    if wanted:
+def _check_header(columns: Columns, where: str, wanted: Wanted) -> None:
+    lacking = wanted.lacking(columns.known)
+    if lacking:
         seen = " | ".join(cell if len(cell) <= 40 else cell[:40] + "…" for cell in columns.names[:50])
         raise DataError(
-            f"{where} should be a header with the columns {wanted}, seen {seen}; add that line, or rename columns"
+            f"{where} should be a header with the columns {lacking}, seen {seen}; add that line, or rename columns"
         )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from manyheads.data.formats.format import Format, Wanted
+from manyheads.data.formats.format import MARKED_OR_LABELLED, Format, Wanted
 from manyheads.data.formats.head import Head
 from manyheads.data.formats.labelled import Labelled, rows_of
 from manyheads.data.formats.lines import byte_stream
@@ -33,8 +33,8 @@ def looks_like(head: Head) -> bool:
 
 def read(path: Path, wanted: Wanted) -> Iterator[RawRow]:
     """Documents. Raises DataError where spaCy is missing, or the file is damaged."""
-    if wanted.kind == "text-classification":
-        yield from rows_of(lambda: _taken(path, _labelled))
+    if wanted.wants("label", "labels"):
+        yield from rows_of(lambda: _taken(path, _labelled), single=wanted.wants("label"))
         return
     for marked, annotated in _taken(path, _marked):
         yield row_of(marked) if annotated else RawRow({"text": marked.text}, marked.where, skip=NO_ANNOTATION)
@@ -94,4 +94,4 @@ def _labelled(doc: Any, where: str) -> Labelled:
     return Labelled(doc.text, held, where)
 
 
-FORMAT = Format("docbin", "spaCy DocBin", frozenset({"token-classification", "text-classification"}), looks_like, read)
+FORMAT = Format("docbin", "spaCy DocBin", MARKED_OR_LABELLED, looks_like, read)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from manyheads.data.formats.format import Format, Wanted
+from manyheads.data.formats.format import IN_WORDS, Format, Wanted
 from manyheads.data.formats.head import Head
 from manyheads.data.formats.records import Record, a_list, objects
 from manyheads.data.formats.rows import LeftOut, RawRow
@@ -50,4 +50,4 @@ def _row(record: Record) -> RawRow:
     return RawRow({"tokens": words, "tags": tags}, where, left_out=counted)
 
 
-FORMAT = Format("gliner", "GLiNER", frozenset({"token-classification"}), looks_like, read)
+FORMAT = Format("gliner", "GLiNER", IN_WORDS, looks_like, read)

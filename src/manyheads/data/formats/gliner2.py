@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from manyheads.data.formats.format import Format, Wanted
+from manyheads.data.formats.format import MARKED_OR_LABELLED, Format, Wanted
 from manyheads.data.formats.head import Head
 from manyheads.data.formats.labelled import Labelled, rows_of
 from manyheads.data.formats.records import Record, a_list, an_object, objects
@@ -36,8 +36,8 @@ def looks_like(head: Head) -> bool:
 
 def read(path: Path, wanted: Wanted) -> Iterator[RawRow]:
     """Rows. Raises DataError for a mention that its text does not have."""
-    if wanted.kind == "text-classification":
-        yield from rows_of(lambda: (_labelled(record) for record in objects(path)))
+    if wanted.wants("label", "labels"):
+        yield from rows_of(lambda: (_labelled(record) for record in objects(path)), single=wanted.wants("label"))
     else:
         for record in objects(path):
             yield row_of(_marked(record))
@@ -78,4 +78,4 @@ def _labelled(record: Record) -> Labelled:
     return Labelled(text, tuple(dict.fromkeys(held)), where, left_out=_left_out(said, where))
 
 
-FORMAT = Format("gliner2", "GLiNER2", frozenset({"token-classification", "text-classification"}), looks_like, read)
+FORMAT = Format("gliner2", "GLiNER2", MARKED_OR_LABELLED, looks_like, read)

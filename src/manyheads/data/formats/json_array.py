@@ -9,7 +9,7 @@ from manyheads.data.formats.format import Wanted
 from manyheads.data.formats.head import Head
 from manyheads.data.formats.json_items import items
 from manyheads.data.formats.jsonl import as_row
-from manyheads.data.formats.rows import RawRow, normalised
+from manyheads.data.formats.rows import RawRow
 
 
 def looks_like(head: Head) -> bool:
@@ -20,4 +20,4 @@ def looks_like(head: Head) -> bool:
 def read(path: Path, wanted: Wanted) -> Iterator[RawRow]:
     """Rows. Raises DataError for an item that is no object."""
     for item in items(path):
-        yield RawRow(normalised(as_row(item.value, item.where), wanted.kind), item.where)
+        yield RawRow(wanted.normalised(as_row(item.value, item.where)), item.where)

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from manyheads.data.formats.format import Wanted
 from manyheads.data.formats.lines import lines
-from manyheads.data.formats.rows import RawRow, kind_of_json, normalised
+from manyheads.data.formats.rows import RawRow, kind_of_json
 from manyheads.errors import DataError
 
 MOST_KEYS = 1000
@@ -25,10 +26,10 @@ def _integer(text: str) -> int:
 DECODER = json.JSONDecoder(parse_int=_integer)
 
 
-def read(path: Path, kind: str) -> Iterator[RawRow]:
+def read(path: Path, wanted: Wanted) -> Iterator[RawRow]:
     """Rows. Raises DataError for a line that holds no JSON object."""
     for number, values in numbered(path):
-        yield RawRow(normalised(as_row(values, f"{path}:{number}"), kind), f"{path}:{number}")
+        yield RawRow(wanted.normalised(as_row(values, f"{path}:{number}")), f"{path}:{number}")
 
 
 def numbered(path: Path) -> Iterator[tuple[int, Any]]:

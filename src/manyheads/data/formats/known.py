@@ -6,7 +6,6 @@ calls its export .json, .jsonl or .txt. A new format is one file here and one li
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -30,27 +29,28 @@ from manyheads.data.formats import (
     spacy_json,
     squad,
 )
-from manyheads.data.formats.format import Format, Wanted
+from manyheads.data.formats.format import IN_WORDS, Columns, Format, Wanted
 from manyheads.data.formats.head import Head, Shape
-from manyheads.data.formats.rows import RawRow, wanted_columns
 from manyheads.errors import DataError
+from manyheads.tasks import TASK_TYPES
 
-NER, TEXT, QA, PAIRS = "token-classification", "text-classification", "question-answering", "sentence-embedding"
-ALL = frozenset({NER, TEXT, QA, PAIRS})
-
-
-def _by_name(name: str, title: str, kinds: frozenset[str], read: Callable[[Path, str], Iterator[RawRow]]) -> Format:
-    """A format that is told by the name of its files."""
-    return Format(name, title, kinds, lambda _: False, lambda path, wanted: read(path, wanted.kind))
+ANY: tuple[Columns, ...] = ()
+NESTED = frozenset({"tokens", "tags", "entities", "answers"})
+"""Columns of lists, which a cell cannot hold."""
 
 
-CONLL = _by_name("conll", "CoNLL columns", frozenset({NER}), conll.read)
-CSV = _by_name("csv", "csv", ALL - {NER, QA}, csv.read)
-TSV = _by_name("tsv", "tsv", ALL - {NER, QA}, csv.read)
-JSONL = _by_name("jsonl", "JSON lines", ALL, jsonl.read)
-PARQUET = _by_name("parquet", "Parquet", ALL, parquet.read)
-SQUAD = _by_name("squad", "SQuAD JSON", frozenset({QA}), squad.read)
-JSON_ARRAY = Format("json", "JSON array", ALL, json_array.looks_like, json_array.read, wins_over_own_rows=True)
+def _by_name(_: Head) -> bool:
+    """Of formats that are told by the name of their files."""
+    return False
+
+
+CONLL = Format("conll", "CoNLL columns", IN_WORDS, _by_name, conll.read)
+CSV = Format("csv", "csv", ANY, _by_name, csv.read, lacks=NESTED)
+TSV = Format("tsv", "tsv", ANY, _by_name, csv.read, lacks=NESTED)
+JSONL = Format("jsonl", "JSON lines", ANY, _by_name, jsonl.read)
+PARQUET = Format("parquet", "Parquet", ANY, _by_name, parquet.read)
+SQUAD = Format("squad", "SQuAD JSON", (("question", "context", "answers"),), _by_name, squad.read)
+JSON_ARRAY = Format("json", "JSON array", ANY, json_array.looks_like, json_array.read, wins_over_own_rows=True)
 
 FORMATS: tuple[Format, ...] = (
     pubtator.FORMAT,
@@ -93,42 +93,48 @@ def format_like(head: Head, wanted: Wanted) -> Format | None:
 
     Raises DataError for a format of other tasks, unless there are rows of this one in it.
     """
-    if head.json.has("targets"):
+    if head.json.has("targets") or (head.json.paths and not wanted.columns):
         return JSON_ARRAY if JSON_ARRAY.looks_like(head) else None
-    own = is_own(head.json, wanted.kind)
+    own = _is_own(head.json, wanted)
     found = [form for form in FORMATS if form.looks_like(head) and (form.wins_over_own_rows or not own)]
-    fitting = [form for form in found if wanted.kind in form.kinds or wanted.kind not in ALL]
-    if not fitting and found and wanted_columns([key for key in head.json.paths if "." not in key], wanted.kind):
+    fitting = [form for form in found if form.fits(wanted)]
+    if not fitting and found and wanted.lacking([key for key in head.json.paths if "." not in key]):
         return _checked(found[0], wanted, str(head.path), f"looks like {found[0].title}")
     return fitting[0] if fitting else None
 
 
-def is_own(shape: Shape, kind: str) -> bool:
-    """Whether rows of JSON are such as a task of this kind reads them."""
-    if kind == NER:
-        return shape.holds("tags[]", str) or shape.has("entities[].start")
-    if kind == TEXT:
-        return shape.holds("label", str, int) or shape.holds("labels[]", str)
-    return wanted_columns(list(shape.paths), kind) is None
+def _is_own(shape: Shape, wanted: Wanted) -> bool:
+    """Whether rows of JSON have a wanted set of columns in our own form; that there is a text or words says nothing."""
+    told = [[column for column in columns if column not in ("text", "tokens")] for columns in wanted.columns]
+    return bool(shape.paths) and any(all(_has(shape, column) for column in columns) for columns in told)
+
+
+def _has(shape: Shape, column: str) -> bool:
+    if column == "label":
+        return shape.holds(column, str, int)
+    if column in ("labels", "tags"):
+        return shape.holds(f"{column}[]", str)
+    return shape.has("entities[].start" if column == "entities" else column)
 
 
 def format_called(name: str, wanted: Wanted, where: str) -> Format:
-    """The format that the name of a file tells. Raises DataError for a name that tells none for this kind of task."""
-    kind = wanted.kind
-    formats = {".jsonl": JSONL, ".ndjson": JSONL, ".parquet": PARQUET, ".json": SQUAD if kind == QA else JSONL}
-    if kind not in (QA, NER):
+    """The format that the name of a file tells. Raises DataError for a name that tells none of rows that are wanted."""
+    squads, words = SQUAD.serves(wanted.columns), CONLL.serves(wanted.columns)
+    formats = {".jsonl": JSONL, ".ndjson": JSONL, ".parquet": PARQUET, ".json": SQUAD if squads else JSONL}
+    if CSV.fits(wanted):
         formats |= {".csv": CSV, ".tsv": TSV}
     suffix = Path(name).suffix
     if suffix in formats:
         return formats[suffix]
-    if kind == NER and suffix != ".csv":
+    if words and suffix != ".csv":
         return CONLL
-    columns = "CoNLL columns (.conll, .txt, .tsv, ...), " if kind == NER else ""
-    raise DataError(f"{where}: {kind} data is read from {columns}{', '.join(sorted(formats))}, each also as .gz")
+    columns = "CoNLL columns (.conll, .txt, .tsv, ...), " if words else ""
+    raise DataError(f"{where}: {wanted.kind} data is read from {columns}{', '.join(sorted(formats))}, each also as .gz")
 
 
 def _checked(form: Format, wanted: Wanted, where: str, what: str) -> Format:
-    if wanted.kind in ALL and wanted.kind not in form.kinds:
-        raise DataError(f"{where} {what}, from which {' and '.join(sorted(form.kinds))} is read, not {wanted.kind}; "
+    if not form.fits(wanted):
+        kinds = sorted(kind for kind, task in TASK_TYPES.items() if form.serves(task.columns))
+        raise DataError(f"{where} {what}, from which {' and '.join(kinds)} is read, not {wanted.kind}; "
                         "give another file, or say which format it has under 'format'")  # fmt: skip
     return form

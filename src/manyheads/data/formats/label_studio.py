@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from manyheads.data.formats.format import Format, Wanted
+from manyheads.data.formats.format import MARKED_OR_LABELLED, Format, Wanted
 from manyheads.data.formats.head import Head
 from manyheads.data.formats.labelled import Labelled, rows_of
 from manyheads.data.formats.records import Record, a_list, an_object, objects
@@ -55,8 +55,8 @@ def looks_like(head: Head) -> bool:
 
 def read(path: Path, wanted: Wanted) -> Iterator[RawRow]:
     """Rows. Raises DataError for a result of another form, and a mention that is not that of its text."""
-    if wanted.kind == "text-classification":
-        yield from rows_of(lambda: (_labelled(_task(record)) for record in objects(path)))
+    if wanted.wants("label", "labels"):
+        yield from rows_of(lambda: (_labelled(_task(record)) for record in objects(path)), single=wanted.wants("label"))
         return
     for record in objects(path):
         task = _task(record)
@@ -152,6 +152,4 @@ def _labelled(task: Task) -> Labelled:
     return Labelled(task.text, tuple(dict.fromkeys(labels)), task.where, task.skip, tuple(left_out))
 
 
-FORMAT = Format(
-    "label-studio", "Label Studio", frozenset({"token-classification", "text-classification"}), looks_like, read
-)
+FORMAT = Format("label-studio", "Label Studio", MARKED_OR_LABELLED, looks_like, read)

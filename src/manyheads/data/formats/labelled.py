@@ -26,9 +26,9 @@ class Labelled:
     left_out: tuple[LeftOut, ...] = ()
 
 
-def rows_of(texts: Callable[[], Iterable[Labelled]]) -> Iterator[RawRow]:
-    """The rows, with `label` or with `labels`."""
-    several = any(len(text.labels) > 1 for text in texts() if text.skip is None)
+def rows_of(texts: Callable[[], Iterable[Labelled]], *, single: bool) -> Iterator[RawRow]:
+    """The rows, with `label` (where `single` labels are wanted) or with `labels`."""
+    several = not single or any(len(text.labels) > 1 for text in texts() if text.skip is None)
     for text in texts():
         if text.skip is None and not several and not text.labels:
             yield RawRow({"text": text.text}, text.where, skip=NO_LABEL)

@@ -12,8 +12,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from manyheads.data.formats.format import Wanted
 from manyheads.data.formats.lines import LONGEST_LINE_BYTES, RATIO, is_packed, opened, unpacked
-from manyheads.data.formats.rows import RawRow, normalised, wanted_columns, with_class_names
+from manyheads.data.formats.rows import RawRow, with_class_names
 from manyheads.errors import DataError
 from manyheads.text.values import classes_of_metadata
 
@@ -26,16 +27,16 @@ ROWS_A_BYTE = 8
 FEW_ROWS = 100_000
 
 
-def read(path: Path, kind: str) -> Iterator[RawRow]:
+def read(path: Path, wanted: Wanted) -> Iterator[RawRow]:
     """Rows. Raises DataError for columns that are wanting, and for a file that is damaged or of another format."""
     with ParquetRows(path) as rows:
-        wanted = wanted_columns(rows.names, kind)
-        if wanted and "targets" not in rows.names:
-            raise DataError(f"{path} has the columns {', '.join(rows.names)[:1000]}; expected {wanted}")
+        lacking = wanted.lacking(rows.names)
+        if lacking and "targets" not in rows.names:
+            raise DataError(f"{path} has the columns {', '.join(rows.names)[:1000]}; expected {lacking}")
         for number, values in enumerate(rows, 1):
             where = f"{path}: row {number}"
             named, skip = with_class_names(values, rows.classes, where)
-            yield RawRow(normalised(named, kind), where, skip=skip)
+            yield RawRow(wanted.normalised(named), where, skip=skip)
 
 
 class ParquetRows:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from manyheads.data.formats.format import Format, Wanted
+from manyheads.data.formats.format import MARKED_OR_LABELLED, Format, Wanted
 from manyheads.data.formats.head import Head
 from manyheads.data.formats.labelled import Labelled, rows_of
 from manyheads.data.formats.records import Record, a_list, an_object, objects
@@ -34,8 +34,8 @@ def looks_like(head: Head) -> bool:
 
 def read(path: Path, wanted: Wanted) -> Iterator[RawRow]:
     """Rows. Raises DataError for a span of another form, or an unknown answer."""
-    if wanted.kind == "text-classification":
-        yield from rows_of(lambda: (_labelled(record) for record in objects(path)))
+    if wanted.wants("label", "labels"):
+        yield from rows_of(lambda: (_labelled(record) for record in objects(path)), single=wanted.wants("label"))
         return
     for record in objects(path):
         skip = _skip(record)
@@ -81,7 +81,7 @@ def _labelled(record: Record) -> Labelled:
 FORMAT = Format(
     "prodigy",
     "Prodigy",
-    frozenset({"token-classification", "text-classification"}),
+    MARKED_OR_LABELLED,
     looks_like,
     read,
     wins_over_own_rows=True,  # "reject" turns the meaning of a label round

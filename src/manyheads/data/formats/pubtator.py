@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from manyheads.data.formats.format import Format, Wanted
+from manyheads.data.formats.format import MARKED, Format, Wanted
 from manyheads.data.formats.head import Head
 from manyheads.data.formats.lines import lines
 from manyheads.data.formats.rows import LeftOut, RawRow
@@ -104,4 +104,4 @@ class _Document:
             self._left_out.append(LeftOut(IDENTIFIERS, where))
 
 
-FORMAT = Format("pubtator", "PubTator", frozenset({"token-classification"}), looks_like, read)
+FORMAT = Format("pubtator", "PubTator", MARKED, looks_like, read)

@@ -1,4 +1,4 @@
-"""What every format gives: rows with the place they came from, and the columns that a kind of task needs."""
+"""What every format gives: rows with the place they came from."""
 
 from __future__ import annotations
 
@@ -8,14 +8,6 @@ from typing import Any
 
 from manyheads.errors import DataError, RowError
 from manyheads.text.values import NO_CLASS, named
-
-COLUMNS: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    "token-classification": (("tokens", "tags"), ("text", "entities")),
-    "text-classification": (("text", "label"), ("text", "labels")),
-    "question-answering": (("question", "context", "answers"),),
-    "sentence-embedding": (("text_a", "text_b"),),
-}
-"""Columns that a csv or parquet file must have, in one of these sets. A kind that is not here needs none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +37,9 @@ class RawRow:
     """What of a used row is not used; always counted."""
 
 
-def normalised(values: dict[str, Any], kind: str) -> dict[str, Any]:
+def with_answers(values: dict[str, Any]) -> dict[str, Any]:
     """Answers as a list of {"text", "start"}, from SQuAD's `answer_start` and from the hub's two parallel lists."""
-    if kind != "question-answering" or "answers" not in values:
-        return values
-    answers = values["answers"]
+    answers = values.get("answers")
     if isinstance(answers, Mapping) and {"text", "answer_start"} <= set(answers):
         texts, starts = answers["text"], answers["answer_start"]
         if not isinstance(texts, list) or not isinstance(starts, list):
@@ -62,6 +52,8 @@ def normalised(values: dict[str, Any], kind: str) -> dict[str, Any]:
             else answer
             for answer in answers
         ]
+    else:
+        return values
     return {**values, "answers": answers}
 
 
@@ -83,14 +75,6 @@ def with_class_names(
             except RowError as error:
                 raise DataError(f"{where} {error}") from None
     return found, skip
-
-
-def wanted_columns(names: Sequence[str], kind: str) -> str | None:
-    """The sets of columns of which none is there whole, in words for a message; None when nothing is wanting."""
-    sets = COLUMNS.get(kind, ())
-    if not sets or any(set(columns) <= set(names) for columns in sets):
-        return None
-    return " or ".join(", ".join(columns) for columns in sets)
 
 
 def kind_of_json(value: Any) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from manyheads.data.formats.format import Format, Wanted
+from manyheads.data.formats.format import MARKED_OR_LABELLED, Format, Wanted
 from manyheads.data.formats.head import Head
 from manyheads.data.formats.labelled import Labelled, rows_of
 from manyheads.data.formats.records import Record, a_list, an_object, values
@@ -43,8 +43,8 @@ def _pairs(head: Head, path: str) -> bool:
 
 def read(path: Path, wanted: Wanted) -> Iterator[RawRow]:
     """Rows. Raises DataError for a span of another form."""
-    if wanted.kind == "text-classification":
-        yield from rows_of(lambda: (_labelled(record) for record in values(path)))
+    if wanted.wants("label", "labels"):
+        yield from rows_of(lambda: (_labelled(record) for record in values(path)), single=wanted.wants("label"))
     else:
         for record in values(path):
             yield row_of(_marked(record))
@@ -88,6 +88,4 @@ def _labelled(record: Record) -> Labelled:
     return Labelled(text, tuple(held), where)
 
 
-FORMAT = Format(
-    "spacy", "spaCy training pairs", frozenset({"token-classification", "text-classification"}), looks_like, read
-)
+FORMAT = Format("spacy", "spaCy training pairs", MARKED_OR_LABELLED, looks_like, read)

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from manyheads.data.formats.format import Wanted
 from manyheads.data.formats.lines import whole
-from manyheads.data.formats.rows import RawRow, kind_of_json, normalised
+from manyheads.data.formats.rows import RawRow, kind_of_json, with_answers
 from manyheads.errors import DataError, RowError
 from manyheads.text.values import truth
 
@@ -22,7 +23,7 @@ MOST_VALUES = 3_000_000
 """Lists and objects; SQuAD v2 has 0.6 million. Each takes some 200 bytes."""
 
 
-def read(path: Path, kind: str) -> Iterator[RawRow]:
+def read(path: Path, _: Wanted) -> Iterator[RawRow]:
     """Questions. Raises DataError for JSON of another form, with the line, article or question."""
     found = whole_json(path)
     articles = found.get("data") if isinstance(found, dict) else None
@@ -81,4 +82,4 @@ def _question(path: Path, qa: Any, context: Any, title: Any) -> RawRow:
     values["title"] = title
     if "is_impossible" in qa:
         values["is_impossible"] = qa["is_impossible"]
-    return RawRow(normalised(values, "question-answering"), where)
+    return RawRow(with_answers(values), where)

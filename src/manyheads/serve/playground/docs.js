@@ -2,7 +2,7 @@
 
 import { ask } from "./api.js";
 import { byId, h, scrollable } from "./dom.js";
-import { TYPES } from "./results.js";
+import { told } from "./results.js";
 import { tell } from "./trouble.js";
 
 const METHODS = ["get", "post", "put", "patch", "delete"];
@@ -36,15 +36,15 @@ async function start() {
 async function nameTasks() {
   const { json } = await ask("v1/tasks");
   const tasks = Object.entries(json.tasks);
-  for (const place of document.querySelectorAll("[data-task]")) {
-    const found = tasks.find(([, task]) => task.type === place.dataset.task);
+  for (const place of document.querySelectorAll("[data-form]")) {
+    const found = tasks.find(([, task]) => task.answers === place.dataset.form);
     if (found) place.textContent = JSON.stringify(found[0]).slice(1, -1);
   }
   byId("own-tasks").replaceChildren(
     h("h3", {}, "Tasks of this model"),
     table(
       ["Task", "Answers", "Labels"],
-      tasks.map(([name, task]) => [h("code", {}, name), TYPES[task.type] ?? task.type, (task.labels ?? []).join(", ")]),
+      tasks.map(([name, task]) => [h("code", {}, name), told(task), (task.labels ?? []).join(", ")]),
     ),
   );
 }

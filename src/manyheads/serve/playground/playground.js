@@ -3,7 +3,7 @@
 import { ask, forgetKey } from "./api.js";
 import { byId, counted, h, raw } from "./dom.js";
 import { EXAMPLES, RANKING } from "./examples.js";
-import { TYPES, drawn, sized } from "./results.js";
+import { drawn, sized, told } from "./results.js";
 import { offerRanking } from "./rank.js";
 import { tell, tellRow } from "./trouble.js";
 import { say, timed, whileSending } from "./send.js";
@@ -22,7 +22,7 @@ async function start() {
     tasks = new Map(Object.entries(json.tasks));
     byId("model").replaceChildren(...introduced(json));
     offerTasks();
-    offerRanking(of("sentence-embedding"), RANKING);
+    offerRanking(answering("vector"), RANKING);
     byId("read-send").disabled = false;
     await watchReady();
   } catch (error) {
@@ -31,7 +31,7 @@ async function start() {
   }
 }
 
-const of = (type) => [...tasks].filter(([, task]) => task.type === type).map(([name]) => name);
+const answering = (form) => [...tasks].filter(([, task]) => task.answers === form).map(([name]) => name);
 
 function introduced({ model, hash }) {
   return [
@@ -62,7 +62,7 @@ async function watchReady() {
 function offerTasks() {
   byId("task-choices").replaceChildren(...[...tasks].map(([name, task], i) => choice(name, task, i)));
   byId("tasks").hidden = false;
-  byId("pair-field").hidden = !of("text-classification").length;
+  byId("pair-field").hidden = !answering("classes").length;
   offerQuestion();
 }
 
@@ -75,7 +75,7 @@ function choice(name, task, i) {
     "aria-describedby": `task-${i}-what`,
   });
   const labels = task.labels ?? [];
-  const told =
+  const listed =
     labels.slice(0, LABELS_TOLD).join(", ") +
     (labels.length > LABELS_TOLD ? `, ${labels.length - LABELS_TOLD} more` : "");
   return h(
@@ -83,12 +83,12 @@ function choice(name, task, i) {
     { class: "choice" },
     box,
     h("label", { for: `task-${i}` }, name),
-    h("p", { class: "hint", id: `task-${i}-what` }, TYPES[task.type] ?? task.type, labels.length ? `: ${told}` : ""),
+    h("p", { class: "hint", id: `task-${i}-what` }, told(task), labels.length ? `: ${listed}` : ""),
   );
 }
 
 const chosen = () => [...document.querySelectorAll("#task-choices input:checked")].map((box) => box.value);
-const isQuestion = (name) => tasks.get(name).type === "question-answering";
+const isQuestion = (name) => tasks.get(name).answers === "passages";
 
 function offerQuestion() {
   byId("question-field").hidden = !chosen().some(isQuestion);
@@ -116,7 +116,7 @@ function row() {
   return asked;
 }
 
-/** Tasks by request: each question-answering task but the first needs its own, for all write to one `no_answer_score`. */
+/** Tasks by request: each task that answers passages but the first needs its own, for all write to one `no_answer_score`. */
 function requests(names) {
   const further = names.filter(isQuestion).slice(1);
   return [names.filter((name) => !further.includes(name)), ...further.map((name) => [name])];

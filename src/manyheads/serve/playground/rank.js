@@ -48,7 +48,7 @@ async function rank(signal) {
   say(byId("rank-status"), `${name}: ${summary}.`);
   byId("rank-answers").replaceChildren(
     h("p", { class: "facts" }, timed([reply], reply.roundTrip)),
-    card(name, "sentence-embedding", "cosine with the query, nearest first", [
+    card(name, "vectors for similarity", "cosine with the query, nearest first", [
       h("ol", { class: "bars ranked" }, ranked.map(ranking)),
     ]),
     raw("Raw answer", reply.json),

@@ -1,4 +1,4 @@
-// What each type of task answers, drawn. A type that is not known here is shown as JSON.
+// What tasks answer, drawn by the form of the answer. A form that is not known here is shown as JSON.
 
 import { counted, h, bar, raw, s, scrollable } from "./dom.js";
 import { apart, cut, length } from "./points.js";
@@ -10,27 +10,28 @@ const SHOWN_ROWS = 500;
 const MANY_PIECES = 500;
 const PART_CHARACTERS = 4000;
 
-/** How the types of tasks are called, in few words. */
-export const TYPES = {
-  "token-classification": "entities in the text",
-  "text-classification": "classes of the text",
-  "question-answering": "answers from the text",
-  "sentence-embedding": "vectors for similarity",
+/** What answers are, in few words. */
+const FORMS = {
+  spans: "entities in the text",
+  classes: "classes of the text",
+  passages: "answers from the text",
+  vector: "vectors for similarity",
+  tags: "tags of words",
+  numbers: "numbers for the text",
 };
+const DRAWN = { spans: entities, classes, passages: answers, vector, tags, numbers };
+
+/** What a task answers, in few words; the name of its type where the page does not know. */
+export const told = (settings) => FORMS[settings.answers] ?? settings.type;
 
 /**
  * One task's answer: `{card, summary}`. `asked` is the row that was sent, `tasks` the output row's, `settings` the task's
  * own of /v1/tasks.
  */
 export function drawn(name, settings, asked, tasks) {
-  const draw = {
-    "token-classification": entities,
-    "text-classification": classes,
-    "question-answering": answers,
-    "sentence-embedding": vector,
-  }[settings.type];
+  const draw = DRAWN[settings.answers];
   const { summary, parts } = draw ? draw(tasks[name], settings, asked, tasks) : other(tasks[name]);
-  return { summary: `${name}: ${summary}`, card: card(name, settings.type, summary, parts) };
+  return { summary: `${name}: ${summary}`, card: card(name, told(settings), summary, parts) };
 }
 
 /** Score with two decimals; 0.9996 is 0.999, not a certainty. */
@@ -40,11 +41,11 @@ export function score(value) {
 }
 
 /** A part of the page for one task. */
-export function card(name, type, summary, parts) {
+export function card(name, what, summary, parts) {
   return h(
     "article",
     { class: "card", "data-task": name },
-    h("header", {}, h("h3", {}, name, " ", h("small", {}, TYPES[type] ?? type)), h("p", { class: "sum" }, summary)),
+    h("header", {}, h("h3", {}, name, " ", h("small", {}, what)), h("p", { class: "sum" }, summary)),
     ...parts,
   );
 }
@@ -275,8 +276,29 @@ function vector(values) {
   return { summary: `${counted(values.length, "number")}, length ${size.toFixed(2)}`, parts: [picture] };
 }
 
+// -- tags of words, numbers --------------------------------------------------------------------------------------------
+
+function tags(words) {
+  const table = listed(
+    "All words as a table",
+    ["Word", "Tag", "Score"],
+    words.map((word) => [word.text, word.label, word.score.toFixed(3)]),
+  );
+  table.open = true;
+  return { summary: counted(words.length, "word"), parts: [table] };
+}
+
+function numbers(values) {
+  const rows = Object.entries(values);
+  const shown = rows.map(([name, value]) => `${name} ${Number(value).toPrecision(4)}`);
+  return {
+    summary: shown.join(", "),
+    parts: [listed("Numbers as a table", ["Name", "Value"], rows.map(([name, value]) => [name, Number(value).toString()]))],
+  };
+}
+
 function other(answer) {
-  return { summary: "an answer of a type that this page does not draw", parts: [raw("The answer", answer)] };
+  return { summary: "an answer that this page does not draw", parts: [raw("The answer", answer)] };
 }
 
 /** How long a text is, for people: "1,204 characters". */

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
+from annotated_types import Gt
 
 from manyheads.errors import RowError
 from manyheads.metrics.answers import answer_scores, best_threshold, exact_match, f1
@@ -39,6 +40,7 @@ from manyheads.tasks.base import (
     text_of,
 )
 from manyheads.tasks.scored import ScoredSpans, rounded
+from manyheads.tasks.settings import SETTLED, Doc, Dropout, Stride
 from manyheads.text.pack import Source
 from manyheads.text.values import key_of, truth
 
@@ -89,18 +91,18 @@ class QuestionAnswering(ScoredSpans, Task[Question]):
     answer_form: ClassVar[AnswerForm] = "passages"
     cluster_noun: ClassVar[str] = "articles"
 
-    doc_stride: int = 64
+    doc_stride: Stride = 64
     """Tokens by which neighbouring windows of a passage overlap."""
-    max_answer_length: int = 30
+    max_answer_length: Annotated[int, Gt(0), Doc("tokens")] = 30
     """Tokens."""
-    n_best: int = 20
+    n_best: Annotated[int, Gt(0), Doc("best spans that are kept, among which an answer is scored")] = 20
     """Spans that are kept for scores; the answer given is the best."""
-    top: int = 1
+    top: Annotated[int, Gt(0), Doc("answers listed per row")] = 1
     """How many answers an output row lists."""
-    dropout: float = 0.1
-    no_answer: bool = False
+    dropout: Dropout = 0.1
+    no_answer: Annotated[bool, SETTLED] = False
     """Settled from the training data: it has unanswerable questions."""
-    no_answer_threshold: float = 0.5
+    no_answer_threshold: Annotated[float, SETTLED] = 0.5
     """No answer is given when `no_answer_score` is above this; tuned on validation data."""
 
     @property

@@ -18,9 +18,10 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from annotated_types import Gt
 
 from manyheads.errors import DataError, RowError
 from manyheads.metrics.evidence import Ranks, Tally, cluster_numbers, grouped
@@ -34,6 +35,7 @@ from manyheads.tasks.base import (
     Item,
     Level,
     Loss,
+    Moments,
     Output,
     Row,
     Task,
@@ -41,6 +43,7 @@ from manyheads.tasks.base import (
     text_of,
     window_owners,
 )
+from manyheads.tasks.settings import SETTLED, Doc, Pooling, Stride
 from manyheads.text.pack import Source
 from manyheads.text.values import check_spelling, is_missing, number_of, optional_text
 
@@ -101,25 +104,32 @@ class SentenceEmbedding(Task[Pair]):
     cluster_noun: ClassVar[str] = "pairs"
     example_noun: ClassVar[str] = "pairs"
 
-    pooling: Literal["mean", "cls"] = "mean"
-    projection: int | None = None
+    pooling: Pooling = "mean"
+    projection: Annotated[int | None, Gt(0), Doc("output width of a linear layer")] = None
     """Output width of a linear projection; None keeps the encoder's."""
-    activation: Literal["identity", "tanh"] = "identity"
+    activation: Annotated[Literal["identity", "tanh"], SETTLED] = "identity"
     """After the projection; settled from the encoder's folder where that has a dense layer of its own."""
-    layer_norm: bool = False
-    normalize: bool = True
-    objective: Objective | None = None
+    layer_norm: Annotated[bool, Doc("on the vector")] = False
+    normalize: Annotated[bool, Doc("vectors of length 1")] = True
+    objective: Annotated[Objective | None, Doc("the loss; none: what fits the columns of the data")] = None
     """None: the default of the data's form."""
-    scale: float = 20.0
+    scale: Annotated[float, Gt(0), Doc("on cosines, in cosent and in-batch-negatives")] = 20.0
     """Inverse temperature on cosines (CoSENT, in-batch negatives)."""
-    margin: float = 0.5
+    margin: Annotated[float, Gt(0), Doc("of triplet")] = 0.5
     """Triplet margin, in cosine distance."""
-    score_range: tuple[float, float] | None = None
+    score_range: Annotated[tuple[float, float] | None, Doc("lowest and highest score of pairs, for cosine")] = None
     """Lowest and highest score, for cosine regression. None: the first of SCORE_RANGES that holds all scores of the data, or
     else their lowest and highest."""
-    matryoshka: tuple[int, ...] = ()
+    matryoshka: Annotated[
+        tuple[Annotated[int, Gt(0)], ...], Doc("widths: vectors cut to these are trained beside whole ones")
+    ] = ()
     """Widths at which the truncated vector must be good too (Kusupati 2022)."""
-    stride: int = 64
+    stride: Stride = 64
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a range of scores that does not rise."""
+        if self.score_range is not None and self.score_range[0] >= self.score_range[1]:
+            raise ValueError("score_range must be [lowest, highest]")
 
     @property
     def distillation(self) -> Distillation[Pair]:
@@ -173,8 +183,8 @@ class SentenceEmbedding(Task[Pair]):
 
     def facts(self, example: Pair) -> Facts:
         """The form of the data, NLI labels, and the score."""
-        span = None if example.score is None else (example.score, example.score)
-        return Facts(Counter([example.label] if example.label else []), frozenset([example.form]), span)
+        numbers = {} if example.score is None else {"score": Moments.of(example.score)}
+        return Facts(Counter([example.label] if example.label else []), frozenset([example.form]), numbers)
 
     def fitted(self, facts: Facts) -> SentenceEmbedding:
         """The objective that fits the form of the training data."""
@@ -190,7 +200,7 @@ class SentenceEmbedding(Task[Pair]):
             raise DataError(
                 f"task '{self.name}': objective {self.objective} cannot train on {forms[0]} pairs; use {' or '.join(fitting)}"
             )
-        scores = self.score_range if self.score_range is not None else _range_of(facts.span)
+        scores = self.score_range if self.score_range is not None else _range_of(facts.numbers.get("score"))
         return replace(self, objective=self.objective or fitting[0], score_range=scores)
 
     def check(self, example: Pair) -> None:
@@ -427,14 +437,14 @@ def _identity(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") >> 1
 
 
-def _range_of(span: tuple[float, float] | None) -> tuple[float, float]:
-    """The range that scores of such a span come from."""
-    if span is None:
+def _range_of(scores: Moments | None) -> tuple[float, float]:
+    """The range that such scores come from."""
+    if scores is None:
         return SCORE_RANGES[0]
     for low, high in SCORE_RANGES:
-        if low <= span[0] and span[1] <= high:
+        if low <= scores.low and scores.high <= high:
             return low, high
-    return span if span[0] < span[1] else (span[0], span[0] + 1.0)
+    return scores.low, scores.high if scores.low < scores.high else scores.low + 1.0
 
 
 def _golds(examples: Sequence[Pair]) -> list[float] | None:

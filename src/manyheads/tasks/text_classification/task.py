@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from annotated_types import Ge, Gt, Lt
 
 from manyheads.errors import DataError, RowError
 from manyheads.metrics.calibration import (
@@ -46,6 +47,7 @@ from manyheads.tasks.base import (
     text_of,
     window_owners,
 )
+from manyheads.tasks.settings import NAMES, SETTLED, Doc, Dropout, Pooling, Stride
 from manyheads.tasks.text_classification.class_weights import balanced, credible
 from manyheads.text.pack import Source
 from manyheads.text.values import check_spelling, first_given, is_decimal, key_of, label_of, labels_of, optional_text
@@ -92,23 +94,30 @@ class TextClassification(Task[LabelledText]):
     answer_form: ClassVar[AnswerForm] = "classes"
     cluster_noun: ClassVar[str] = "documents"
 
-    labels: tuple[str, ...] = ()
-    multi_label: bool = False
-    pooling: Literal["mean", "cls"] = "mean"
-    dropout: float = 0.1
-    hidden: int | None = None
+    labels: Annotated[tuple[str, ...], NAMES, Doc("none: those of the training data")] = ()
+    multi_label: Annotated[bool, SETTLED] = False
+    pooling: Pooling = "mean"
+    dropout: Dropout = 0.1
+    hidden: Annotated[int | None, Gt(0), Doc("width of a hidden layer in the head")] = None
     """Width of one hidden layer between pooling and labels; None for a linear head."""
-    class_weights: Literal["auto", "none", "balanced"] | dict[str, float] = "auto"
+    class_weights: Annotated[
+        Literal["auto", "none", "balanced"] | dict[str, Annotated[float, Ge(0)]],
+        NAMES,
+        Doc("how much texts of each label weigh in the loss; or a mapping label to weight"),
+    ] = "auto"
     """`auto`: single labels whose counts differ by chance weigh the same in total (`class_weights.py`); `balanced`: all
     do, as in scikit-learn; a mapping: as given, 1 if absent."""
-    threshold: float | Literal["auto"] = "auto"
+    threshold: Annotated[
+        Literal["auto"] | Annotated[float, Gt(0), Lt(1)],
+        Doc("of several labels those are given whose score reaches it; auto: tuned, label by label"),
+    ] = "auto"
     """Multi-label: a label is given when its probability reaches this; `auto`: tuned on validation data, label by label."""
-    thresholds: tuple[float, ...] = field(default=(), repr=False)
+    thresholds: Annotated[tuple[float, ...], SETTLED] = field(default=(), repr=False)
     """Tuned with `threshold: auto`, in the order of `labels`; empty before."""
-    temperature: float = 1.0
+    temperature: Annotated[float, Gt(0), SETTLED] = 1.0
     """Logits are divided by it; fitted on validation data."""
-    stride: int = 64
-    label_weights: tuple[float, ...] = field(default=(), repr=False)
+    stride: Stride = 64
+    label_weights: Annotated[tuple[float, ...], SETTLED] = field(default=(), repr=False)
     """Settled from `class_weights` and the training data, in the order of `labels`."""
 
     def __post_init__(self) -> None:
@@ -367,6 +376,12 @@ class TextClassification(Task[LabelledText]):
         if low == high:
             return [f"labels are given whose score is at least {low:.4g}"]
         return [f"labels are given whose score reaches the threshold of each, {low:.2g} to {high:.2g}"]
+
+    def form_warnings(self, facts: Facts, used: int) -> Sequence[str]:
+        """Labels that are numbers, zeros and ones, or unevenly frequent."""
+        from manyheads.tasks.text_classification.form_warnings import form_warnings
+
+        return form_warnings(self, facts, used)
 
     # -- files, reports, other tools ------------------------------------------------------------------------------
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from manyheads.errors import DataError, RowError
@@ -188,11 +188,3 @@ def _offsets(side: _Tagged, text: str | None) -> list[tuple[int, int]]:
         end = start + len(word)
         places.append((start, end))
     return places
-
-
-def column_before(row: FileRow) -> FileRow:
-    """Gold from the column before the last."""
-    if not row.values["before"]:
-        raise DataError(f"{row.where()} has 2 columns; a file that is both GOLD and PREDICTIONS needs three: the word, "
-                        "the gold tag, and last the predicted tag")  # fmt: skip
-    return replace(row, values={**row.values, "tags": row.values["before"]})

@@ -16,9 +16,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from annotated_types import Ge, Le, Lt
 
 from manyheads.errors import DataError, RowError
 from manyheads.metrics.calibration import expected_calibration_error, f1_threshold, fitted_scale
@@ -43,6 +44,7 @@ from manyheads.tasks.base import (
     text_of,
 )
 from manyheads.tasks.scored import ScoredSpans, rounded
+from manyheads.tasks.settings import NAMES, SETTLED, Doc, Dropout, Stride
 from manyheads.text.entities import EntityExample, followed, misfits, shift, spanned_example, tagged_example
 from manyheads.text.joining import joined
 from manyheads.text.pack import Source
@@ -95,18 +97,20 @@ class TokenClassification(ScoredSpans, Task[EntityExample]):
     answer_form: ClassVar[AnswerForm] = "spans"
     cluster_noun: ClassVar[str] = "documents"
 
-    labels: tuple[str, ...] = ()
+    labels: Annotated[tuple[str, ...], NAMES, Doc("entity labels, without B- and I-; none: those of the data")] = ()
     """Entity labels, sorted; the tags are `O` and `B-`, `I-` of each."""
-    decoder: Literal["softmax", "crf"] = "softmax"
-    dropout: float = 0.1
-    stride: int = 64
-    join_sentences: float = 0.1
+    decoder: Annotated[Literal["softmax", "crf"], Doc("crf: with learned transitions between tags")] = "softmax"
+    dropout: Dropout = 0.1
+    stride: Stride = 64
+    join_sentences: Annotated[float, Ge(0), Le(1), Doc("share of the rows that are read joined to neighbours")] = 0.1
     """Share of the training rows that are read together with their neighbours, as long texts are."""
-    unit: Unit = "word"
+    unit: Annotated[Unit, Doc("what is tagged; letter for spans that begin or end inside words")] = "word"
     """What is tagged: words, or their letters, so that spans may begin and end inside words."""
-    places: int = 0
+    places: Annotated[int, Ge(0), SETTLED] = 0
     """Words after the first of a piece that the head tells apart; 0 in models that were made before it did."""
-    threshold: float | Literal["auto"] = 0.0
+    threshold: Annotated[
+        Literal["auto"] | Annotated[float, Ge(0), Lt(1)], Doc("spans with a lower score are left out; auto: tuned")
+    ] = 0.0
     """Spans with a lower score are left out; `auto`: tuned for F1 on validation data."""
 
     @property

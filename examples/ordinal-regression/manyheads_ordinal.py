@@ -1,0 +1,119 @@
+"""Ordinal regression: labels with an order, such as `mild`, `moderate`, `severe`.
+
+For each level but the lowest the head says whether a text is above the one before (Frank & Hall 2001, "A simple approach to
+ordinal classification"). Its score is the quadratic weighted kappa (Cohen 1968), which counts a miss by the square of its
+distance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import numpy as np
+
+from manyheads.errors import DataError, RowError
+from manyheads.metrics.evidence import FORMULAS, Formula, Tally, grouped
+from manyheads.tasks.base import AnswerForm, AnswerType, Array, Facts, Item, Loss, Output, Row
+from manyheads.tasks.pooled import PooledTask, Text
+from manyheads.tasks.settings import Doc
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrdinalRegression(PooledTask[str]):
+    """One of several levels for each text."""
+
+    kind: ClassVar[str] = "ordinal-regression"
+    main_metric: ClassVar[str] = "quadratic_kappa"
+    metric_names: ClassVar[tuple[str, ...]] = ("quadratic_kappa", "accuracy")
+    columns: ClassVar[tuple[tuple[str, ...], ...]] = (("text", "level"),)
+    answer_form: ClassVar[AnswerForm] = "classes"
+
+    levels: Annotated[tuple[str, ...], Doc("from the lowest to the highest")] = ()
+
+    @property
+    def size(self) -> int:
+        """One output for each step between two levels."""
+        return len(self.levels) - 1
+
+    def gold(self, row: Row) -> str:
+        """`level`."""
+        level = row.get("level")
+        if not isinstance(level, str | int) or (self.levels and str(level) not in self.levels):
+            raise RowError(f"'level' must be one of {', '.join(self.levels) or 'the levels'}, seen {level!r:.80}")
+        return str(level)
+
+    def facts(self, example: Text[str]) -> Facts:
+        """The level."""
+        return Facts(labels={example.gold: 1})
+
+    def fitted(self, facts: Facts) -> OrdinalRegression:
+        """The same. Raises DataError unless the run file gives the levels in their order."""
+        if len(self.levels) < 2:
+            raise DataError(f"task '{self.name}': give tasks.{self.name}.levels, from the lowest to the highest; the data has "
+                            f"{', '.join(sorted(facts.labels))}")  # fmt: skip
+        return replace(self)
+
+    def golds(self, examples: Sequence[Text[str]]) -> Array:
+        """`(B, K - 1)`: whether a text is above each level."""
+        return (self._numbers(e.gold for e in examples)[:, None] > np.arange(self.size)).astype(np.float32)
+
+    def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
+        """Mean binary cross entropy, of which log(2) knows nothing."""
+        from torch.nn.functional import binary_cross_entropy_with_logits
+
+        loss = binary_cross_entropy_with_logits(self.of_texts(output, targets), targets["gold"])
+        return Loss(loss, len(targets["gold"]), float(np.log(2)))
+
+    def decode(self, items: Sequence[Item]) -> list[dict[str, Any]]:
+        """`{"label", "score", "scores"}`: the level whose chance is highest."""
+        above_BK = 1 / (1 + np.exp(-self.logits(items)))
+        above_BK = np.minimum.accumulate(above_BK, axis=1)  # to be above the third is to be above the second
+        edges = np.ones((len(above_BK), 1)), np.zeros((len(above_BK), 1))
+        chance_BK = -np.diff(np.concatenate([edges[0], above_BK, edges[1]], axis=1), axis=1)
+        return [self._answer(chance_K) for chance_K in chance_BK]
+
+    def _answer(self, chance_K: Array) -> dict[str, Any]:
+        best = int(chance_K.argmax())
+        scores = dict(zip(self.levels, chance_K.tolist(), strict=True))
+        return {"label": self.levels[best], "score": scores[self.levels[best]], "scores": scores}
+
+    @property
+    def answer_types(self) -> Mapping[str, AnswerType]:
+        """The level, its chance, and that of every level."""
+        return {self.name: {"label": "string", "score": "float", "scores": ("map", "float")}}
+
+    def score(self, answers: Sequence[Sequence[dict[str, Any]]], examples: Sequence[Text[str]]) -> dict[str, float]:
+        """Quadratic weighted kappa, accuracy, and mean distance in levels."""
+        given, gold = self._numbers(a[0]["label"] for a in answers), self._numbers(e.gold for e in examples)
+        kappa = self.evidence(answers, examples, [""] * len(examples)).scores(np.ones((1, len(examples))))
+        return {"quadratic_kappa": float(kappa[0]), "accuracy": float((given == gold).mean()),
+                "distance": float(np.abs(given - gold).mean())}  # fmt: skip
+
+    def evidence(
+        self, answers: Sequence[Sequence[dict[str, Any]]], examples: Sequence[Text[str]], clusters: Sequence[str]
+    ) -> Tally:
+        """The confusion matrix."""
+        K = len(self.levels)
+        given, gold = self._numbers(a[0]["label"] for a in answers), self._numbers(e.gold for e in examples)
+        return Tally(grouped(np.eye(K * K)[K * gold + given], clusters), "quadratic-kappa")
+
+    def _numbers(self, levels: Any) -> Array:
+        return np.array([self.levels.index(level) for level in levels], dtype=np.int64)
+
+
+def quadratic_kappa(sums_BM: Array) -> Array:
+    """From confusion matrices `(B, K * K)`, gold by given: 1 minus the squared distance over that of independent answers."""
+    K = round(np.sqrt(sums_BM.shape[1]))
+    found_BKK = sums_BM.reshape(-1, K, K)
+    far_KK = np.subtract.outer(np.arange(K), np.arange(K)) ** 2
+    by_chance_BKK = found_BKK.sum(2)[:, :, None] * found_BKK.sum(1)[:, None, :] / np.maximum(found_BKK.sum((1, 2)), 1)[:, None, None]
+    expected_B = (far_KK * by_chance_BKK).sum((1, 2))
+    return 1 - np.divide((far_KK * found_BKK).sum((1, 2)), expected_B, out=np.ones(len(expected_B)), where=expected_B > 0)
+
+
+FORMULAS["quadratic-kappa"] = Formula(quadratic_kappa, columns=1, repeats=True)

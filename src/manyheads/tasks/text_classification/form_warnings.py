@@ -1,0 +1,47 @@
+"""What is likely to be wrong with the labels of texts as a whole: numbers, zeros and ones, or unevenly frequent."""
+
+from __future__ import annotations
+
+import re
+
+from manyheads.tasks.base import Facts
+from manyheads.tasks.text_classification.task import DECIMAL_LABEL, TextClassification
+
+MANY_NUMBERS = 20
+"""Distinct numbers as labels that are more likely to be measurements."""
+IMBALANCE = 50
+SHOWN = 5
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?", re.ASCII)
+
+
+def form_warnings(task: TextClassification, facts: Facts, used: int) -> list[str]:
+    """A sentence for each; `used`: how many rows were read."""
+    counts = {label: facts.labels.get(label, 0) for label in task.labels}
+    if not any(counts.values()):
+        return []
+    warnings = []
+    numbers = [label for label in counts if _NUMBER.fullmatch(label)]
+    decimals = [label for label in numbers if not label.lstrip("+-").isdecimal()]
+    if DECIMAL_LABEL in facts.flags or decimals:
+        shown = f" such as {decimals[0]!r}" if decimals else ", read as whole numbers"
+        warnings.append(
+            f"labels are decimal numbers{shown}, and each number is a class of its own; write names or whole numbers as "
+            f"labels, or give tasks.{task.name} type: sentence-embedding if they score pairs of texts"
+        )
+    if len(numbers) == len(counts) >= MANY_NUMBERS:
+        warnings.append(
+            f"all {len(counts)} labels are numbers, and each is a class of its own, without an order; if they are "
+            "measurements, group them into a few named labels"
+        )
+    few, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+    if counts[most] > IMBALANCE * max(counts[few], 1) and task.class_weights in ("auto", "none"):
+        warnings.append(
+            f"label {most!r} has {counts[most]:,} examples and {few!r} {counts[few]:,}, more than {IMBALANCE} to 1; rare "
+            f"labels may never be given: set tasks.{task.name}.class_weights: balanced"
+        )
+    if len(counts) > 1 and task.multi_label and min(counts.values()) == used:
+        warnings.append(
+            f"every example has all {len(counts)} labels ({', '.join(list(counts)[:SHOWN])}); if 'labels' is a vector of "
+            "zeros and ones, give the names of the labels that apply"
+        )
+    return warnings
