@@ -1,8 +1,7 @@
 """Ordinal regression: labels with an order, such as `mild`, `moderate`, `severe`.
 
-For each level but the lowest the head says whether a text is above the one before (Frank & Hall 2001, "A simple approach to
-ordinal classification"). Its score is the quadratic weighted kappa (Cohen 1968), which counts a miss by the square of its
-distance.
+For each level but the lowest the head says whether a text is above the one before (Frank & Hall 2001). Its score is the
+quadratic weighted kappa (Cohen 1968), which counts a miss by the square of its distance.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class OrdinalRegression(PooledTask[str]):
     columns: ClassVar[tuple[tuple[str, ...], ...]] = (("text", "level"),)
     answer_form: ClassVar[AnswerForm] = "classes"
 
-    levels: Annotated[tuple[str, ...], Doc("from the lowest to the highest")] = ()
+    levels: Annotated[tuple[str, ...], Doc("from the lowest to the highest; none: whole numbers")] = ()
 
     @property
     def size(self) -> int:
@@ -52,11 +51,12 @@ class OrdinalRegression(PooledTask[str]):
         return Facts(labels={example.gold: 1})
 
     def fitted(self, facts: Facts) -> OrdinalRegression:
-        """The same. Raises DataError unless the run file gives the levels in their order."""
-        if len(self.levels) < 2:
-            raise DataError(f"task '{self.name}': give tasks.{self.name}.levels, from the lowest to the highest; the data has "
-                            f"{', '.join(sorted(facts.labels))}")  # fmt: skip
-        return replace(self)
+        """With levels that are whole numbers in their order. Raises DataError for others, unless the run file gives them."""
+        levels = self.levels or tuple(sorted(facts.labels, key=lambda level: (len(level), level)))
+        if len(levels) < 2 or not (self.levels or all(level.isdecimal() for level in levels)):
+            seen = ", ".join(sorted(facts.labels))
+            raise DataError(f"tasks.{self.name}.levels: give its levels, from the lowest to the highest; the data has {seen}")
+        return replace(self, levels=levels)
 
     def golds(self, examples: Sequence[Text[str]]) -> Array:
         """`(B, K - 1)`: whether a text is above each level."""
@@ -111,9 +111,10 @@ def quadratic_kappa(sums_BM: Array) -> Array:
     K = round(np.sqrt(sums_BM.shape[1]))
     found_BKK = sums_BM.reshape(-1, K, K)
     far_KK = np.subtract.outer(np.arange(K), np.arange(K)) ** 2
-    by_chance_BKK = found_BKK.sum(2)[:, :, None] * found_BKK.sum(1)[:, None, :] / np.maximum(found_BKK.sum((1, 2)), 1)[:, None, None]
-    expected_B = (far_KK * by_chance_BKK).sum((1, 2))
-    return 1 - np.divide((far_KK * found_BKK).sum((1, 2)), expected_B, out=np.ones(len(expected_B)), where=expected_B > 0)
+    gold_BK, given_BK, total_B = found_BKK.sum(2), found_BKK.sum(1), found_BKK.sum((1, 2))
+    expected_B = (far_KK * gold_BK[:, :, None] * given_BK[:, None, :]).sum((1, 2)) / np.maximum(total_B, 1)
+    seen_B = (far_KK * found_BKK).sum((1, 2))
+    return np.asarray(1 - np.divide(seen_B, expected_B, out=np.ones(len(expected_B)), where=expected_B > 0))
 
 
 FORMULAS["quadratic-kappa"] = Formula(quadratic_kappa, columns=1, repeats=True)

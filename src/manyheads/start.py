@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manyheads.bundle import METRICS, RUN, is_finished
+from manyheads.bundle.manifest import was_refitted
 from manyheads.config.files import load_run
 from manyheads.data.validate import SplitReport, examine, measure, overview
 from manyheads.data.warnings import doubts, step_warnings
@@ -216,7 +217,8 @@ def evaluate_model(
             tables[name] = table
             for line in doubts(table):
                 say(f"warning: {name} · {split}: {line}")
-            if data is None and model.bundle.refitted and split == "validation" and section.data.validation is None:
+            trained_on = was_refitted(model.bundle.manifest) and section.data.validation is None
+            if data is None and split == "validation" and trained_on:
                 say(f"warning: {name} · validation: the model was trained on these rows at the end (refit), so their scores "
                     "are too high; metrics.json has those from before")  # fmt: skip
     if not tables:

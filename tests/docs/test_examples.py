@@ -1,5 +1,6 @@
 """The documentation holds: every YAML example is a run file, every key has its row with its default, every choice its name."""
 
+import importlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,6 +113,15 @@ EXAMPLES = [
 ]
 
 
+@pytest.fixture
+def _own_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The type of docs/new-task.md, as if its package were installed."""
+    monkeypatch.syspath_prepend(str(ROOT / "examples" / "ordinal-regression"))
+    cls = importlib.import_module("manyheads_ordinal").OrdinalRegression
+    monkeypatch.setitem(TASK_TYPES._known, cls.kind, cls)
+
+
+@pytest.mark.usefixtures("_own_types")
 @pytest.mark.parametrize("text", EXAMPLES)
 def test_every_yaml_example_is_a_run_file_or_becomes_one_with_tasks(text: str) -> None:
     whole = text if re.search(r"^tasks:", text, re.MULTILINE) else text + TASKS

@@ -158,7 +158,9 @@ def test_a_type_that_names_nothing_of_other_tools_is_refused_with_what_can_hold_
     def loaded(folder: Path) -> Bundle:
         bundle = load_bundle(folder)
         answers, similarity = (vars(bundle.tasks[name]) for name in ("answers", "similarity"))
-        return replace(bundle, tasks={**bundle.tasks, "answers": Lengths(**answers), "similarity": Directions(**similarity)})
+        return replace(
+            bundle, tasks={**bundle.tasks, "answers": Lengths(**answers), "similarity": Directions(**similarity)}
+        )
 
     monkeypatch.setattr("manyheads.export.command.load_bundle", loaded)
     with pytest.raises(UsageError) as refused:

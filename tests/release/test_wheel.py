@@ -97,7 +97,7 @@ def test_two_builds_at_other_places_times_modes_and_settings_are_equal_byte_for_
 def test_wheel_holds_the_modules_the_declared_data_and_nothing_else(built: Built) -> None:
     package = built.tree / "src" / "manyheads"
     meant = {*package.rglob("*.py"), package / "py.typed", *(package / "demo" / "corpus").iterdir()}
-    meant |= {*(package / "serve" / "playground").iterdir(), *(package / "report").glob("*.css")}
+    meant |= {*(package / "serve" / "playground").iterdir(), *(package / "html").glob("*.css")}
     meant |= set((package / "demo").glob("*.yaml"))
     facts = ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "top_level.txt", "licenses/LICENSE")
     expected = {path.relative_to(built.tree / "src").as_posix() for path in meant}

@@ -73,6 +73,15 @@ CASES: dict[str, tuple[str, dict[str, Any], Rows]] = {
         "sentence-embedding", {"objective": "triplet"},
         [{"text_a": a, "text_b": b, "negative": SENTENCES[5]} for a, b in PAIRS[:2]],
     ),
+    "number": (
+        "text-regression", {"hidden": 8},
+        [{"text": text, "score": score} for text, score in zip(SENTENCES, [1.0, 2.5, -3.0, 0.0, 4.0, 1.5], strict=True)],
+    ),
+    "numbers-of-pairs": (
+        "text-regression", {},
+        [{"text": a, "text_pair": b, "scores": {"fluency": s, "meaning": 1000 - s}}
+         for (a, b), s in zip(PAIRS, [0.5, 4.0, 2.0], strict=True)],
+    ),
     "nli": (
         "sentence-embedding", {},
         [{"text_a": a, "text_b": b, "label": s} for (a, b), s in zip(PAIRS, ["entailment", "neutral", "contradiction"], strict=True)],
@@ -158,7 +167,8 @@ def test_a_head_learns_its_few_examples_and_answers_them(case: tuple[Task[Any], 
         [predictor.answer([{"task": ask}])[0].answers["task"] for ask in task.asks(example)] for example in examples
     ]
     metrics = task.calibrated(answers, examples).score(answers, examples)
-    assert all(isinstance(value, float) and -1 <= value <= 1 for value in metrics.values())
+    assert all(isinstance(value, float) and np.isfinite(value) for value in metrics.values())
+    assert all(-1 <= metrics[name] <= 1 for name in task.metric_names if name in metrics)
     if getattr(task, "objective", None) != "softmax":  # three NLI pairs say nothing about the order of cosines
         assert task.headline(metrics) >= 0.5 - 1e-9
     fitted = task.calibrated(answers, examples)

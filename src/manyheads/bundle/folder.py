@@ -83,10 +83,6 @@ class Bundle:
         """Sha256 of the manifest, which holds the hash of every file: it names the model."""
         return manifest_hash(self.manifest)
 
-    @property
-    def refitted(self) -> bool:
-        """Whether its weights were trained on validation rows too, once everything was chosen."""
-        return self.manifest.get("refitted") is True
 
 
 def is_finished(folder: Path) -> bool:

@@ -96,6 +96,11 @@ class Sharing:
         }
 
 
+def was_refitted(manifest: Mapping[str, Any]) -> bool:
+    """Whether the weights were trained on validation rows too, once everything was chosen."""
+    return manifest.get("refitted") is True
+
+
 def sharing_of(manifest: Mapping[str, Any]) -> Sharing:
     """The sharing of a manifest. Raises BundleError for one that cannot be read, or names what is not there."""
     said = manifest.get("sharing", {})

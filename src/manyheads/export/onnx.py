@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from manyheads.bundle import METRICS, RUN
-from manyheads.bundle.manifest import CARD, ENCODER, FORMAT, sha256_of, versions, write_manifest
+from manyheads.bundle.manifest import CARD, ENCODER, FORMAT, sha256_of, versions, was_refitted, write_manifest
 from manyheads.config.build import portable_run
 from manyheads.config.files import load_run
 from manyheads.errors import ConfigError, UsageError
@@ -107,6 +107,7 @@ def _write_rest(folder: Path, bundle: Bundle, tasks: Mapping[str, Task[Any]], pa
             path.relative_to(folder).as_posix(): {"sha256": sha256_of(path), "bytes": path.stat().st_size} for path in files
         },
         "versions": {**versions(), **_versions()},
+        **({"refitted": True} if was_refitted(bundle.manifest) else {}),
     }  # fmt: skip
     write_manifest(folder, manifest)
 

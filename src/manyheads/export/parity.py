@@ -73,7 +73,8 @@ class Difference:
     """How far two backends were apart."""
 
     largest: float
-    """Of any number, absolute."""
+    """Of any number, as a share of the largest of its output in the pass where that is above 1: heads that are sure have
+    logits of 100, of which float32 has no more than five decimals."""
     output: str
     """Where that was, `TASK/OUTPUT`."""
     windows: int
@@ -117,10 +118,10 @@ def check(found: Difference, most: float, what: str) -> None:
 
 
 def _apart(one: Array, two: Array) -> float:
-    """The largest absolute difference; infinite where shapes differ."""
+    """The largest difference, of the largest number if that is above 1; infinite where shapes differ."""
     if one.shape != two.shape:
         return float("inf")
-    return float(np.abs(one.astype(np.float64) - two).max()) if one.size else 0.0
+    return float(np.abs(one.astype(np.float64) - two).max() / max(1.0, float(np.abs(one).max()))) if one.size else 0.0
 
 
 def packs(windows: Sequence[Encoding]) -> list[list[Encoding]]:

@@ -19,7 +19,9 @@ from manyheads.errors import BundleError, UsageError
 from manyheads.tasks.base import Task
 from manyheads.tasks.question_answering import QuestionAnswering
 from manyheads.tasks.sentence_embedding import SentenceEmbedding
+from manyheads.tasks.settings import frozen
 from manyheads.tasks.text_classification import TextClassification
+from manyheads.tasks.text_regression import TextRegression
 from manyheads.tasks.token_classification import TokenClassification
 
 GROUP = "manyheads.tasks"
@@ -29,7 +31,7 @@ GROUP = "manyheads.tasks"
 class TaskTypes(Mapping[str, type[Task[Any]]]):
     """Task types by their `type` in a run file. Those of other packages are imported when they are asked for."""
 
-    def __init__(self, *own: type[Task[Any]]) -> None:
+    def __init__(self, *own: Any) -> None:
         self._known: dict[str, type[Task[Any]]] = {cls.kind: cls for cls in own}
         self._own = frozenset(self._known)
         self._installed: dict[str, EntryPoint] | None = None
@@ -80,7 +82,7 @@ def _loaded(entry: EntryPoint) -> type[Task[Any]]:
     return cls
 
 
-TASK_TYPES = TaskTypes(TokenClassification, TextClassification, QuestionAnswering, SentenceEmbedding)
+TASK_TYPES = TaskTypes(TokenClassification, TextClassification, QuestionAnswering, SentenceEmbedding, TextRegression)
 register = TASK_TYPES.register
 
 
@@ -98,7 +100,7 @@ def restore(description: Mapping[str, Any]) -> Task[Any]:
     if kind not in TASK_TYPES:
         raise BundleError(unknown_type(kind, package))
     try:
-        return TASK_TYPES[kind](**{key: _frozen(value) for key, value in settings.items()})
+        return TASK_TYPES[kind](**frozen(settings))
     except TypeError as error:
         raise BundleError(f"task {settings.get('name')!r}: {error}") from None
 
@@ -109,7 +111,3 @@ def unknown_type(kind: object, package: object = None) -> str:
         name, version = package["name"], package.get("version")
         return f"task type {kind!r:.80} comes with {name:.80} {version!s:.40}, which is not installed; pip install {name:.80}"
     return f"task type {kind!r:.80} is not known to this version; it knows {', '.join(TASK_TYPES)}"
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value

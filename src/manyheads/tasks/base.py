@@ -16,10 +16,11 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from annotated_types import Ge
 
 from manyheads.errors import DataError, RowError
 from manyheads.text.joining import joined
@@ -190,7 +191,7 @@ class Task(ABC, Generic[ExampleT]):
     """Settings and behaviour of one head."""
 
     name: str
-    weight: float = 1.0
+    weight: Annotated[float, Ge(0)] = 1.0
     """Factor on the task's normalised loss."""
 
     kind: ClassVar[str]
@@ -417,13 +418,15 @@ class Task(ABC, Generic[ExampleT]):
         """Put weights of the encoder's folder into a head that has a place for them. Raises EncoderError."""
 
     def encoder_notes(self, folder: Path, given: Collection[str]) -> Sequence[str]:
-        """What the encoder's folder has for such heads and this one leaves out, as clauses."""
+        """What the encoder's folder has for such heads and this one leaves out: clauses whose subject is the folder."""
         return ()
 
     # -- the model folder ---------------------------------------------------------------------------------------
-    @abstractmethod
     def describe(self) -> dict[str, Any]:
         """Settings as JSON, enough for the class to be built again by `**settings`; `type` is not among them."""
+        from manyheads.tasks.settings import described
+
+        return described(self)
 
 
 def text_of(row: Row) -> str:

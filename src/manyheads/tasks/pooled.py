@@ -8,13 +8,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 import numpy as np
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Gt
 
 from manyheads.errors import RowError
 from manyheads.tasks.base import Array, Ask, Item, Level, Output, Row, Task, merged, text_of, window_owners
+from manyheads.tasks.settings import Doc, Dropout, Pooling, Stride
 from manyheads.text.pack import Source
 from manyheads.text.values import check_spelling, first_given, key_of, optional_text
 
@@ -42,11 +43,11 @@ class Text(Generic[GoldT]):
 class PooledTask(Task[Text[GoldT]]):
     """A task whose head gives `size` numbers for each text. Windows of a long text are merged by their tokens."""
 
-    pooling: Literal["mean", "cls"] = "mean"
-    dropout: Annotated[float, Ge(0), Lt(1)] = 0.1
-    hidden: Annotated[int, Gt(0)] | None = None
+    pooling: Pooling = "mean"
+    dropout: Dropout = 0.1
+    hidden: Annotated[int | None, Gt(0), Doc("width of a hidden layer in the head")] = None
     """Width of one hidden layer between pooling and outputs; None for a linear head."""
-    stride: Annotated[int, Ge(0)] = 64
+    stride: Stride = 64
 
     @property
     @abstractmethod

@@ -65,6 +65,10 @@ def described(task: Task[Any]) -> dict[str, Any]:
 
 def frozen(value: Any) -> Any:
     """A setting as a task has it, from JSON or YAML: tuples for lists."""
+    if isinstance(value, Mapping):
+        return {key: frozen(part) for key, part in value.items()}
+    if isinstance(value, Mapping):
+        return {key: frozen(part) for key, part in value.items()}
     return tuple(map(frozen, value)) if isinstance(value, list) else value
 
 

@@ -1,4 +1,4 @@
-"""Texts with a list of labels, as annotation tools export them, to rows of text classification.
+"""Texts with a list of labels, as annotation tools export them, to rows with `label` or `labels`.
 
 Decided here: tools write a list even where every text has one label. If no text of a file has more, the file is taken
 for one of single labels, and texts without one are passed over and counted; else each text may have any number. So the

@@ -4,7 +4,7 @@ Decided here:
 - A span is checked against its text: offsets that lie outside, spans of no width and mentions that are quoted otherwise
   than the text has them are refused, with both strings. Of a discontinuous span nothing is used, so it is only counted.
 - Pieces with nothing but white space between them are one span: brat cuts spans at line ends.
-- Token classification has one label for a character. Of spans that overlap the longest is kept, of equally long ones
+- A row has one label for a character. Of spans that overlap the longest is kept, of equally long ones
   that which the file names first; the others are counted.
 """
 
@@ -55,7 +55,7 @@ class Marked:
 
 
 def row_of(marked: Marked) -> RawRow:
-    """The row of token classification. Raises DataError for a span that the text does not have."""
+    """The row with its `entities`. Raises DataError for a span that the text does not have."""
     kept, left_out = flat(_checked(marked.text, mention) for mention in marked.mentions)
     entities = [{"start": m.pieces[0][0], "end": m.pieces[-1][1], "label": m.label} for m in kept]
     values: dict[str, Any] = {"text": marked.text, "entities": entities}

@@ -368,15 +368,6 @@ class QuestionAnswering(ScoredSpans, Task[Question]):
 
         return stock_class(self, head, family, width)
 
-    def describe(self) -> dict[str, Any]:
-        """Settings as JSON."""
-        return {
-            "name": self.name, "weight": self.weight, "doc_stride": self.doc_stride,
-            "max_answer_length": self.max_answer_length, "n_best": self.n_best, "top": self.top,
-            "dropout": self.dropout, "no_answer": self.no_answer, "no_answer_threshold": self.no_answer_threshold,
-            "temperature": self.temperature, "score_bias": self.score_bias,
-        }  # fmt: skip
-
     def _given(self, answer: Found) -> Sequence[dict[str, Any]]:
         if answer.no_answer is not None and answer.no_answer > self.no_answer_threshold:
             return ()

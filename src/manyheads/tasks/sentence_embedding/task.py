@@ -415,16 +415,6 @@ class SentenceEmbedding(Task[Pair]):
 
         return encoder_notes(folder, given)
 
-    def describe(self) -> dict[str, Any]:
-        """Settings as JSON."""
-        return {
-            "name": self.name, "weight": self.weight, "pooling": self.pooling, "projection": self.projection,
-            "activation": self.activation,
-            "layer_norm": self.layer_norm, "normalize": self.normalize, "objective": self.objective,
-            "scale": self.scale, "margin": self.margin, "matryoshka": list(self.matryoshka), "stride": self.stride,
-            "score_range": list(self.score_range) if self.score_range else None,
-        }  # fmt: skip
-
 
 def _joined(same_X: torch.Tensor, targets: Mapping[str, torch.Tensor]) -> torch.Tensor:
     import torch

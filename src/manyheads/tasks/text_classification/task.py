@@ -415,16 +415,6 @@ class TextClassification(Task[LabelledText]):
 
         return stock_class(self, head, family, width)
 
-    def describe(self) -> dict[str, Any]:
-        """Settings as JSON."""
-        weights = self.class_weights if isinstance(self.class_weights, str) else dict(self.class_weights)
-        return {
-            "name": self.name, "weight": self.weight, "labels": list(self.labels), "multi_label": self.multi_label,
-            "pooling": self.pooling, "dropout": self.dropout, "hidden": self.hidden, "class_weights": weights,
-            "threshold": self.threshold, "thresholds": list(self.thresholds), "temperature": self.temperature,
-            "stride": self.stride, "label_weights": list(self.label_weights),
-        }  # fmt: skip
-
     def _answered(self, logits_BK: np.ndarray) -> list[dict[str, Any]]:
         """Answers from logits, scores in falling order and not rounded: calibration needs the smallest, too."""
         scaled_BK = logits_BK / self.temperature

@@ -65,6 +65,8 @@ if TYPE_CHECKING:
     from manyheads.text.pack import Encoding
 Rules = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Transition, start and end scores."""
+BELOW_ONE = float(np.nextafter(1.0, 0.0))
+"""The highest threshold; rounding of a score can be 1."""
 MISFIT = "gold spans can equal no answer"
 """What is said of spans that begin or end inside a unit."""
 
@@ -374,7 +376,7 @@ class TokenClassification(ScoredSpans, Task[EntityExample]):
         if self.threshold != "auto" or not any(right):
             return settled
         golds = sum(len(example.spans) for example in examples)
-        return replace(settled, threshold=f1_threshold(scale.applied(raw_N), right, golds))
+        return replace(settled, threshold=min(f1_threshold(scale.applied(raw_N), right, golds), BELOW_ONE))
 
     def restated(
         self, answers: Sequence[Sequence[list[dict[str, Any]]]], before: Task[EntityExample]
@@ -436,15 +438,6 @@ class TokenClassification(ScoredSpans, Task[EntityExample]):
         from manyheads.tasks.token_classification.stock import stock_class
 
         return stock_class(self, head, family, width)
-
-    def describe(self) -> dict[str, Any]:
-        """Settings as JSON."""
-        return {
-            "name": self.name, "weight": self.weight, "labels": list(self.labels), "decoder": self.decoder,
-            "dropout": self.dropout, "stride": self.stride, "join_sentences": self.join_sentences,
-            "unit": self.unit, "places": self.places,
-            "threshold": self.threshold, "temperature": self.temperature, "score_bias": self.score_bias,
-        }  # fmt: skip
 
     def unit_scores(self, item: Item) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Offsets `(W, 2)` of the units of an item, scores `(W, K)`, each from the window that owns it, and who has any."""
