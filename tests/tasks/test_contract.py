@@ -73,6 +73,10 @@ CASES: dict[str, tuple[str, dict[str, Any], Rows]] = {
         "sentence-embedding", {"objective": "triplet"},
         [{"text_a": a, "text_b": b, "negative": SENTENCES[5]} for a, b in PAIRS[:2]],
     ),
+    "tags": (
+        "token-tagging", {},
+        [{"tokens": text.rstrip(".").split(), "tags": ["PROPN", *["NOUN", "VERB"] * 10][: len(text.split())]} for text in SENTENCES],
+    ),
     "number": (
         "text-regression", {"hidden": 8},
         [{"text": text, "score": score} for text, score in zip(SENTENCES, [1.0, 2.5, -3.0, 0.0, 4.0, 1.5], strict=True)],

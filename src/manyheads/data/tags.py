@@ -32,6 +32,8 @@ class TagWatch:
         tags = values.get("tags")
         if "tokens" not in values or not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
             return
+        if not all(tag[1:2] in ("", "-") for tag in tags):
+            return  # plain tags, such as parts of speech
         before = ("O", "")
         for place, tag in enumerate([*tags, "O"]):
             letter, label = tag[:1], tag[2:]

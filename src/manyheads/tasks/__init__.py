@@ -23,6 +23,7 @@ from manyheads.tasks.settings import frozen
 from manyheads.tasks.text_classification import TextClassification
 from manyheads.tasks.text_regression import TextRegression
 from manyheads.tasks.token_classification import TokenClassification
+from manyheads.tasks.token_tagging import TokenTagging
 
 GROUP = "manyheads.tasks"
 """Of the entry points."""
@@ -82,7 +83,9 @@ def _loaded(entry: EntryPoint) -> type[Task[Any]]:
     return cls
 
 
-TASK_TYPES = TaskTypes(TokenClassification, TextClassification, QuestionAnswering, SentenceEmbedding, TextRegression)
+TASK_TYPES = TaskTypes(
+    TokenClassification, TextClassification, QuestionAnswering, SentenceEmbedding, TextRegression, TokenTagging
+)
 register = TASK_TYPES.register
 
 

@@ -45,14 +45,13 @@ from manyheads.tasks.base import (
 )
 from manyheads.tasks.scored import ScoredSpans, rounded
 from manyheads.tasks.settings import NAMES, SETTLED, Doc, Dropout, Stride
+from manyheads.tasks.words import owned_words, placed
 from manyheads.text.entities import EntityExample, followed, misfits, shift, spanned_example, tagged_example
 from manyheads.text.joining import joined
 from manyheads.text.pack import Source
 from manyheads.text.spans import Span, spans_of_tags, tags_of_char_spans
 from manyheads.text.units import Unit, first_units, units
 from manyheads.text.values import first_given, key_of
-from manyheads.text.windows import owned
-from manyheads.text.words import first_pieces, places_in_pieces, within
 
 if TYPE_CHECKING:
     import torch
@@ -241,39 +240,14 @@ class TokenClassification(ScoredSpans, Task[EntityExample]):
         index = {tag: i for i, tag in enumerate(self.tags)}
         tags = [tags_of_char_spans(units(e.text, self.unit, e.words), e.spans)[0] for e in examples]
         tag_U = np.array([index[tag] for some in tags for tag in some], dtype=np.int64)
-        placed = self.pieces(examples, encodings)
-        return {**placed, "tag_P": tag_U[placed.pop("unit_P")]}
+        where = self.pieces(examples, encodings)
+        return {**where, "tag_P": tag_U[where.pop("unit_P")]}
 
     def pieces(
         self, examples: Sequence[EntityExample], encodings: Sequence[Sequence[Sequence[Encoding]]]
     ) -> dict[str, Array]:
-        """`piece_P` (row in the task's tokens) of the units in windows, `unit_P` which they are, `words_S` in each window.
-
-        Of the units that are not the first of their piece, `inner_I` (which of P) and `place_I` (which of the piece).
-        """
-        pieces, places, seen, counts, base, first = [], [], [], [], 0, 0
-        for example, asked in zip(examples, encodings, strict=True):
-            offsets_W2 = units(example.text, self.unit, example.words)
-            unit_W = np.arange(first, first + len(offsets_W2))
-            for window in asked[0]:
-                reached = within(offsets_W2, window)
-                piece_W = first_pieces(offsets_W2[reached], window)
-                here = piece_W >= 0
-                pieces.append(piece_W[here] + base)
-                places.append(places_in_pieces(offsets_W2[reached], piece_W, window)[here])
-                seen.append(unit_W[reached][here])
-                counts.append(int(here.sum()))
-                base += len(window)
-            first += len(offsets_W2)
-        place_P = np.concatenate(places)
-        inner_I = np.flatnonzero(place_P)
-        return {
-            "piece_P": np.concatenate(pieces).astype(np.int64),
-            "unit_P": np.concatenate(seen),
-            "words_S": np.array(counts, dtype=np.int64),
-            "inner_I": inner_I,
-            "place_I": place_P[inner_I],
-        }
+        """Where the units of examples are (`words.placed`)."""
+        return placed([units(e.text, self.unit, e.words) for e in examples], encodings)
 
     def amount(self, targets: Mapping[str, Array]) -> float:
         """Words."""
@@ -309,10 +283,10 @@ class TokenClassification(ScoredSpans, Task[EntityExample]):
     # -- answering ----------------------------------------------------------------------------------------------
     def decode(self, items: Sequence[Item]) -> list[list[dict[str, Any]]]:
         """Spans in reading order, each with `start`, `end`, `label`, `text`, `score`."""
-        placed = [self._emissions(item) for item in items]
-        emissions = [read.scores_WK for read in placed]
+        reads = [self._emissions(item) for item in items]
+        emissions = [read.scores_WK for read in reads]
         rules = self.rules(items)
-        paths = [read.whole(path_W) for read, path_W in zip(placed, viterbi(emissions, *rules), strict=True)]
+        paths = [read.whole(path_W) for read, path_W in zip(reads, viterbi(emissions, *rules), strict=True)]
         tags = np.array(self.tags)
         found = [spans_of_tags(tags[path_W].tolist()) if path_W.any() else [] for path_W in paths]
         scores = self._span_scores(emissions, paths, found, rules)
@@ -320,7 +294,7 @@ class TokenClassification(ScoredSpans, Task[EntityExample]):
             self._kept(
                 _answer(item.source.first, read.offsets_W2, spans, self.scale.applied(np.array(chances)).tolist())
             )
-            for item, read, spans, chances in zip(items, placed, found, scores, strict=True)
+            for item, read, spans, chances in zip(items, reads, found, scores, strict=True)
         ]
 
     def answer_keys(self, answer: list[dict[str, Any]]) -> dict[str, Any]:
@@ -444,15 +418,10 @@ class TokenClassification(ScoredSpans, Task[EntityExample]):
         offsets = units(item.source.first, self.unit, item.words)
         scores_WK = np.zeros((len(offsets), len(self.tags)), np.float32)
         seen_W = np.zeros(len(offsets), bool)
-        for window, own, output in zip(item.encodings, owned(item.encodings, 0), item.outputs, strict=True):
-            reached = within(offsets, window)  # words times windows would be quadratic in the text
-            piece_W = first_pieces(offsets[reached], window)
-            place_W = places_in_pieces(offsets[reached], piece_W, window)
-            mine_L = np.zeros(len(window), bool)
-            mine_L[own if (window.part_L == 0).any() else slice(None)] = True
-            here = (piece_W >= 0) & mine_L[piece_W]
-            scores_WK[reached][here] = word_scores(output[self._scores_key], output, piece_W[here], place_W[here])
-            seen_W[reached] |= here
+        for found in owned_words(offsets, item):
+            scores_LK = found.output[self._scores_key]
+            scores_WK[found.word_W] = word_scores(scores_LK, found.output, found.piece_W, found.place_W)
+            seen_W[found.word_W] = True
         return offsets, scores_WK, seen_W
 
     def _emissions(self, item: Item) -> _Read:

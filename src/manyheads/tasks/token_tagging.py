@@ -1,0 +1,201 @@
+"""A tag for each word, without spans: parts of speech, morphology, language of a word.
+
+Rows have `tokens` and `tags`, or CoNLL columns; a tag is any text. Decided here: rows that come in words of their own are
+trained and answered at those words, and raw text at the words of `text.words`. The first piece of a word decides.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import numpy as np
+
+from manyheads.errors import DataError, RowError
+from manyheads.metrics.evidence import Tally, grouped
+from manyheads.metrics.labels import single_label_scores
+from manyheads.tasks.base import (
+    SPAN,
+    AnswerForm,
+    AnswerType,
+    Array,
+    Ask,
+    Facts,
+    Item,
+    Level,
+    Loss,
+    Output,
+    Row,
+    Task,
+    text_of,
+)
+from manyheads.tasks.settings import NAMES, Doc, Dropout, Stride
+from manyheads.tasks.words import owned_words, placed
+from manyheads.text.joining import joined
+from manyheads.text.pack import Source
+from manyheads.text.units import units
+from manyheads.text.values import first_given, key_of
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from manyheads.text.pack import Encoding
+
+Answer = list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedText:
+    """A text, its words by their offsets, and the tag of each."""
+
+    text: str
+    words: tuple[tuple[int, int], ...]
+    tags: tuple[str, ...]
+    document: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenTagging(Task[TaggedText]):
+    """A linear head on the first piece of each word."""
+
+    kind: ClassVar[str] = "token-tagging"
+    main_metric: ClassVar[str] = "accuracy"
+    metric_names: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1", "weighted_f1")
+    columns: ClassVar[tuple[tuple[str, ...], ...]] = (("tokens", "tags"),)
+    answer_form: ClassVar[AnswerForm] = "tags"
+    cluster_noun: ClassVar[str] = "documents"
+    outputs: ClassVar[Mapping[str, Level]] = {"logits_TK": "token"}
+
+    labels: Annotated[tuple[str, ...], NAMES, Doc("the tags; none: those of the data")] = ()
+    dropout: Dropout = 0.1
+    stride: Stride = 64
+
+    def read(self, row: Row) -> TaggedText:
+        """`tokens` and `tags`, optional `space_after` and `document`."""
+        tokens, tags = row.get("tokens"), row.get("tags")
+        if not isinstance(tags, Sequence) or isinstance(tags, str) or not all(isinstance(tag, str) and tag for tag in tags):
+            raise RowError(f"'tags' must be a list of texts, seen {tags!r:.80}")
+        text, words = joined(tokens, row.get("space_after"))
+        if len(tags) != len(words):
+            raise RowError(f"has {len(words)} tokens and {len(tags)} tags; give each token one tag")
+        return TaggedText(text, words, tuple(tags), key_of(row.get("document"), "document"))
+
+    def row_of_target(self, row: Row, target: Any) -> Row:
+        """`targets: {NAME: ["TAG", ...]}`, beside the row's `tokens`."""
+        return {**row, "tags": target, "document": first_given(row.get("document"), row.get("id"))}
+
+    def facts(self, example: TaggedText) -> Facts:
+        """Words of each tag."""
+        return Facts(Counter(example.tags))
+
+    def fitted(self, facts: Facts) -> TokenTagging:
+        """Tags of the training data unless the run file lists them."""
+        labels = self.labels or tuple(sorted(facts.labels))
+        if len(labels) < 2:
+            raise DataError(f"task '{self.name}': the training data has only the tag {', '.join(labels) or '(none)'}")
+        return replace(self, labels=labels)
+
+    def check(self, example: TaggedText) -> None:
+        """Every tag must be known."""
+        if strange := sorted(set(example.tags) - set(self.labels)):
+            raise RowError(f"tag {strange[0]!r} is not in the training data, which has {', '.join(self.labels)[:200]}")
+
+    def cluster(self, example: TaggedText) -> str:
+        """The document."""
+        return example.document
+
+    def asks(self, example: TaggedText) -> Sequence[Ask]:
+        """The text, with its words."""
+        return [Ask(Source(example.text, stride=self.stride), example.words)]
+
+    def ask(self, row: Row) -> Ask | None:
+        """`text`, or `tokens` to be answered at those words."""
+        if "tokens" in row and "text" not in row:
+            text, words = joined(row["tokens"], row.get("space_after"))
+            return Ask(Source(text, stride=self.stride), words)
+        return Ask(Source(text_of(row), stride=self.stride))
+
+    def build_head(self, width: int) -> nn.Module:
+        """Dropout and a linear layer."""
+        from manyheads.nn.heads import TokenHead
+
+        return TokenHead(width, len(self.labels), self.dropout)
+
+    def targets(
+        self, examples: Sequence[TaggedText], encodings: Sequence[Sequence[Sequence[Encoding]]]
+    ) -> dict[str, Array]:
+        """`piece_P` (row in the task's tokens) and `tag_P` of the words in windows."""
+        place = {label: k for k, label in enumerate(self.labels)}
+        where = placed([np.array(example.words, np.int64).reshape(-1, 2) for example in examples], encodings)
+        tag_W = np.array([place[tag] for example in examples for tag in example.tags], np.int64)
+        return {"piece_P": where["piece_P"], "tag_P": tag_W[where["unit_P"]]}
+
+    def amount(self, targets: Mapping[str, Array]) -> float:
+        """Words."""
+        return float(len(targets["tag_P"]))
+
+    def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
+        """Mean cross entropy over words, of which log(K) knows nothing."""
+        from torch.nn.functional import cross_entropy
+
+        tag_P, logits_TK = targets["tag_P"], output["logits_TK"]
+        loss = cross_entropy(logits_TK[targets["piece_P"]], tag_P) if len(tag_P) else logits_TK.sum() * 0.0
+        return Loss(loss, len(tag_P), float(np.log(len(self.labels))))
+
+    def decode(self, items: Sequence[Item]) -> list[Answer]:
+        """`start`, `end`, `text`, `label` and `score` of each word, in the order of the text."""
+        return [self._tagged(item) for item in items]
+
+    def _tagged(self, item: Item) -> Answer:
+        text = item.source.first
+        offsets_W2 = units(text) if item.words is None else np.array(item.words, np.int64).reshape(-1, 2)
+        answer: dict[int, dict[str, Any]] = {}
+        for found in owned_words(offsets_W2, item):
+            logits_WK = found.output["logits_TK"][found.piece_W].astype(np.float64)
+            chance_WK = np.exp(logits_WK - logits_WK.max(-1, keepdims=True))
+            chance_WK /= chance_WK.sum(-1, keepdims=True)
+            for word, chance_K in zip(found.word_W.tolist(), chance_WK, strict=True):
+                start, end = offsets_W2[word].tolist()
+                best = int(chance_K.argmax())
+                answer[word] = {"start": start, "end": end, "text": text[start:end], "score": float(chance_K[best]),
+                                "label": self.labels[best]}  # fmt: skip
+        return [answer[word] for word in sorted(answer)]
+
+    @property
+    def answer_types(self) -> Mapping[str, AnswerType]:
+        """Words with their tags."""
+        return {self.name: [{**SPAN, "label": "string"}]}
+
+    def score(self, answers: Sequence[Sequence[Answer]], examples: Sequence[TaggedText]) -> dict[str, float]:
+        """Accuracy, macro and weighted F1 over words."""
+        gold = [tag for example in examples for tag in example.tags]
+        found = single_label_scores(gold, [tag for tags in self._given(answers, examples) for tag in tags])
+        return {name: found[name] for name in self.metric_names}
+
+    def chance(self, examples: Sequence[TaggedText]) -> dict[str, float]:
+        """Always the commonest tag."""
+        usual = Counter(tag for example in examples for tag in example.tags).most_common(1)
+        everywhere = [[[{"start": start, "label": usual[0][0]} for start, _ in e.words]] for e in examples]
+        return self.score(everywhere, examples) if usual else {}
+
+    def evidence(
+        self, answers: Sequence[Sequence[Answer]], examples: Sequence[TaggedText], clusters: Sequence[str]
+    ) -> Tally:
+        """Right words, and words."""
+        right = [sum(map(str.__eq__, tags, e.tags)) for tags, e in zip(self._given(answers, examples), examples, strict=True)]
+        return Tally(grouped(np.array([right, [len(e.tags) for e in examples]]).T, clusters), "mean")
+
+    def shortcoming(self, answers: Sequence[Sequence[Answer]], examples: Sequence[TaggedText]) -> str | None:
+        """Every word gets the same tag."""
+        given = {tag for tags in self._given(answers, examples) for tag in tags}
+        gold = {tag for example in examples for tag in example.tags}
+        return f"tags every word {given.pop()!r}" if len(given) == 1 and len(gold) > 1 else None
+
+    @staticmethod
+    def _given(answers: Sequence[Sequence[Answer]], examples: Sequence[TaggedText]) -> list[list[str]]:
+        """The tags of the examples' words; none where a word has no token."""
+        found = [{word["start"]: word["label"] for word in answer[0]} for answer in answers]
+        return [[tags.get(start, "") for start, _ in e.words] for tags, e in zip(found, examples, strict=True)]
