@@ -519,9 +519,14 @@ def test_only_the_chosen_tasks_are_asked_and_only_what_they_need_is_offered(page
 
 def test_a_model_of_other_tasks_gets_a_page_of_its_own(browser: Browser, canned: tuple[Stub, str]) -> None:
     def other(route: Route) -> None:
-        tasks = {"novel": {"type": "of-a-later-version"}}
+        tasks = {
+            **with_forms({"speech": {"type": "token-tagging"}, "rating": {"type": "text-regression"}}),
+            "novel": {"type": "of-another-package", "answers": "json"},
+        }
+        word = {"start": 0, "end": 4, "text": "<i>x", "label": "NOUN", "score": 0.75}
+        found = {"speech": [word], "rating": {"fluency": 3.14159, "meaning": -2}, "novel": {"x": [1, 2]}}
         answer = {"model": "m", "hash": "h", "tasks": tasks} if route.request.method == "GET" else {
-            "model": "m", "hash": "h", "outputs": [{"windows": 1, "tasks": {"novel": {"x": [1, 2]}}}]}  # fmt: skip
+            "model": "m", "hash": "h", "outputs": [{"windows": 1, "tasks": found}]}  # fmt: skip
         route.fulfill(json=answer)
 
     with opened(browser, canned[1]) as blank:
@@ -533,6 +538,9 @@ def test_a_model_of_other_tasks_gets_a_page_of_its_own(browser: Browser, canned:
         blank.click("#read-send")
         blank.wait_for_selector(card("novel"))
         assert raw(blank, f"{card('novel')} .raw") == {"x": [1, 2]}
+        assert blank.inner_text(f"{card('speech')} td >> nth=0") == "<i>x"
+        assert blank.inner_text(f"{card('speech')} td >> nth=1") == "NOUN"
+        assert blank.inner_text(f"{card('rating')} .sum") == "fluency 3.142, meaning -2.000"
 
 
 # -- what goes wrong ------------------------------------------------------------------------------------------------------
