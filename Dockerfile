@@ -23,8 +23,7 @@ RUN groupadd --gid 10001 manyheads \
 ENV PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     MANYHEADS_CACHE=/cache/manyheads \
-    HF_HOME=/cache/huggingface \
-    MPLCONFIGDIR=/tmp/matplotlib
+    HF_HOME=/cache/huggingface
 COPY constraints.txt /tmp/constraints.txt
 WORKDIR /models
 VOLUME ["/cache"]

@@ -39,7 +39,7 @@ def command(*arguments: str, text: str | None = None) -> subprocess.CompletedPro
 def test_a_model_folder_holds_what_the_contract_says(trained: Path) -> None:
     names = {str(path.relative_to(trained)) for path in trained.rglob("*") if path.is_file()}
     assert {"manyheads.json", "heads.safetensors", "metrics.json", "run.yaml", "README.md", "encoder/config.json",
-            "encoder/model.safetensors", "encoder/tokenizer.json", "training.png", "history.jsonl"} <= names  # fmt: skip
+            "encoder/model.safetensors", "encoder/tokenizer.json", "history.jsonl"} <= names  # fmt: skip
     assert any(name.startswith("tensorboard/events") for name in names)
     assert not any(name.endswith((".bin", ".pt", ".pkl")) for name in names)
     metrics = json.loads((trained / "metrics.json").read_text())

@@ -373,7 +373,7 @@ def rich(project: Path) -> tuple[Course, Snapshot]:
     snapshot = Checkpoints(made.output).newest(lambda _: None)
     assert snapshot is not None
     log = RunLog(project.parent / "log")
-    log.close(plot=False)
+    log.close()
     return Course(made, log, Watch()), snapshot
 
 

@@ -62,7 +62,7 @@ def course(
     log = RunLog(made.output)
     run = Course(made, log, watch)
     run.run()
-    log.close(plot=False)
+    log.close()
     return run, watch
 
 

@@ -1,4 +1,4 @@
-"""The written record of a run: `history.jsonl`, TensorBoard events, and a plot of losses and scores."""
+"""The written record of a run: `history.jsonl` and TensorBoard events."""
 
 from __future__ import annotations
 
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 HISTORY = "history.jsonl"
 EVENTS = "tensorboard"
-PLOT = "training.png"
-SMOOTHING = 0.9
-"""Weight of the past in the plotted running mean of a loss."""
 
 
 class RunLog:
@@ -35,9 +32,8 @@ class RunLog:
         from torch.utils.tensorboard import SummaryWriter
 
         self.folder = folder
-        self._losses: dict[str, list[tuple[int, float]]] = defaultdict(list)
-        self._scores: dict[str, list[tuple[int, float]]] = defaultdict(list)
-        self._weights: dict[str, list[tuple[int, float]]] = defaultdict(list)
+        self.losses: dict[str, list[float]] = defaultdict(list)
+        """Of the steps so far, by task."""
         path = folder / HISTORY
         with _written(path), ExitStack() as opened:
             folder.mkdir(parents=True, exist_ok=True)
@@ -46,7 +42,7 @@ class RunLog:
             self._history = opened.enter_context(path.open("r+b" if path.exists() else "w+b"))
             self._history.truncate(keep_bytes if self.whole else 0)
             for line in self._history:
-                with suppress(ValueError, TypeError, AttributeError):  # damaged: a point less in the plot
+                with suppress(ValueError, TypeError, AttributeError):  # damaged: a loss less in the running mean
                     self._remember(json.loads(line))
             with _written(folder / EVENTS):
                 self._events = SummaryWriter(str(folder / EVENTS), purge_step=step)
@@ -56,11 +52,6 @@ class RunLog:
     def size(self) -> int:
         """Bytes of the history so far."""
         return self._history.tell()
-
-    @property
-    def losses(self) -> dict[str, list[float]]:
-        """Of the steps so far, by task."""
-        return {name: [loss for _, loss in points] for name, points in self._losses.items()}
 
     def sync(self) -> None:
         """Wait until what is written so far is on the disk."""
@@ -97,13 +88,11 @@ class RunLog:
                     self._events.add_scalar(f"validation/{name}/{metric}", value, step)
             self._events.add_scalar("validation/combined", combined, step)
 
-    def close(self, plot: bool) -> None:
-        """Close the files; draw the plot."""
+    def close(self) -> None:
+        """Close the files."""
         for file in (self._history, self._events):
             with suppress(OSError):  # a write that failed has been told of, and fails here once more
                 file.close()
-        if plot:
-            draw(self.folder / PLOT, self._losses, self._scores, self._weights)
 
     def event(self, row: Mapping[str, Any]) -> None:
         """A row of the history."""
@@ -113,10 +102,8 @@ class RunLog:
         self._remember(row)
 
     def _remember(self, row: Mapping[str, Any]) -> None:
-        """For the plot."""
-        for key, points in (("loss", self._losses), ("weight", self._weights), ("headline", self._scores)):
-            for name, value in row.get(key, {}).items():
-                points[name].append((row["step"], value))
+        for name, loss in row.get("loss", {}).items():
+            self.losses[name].append(loss)
 
 
 @contextmanager
@@ -151,50 +138,5 @@ class Unlogged:
     def sync(self) -> None:
         """Nothing."""
 
-    def close(self, plot: bool) -> None:
+    def close(self) -> None:
         """Nothing."""
-
-
-Points = Mapping[str, list[tuple[int, float]]]
-"""For each task (step, value)."""
-
-
-def draw(path: Path, losses: Points, scores: Points, weights: Points) -> None:
-    """Panels side by side: each task's loss (running mean), its score on validation data, and its weight if that moved."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    moved = any(weight != points[0][1] for points in weights.values() for _, weight in points)
-    figure = Figure(figsize=(15.5 if moved else 11, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, 3 if moved else 2)
-    color = {name: f"C{i}" for i, name in enumerate([*losses, *(name for name in scores if name not in losses)])}
-    for name, points in losses.items():
-        panels[0].plot(
-            [step for step, _ in points], _running_mean(points), color=color[name], label=name, linewidth=1.6
-        )
-    panels[0].set(title="Training loss (running mean; by default 1 = an uninformed head)", xlabel="step", ylabel="loss")
-    panels[0].set_ylim(bottom=0)
-    for name, points in scores.items():
-        panels[1].plot(
-            *zip(*points, strict=True), color=color[name], marker="o", markersize=4, label=name, linewidth=1.6
-        )
-    panels[1].set(title="Validation score", xlabel="step", ylabel="score", ylim=(0, 1))
-    if moved:
-        for name, points in weights.items():
-            panels[2].plot(*zip(*points, strict=True), color=color[name], label=name, linewidth=1.2)
-        panels[2].set(title="Weight of the loss or gradient", xlabel="step", ylabel="weight")
-    for axes in panels:
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(frameon=False, fontsize=9, loc="upper right")  # "best" warns where it takes a second
-    figure.savefig(path, dpi=130)
-
-
-def _running_mean(points: list[tuple[int, float]]) -> list[float]:
-    smooth, mean, weight = [], 0.0, 0.0
-    for _, value in points:
-        mean, weight = SMOOTHING * mean + (1 - SMOOTHING) * value, SMOOTHING * weight + 1 - SMOOTHING
-        smooth.append(mean / weight)
-    return smooth

@@ -217,7 +217,6 @@ def _trained(
     log: RunLog | Unlogged = written or (
         RunLog(plan.output, step=snapshot.step if snapshot else 0, keep_bytes=kept) if team.leads else Unlogged()
     )
-    finished = False
     try:
         course = Course(plan, log, progress, checkpoints, stop)
         course.solved = [fit.task for fit in fits]
@@ -244,11 +243,10 @@ def _trained(
         answered = {name: answers_for(predictor, plan.tasks[name], table) for name, table in plan.validation.items()}
         settled = settle(plan.tasks, answered)
         predictor = Predictor(predictor.backend, settled.tasks, plan.tokenizer, max_length=plan.max_length)
-        finished = True
     finally:
         plan.trainer.close()
         progress.close()
-        log.close(plot=finished)
+        log.close()
     return Trained(
         settled.tasks, settled.metrics, settled.answered, predictor, course.best_step, apart, course.averaged
     )
