@@ -14,7 +14,7 @@ import numpy as np
 
 from manyheads.errors import DataError, RowError
 from manyheads.metrics.evidence import FORMULAS, Formula, Tally, grouped
-from manyheads.tasks.base import AnswerForm, AnswerType, Array, Facts, Item, Loss, Output, Row
+from manyheads.tasks.base import AnswerForm, Array, Facts, Item, Loss, Output, Row
 from manyheads.tasks.pooled import PooledTask, Text
 from manyheads.tasks.settings import Doc
 
@@ -81,11 +81,6 @@ class OrdinalRegression(PooledTask[str]):
         best = int(chance_K.argmax())
         scores = dict(zip(self.levels, chance_K.tolist(), strict=True))
         return {"label": self.levels[best], "score": scores[self.levels[best]], "scores": scores}
-
-    @property
-    def answer_types(self) -> Mapping[str, AnswerType]:
-        """The level, its chance, and that of every level."""
-        return {self.name: {"label": "string", "score": "float", "scores": ("map", "float")}}
 
     def score(self, answers: Sequence[Sequence[dict[str, Any]]], examples: Sequence[Text[str]]) -> dict[str, float]:
         """Quadratic weighted kappa, accuracy, and mean distance in levels."""

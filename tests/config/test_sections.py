@@ -120,8 +120,8 @@ def test_every_field_is_a_key_or_is_settled(kind: str) -> None:
     [
         ("token-classification", "name weight labels decoder dropout stride join_sentences unit places threshold temperature "
                                  "score_bias"),
-        ("text-classification", "name weight labels multi_label pooling dropout hidden class_weights threshold thresholds "
-                                "temperature stride label_weights"),
+        ("text-classification", "name weight labels multi_label class_weights threshold thresholds temperature label_weights "
+                                "pooling dropout hidden stride"),
         ("question-answering", "name weight doc_stride max_answer_length n_best top dropout no_answer no_answer_threshold "
                                "temperature score_bias"),
         ("sentence-embedding", "name weight pooling projection activation layer_norm normalize objective scale margin "

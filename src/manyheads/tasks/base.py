@@ -183,6 +183,16 @@ AnswerType = Any
 SPAN: Mapping[str, AnswerType] = {"start": "int", "end": "int", "text": "string", "score": "float"}
 """A stretch of a text: offsets in code points, the end exclusive."""
 
+FORM_TYPES: Mapping[AnswerForm, AnswerType] = {
+    "spans": [{**SPAN, "label": "string"}],
+    "classes": {"label": "string", "score": "float", "scores": ("map", "float")},
+    "passages": [SPAN],
+    "vector": ["float"],
+    "tags": [{**SPAN, "label": "string"}],
+    "numbers": ("map", "float"),
+}
+"""Of answers by their form; answers of the form `json` say their own."""
+
 ExampleT = TypeVar("ExampleT")
 
 
@@ -323,9 +333,9 @@ class Task(ABC, Generic[ExampleT]):
         return {self.name: answer}
 
     @property
-    @abstractmethod
     def answer_types(self) -> Mapping[str, AnswerType]:
-        """The type of each key that `answer_keys` may give."""
+        """The type of each key that `answer_keys` may give: that of the `answer_form`, unless the task says otherwise."""
+        return {self.name: FORM_TYPES[self.answer_form]}
 
     def conditions(self) -> list[str]:
         """What decides whether something is answered at all (a threshold), for people: one sentence without its name each."""

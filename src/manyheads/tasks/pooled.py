@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from annotated_types import Gt
@@ -26,21 +26,31 @@ if TYPE_CHECKING:
     from manyheads.text.pack import Encoding
 
 
+class Textual(Protocol):
+    """An example that is a text, perhaps with a second one, of a document."""
+
+    @property
+    def text(self) -> str:
+        """The first."""
+        ...
+
+    @property
+    def pair(self) -> str | None:
+        """The second."""
+        ...
+
+    @property
+    def document(self) -> str:
+        """Empty where it stands alone."""
+        ...
+
+
+TextT = TypeVar("TextT", bound=Textual)
 GoldT = TypeVar("GoldT")
 
 
-@dataclass(frozen=True, slots=True)
-class Text(Generic[GoldT]):
-    """A text, perhaps a second one, and what is known of it."""
-
-    text: str
-    pair: str | None
-    gold: GoldT
-    document: str = ""
-
-
 @dataclass(frozen=True, kw_only=True)
-class PooledTask(Task[Text[GoldT]]):
+class TextTask(Task[TextT]):
     """A task whose head gives `size` numbers for each text. Windows of a long text are merged by their tokens."""
 
     pooling: Pooling = "mean"
@@ -54,43 +64,16 @@ class PooledTask(Task[Text[GoldT]]):
     def size(self) -> int:
         """Numbers for each text."""
 
-    @abstractmethod
-    def gold(self, row: Row) -> GoldT:
-        """What a labelled row says of its text. Raises RowError."""
-
-    @abstractmethod
-    def golds(self, examples: Sequence[Text[GoldT]]) -> Array:
-        """The same of several texts for `loss`, which finds it under `gold`: one row each."""
-
-    def read(self, row: Row) -> Text[GoldT]:
-        """`text`, optional `text_pair` and `document`, and what `gold` reads."""
-        text = text_of(row)
-        if not text.strip():
-            raise RowError("has an empty 'text'; there is nothing to learn from it")
-        pair, document = optional_text(row.get("text_pair"), "text_pair"), key_of(row.get("document"), "document")
-        check_spelling(row, ("text_pair", "document"))
-        return Text(text, pair, self.gold(row), document)
-
-    def row_of_target(self, row: Row, target: Any) -> Row:
-        """Columns of the task as an object, or what stands in the second of its columns."""
-        own = target if isinstance(target, Mapping) else {self.columns[0][1]: target}
-        shared = {key: row[key] for key in ("text", "tokens", "text_pair") if row.get(key) is not None}
-        return {**shared, "document": first_given(row.get("document"), row.get("id")), **own}
-
-    def cluster(self, example: Text[GoldT]) -> str:
-        """The document, where rows name one."""
-        return example.document
-
-    def amount(self, targets: Mapping[str, Array]) -> float:
-        """Texts."""
-        return float(len(targets["gold"]))
-
     @property
     def outputs(self) -> Mapping[str, Level]:
         """Numbers for each window."""
         return {"logits_SK": "sequence"}
 
-    def asks(self, example: Text[GoldT]) -> Sequence[Ask]:
+    def cluster(self, example: TextT) -> str:
+        """The document, where rows name one."""
+        return example.document
+
+    def asks(self, example: TextT) -> Sequence[Ask]:
         """The text, with its second one."""
         return [Ask(Source(example.text, example.pair, stride=self.stride))]
 
@@ -105,17 +88,6 @@ class PooledTask(Task[Text[GoldT]]):
 
         return PooledHead(width, self.size, pooling=self.pooling, dropout=self.dropout, hidden=self.hidden)
 
-    def targets(
-        self, examples: Sequence[Text[GoldT]], encodings: Sequence[Sequence[Sequence[Encoding]]]
-    ) -> dict[str, Array]:
-        """`owner_S` text of each window, `share_S` its weight there, and `gold`."""
-        owner_S, share_S = window_owners([asked[0] for asked in encodings])
-        return {"owner_S": owner_S, "share_S": share_S, "gold": self.golds(examples)}
-
-    def of_texts(self, output: Output, targets: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """The head's numbers for each text of a batch, `(B, K)`, with their gradient."""
-        return merged(output["logits_SK"], targets["owner_S"], targets["share_S"], len(targets["gold"]))
-
     def logits(self, items: Sequence[Item]) -> np.ndarray:
         """The head's numbers for each item, `(B, K)` float64."""
         if not items:
@@ -125,3 +97,71 @@ class PooledTask(Task[Text[GoldT]]):
         logits_BK = np.zeros((len(items), self.size))
         np.add.at(logits_BK, owner_S, np.concatenate(found).astype(np.float64) * share_S[:, None])
         return logits_BK
+
+
+@dataclass(frozen=True, slots=True)
+class Text(Generic[GoldT]):
+    """A text, perhaps a second one, and what is known of it."""
+
+    text: str
+    pair: str | None
+    gold: GoldT
+    document: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PooledTask(TextTask[Text[GoldT]]):
+    """A `TextTask` that says what is known of a text (`gold`), and what that is in arrays (`golds`)."""
+
+    @abstractmethod
+    def gold(self, row: Row) -> GoldT:
+        """What a labelled row says of its text. Raises RowError."""
+
+    @abstractmethod
+    def golds(self, examples: Sequence[Text[GoldT]]) -> Array:
+        """The same of several texts for `loss`, which finds it under `gold`: one row each."""
+
+    def read(self, row: Row) -> Text[GoldT]:
+        """`text`, optional `text_pair` and `document`, and what `gold` reads."""
+        return Text(*text_and_pair(row), self.gold(row), document_of(row))
+
+    def row_of_target(self, row: Row, target: Any) -> Row:
+        """Columns of the task as an object, or what stands in the second of its columns."""
+        own = target if isinstance(target, Mapping) else {self.columns[0][1]: target}
+        return {**shared_keys(row), **own}
+
+    def targets(
+        self, examples: Sequence[Text[GoldT]], encodings: Sequence[Sequence[Sequence[Encoding]]]
+    ) -> dict[str, Array]:
+        """`owner_S` text of each window, `share_S` its weight there, and `gold`."""
+        owner_S, share_S = window_owners([asked[0] for asked in encodings])
+        return {"owner_S": owner_S, "share_S": share_S, "gold": self.golds(examples)}
+
+    def amount(self, targets: Mapping[str, Array]) -> float:
+        """Texts."""
+        return float(len(targets["gold"]))
+
+    def of_texts(self, output: Output, targets: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The head's numbers for each text of a batch, `(B, K)`, with their gradient."""
+        return merged(output["logits_SK"], targets["owner_S"], targets["share_S"], len(targets["gold"]))
+
+
+def text_and_pair(row: Row) -> tuple[str, str | None]:
+    """`text` and `text_pair` of a labelled row. Raises RowError."""
+    text = text_of(row)
+    if not text.strip():
+        raise RowError("has an empty 'text'; there is nothing to learn from it")
+    pair = optional_text(row.get("text_pair"), "text_pair")
+    check_spelling(row, ("text_pair", "document"))
+    return text, pair
+
+
+def document_of(row: Row) -> str:
+    """`document`, or nothing."""
+    return key_of(row.get("document"), "document")
+
+
+def shared_keys(row: Row) -> dict[str, Any]:
+    """What a row of several tasks says for each: its text, and its id as document where it names none."""
+    shared = {key: row[key] for key in ("text", "tokens", "text_pair") if row.get(key) is not None}
+    return {**shared, "document": first_given(row.get("document"), row.get("id"))}

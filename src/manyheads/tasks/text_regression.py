@@ -11,7 +11,7 @@ import numpy as np
 from manyheads.errors import RowError
 from manyheads.metrics.evidence import Tally
 from manyheads.metrics.numbers import correlation_tally, number_scores
-from manyheads.tasks.base import AnswerForm, AnswerType, Array, Facts, Item, Loss, Moments, Output, Row
+from manyheads.tasks.base import AnswerForm, Array, Facts, Item, Loss, Moments, Output, Row
 from manyheads.tasks.pooled import PooledTask, Text
 from manyheads.tasks.settings import SETTLED
 from manyheads.text.values import number_of
@@ -52,7 +52,7 @@ class TextRegression(PooledTask[Numbers]):
         return Facts(numbers={name: Moments.of(value) for name, value in example.gold.items()})
 
     def fitted(self, facts: Facts) -> TextRegression:
-        """Mean and deviation of each number. Raises DataError for one that is the same in all rows, or not in all."""
+        """Mean and deviation of each number. Raises DataError."""
         return replace(self, standards=facts.standards(self.name))
 
     def golds(self, examples: Sequence[Text[Numbers]]) -> Array:
@@ -69,11 +69,6 @@ class TextRegression(PooledTask[Numbers]):
         mean_K, deviation_K = np.array(list(self.standards.values())).T
         value_BK = self.logits(items) * deviation_K + mean_K
         return [dict(zip(self.standards, value_K, strict=True)) for value_K in value_BK.tolist()]
-
-    @property
-    def answer_types(self) -> Mapping[str, AnswerType]:
-        """A number for each name."""
-        return {self.name: ("map", "float")}
 
     def score(self, answers: Sequence[Sequence[Numbers]], examples: Sequence[Text[Numbers]]) -> dict[str, float]:
         """Means over the numbers: Pearson's and Spearman's correlation, R2, and squared error."""

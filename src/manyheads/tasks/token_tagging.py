@@ -17,9 +17,7 @@ from manyheads.errors import DataError, RowError
 from manyheads.metrics.evidence import Tally, grouped
 from manyheads.metrics.labels import single_label_scores
 from manyheads.tasks.base import (
-    SPAN,
     AnswerForm,
-    AnswerType,
     Array,
     Ask,
     Facts,
@@ -163,11 +161,6 @@ class TokenTagging(Task[TaggedText]):
                 answer[word] = {"start": start, "end": end, "text": text[start:end], "score": float(chance_K[best]),
                                 "label": self.labels[best]}  # fmt: skip
         return [answer[word] for word in sorted(answer)]
-
-    @property
-    def answer_types(self) -> Mapping[str, AnswerType]:
-        """Words with their tags."""
-        return {self.name: [{**SPAN, "label": "string"}]}
 
     def score(self, answers: Sequence[Sequence[Answer]], examples: Sequence[TaggedText]) -> dict[str, float]:
         """Accuracy, macro and weighted F1 over words."""

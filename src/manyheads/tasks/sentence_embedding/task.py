@@ -28,7 +28,6 @@ from manyheads.metrics.evidence import Ranks, Tally, cluster_numbers, grouped
 from manyheads.metrics.vectors import cosine, pearson, ranks, spearman
 from manyheads.tasks.base import (
     AnswerForm,
-    AnswerType,
     Array,
     Ask,
     Facts,
@@ -319,11 +318,6 @@ class SentenceEmbedding(Task[Pair]):
     def answer_keys(self, answer: np.ndarray) -> dict[str, Any]:
         """The vector as a list of numbers."""
         return {self.name: answer.tolist()}
-
-    @property
-    def answer_types(self) -> dict[str, AnswerType]:
-        """Numbers."""
-        return {self.name: ["float"]}
 
     def score(self, answers: Sequence[Sequence[np.ndarray]], examples: Sequence[Pair]) -> dict[str, float]:
         """Spearman and Pearson of cosine against scores (NLI labels ranked); else recall at 1 and reciprocal rank."""

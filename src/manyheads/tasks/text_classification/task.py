@@ -35,22 +35,19 @@ from manyheads.tasks.base import (
     AnswerForm,
     AnswerType,
     Array,
-    Ask,
     Facts,
     Item,
-    Level,
     Loss,
     Output,
     Row,
     Task,
     merged,
-    text_of,
     window_owners,
 )
-from manyheads.tasks.settings import NAMES, SETTLED, Doc, Dropout, Pooling, Stride
+from manyheads.tasks.pooled import TextTask, document_of, shared_keys, text_and_pair
+from manyheads.tasks.settings import NAMES, SETTLED, Doc
 from manyheads.tasks.text_classification.class_weights import balanced, credible
-from manyheads.text.pack import Source
-from manyheads.text.values import check_spelling, first_given, is_decimal, key_of, label_of, labels_of, optional_text
+from manyheads.text.values import is_decimal, label_of, labels_of
 
 if TYPE_CHECKING:
     import torch
@@ -84,7 +81,7 @@ class LabelledText:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextClassification(Task[LabelledText]):
+class TextClassification(TextTask[LabelledText]):
     """Classification of texts or pairs, single label (softmax) or multi-label (one sigmoid a label)."""
 
     kind: ClassVar[str] = "text-classification"
@@ -96,10 +93,6 @@ class TextClassification(Task[LabelledText]):
 
     labels: Annotated[tuple[str, ...], NAMES, Doc("none: those of the training data")] = ()
     multi_label: Annotated[bool, SETTLED] = False
-    pooling: Pooling = "mean"
-    dropout: Dropout = 0.1
-    hidden: Annotated[int | None, Gt(0), Doc("width of a hidden layer in the head")] = None
-    """Width of one hidden layer between pooling and labels; None for a linear head."""
     class_weights: Annotated[
         Literal["auto", "none", "balanced"] | dict[str, Annotated[float, Ge(0)]],
         NAMES,
@@ -116,7 +109,6 @@ class TextClassification(Task[LabelledText]):
     """Tuned with `threshold: auto`, in the order of `labels`; empty before."""
     temperature: Annotated[float, Gt(0), SETTLED] = 1.0
     """Logits are divided by it; fitted on validation data."""
-    stride: Stride = 64
     label_weights: Annotated[tuple[float, ...], SETTLED] = field(default=(), repr=False)
     """Settled from `class_weights` and the training data, in the order of `labels`."""
 
@@ -132,9 +124,9 @@ class TextClassification(Task[LabelledText]):
         return np.array(self.thresholds or [alone] * len(self.labels))
 
     @property
-    def outputs(self) -> Mapping[str, Level]:
-        """Logits per window."""
-        return {"logits_SK": "sequence"}
+    def size(self) -> int:
+        """One output for each label."""
+        return len(self.labels)
 
     @property
     def distillation(self) -> Distillation[LabelledText]:
@@ -146,12 +138,7 @@ class TextClassification(Task[LabelledText]):
     # -- data ---------------------------------------------------------------------------------------------------
     def read(self, row: Row) -> LabelledText:
         """`text`, optional `text_pair`, and `label` or `labels`."""
-        text = text_of(row)
-        if not text.strip():
-            raise RowError("has an empty 'text'; there is nothing to learn from it")
-        pair = optional_text(row.get("text_pair"), "text_pair")
-        document = key_of(row.get("document"), "document")
-        check_spelling(row, ("text_pair", "document"))
+        (text, pair), document = text_and_pair(row), document_of(row)
         if row.get("labels") is not None:
             return LabelledText(text, pair, labels_of(row["labels"]), True, document)
         if "label" not in row:
@@ -160,9 +147,7 @@ class TextClassification(Task[LabelledText]):
 
     def row_of_target(self, row: Row, target: Any) -> Row:
         """`targets: {NAME: "LABEL"}` or `{NAME: ["LABEL", ...]}`."""
-        shared = {key: row[key] for key in ("text", "tokens", "text_pair") if row.get(key) is not None}
-        document = first_given(row.get("document"), row.get("id"))
-        return {**shared, "labels" if isinstance(target, list) else "label": target, "document": document}
+        return {**shared_keys(row), "labels" if isinstance(target, list) else "label": target}
 
     def facts(self, example: LabelledText) -> Facts:
         """Texts of each label, and whether labels come in lists."""
@@ -192,27 +177,7 @@ class TextClassification(Task[LabelledText]):
                 known = ", ".join(self.labels[:20]) + (" …" if len(self.labels) > 20 else "")
                 raise RowError(f"label {label!r} is not in the training data, which has {known}")
 
-    def cluster(self, example: LabelledText) -> str:
-        """The document, where rows name one."""
-        return example.document
-
-    # -- encoding -----------------------------------------------------------------------------------------------
-    def asks(self, example: LabelledText) -> Sequence[Ask]:
-        """The text, with its second one."""
-        return [Ask(Source(example.text, example.pair, stride=self.stride))]
-
-    def ask(self, row: Row) -> Ask | None:
-        """`text`, and `text_pair` if it is there."""
-        pair = optional_text(row.get("text_pair"), "text_pair")
-        return Ask(Source(text_of(row), pair, stride=self.stride))
-
     # -- training -----------------------------------------------------------------------------------------------
-    def build_head(self, width: int) -> nn.Module:
-        """Pooling, dropout, and a linear or one-hidden-layer classifier."""
-        from manyheads.nn.heads import PooledHead
-
-        return PooledHead(width, len(self.labels), pooling=self.pooling, dropout=self.dropout, hidden=self.hidden)
-
     def targets(
         self, examples: Sequence[LabelledText], encodings: Sequence[Sequence[Sequence[Encoding]]]
     ) -> dict[str, Array]:
@@ -259,16 +224,6 @@ class TextClassification(Task[LabelledText]):
     def decode(self, items: Sequence[Item]) -> list[dict[str, Any]]:
         """`{"label", "score", "scores"}`, or `{"labels", "scores"}`; scores in falling order."""
         return self._answered(self.logits(items)) if items else []
-
-    def logits(self, items: Sequence[Item]) -> np.ndarray:
-        """Of one text or more, `(B, K)` float64, neither scaled nor rounded."""
-        owner_S, share_S = window_owners([item.encodings for item in items])
-        logits_SK = np.concatenate([output["logits_SK"] for item in items for output in item.outputs]).astype(
-            np.float64
-        )
-        logits_BK = np.zeros((len(items), len(self.labels)))
-        np.add.at(logits_BK, owner_S, logits_SK * share_S[:, None])
-        return logits_BK
 
     def answer_keys(self, answer: dict[str, Any]) -> dict[str, Any]:
         """The answer, its scores with six decimals."""

@@ -28,9 +28,7 @@ from manyheads.metrics.evidence import Tally, grouped
 from manyheads.nn.spoken import INNER, PLACES, trained_scores, word_scores
 from manyheads.nn.viterbi import FORBIDDEN, iob2_rules, span_probabilities, viterbi
 from manyheads.tasks.base import (
-    SPAN,
     AnswerForm,
-    AnswerType,
     Array,
     Ask,
     Doubt,
@@ -310,11 +308,6 @@ class TokenClassification(ScoredSpans, Task[EntityExample]):
     def _kept(self, spans: list[dict[str, Any]]) -> list[dict[str, Any]]:
         limit = self.threshold
         return spans if limit == "auto" else [span for span in spans if span["score"] >= limit]
-
-    @property
-    def answer_types(self) -> dict[str, AnswerType]:
-        """Spans with labels."""
-        return {self.name: [{**SPAN, "label": "string"}]}
 
     def score(
         self, answers: Sequence[Sequence[list[dict[str, Any]]]], examples: Sequence[EntityExample]
