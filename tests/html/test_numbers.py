@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manyheads.report import numbers
+from manyheads.html import numbers
 
 
 @pytest.mark.parametrize(

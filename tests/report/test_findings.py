@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from manyheads.report.mistakes import FINDERS, findings
 
 from manyheads.evaluate import answers_for
+from manyheads.html.findings import Findings
 from manyheads.html.page import Exhibit
-from manyheads.tasks import TASK_TYPES
 from manyheads.tasks.question_answering import Found, Question, QuestionAnswering
 from manyheads.tasks.sentence_embedding import Pair, SentenceEmbedding
 from manyheads.tasks.text_classification import LabelledText, TextClassification
@@ -20,8 +19,9 @@ def text_of(found: Any) -> str:
     return "".join(f"{p.title}{p.drawing}{p.numbers}" if isinstance(p, Exhibit) else p for p in found.parts)
 
 
-def test_every_task_type_has_a_finder() -> None:
-    assert set(FINDERS) == set(TASK_TYPES)
+def findings(task: Any, answers: Any, examples: Any) -> Findings:
+    found: Findings = task.findings(answers, examples)
+    return found
 
 
 @pytest.mark.parametrize("name", ["entities", "section", "answers", "similarity"])
@@ -33,10 +33,6 @@ def test_the_evidence_of_all_examples_gives_the_headline_score(answered: tuple[A
     assert evidence is not None
     score = evidence.scores(np.ones((1, evidence.clusters)))[0]
     assert score == pytest.approx(task.headline(task.score(answers, examples)), abs=1e-9)
-
-
-def test_without_examples_there_are_no_findings() -> None:
-    assert findings(TextClassification(name="t", labels=("a", "b")), [], []).parts == ()
 
 
 def test_the_surest_wrong_labels_come_first_and_right_ones_not_at_all() -> None:
