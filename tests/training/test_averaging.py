@@ -24,12 +24,6 @@ from runs import Watch, assert_same, history, outcome, went
 BASE = ("training.steps=6", "training.evaluate_every=3", "training.save_every=0", "training.average=0.5")
 
 
-@pytest.fixture(autouse=True)
-def _no_plot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes longer than the run."""
-    monkeypatch.setattr(log_module, "draw", lambda *_: None)
-
-
 @pytest.mark.parametrize(("share", "steps", "expected"), [
     (0.25, 8, [7, 8]), (0.25, 10, [8, 9, 10]), (0.5, 1, [1]), (0.0, 4, []), (0.99, 3, [1, 2, 3]),
 ])  # fmt: skip

@@ -14,7 +14,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import manyheads.training.log as log_module
 from manyheads.balance import BALANCERS
 from manyheads.cli import main
 from manyheads.errors import CheckpointError, StoppedError, UsageError
@@ -33,12 +32,6 @@ TWO_PHASES = (
     "training.steps=null",
     "training.phases=[{name: heads, steps: 2, freeze: encoder}, {name: all, steps: 4}]",
 )
-
-
-@pytest.fixture(autouse=True)
-def _no_plot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes longer than the run."""
-    monkeypatch.setattr(log_module, "draw", lambda *_: None)
 
 
 def finished(project: Path, cache: str, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> dict[str, bytes]:
@@ -289,9 +282,7 @@ def test_a_finished_run_of_the_same_run_file_has_nothing_left_to_do(
 # Logs
 
 
-def test_logs_go_on_without_doubled_steps(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[tuple[dict[str, list[tuple[int, float]]], ...]] = []
-    monkeypatch.setattr(log_module, "draw", lambda _, *points: drawn.append(points))
+def test_logs_go_on_without_doubled_steps(project: Path) -> None:
     options = (*BASE, "training.save_every=2")
     with pytest.raises(PulledError):
         run_training(plan(project, *options), Watch(pull=5))
@@ -301,10 +292,6 @@ def test_logs_go_on_without_doubled_steps(project: Path, monkeypatch: pytest.Mon
     rows = history(made.output)
     assert [row["step"] for row in rows if "loss" in row] == list(range(STEPS))
     assert [row["step"] for row in rows if "validation" in row] == [3, 6]
-    [(losses, scores, weights)] = drawn
-    for points in (losses, weights):
-        assert all([step for step, _ in found] == list(range(STEPS)) for found in points.values())
-    assert all([step for step, _ in found] == [3, 6] for found in scores.values())
     events = EventAccumulator(str(made.output / "tensorboard")).Reload()
     assert [event.step for event in events.Scalars("loss/section")] == list(range(STEPS))
     assert [event.step for event in events.Scalars("validation/combined")] == [3, 6]

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-import manyheads.training.log as log_module
 from manyheads.cli import main
 from manyheads.errors import StoppedError
 from manyheads.training.log import HISTORY
@@ -22,12 +21,6 @@ from runs import Watch, checkpoints, outcome, trains, wait_for, went
 
 SETTINGS = ("training.steps=6", "training.evaluate_every=3", "training.save_every=2")
 FILES = (HISTORY, "encoder/model.safetensors", "heads.safetensors", "metrics.json")
-
-
-@pytest.fixture(autouse=True)
-def _no_plot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes longer than the run."""
-    monkeypatch.setattr(log_module, "draw", lambda *_: None)
 
 
 def settings(*more: str) -> list[str]:

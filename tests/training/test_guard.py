@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 
-import manyheads.training.log as log_module
 from manyheads.balance import BALANCERS
 from manyheads.cli import main
 from manyheads.errors import DivergedError, StoppedError
@@ -28,12 +27,6 @@ from runs import Watch, assert_same, history, outcome, went
 
 OPTIONS = ("training.save_every=2", "training.evaluate_every=1000")
 NAN, INF = float("nan"), float("inf")
-
-
-@pytest.fixture(autouse=True)
-def _no_plot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes longer than the run."""
-    monkeypatch.setattr(log_module, "draw", lambda *_: None)
 
 
 class Poisoned:

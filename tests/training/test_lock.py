@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-import manyheads.training.log as log_module
 from manyheads.bundle import MANIFEST
 from manyheads.cli import main
 from manyheads.errors import UsageError
@@ -90,7 +89,6 @@ def test_the_lock_goes_with_the_process(tmp_path: Path, number: signal.Signals) 
 def test_a_second_run_in_the_folder_of_one_that_trains_is_refused(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(log_module, "draw", lambda *_: None)
     marker = project.parent / "trains"
     prepare = Trainer.prepare
 

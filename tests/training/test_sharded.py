@@ -31,7 +31,6 @@ from transformers import (
     MPNetModel,
 )
 
-import manyheads.training.log as log_module
 from manyheads.cli import main
 from manyheads.config.build import build_plan
 from manyheads.config.files import load_run
@@ -53,12 +52,6 @@ STEPS = 30
 ADRIFT = "heads.answers.output.bias"
 """No loss depends on it (a softmax over tokens is the same with any), so AdamW follows errors of rounding there."""
 BASE = (f"training.steps={STEPS}", "training.tokens_per_step=160", "training.evaluate_every=10")
-
-
-@pytest.fixture(autouse=True)
-def _no_plot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes longer than the run."""
-    monkeypatch.setattr(log_module, "draw", lambda *_: None)
 
 
 def environment(count: int) -> dict[str, str]:

@@ -16,7 +16,6 @@ import pytest
 
 import manyheads.config.build as build_module
 import manyheads.config.dataset as dataset_module
-import manyheads.training.log as log_module
 import manyheads.training.run as run_module
 from manyheads.errors import StoppedError
 from manyheads.predict import TorchBackend
@@ -31,12 +30,6 @@ SETTINGS = ("training.steps=24", "training.evaluate_every=10", "training.save_ev
 FILES = (HISTORY, "encoder/model.safetensors", "heads.safetensors", "metrics.json")
 
 
-@pytest.fixture(autouse=True)
-def _no_plot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes longer than the run."""
-    monkeypatch.setattr(log_module, "draw", lambda *_: None)
-
-
 def settings(*more: str) -> list[str]:
     return [word for each in (*SETTINGS, *more) for word in ("--set", each)]
 
@@ -49,10 +42,8 @@ def expected(tmp_path_factory: pytest.TempPathFactory, toy_encoder: Path) -> dic
 
 def whole(project: Path, *more: str) -> dict[str, bytes]:
     """What an uninterrupted run leaves."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(log_module, "draw", lambda *_: None)
-        made = plan(project, *SETTINGS, *more, "output=runs/whole")
-        went(made)
+    made = plan(project, *SETTINGS, *more, "output=runs/whole")
+    went(made)
     return {name: content for name, content in outcome(made).items() if name in FILES}
 
 

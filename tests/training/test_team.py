@@ -27,7 +27,6 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.distributed import TCPStore
 
-import manyheads.training.log as log_module
 import manyheads.training.team as team_module
 from manyheads.cli import main
 from manyheads.config.build import build_plan
@@ -326,7 +325,6 @@ def test_a_step_that_is_bad_in_one_process_is_left_out_by_all(project: Path) -> 
 @pytest.fixture
 def no_plot(monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes longer than the run."""
-    monkeypatch.setattr(log_module, "draw", lambda *_: None)
 
 
 RUN = ("--set", "training.steps=6", "--set", "training.evaluate_every=3", "--set", "training.save_every=2")
