@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from manyheads.evaluate import answers_for
-from manyheads.html.findings import Findings
 from manyheads.html.page import Exhibit
 from manyheads.tasks.question_answering import Found, Question, QuestionAnswering
 from manyheads.tasks.sentence_embedding import Pair, SentenceEmbedding
@@ -16,12 +15,7 @@ from manyheads.tasks.text_classification import LabelledText, TextClassification
 
 
 def text_of(found: Any) -> str:
-    return "".join(f"{p.title}{p.drawing}{p.numbers}" if isinstance(p, Exhibit) else p for p in found.parts)
-
-
-def findings(task: Any, answers: Any, examples: Any) -> Findings:
-    found: Findings = task.findings(answers, examples)
-    return found
+    return "".join(f"{p.title}{p.drawing}{p.numbers}" if isinstance(p, Exhibit) else p for p in found)
 
 
 @pytest.mark.parametrize("name", ["entities", "section", "answers", "similarity"])
@@ -29,8 +23,7 @@ def test_the_evidence_of_all_examples_gives_the_headline_score(answered: tuple[A
     predictor, tables = answered
     task = predictor.tasks[name]
     answers, examples = answers_for(predictor, task, tables[name])
-    evidence = findings(task, answers, examples).evidence
-    assert evidence is not None
+    evidence = task.evidence(answers, examples, [task.cluster(example) for example in examples])
     score = evidence.scores(np.ones((1, evidence.clusters)))[0]
     assert score == pytest.approx(task.headline(task.score(answers, examples)), abs=1e-9)
 
@@ -40,7 +33,7 @@ def test_the_surest_wrong_labels_come_first_and_right_ones_not_at_all() -> None:
     examples = [LabelledText(f"text {i}", None, ("a",), False) for i in range(4)]
     answers = [[{"label": label, "score": score, "scores": {}}] for label, score in
                (("b", 0.6), ("a", 0.99), ("b", 0.9), ("b", 0.7))]  # fmt: skip
-    shown = text_of(findings(task, answers, examples)).split("3 mistakes in 4 texts")[-1]
+    shown = text_of(task.findings(answers, examples)).split("3 mistakes in 4 texts")[-1]
     assert [shown.index(f"text {i}") for i in (2, 3, 0)] == sorted(shown.index(f"text {i}") for i in (2, 3, 0))
     assert "text 1" not in shown
 
@@ -50,8 +43,8 @@ def test_labels_beyond_the_twentieth_share_a_row_of_the_confusion_matrix() -> No
     task = TextClassification(name="t", labels=labels)
     examples = [LabelledText("x", None, (label,), False) for label in labels for _ in range(1 + (label < "label 20"))]
     answers = [[{"label": e.labels[0], "score": 1.0, "scores": {}}] for e in examples]
-    found = findings(task, answers, examples)
-    matrix = found.parts[0]
+    found = task.findings(answers, examples)
+    matrix = found[0]
     assert isinstance(matrix, Exhibit)
     assert matrix.drawing.count("<tr>") == 1 + 21
     assert "all other labels" in matrix.drawing
@@ -64,11 +57,11 @@ def test_a_label_left_out_of_a_set_is_told_as_a_mistake_too() -> None:
         [{"labels": ["a"], "scores": {"a": 0.9, "b": 0.02}}],
         [{"labels": ["b"], "scores": {"a": 0.1, "b": 0.8}}],
     ]
-    found = findings(task, answers, examples)
+    found = task.findings(answers, examples)
     assert "not b" in text_of(found)
     assert "0.98" in text_of(found)
-    assert found.evidence is not None
-    assert found.evidence.scores(np.ones((1, 2)))[0] == pytest.approx(
+    evidence = task.evidence(answers, examples, [task.cluster(example) for example in examples])
+    assert evidence.scores(np.ones((1, 2)))[0] == pytest.approx(
         task.score(answers, examples)["macro_f1"], abs=1e-9
     )
 
@@ -86,8 +79,8 @@ def test_questions_are_told_apart_by_what_became_of_them() -> None:
     ]  # fmt: skip
     examples = [Question(str(i), f"q{i}?", context, (gold,) if gold else ()) for i, (gold, _, _) in enumerate(asked)]
     answers = [[Found((span(text),), none)] for _, text, none in asked]
-    found = findings(task, answers, examples)
-    exhibit = found.parts[0]
+    found = task.findings(answers, examples)
+    exhibit = found[0]
     assert isinstance(exhibit, Exhibit)
     for kind in ("exact", "partly right", "elsewhere", "withheld", "invented", "rightly withheld"):
         assert f"{kind}: 1" in exhibit.drawing
@@ -100,9 +93,9 @@ def test_searches_that_miss_are_shown_with_what_was_found_instead() -> None:
     examples = [Pair(a, b, "positives") for a, b in texts]
     axes = np.eye(3, dtype=np.float32)
     answers = [[axes[0], axes[1]], [axes[1], axes[0]], [axes[2], axes[2]]]
-    found = findings(task, answers, examples)
+    found = task.findings(answers, examples)
     shown = text_of(found)
     assert "&lt;i&gt;one&lt;/i&gt;" in shown
     assert "first: 1, second or third: 2" in shown
-    assert found.evidence is not None
-    assert found.evidence.scores(np.ones((1, 3)))[0] == pytest.approx(task.score(answers, examples)["mrr"])
+    evidence = task.evidence(answers, examples, [task.cluster(example) for example in examples])
+    assert evidence.scores(np.ones((1, 3)))[0] == pytest.approx(task.score(answers, examples)["mrr"])

@@ -84,7 +84,6 @@ class Bundle:
         return manifest_hash(self.manifest)
 
 
-
 def is_finished(folder: Path) -> bool:
     """Whether a folder holds a whole model."""
     return (folder / MANIFEST).exists()

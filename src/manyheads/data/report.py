@@ -102,7 +102,8 @@ class Tally:
         self._labels.update(facts.labels)
         if not facts.flags <= self._flags:
             self._flags |= facts.flags
-        self._numbers = together(self._numbers, facts.numbers)
+        if facts.numbers:
+            self._numbers = together(self._numbers, facts.numbers)
         return new
 
     def total(self) -> Facts:

@@ -205,8 +205,8 @@ def _far_out(loaded: Loaded) -> list[str]:
     """A warning on the score of a pair that lies far outside of all others."""
     if "score" not in loaded.report.facts.numbers or len(loaded.table) < MANY_NUMBERS:
         return []
-    found = [next(iter(numbers)).mean if (numbers := loaded.table.task.facts(example).numbers.values()) else None
-             for example in loaded.table]  # fmt: skip
+    told = (loaded.table.task.facts(example).numbers.get("score") for example in loaded.table)
+    found = [None if score is None else score.mean for score in told]
     score_N = np.array([np.nan if score is None else score for score in found])
     middle = float(np.nanmedian(score_N))
     distance_N = np.nan_to_num(np.abs(score_N - middle))

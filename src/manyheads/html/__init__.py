@@ -2,7 +2,7 @@
 
     markup.py   elements; whatever is not markup is escaped     numbers.py  figures as a reader wants them
     tables.py   tables that scroll in their own box             page.py     the document and its sections
-    figures/    one file = one figure                           findings.py what is shown of a task's mistakes
+    figures/    one file = one figure                           findings.py how texts are quoted there
 
 Decided here:
 - A page opens offline: no address, no script, no font. A policy in its head forbids what is not there.

@@ -1,15 +1,13 @@
-"""Findings of a task, and how texts are quoted in them."""
+"""How texts are quoted where a report shows what a task got wrong."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from manyheads.html.markup import Html, element, escaped, joined
-from manyheads.html.page import Part, aside
-from manyheads.metrics.evidence import Ranks, Tally
+from manyheads.html.page import aside
 
 AROUND = 70
 """Characters of context on each side."""
@@ -20,18 +18,6 @@ LONGEST = 400
 
 Span = tuple[int, int]
 """Code points, end exclusive."""
-
-
-@dataclass(frozen=True, slots=True)
-class Findings:
-    """What is shown of a task, and what its score can be drawn from again."""
-
-    parts: Sequence[Part]
-    evidence: Tally | Ranks | None
-    """Of the headline figure; None where there is no such thing."""
-
-
-NO_FINDINGS = Findings((), None)
 
 
 def in_context(text: str, gold: Sequence[Span], found: Sequence[Span], focus: Span) -> Html:

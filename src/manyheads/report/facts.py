@@ -16,7 +16,7 @@ import numpy as np
 
 from manyheads.bundle.manifest import METRICS, RUN, manifest_hash, read_manifest
 from manyheads.evaluate import Examples, answers_for, warning_lines
-from manyheads.html.findings import NO_FINDINGS, Findings
+from manyheads.html.page import Part
 from manyheads.metrics.evidence import Ranks, Tally
 from manyheads.report.history import History, read_history
 
@@ -59,7 +59,8 @@ class TaskFacts:
     """Validation examples whose answers were looked at."""
     available: int
     """Validation examples there are."""
-    findings: Findings
+    findings: Sequence[Part]
+    """What is shown of its mistakes."""
     baselines: Mapping[str, float] = field(default_factory=dict)
     """The headline figure on validation data of what needs less: a head that reads nothing, and the untrained encoder."""
 
@@ -177,10 +178,13 @@ def _task_facts(
     others: Mapping[str, float | None],
 ) -> TaskFacts:
     answers, examples, available = asked
-    found = task.findings(answers, examples) if examples else NO_FINDINGS
     headline = headline_name(task, next(iter(scores.values()), {}))
     score = scores.get("validation", {}).get(headline)
-    interval = drawn_interval(found.evidence, score) if found.evidence is not None and score is not None else None
+    interval = None
+    if examples and score is not None:
+        evidence = task.evidence(answers, examples, [task.cluster(example) for example in examples])
+        interval = drawn_interval(evidence, score)
+    found = task.findings(answers, examples) if examples else ()
     chance = task.chance(examples) if examples else {}
     baselines = {COMMONEST: task.headline(chance)} if chance else {}
     baselines |= {system: value for system, value in others.items() if value is not None}

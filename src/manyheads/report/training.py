@@ -279,12 +279,12 @@ def _some(steps: Sequence[int]) -> list[int]:
 def _mistakes(facts: TrainingFacts) -> list[Part]:
     parts: list[Part] = []
     for name, task in facts.tasks.items():
-        if not task.findings.parts:
+        if not task.findings:
             continue
         some = (
             f"{task.examined:,} of {task.available:,}" if task.examined < task.available else f"all {task.examined:,}"
         )
-        parts += [heading(name), aside(f"{task.kind}, {some} validation examples."), *task.findings.parts]
+        parts += [heading(name), aside(f"{task.kind}, {some} validation examples."), *task.findings]
     return parts
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from manyheads.errors import DataError, RowError
-from manyheads.tasks.base import Task
+from manyheads.tasks.base import NESTED, Task
 from manyheads.tasks.file_rows import FileRow
 from manyheads.text.columns import Layout, bare_line, cells_of, is_comment, is_passed_over, layout_of
 from manyheads.text.separated import CellError, Cells, Columns, rows_of_cells
@@ -19,8 +19,6 @@ from manyheads.text.values import classes_of_metadata, named
 
 LONGEST_CELL = 2**31 - 1
 """Characters in a csv cell; the csv module refuses more than 131,072 unless told."""
-NESTED = frozenset({"tokens", "tags", "entities", "answers"})
-"""Columns whose values are lists, which a table has no cells for."""
 
 
 def read(path: Path, cls: type[Task[Any]]) -> list[FileRow]:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from manyheads.html.findings import Findings
+    from manyheads.html.page import Part
     from manyheads.metrics.evidence import Ranks, Tally
     from manyheads.tasks.distillation import Distillation
     from manyheads.tasks.file_rows import FileRow, FileScores
@@ -183,6 +183,8 @@ AnswerType = Any
 SPAN: Mapping[str, AnswerType] = {"start": "int", "end": "int", "text": "string", "score": "float"}
 """A stretch of a text: offsets in code points, the end exclusive."""
 
+NESTED = frozenset({"tokens", "tags", "entities", "answers"})
+"""Columns whose values are lists, for which a table has no cells."""
 FORM_TYPES: Mapping[AnswerForm, AnswerType] = {
     "spans": [{**SPAN, "label": "string"}],
     "classes": {"label": "string", "score": "float", "scores": ("map", "float")},
@@ -376,15 +378,9 @@ class Task(ABC, Generic[ExampleT]):
         """Answers of `before`, the task as it was before it was calibrated, as this one gives them."""
         return answers
 
-    def findings(self, answers: Sequence[Sequence[Answer]], examples: Sequence[ExampleT]) -> Findings:
-        """What a report shows of these answers, and what the headline figure can be drawn from again.
-
-        There is at least one example. A type that shows nothing of its own still has the interval of its figure.
-        """
-        from manyheads.html.findings import Findings
-
-        clusters = [self.cluster(example) for example in examples]
-        return Findings((), self.evidence(answers, examples, clusters))
+    def findings(self, answers: Sequence[Sequence[Answer]], examples: Sequence[ExampleT]) -> Sequence[Part]:
+        """What a report shows of these answers. There is at least one example."""
+        return ()
 
     def headline(self, metrics: Mapping[str, float]) -> float:
         """The one figure of the task that enters the combined score."""

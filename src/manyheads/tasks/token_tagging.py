@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 
 from manyheads.errors import DataError, RowError
+from manyheads.metrics.calibration import softmax
 from manyheads.metrics.evidence import Tally, grouped
 from manyheads.metrics.labels import single_label_scores
 from manyheads.tasks.base import (
@@ -152,9 +153,7 @@ class TokenTagging(Task[TaggedText]):
         offsets_W2 = units(text) if item.words is None else np.array(item.words, np.int64).reshape(-1, 2)
         answer: dict[int, dict[str, Any]] = {}
         for found in owned_words(offsets_W2, item):
-            logits_WK = found.output["logits_TK"][found.piece_W].astype(np.float64)
-            chance_WK = np.exp(logits_WK - logits_WK.max(-1, keepdims=True))
-            chance_WK /= chance_WK.sum(-1, keepdims=True)
+            chance_WK = softmax(found.output["logits_TK"][found.piece_W].astype(np.float64))
             for word, chance_K in zip(found.word_W.tolist(), chance_WK, strict=True):
                 start, end = offsets_W2[word].tolist()
                 best = int(chance_K.argmax())

@@ -79,9 +79,10 @@ def test_columns_that_are_wanting_are_named(write):
 def test_formats_of_other_columns_are_refused_with_the_types_that_read_them(write):
     told = "from which token-classification is read, not rating; give another file, or say which format it has under 'format'"
     both = told.replace("token-classification", "text-classification and token-classification")
+    words = told.replace("token-classification", "token-classification and token-tagging")
     assert refusal(write("a.txt", PUBTATOR), Rating) == f"a.txt looks like PubTator, {told}"
     assert refusal(write("a.jsonl", jsonl(PRODIGY)), Rating) == f"a.jsonl looks like Prodigy, {both}"
-    assert refusal(write("a.conll", CONLL), Rating, "conll") == f"a.conll has the format conll, {told}"
+    assert refusal(write("a.conll", CONLL), Rating, "conll") == f"a.conll has the format conll, {words}"
     assert refusal(Path("a.conll"), Rating) == (
         "a.conll: rating data is read from .csv, .json, .jsonl, .ndjson, .parquet, .tsv, each also as .gz"
     )

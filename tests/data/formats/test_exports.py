@@ -119,7 +119,7 @@ def test_an_unknown_format_names_the_nearest(write):
     path = write("a.jsonl", "{}")
     with pytest.raises(DataError, match="there is no format 'docano'; did you mean doccano"):
         format_of(path, Wanted.by(TokenClassification), "docano")
-    with pytest.raises(DataError, match="has the format gliner, from which token-classification is read, not text-cl"):
+    with pytest.raises(DataError, match="has the format gliner, from which token-classification and token-tagging is read, not text-cl"):
         format_of(path, Wanted.by(TextClassification), "gliner")
 
 

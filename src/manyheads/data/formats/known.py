@@ -33,10 +33,9 @@ from manyheads.data.formats.format import IN_WORDS, Columns, Format, Wanted
 from manyheads.data.formats.head import Head, Shape
 from manyheads.errors import DataError
 from manyheads.tasks import TASK_TYPES
+from manyheads.tasks.base import NESTED
 
 ANY: tuple[Columns, ...] = ()
-NESTED = frozenset({"tokens", "tags", "entities", "answers"})
-"""Columns of lists, which a cell cannot hold."""
 
 
 def _by_name(_: Head) -> bool:

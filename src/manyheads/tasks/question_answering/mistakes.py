@@ -6,16 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from manyheads.html.figures.bars import Bar, bars
-from manyheads.html.findings import SHOWN, Findings, Span, in_context, key, quoted
+from manyheads.html.findings import SHOWN, Span, in_context, key, quoted
 from manyheads.html.markup import Html, element, joined, said
 from manyheads.html.numbers import count, counted, points, share
 from manyheads.html.page import Exhibit, Part, paragraph
 from manyheads.html.tables import Column, numbers, table, words
 from manyheads.metrics.answers import exact_match, f1
-from manyheads.metrics.evidence import Tally, grouped
 from manyheads.tasks.question_answering.task import Found, Question, QuestionAnswering
 
 RIGHT, PARTLY, ELSEWHERE = "exact", "partly right", "elsewhere"
@@ -61,12 +58,10 @@ def outcome(task: QuestionAnswering, answer: Found, question: Question) -> Outco
 
 def answer_findings(
     task: QuestionAnswering, answers: Sequence[Sequence[Found]], examples: Sequence[Question]
-) -> Findings:
-    """Outcomes by kind, the surest mistakes, and the evidence of F1."""
+) -> list[Part]:
+    """Outcomes by kind, and the surest mistakes."""
     outcomes = [outcome(task, answer[0], question) for answer, question in zip(answers, examples, strict=True)]
-    counts_EM = np.array([(one.f1, 1.0) for one in outcomes])
-    evidence = Tally(grouped(counts_EM, [task.cluster(question) for question in examples]), "mean")
-    return Findings([_exhibit(outcomes, examples), *_surest(outcomes, examples)], evidence)
+    return [_exhibit(outcomes, examples), *_surest(outcomes, examples)]
 
 
 def _exhibit(outcomes: Sequence[Outcome], examples: Sequence[Question]) -> Exhibit:

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from manyheads.html.findings import Findings
+    from manyheads.html.page import Part
     from manyheads.tasks.distillation import Distillation
     from manyheads.tasks.file_rows import FileRow, FileScores
     from manyheads.tasks.stock import StockClass
@@ -356,7 +356,7 @@ class QuestionAnswering(ScoredSpans, Task[Question]):
 
         return score_answers(golds, guesses)
 
-    def findings(self, answers: Sequence[Sequence[Any]], examples: Sequence[Question]) -> Findings:
+    def findings(self, answers: Sequence[Sequence[Any]], examples: Sequence[Question]) -> Sequence[Part]:
         """Outcomes, and questions of each."""
         from manyheads.tasks.question_answering.mistakes import answer_findings
 

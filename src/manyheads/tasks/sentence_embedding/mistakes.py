@@ -9,11 +9,10 @@ import numpy.typing as npt
 
 from manyheads.html.figures.bars import Bar, bars
 from manyheads.html.figures.lines import Line, Titles, lines
-from manyheads.html.findings import SHOWN, Findings, quoted
+from manyheads.html.findings import SHOWN, quoted
 from manyheads.html.numbers import count, share
 from manyheads.html.page import Exhibit, Part
 from manyheads.html.tables import numbers, table, words
-from manyheads.metrics.evidence import Ranks, Tally, cluster_numbers
 from manyheads.metrics.vectors import cosine, ranks
 from manyheads.tasks.sentence_embedding.task import NLI_SIMILARITY, Pair, SentenceEmbedding
 
@@ -26,7 +25,7 @@ Floats = npt.NDArray[np.float64]
 
 def vector_findings(
     task: SentenceEmbedding, answers: Sequence[Sequence[npt.NDArray[np.float32]]], examples: Sequence[Pair]
-) -> Findings:
+) -> list[Part]:
     """Cosine by gold score with the worst placed pairs; for pairs without scores, the places of the right texts."""
     a_BD, b_BD = (np.stack([answer[i] for answer in answers]) for i in (0, 1))
     golds = [NLI_SIMILARITY[e.label] if e.label else e.score for e in examples]
@@ -39,8 +38,7 @@ def vector_findings(
     return _searched(a_BD, candidates_CD, texts, examples)
 
 
-def _scored(cosine_N: Floats, gold_N: Floats, examples: Sequence[Pair]) -> Findings:
-    evidence = Ranks(cluster_numbers([""] * len(examples)), cosine_N, gold_N)
+def _scored(cosine_N: Floats, gold_N: Floats, examples: Sequence[Pair]) -> list[Part]:
     cuts = np.unique(np.quantile(gold_N, np.linspace(0, 1, BINS + 1)))
     rows, points, band = [], [], []
     bin_N = np.clip(np.searchsorted(cuts, gold_N, side="right") - 1, 0, max(len(cuts) - 2, 0))
@@ -58,7 +56,7 @@ def _scored(cosine_N: Floats, gold_N: Floats, examples: Sequence[Pair]) -> Findi
     columns = [*words("gold score"), *numbers("pairs", "mean cosine", "10 % below", "10 % above")]
     exhibit = Exhibit("Cosine by gold score.", drawing, table("Pairs in groups by gold score.", columns, rows),
                       "Means of groups of pairs; the band holds eight pairs in ten.")  # fmt: skip
-    return Findings([exhibit, _misplaced(cosine_N, gold_N, examples)], evidence)
+    return [exhibit, _misplaced(cosine_N, gold_N, examples)]
 
 
 def _misplaced(cosine_N: Floats, gold_N: Floats, examples: Sequence[Pair]) -> Part:
@@ -86,7 +84,7 @@ def _searched(
     candidates_CD: npt.NDArray[np.float32],
     texts: Sequence[str],
     examples: Sequence[Pair],
-) -> Findings:
+) -> list[Part]:
     names_C = np.unique(np.array(texts, object), return_inverse=True)[1].ravel()
     place_B = ranks(a_BD, candidates_CD, identities=names_C)
     rows = []
@@ -111,5 +109,4 @@ def _searched(
     if worst:
         columns = [*words("text", "its partner", "found first"), *numbers("place", "cosine", "cosine of the first")]
         parts.append(table("Searches that miss by most.", columns, worst))
-    counts_EM = np.stack([1.0 / place_B, np.ones(len(examples))], axis=1)
-    return Findings(parts, Tally(counts_EM, "mean"))
+    return parts

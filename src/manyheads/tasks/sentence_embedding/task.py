@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from manyheads.html.findings import Findings
+    from manyheads.html.page import Part
     from manyheads.tasks.distillation import Distillation
     from manyheads.tasks.file_rows import FileRow, FileScores
     from manyheads.tasks.stock import SentenceModule
@@ -379,7 +379,7 @@ class SentenceEmbedding(Task[Pair]):
 
         return score_pairs(golds, guesses)
 
-    def findings(self, answers: Sequence[Sequence[Any]], examples: Sequence[Pair]) -> Findings:
+    def findings(self, answers: Sequence[Sequence[Any]], examples: Sequence[Pair]) -> Sequence[Part]:
         """Similarity against score, and the pairs that are farthest off."""
         from manyheads.tasks.sentence_embedding.mistakes import vector_findings
 

@@ -11,12 +11,11 @@ import numpy as np
 
 from manyheads.html.figures.bars import Bar, bars
 from manyheads.html.figures.matrix import Matrix, amounts
-from manyheads.html.findings import SHOWN, Findings, quoted
+from manyheads.html.findings import SHOWN, quoted
 from manyheads.html.markup import Html, element, said
 from manyheads.html.numbers import Number, count, counted, points, share
 from manyheads.html.page import Exhibit, Part, paragraph
 from manyheads.html.tables import Column, numbers, table, words
-from manyheads.metrics.evidence import Tally, grouped
 from manyheads.metrics.labels import Counts, confusion_matrix, label_counts
 from manyheads.tasks.text_classification.task import LabelledText, TextClassification
 
@@ -37,34 +36,18 @@ class LabelMistake:
 
 def label_findings(
     task: TextClassification, answers: Sequence[Sequence[dict[str, Any]]], examples: Sequence[LabelledText]
-) -> Findings:
-    """The confusion matrix (F1 by label where a text has several), the surest mistakes, the evidence of macro F1."""
+) -> list[Part]:
+    """The confusion matrix (F1 by label where a text has several), the surest mistakes."""
     given = [answer[0] for answer in answers]
     golds = [example.labels for example in examples]
     found = [tuple(a["labels"]) if task.multi_label else (a["label"],) for a in given]
     counts = label_counts(golds, found)
-    evidence = _evidence(task, golds, found, examples)
     if task.multi_label:
         first, mistakes = _by_label(counts), _multi_label_mistakes(given, golds)
     else:
         first = _confusion([labels[0] for labels in golds], [labels[0] for labels in found], counts)
         mistakes = _single_label_mistakes(given, golds)
-    return Findings([first, *_surest(mistakes, examples)], evidence)
-
-
-def _evidence(
-    task: TextClassification,
-    golds: Sequence[Sequence[str]],
-    found: Sequence[Sequence[str]],
-    examples: Sequence[LabelledText],
-) -> Tally:
-    unseen = {label for gold in golds for label in gold} - set(task.labels)  # in training: all of them are misses
-    place = {label: k for k, label in enumerate([*task.labels, *sorted(unseen)])}
-    counts_EM = np.zeros((len(golds), 3 * len(place)))
-    for row, (gold, guess) in enumerate(zip(golds, found, strict=True)):
-        for column, labels in enumerate((set(gold) & set(guess), set(guess), set(gold))):
-            counts_EM[row, [3 * place[label] + column for label in labels]] = 1
-    return Tally(grouped(counts_EM, [task.cluster(example) for example in examples]), "macro_f1")
+    return [first, *_surest(mistakes, examples)]
 
 
 def _single_label_mistakes(given: Sequence[dict[str, Any]], golds: Sequence[Sequence[str]]) -> list[LabelMistake]:

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from manyheads.html.findings import Findings
+    from manyheads.html.page import Part
     from manyheads.tasks.distillation import Distillation
     from manyheads.tasks.file_rows import FileRow, FileScores
     from manyheads.tasks.stock import StockClass
@@ -358,7 +358,7 @@ class TextClassification(TextTask[LabelledText]):
 
         return score_labels(golds, guesses)
 
-    def findings(self, answers: Sequence[Sequence[Any]], examples: Sequence[LabelledText]) -> Findings:
+    def findings(self, answers: Sequence[Sequence[Any]], examples: Sequence[LabelledText]) -> Sequence[Part]:
         """Which label is taken for which, and the mistakes that the model is surest of."""
         from manyheads.tasks.text_classification.mistakes import label_findings
 

@@ -15,16 +15,13 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-import numpy as np
-
 from manyheads.html.figures.bars import Bar, bars
-from manyheads.html.findings import SHOWN, Findings, in_context, key
+from manyheads.html.findings import SHOWN, in_context, key
 from manyheads.html.markup import Html, said
 from manyheads.html.numbers import count, counted, points, share
 from manyheads.html.page import Exhibit, Part, aside
 from manyheads.html.tables import Column, numbers, table, words
 from manyheads.metrics.entities import entity_scores
-from manyheads.metrics.evidence import Tally, grouped
 from manyheads.tasks.token_classification.task import TokenClassification
 from manyheads.text.entities import EntityExample
 
@@ -78,26 +75,19 @@ def entity_errors(gold: Sequence[Span], found: Sequence[tuple[Span, float]], exa
 
 def entity_findings(
     task: TokenClassification, answers: Sequence[Sequence[list[dict[str, Any]]]], examples: Sequence[EntityExample]
-) -> Findings:
-    """Counts by type and label, examples of each type, and the evidence of F1."""
+) -> list[Part]:
+    """Counts by type and label, and examples of each type."""
     found = [[((s["start"], s["end"], s["label"]), float(s["score"])) for s in answer[0]] for answer in answers]
     errors = [
         error
         for i, (example, spans) in enumerate(zip(examples, found, strict=True))
         for error in entity_errors(example.spans, spans, i)
     ]
-    counts_EM = np.array([_counts(example, spans) for example, spans in zip(examples, found, strict=True)], np.float64)
-    evidence = Tally(grouped(counts_EM, [task.cluster(example) for example in examples]), "f1")
-    right = int(counts_EM[:, 0].sum())
+    right = sum(len(set(example.spans) & {span for span, _ in spans}) for example, spans in zip(examples, found, strict=True))
     parts: list[Part] = [_exhibit(errors, right, examples, found)]
     if errors:
         parts += [*_confused(errors), key(), *_tables(errors, examples, found)]
-    return Findings(parts, evidence)
-
-
-def _counts(example: EntityExample, found: Sequence[tuple[Span, float]]) -> tuple[int, int, int]:
-    gold, spans = set(example.spans), {span for span, _ in found}
-    return len(gold & spans), len(spans), len(gold)
+    return parts
 
 
 def _exhibit(

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from manyheads.html.findings import Findings
+    from manyheads.html.page import Part
     from manyheads.tasks.distillation import Distillation
     from manyheads.tasks.file_rows import FileRow, FileScores
     from manyheads.tasks.stock import StockClass
@@ -394,7 +394,7 @@ class TokenClassification(ScoredSpans, Task[EntityExample]):
 
         return score_tokens(golds, guesses)
 
-    def findings(self, answers: Sequence[Sequence[Any]], examples: Sequence[EntityExample]) -> Findings:
+    def findings(self, answers: Sequence[Sequence[Any]], examples: Sequence[EntityExample]) -> Sequence[Part]:
         """Counts by kind of mistake, and sentences with each."""
         from manyheads.tasks.token_classification.mistakes import entity_findings
 
