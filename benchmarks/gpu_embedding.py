@@ -47,7 +47,7 @@ def ours(folder: Path, device: torch.device, budget: int) -> Callable[[list[str]
 
     def embed(given: list[str]) -> np.ndarray:
         return np.stack(
-            [found.answers[NAME] for found in predictor.answer([{NAME: task.ask({"text": one})} for one in given])]
+            [found.answers[NAME] for found in predictor.answer([{NAME: task.source_of_row({"text": one})} for one in given])]
         )
 
     return embed

@@ -24,7 +24,7 @@ from manyheads.model import MultiTaskModel
 from manyheads.nn.compiled import compile_layers
 from manyheads.nn.encoder import load_encoder
 from manyheads.tasks import TASK_TYPES
-from manyheads.tasks.base import Facts
+from manyheads.tasks.base import DataStatistics
 from manyheads.text.pack import STEADY
 from manyheads.text.tokenizer import Tokenizer
 from manyheads.training.batches import Batcher, Feed
@@ -100,10 +100,10 @@ def feeds_of(tokenizer: Tokenizer, tasks: dict[str, Any]) -> Iterator[Feed]:
     for name, (kind, file, settings) in TASKS.items():
         task: Any = TASK_TYPES[kind](name=name, **settings)
         examples = [task.read(row.values) for row in read_rows(CORPUS / file, type(task)) if row.skip is None]
-        task = tasks[name] = task.fitted(sum((task.facts(example) for example in examples), Facts()))
-        asks = [task.asks(example) for example in examples]
-        counts = iter(tokenizer.lengths([ask.source for asked in asks for ask in asked], MAX_LENGTH))
-        tokens = [sum(sum(next(counts)) for _ in asked) for asked in asks]
+        task = tasks[name] = task.fit(sum((task.collect(example) for example in examples), DataStatistics()))
+        inputs = [task.sources_of_example(example) for example in examples]
+        counts = iter(tokenizer.lengths([entry.source for asked in inputs for entry in asked], MAX_LENGTH))
+        tokens = [sum(sum(next(counts)) for _ in asked) for asked in inputs]
         yield Feed(task, examples, Stream(np.array(tokens), 0, name), alone(len(tokens)))  # type: ignore[arg-type]
 
 

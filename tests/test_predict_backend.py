@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 
 def test_outputs_are_float32_whatever_is_computed_in(project: Path) -> None:
     made = plan(project)
-    sources = [ask.source for text in SENTENCES if (ask := made.tasks["section"].ask({"text": text})) is not None]
+    sources = [entry.source for text in SENTENCES if (entry := made.tasks["section"].source_of_row({"text": text})) is not None]
     encodings = [windows[0] for windows in made.tokenizer.encode(sources, 48)]
     plain = TorchBackend(made.model, CPU).run(encodings, list(made.tasks))
     float32 = TorchBackend(made.model, CPU, "float32").run(encodings, list(made.tasks))
@@ -42,9 +42,9 @@ def test_in_bf16_packs_come_in_few_shapes_and_heads_read_real_tokens_in_float32(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = plan(project)
-    ask = made.tasks["section"].ask({"text": " ".join(SENTENCES)})
-    assert ask is not None
-    [windows] = made.tokenizer.encode([ask.source], 24)
+    entry = made.tasks["section"].source_of_row({"text": " ".join(SENTENCES)})
+    assert entry is not None
+    [windows] = made.tokenizer.encode([entry.source], 24)
     shapes, read = [], []
     forward = made.model.encoder.forward
 
@@ -73,9 +73,9 @@ def test_in_bf16_packs_come_in_few_shapes_and_heads_read_real_tokens_in_float32(
 
 def test_in_bf16_private_layers_meet_the_shapes_of_the_pack(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = plan(project, "sharing.shared_layers=1")
-    ask = made.tasks["section"].ask({"text": " ".join(SENTENCES)})
-    assert ask is not None
-    [windows] = made.tokenizer.encode([ask.source], 23)
+    entry = made.tasks["section"].source_of_row({"text": " ".join(SENTENCES)})
+    assert entry is not None
+    [windows] = made.tokenizer.encode([entry.source], 23)
     assert sum(map(len, windows)) % LEAST_STEP, "there is a tail"
     shapes = []
     for encoder in made.model.branch_encoders.values():
@@ -94,9 +94,9 @@ def test_in_bf16_private_layers_meet_the_shapes_of_the_pack(project: Path, monke
 
 def test_an_autocast_region_around_it_is_left_as_it_is(project: Path) -> None:
     made = plan(project)
-    ask = made.tasks["section"].ask({"text": SENTENCES[0]})
-    assert ask is not None
-    [windows] = made.tokenizer.encode([ask.source], 48)
+    entry = made.tasks["section"].source_of_row({"text": SENTENCES[0]})
+    assert entry is not None
+    [windows] = made.tokenizer.encode([entry.source], 48)
     backend = TorchBackend(made.model, CPU)
     with torch.autocast("cpu", torch.bfloat16):
         inside = backend.run(windows, ["section"])

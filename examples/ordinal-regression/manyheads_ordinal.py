@@ -14,7 +14,7 @@ import numpy as np
 
 from manyheads.errors import DataError, RowError
 from manyheads.metrics.evidence import FORMULAS, Formula, Tally, grouped
-from manyheads.tasks.base import AnswerForm, Array, Facts, Item, Loss, Output, Row
+from manyheads.tasks.base import AnswerForm, Array, DataStatistics, Item, Loss, Output, Row
 from manyheads.tasks.pooled import PooledTask, Text
 from manyheads.tasks.settings import Doc
 
@@ -46,15 +46,15 @@ class OrdinalRegression(PooledTask[str]):
             raise RowError(f"'level' must be one of {', '.join(self.levels) or 'the levels'}, seen {level!r:.80}")
         return str(level)
 
-    def facts(self, example: Text[str]) -> Facts:
+    def collect(self, example: Text[str]) -> DataStatistics:
         """The level."""
-        return Facts(labels={example.gold: 1})
+        return DataStatistics(labels={example.gold: 1})
 
-    def fitted(self, facts: Facts) -> OrdinalRegression:
+    def fit(self, statistics: DataStatistics) -> OrdinalRegression:
         """With levels that are whole numbers in their order. Raises DataError for others, unless the run file gives them."""
-        levels = self.levels or tuple(sorted(facts.labels, key=lambda level: (len(level), level)))
+        levels = self.levels or tuple(sorted(statistics.labels, key=lambda level: (len(level), level)))
         if len(levels) < 2 or not (self.levels or all(level.isdecimal() for level in levels)):
-            seen = ", ".join(sorted(facts.labels))
+            seen = ", ".join(sorted(statistics.labels))
             raise DataError(f"tasks.{self.name}.levels: give its levels, from the lowest to the highest; the data has {seen}")
         return replace(self, levels=levels)
 
@@ -67,7 +67,7 @@ class OrdinalRegression(PooledTask[str]):
         from torch.nn.functional import binary_cross_entropy_with_logits
 
         loss = binary_cross_entropy_with_logits(self.of_texts(output, targets), targets["gold"])
-        return Loss(loss, len(targets["gold"]), float(np.log(2)))
+        return Loss(loss, float(np.log(2)))
 
     def decode(self, items: Sequence[Item]) -> list[dict[str, Any]]:
         """`{"label", "score", "scores"}`: the level whose chance is highest."""

@@ -115,15 +115,15 @@ class Model:
         return found[0] if one else found
 
     def _answers(self, name: str, rows: Iterable[Any]) -> list[Any]:
-        asks = []
+        inputs = []
         for i, row in enumerate(rows):
-            ask = self.predictor.asked(row, [name])
-            if isinstance(ask, RowError):
-                raise RowError(f"input {i}: {ask}")
-            if name not in ask:
+            entry = self.predictor.asked(row, [name])
+            if isinstance(entry, RowError):
+                raise RowError(f"input {i}: {entry}")
+            if name not in entry:
                 raise RowError(f"input {i}: has nothing for task '{name}'; its keys are {', '.join(row)}")
-            asks.append(ask)
-        return [answered.answers[name] for answered in self.predictor.answer(asks)]
+            inputs.append(entry)
+        return [answered.answers[name] for answered in self.predictor.answer(inputs)]
 
     def _only(self, form: AnswerForm, name: str | None) -> str:
         """The task whose answers have a form: the one named, or the only one there is."""

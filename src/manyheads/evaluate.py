@@ -50,9 +50,9 @@ def answers_for(predictor: Predictor, task: Task[Any], examples: Examples) -> tu
     kept: list[Any] = []
     for start in range(0, len(examples), CHUNK_EXAMPLES):
         chunk = [examples[i] for i in range(start, min(start + CHUNK_EXAMPLES, len(examples)))]
-        asked = [task.asks(example) for example in chunk]
-        flat = iter(predictor.answer([{task.name: ask} for asks in asked for ask in asks]))
-        answers.extend([next(flat).answers[task.name] for _ in asks] for asks in asked)
+        asked = [task.sources_of_example(example) for example in chunk]
+        flat = iter(predictor.answer([{task.name: entry} for inputs in asked for entry in inputs]))
+        answers.extend([next(flat).answers[task.name] for _ in inputs] for inputs in asked)
         kept.extend(chunk)
     return answers, kept
 

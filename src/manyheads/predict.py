@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from manyheads.errors import RowError, UsageError
-from manyheads.tasks.base import Answer, Array, Ask, Item, Row, Task
+from manyheads.tasks.base import Answer, Array, EncoderInput, Item, Row, Task
 from manyheads.text.pack import Encoding, Source
 
 if TYPE_CHECKING:
@@ -137,11 +137,11 @@ class Predictor:
     def reply(self, requests: Sequence[tuple[Row | RowError, Sequence[str] | None]]) -> Iterator[dict[str, Any]]:
         """An output row for each row and the tasks asked of it (None: all), in order. All are answered together."""
         asked = [self.asked(row, self.tasks if names is None else names) for row, names in requests]
-        answered = iter(self.answer([asks for asks in asked if not isinstance(asks, RowError)]))
-        for (row, _), asks in zip(requests, asked, strict=True):
+        answered = iter(self.answer([inputs for inputs in asked if not isinstance(inputs, RowError)]))
+        for (row, _), inputs in zip(requests, asked, strict=True):
             head = _head(row)
-            if isinstance(asks, RowError):
-                yield {**head, "error": {"type": "invalid_row", "message": str(asks)}}
+            if isinstance(inputs, RowError):
+                yield {**head, "error": {"type": "invalid_row", "message": str(inputs)}}
                 continue
             result = next(answered)
             keys: dict[str, Any] = {}
@@ -149,50 +149,50 @@ class Predictor:
                 keys |= self.tasks[name].answer_keys(answer)
             yield {**head, "windows": result.windows, "tasks": keys}
 
-    def answer(self, asks: Sequence[Mapping[str, Ask]]) -> list[Answered]:
+    def answer(self, inputs: Sequence[Mapping[str, EncoderInput]]) -> list[Answered]:
         """Answers to each ask, `{task: what it reads}`, in order. Equal sources are encoded once."""
         readers: dict[Source, set[str]] = defaultdict(set)
-        for ask in asks:
-            for name, wanted in ask.items():
+        for entry in inputs:
+            for name, wanted in entry.items():
                 readers[wanted.source].add(name)
         sources = list(readers)
         encodings = dict(zip(sources, self.tokenizer.encode(sources, self.max_length), strict=True))
         outputs = self._run(readers, encodings)
-        answers: list[dict[str, Answer]] = [{} for _ in asks]
+        answers: list[dict[str, Answer]] = [{} for _ in inputs]
         for name, task in self.tasks.items():
-            places = [i for i, ask in enumerate(asks) if name in ask]
+            places = [i for i, entry in enumerate(inputs) if name in entry]
             items = [
-                Item(ask.source, ask.words, encodings[ask.source], outputs[ask.source, name])
-                for ask in (asks[i][name] for i in places)
+                Item(entry.source, entry.words, encodings[entry.source], outputs[entry.source, name])
+                for entry in (inputs[i][name] for i in places)
             ]
             for i, answer in zip(places, task.decode(items), strict=True):
                 answers[i][name] = answer
         return [
             Answered(
-                {name: answer[name] for name in ask},
-                max((len(encodings[wanted.source]) for wanted in ask.values()), default=1),
+                {name: answer[name] for name in entry},
+                max((len(encodings[wanted.source]) for wanted in entry.values()), default=1),
             )
-            for ask, answer in zip(asks, answers, strict=True)
+            for entry, answer in zip(inputs, answers, strict=True)
         ]
 
-    def items(self, name: str, asks: Sequence[Ask]) -> list[Item]:
+    def items(self, name: str, inputs: Sequence[EncoderInput]) -> list[Item]:
         """What a task decodes for each ask: the outputs of its head, window by window. Equal sources are encoded once."""
-        sources = list(dict.fromkeys(ask.source for ask in asks))
+        sources = list(dict.fromkeys(entry.source for entry in inputs))
         encodings = dict(zip(sources, self.tokenizer.encode(sources, self.max_length), strict=True))
         outputs = self._run({source: {name} for source in sources}, encodings)
-        return [Item(ask.source, ask.words, encodings[ask.source], outputs[ask.source, name]) for ask in asks]
+        return [Item(entry.source, entry.words, encodings[entry.source], outputs[entry.source, name]) for entry in inputs]
 
-    def asked(self, row: Any, names: Iterable[str]) -> dict[str, Ask] | RowError:
+    def asked(self, row: Any, names: Iterable[str]) -> dict[str, EncoderInput] | RowError:
         """What the named tasks want read of a row, those left out that find nothing in it; what is wrong with a bad row."""
         if isinstance(row, RowError):
             return row
         if not isinstance(row, Mapping):
             return RowError(f"a row must be an object with 'text', seen {row!r:.80}")
         try:
-            asks = {name: self.tasks[name].ask(row) for name in names}
+            inputs = {name: self.tasks[name].source_of_row(row) for name in names}
         except RowError as error:
             return error
-        return {name: ask for name, ask in asks.items() if ask is not None}
+        return {name: entry for name, entry in inputs.items() if entry is not None}
 
     def _run(
         self, readers: Mapping[Source, set[str]], encodings: Mapping[Source, Sequence[Encoding]]

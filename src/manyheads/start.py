@@ -166,8 +166,8 @@ def _read_by(tokenizer: Tokenizer, dataset: Dataset, max_length: int) -> list[st
     lines = []
     for name, data in dataset.items():
         table = data.table("train")
-        asks = [ask for i in range(min(len(table), SAMPLED)) for ask in table.task.asks(table[i])]
-        share = unknown_share(tokenizer, [ask.source for ask in asks], max_length)
+        inputs = [entry for i in range(min(len(table), SAMPLED)) for entry in table.task.sources_of_example(table[i])]
+        share = unknown_share(tokenizer, [entry.source for entry in inputs], max_length)
         lines.append(f"{name}: {share:.1%} of the tokens are unknown to the encoder's tokenizer")
         if share > MANY_UNKNOWN:
             lines.append(f"warning: {name}: the encoder was made for other texts (another language or script); choose one "

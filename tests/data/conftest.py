@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import pytest
 
 from manyheads.errors import RowError
-from manyheads.tasks.base import Ask, Facts, Row, Task
+from manyheads.tasks.base import DataStatistics, EncoderInput, Row, Task
 from manyheads.text.pack import Source
 
 Columns = tuple[tuple[str, ...], ...]
@@ -33,17 +33,17 @@ class StandIn(Task[Any]):
     outputs: ClassVar[Mapping[str, Any]] = {}
     labels: tuple[str, ...] = ()
 
-    ask = build_head = targets = amount = loss = decode = score = evidence = describe = absent
+    source_of_row = build_head = targets = denominator = loss = decode = score = evidence = describe = absent
     answer_types: ClassVar[Mapping[str, Any]] = {}
 
     def row_of_target(self, row: Row, target: Any) -> Row:
         return {"text": row["text"], "label": target}
 
-    def fitted(self, facts: Facts) -> StandIn:
-        return replace(self, labels=self.labels or tuple(sorted(facts.labels)))
+    def fit(self, statistics: DataStatistics) -> StandIn:
+        return replace(self, labels=self.labels or tuple(sorted(statistics.labels)))
 
-    def check(self, example: Any) -> None:
-        for label in self.facts(example).labels:
+    def validate(self, example: Any) -> None:
+        for label in self.collect(example).labels:
             if label not in self.labels:
                 raise RowError(f"label {label!r} is not known")
 
@@ -65,11 +65,11 @@ class Texts(StandIn):
             raise RowError(f"'label' must be a string, seen {row.get('label')!r}")
         return dict(row)
 
-    def facts(self, example: Any) -> Facts:
-        return Facts({example["label"]: 1}, frozenset(["single"]))
+    def collect(self, example: Any) -> DataStatistics:
+        return DataStatistics({example["label"]: 1}, frozenset(["single"]))
 
-    def asks(self, example: Any) -> list[Ask]:
-        return [Ask(Source(example["text"], example.get("text_pair")))]
+    def sources_of_example(self, example: Any) -> list[EncoderInput]:
+        return [EncoderInput(Source(example["text"], example.get("text_pair")))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,11 +85,11 @@ class Words(StandIn):
                 raise RowError(f"tag {tag!r} is none of IOB")
         return dict(row)
 
-    def facts(self, example: Any) -> Facts:
-        return Facts(Counter(tag[2:] for tag in example["tags"] if tag.startswith("B-")))
+    def collect(self, example: Any) -> DataStatistics:
+        return DataStatistics(Counter(tag[2:] for tag in example["tags"] if tag.startswith("B-")))
 
-    def asks(self, example: Any) -> list[Ask]:
-        return [Ask(Source(" ".join(example["tokens"])))]
+    def sources_of_example(self, example: Any) -> list[EncoderInput]:
+        return [EncoderInput(Source(" ".join(example["tokens"])))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,11 +105,11 @@ class Questions(StandIn):
                 raise RowError(f"answer {answer['text']!r} is not at {answer['start']}")
         return dict(row)
 
-    def facts(self, example: Any) -> Facts:
-        return Facts({"answerable" if example["answers"] else "unanswerable": 1})
+    def collect(self, example: Any) -> DataStatistics:
+        return DataStatistics({"answerable" if example["answers"] else "unanswerable": 1})
 
-    def asks(self, example: Any) -> list[Ask]:
-        return [Ask(Source(example["question"], example["context"]))]
+    def sources_of_example(self, example: Any) -> list[EncoderInput]:
+        return [EncoderInput(Source(example["question"], example["context"]))]
 
     def cluster(self, example: Any) -> str:
         return example["title"] or example["context"]

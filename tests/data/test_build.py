@@ -16,7 +16,7 @@ from manyheads.data.hub import Hub
 from manyheads.data.readers import Files
 from manyheads.data.report import Skipped
 from manyheads.errors import DataError
-from manyheads.tasks.base import Facts
+from manyheads.tasks.base import DataStatistics
 
 
 def refusal(task, *paths: Path) -> str:
@@ -40,7 +40,7 @@ def test_examples_come_back_as_they_were_read(write, texts):
     assert table.clusters() == ["", "d1", ""]
     assert table[-1] == table[2]
     assert (report.rows, report.used, dict(report.skipped)) == (3, 3, {})
-    assert report.facts == Facts({"A": 2, "B": 1}, frozenset(["single"]))
+    assert report.statistics == DataStatistics({"A": 2, "B": 1}, frozenset(["single"]))
     assert report.places == {"A": "a.jsonl:1", "B": "a.jsonl:2"}
     with pytest.raises(IndexError, match="example 3 of 3"):
         table[3]
@@ -145,7 +145,7 @@ def test_a_large_file_takes_little_memory_and_random_access_is_fast(tmp_path, te
     before = resident("VmRSS")
     table, report = build_table(texts, Files((path,)), "train")
     assert resident("VmHWM") - before < 40_000_000
-    assert report.facts.labels == {"A": 100_000, "B": 100_000}
+    assert report.statistics.labels == {"A": 100_000, "B": 100_000}
     chosen = random.Random(0).sample(range(200_000), 5000)
     began = time.perf_counter()
     assert all(table[i]["text"].startswith(f"{i} ") for i in chosen)

@@ -31,7 +31,7 @@ def test_a_table_is_read_from_the_cache_and_by_content_alone(write, texts, cache
     write("a.jsonl", labelled(4, "AC"))
     os.utime(path, ns=times)
     changed = build_table(texts, Files((path,)), "train")
-    assert changed[1].facts.labels == {"A": 2, "C": 2}
+    assert changed[1].statistics.labels == {"A": 2, "C": 2}
     assert len(list(cache.glob("*.arrow"))) == 2
     assert not list(cache.glob("*.tmp"))
 

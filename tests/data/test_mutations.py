@@ -214,7 +214,7 @@ def _meaning(kind: str, table: Any) -> list[Any]:
 
 def _reads(kind: str, path: Path, cache: Path) -> tuple[list[Any], list[str]]:
     table, report = build_table(TASK_TYPES[kind](name="t"), Files((path,)), "train", cache=cache)
-    table = table.with_task(table.task.fitted(report.facts))
+    table = table.with_task(table.task.fit(report.statistics))
     table.check()
     skipped = [f"{reason} at {skip.where}" for reason, skip in report.skipped.items()]
     return _meaning(kind, table), warnings_of({"train": Loaded(table, report)})["train"] + skipped

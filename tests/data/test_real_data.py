@@ -66,4 +66,4 @@ def test_questions_and_answers_of_squad(real_data, questions):
 
 def test_unanswerable_questions_of_squad_2(real_data, questions):
     _, report = build_table(questions, Files((real_data / "squad20/dev.json.gz",)), "validation")
-    assert report.facts.labels == {"answerable": 5928, "unanswerable": 5945}
+    assert report.statistics.labels == {"answerable": 5928, "unanswerable": 5945}

@@ -35,7 +35,7 @@ def test_a_saved_folder_has_the_names_of_its_classes(tagged, tmp_path):
         {"tokens": ["No", "one"], "tags": ["O", "O"]},
     ]
     table, report = build_table(TASK_TYPES[NER](name="t"), Saved(tmp_path / "set", None, {"tags": "ner_tags"}), "train")
-    assert (len(table), dict(report.facts.labels)) == (2, {"PER": 1})
+    assert (len(table), dict(report.statistics.labels)) == (2, {"PER": 1})
 
 
 def test_one_of_several_splits_is_taken_and_a_missing_one_is_named(tagged, tmp_path):

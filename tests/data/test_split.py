@@ -53,7 +53,7 @@ def test_train_keeps_every_label_and_no_part_is_empty(write, texts, labels, seed
             split_table(table, fraction, seed)
         return
     train, held = split_table(table, fraction, seed)
-    assert set(train.survey().facts.labels) == set(labels)
+    assert set(train.survey().statistics.labels) == set(labels)
     assert len(train) + len(held) == len(labels)
     assert len(held) > 0
 

@@ -11,7 +11,7 @@ from datafiles import jsonl, labelled
 from manyheads.data.build import build_table
 from manyheads.data.readers import Files
 from manyheads.errors import DataError
-from manyheads.tasks.base import Facts
+from manyheads.tasks.base import DataStatistics
 
 
 def test_a_label_that_training_never_shows_is_told_with_place_and_neighbour(write, words, texts):
@@ -27,7 +27,7 @@ def test_a_label_that_training_never_shows_is_told_with_place_and_neighbour(writ
     table.check(trains=False)  # other data may hold it: a miss
     table, _ = build_table(texts, Files((write("dev.jsonl", labelled(60)),)), "validation")
     with pytest.raises(DataError) as caught:
-        table.with_task(texts.fitted(Facts({"A": 1}))).check()
+        table.with_task(texts.fit(DataStatistics({"A": 1}))).check()
     lines = str(caught.value).splitlines()
     assert lines[0].startswith("dev.jsonl:2: label 'B' is not among the labels of the task, which are A; add it to")
     assert len(lines) == 21
@@ -40,12 +40,12 @@ def test_questions_are_clustered_by_article_and_long_names_are_hashed(write, que
     assert clusters[0] == "Paris"
     assert clusters[1] == clusters[2]
     assert len(clusters[1]) == 32
-    assert report.facts.labels == {"unanswerable": 3}
+    assert report.statistics.labels == {"unanswerable": 3}
 
 
 def test_a_survey_counts_a_part_as_reading_counts_the_whole(write, texts):
     path = write("a.jsonl", labelled(50, "ABC"))
     table, report = build_table(texts, Files((path,)), "train")
     assert dataclasses.replace(table.survey(), formats=report.formats) == report
-    assert table.take(np.array([1, 4])).survey().facts.labels == {"B": 2}
+    assert table.take(np.array([1, 4])).survey().statistics.labels == {"B": 2}
     assert table.take(np.array([1, 4])).survey().places == {"B": "a.jsonl:2"}

@@ -30,7 +30,7 @@ def loaded(write, texts):
     for split, rows in (("train", train), ("validation", held)):
         path = write(f"{split}.jsonl", "\n".join(map(json.dumps, rows)))
         table, report = build_table(fitted, Files((path,)), split)
-        fitted = texts.fitted(report.facts) if split == "train" else fitted
+        fitted = texts.fit(report.statistics) if split == "train" else fitted
         splits[split] = Loaded(table.with_task(fitted), report)
     return splits
 

@@ -20,7 +20,7 @@ from manyheads.api import load
 from manyheads.cli import main
 from manyheads.errors import BundleError, DataError, UsageError
 from manyheads.tasks import TASK_TYPES, TaskTypes, describe, restore
-from manyheads.tasks.base import Facts
+from manyheads.tasks.base import DataStatistics
 from serve.servers import serving
 from toys import write_csv
 
@@ -161,7 +161,7 @@ def test_types_can_be_registered_by_hand_under_a_name_that_is_free(installed: Pa
     task = kind(name="t", levels=tuple(LEVELS))
     assert restore(json.loads(json.dumps(describe(task)))) == task
     with pytest.raises(DataError, match="give its levels, from the lowest to the highest"):
-        kind(name="t").fitted(Facts({"mild": 1, "severe": 1}))
+        kind(name="t").fit(DataStatistics({"mild": 1, "severe": 1}))
 
 
 def test_the_page_shows_the_example_as_it_is() -> None:

@@ -48,11 +48,11 @@ def test_entities_and_answers_have_a_class_in_every_family_with_a_plain_linear_h
                           "answers": {"start_logits": "start_T", "end_logits": "end_T"}}.items():  # fmt: skip
         stock, tokenizer, lines = exported(model, task, tmp_path / task)
         assert lines[0].startswith("parity: ")
-        ask = predictor.tasks[task].ask({"text": SENTENCES[1], "question": "What improved?"})
-        assert ask is not None
-        [[window]] = predictor.tokenizer.encode([ask.source], 48)
+        entry = predictor.tasks[task].source_of_row({"text": SENTENCES[1], "question": "What improved?"})
+        assert entry is not None
+        [[window]] = predictor.tokenizer.encode([entry.source], 48)
         expected = predictor.backend.run([window], [task])[task]
-        inputs = tokenizer(*([ask.source.first] if task == "entities" else [ask.source.first, ask.source.second]),
+        inputs = tokenizer(*([entry.source.first] if task == "entities" else [entry.source.first, entry.source.second]),
                            return_tensors="pt")  # fmt: skip
         with torch.inference_mode():
             found = stock(**inputs)

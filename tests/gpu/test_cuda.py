@@ -119,7 +119,7 @@ def test_losses_in_float32_are_those_of_the_cpu(gpu_mix: Any, tiny_folder: Path)
 def test_answers_are_float32_and_those_of_the_cpu(gpu_mix: Any, tiny_folder: Path) -> None:
     made = gpu_mix.mix(tiny_folder, torch.device("cpu"), TOKENS, compiled=False)
     batcher = made.trainer.batcher
-    sources = [batcher.feeds[1].task.asks(batcher.feeds[1].table[i])[0].source for i in range(20)]
+    sources = [batcher.feeds[1].task.sources_of_example(batcher.feeds[1].table[i])[0].source for i in range(20)]
     encodings = [windows[0] for windows in batcher.tokenizer.encode(sources, 128)]
     names = ["section", "similarity", "entities"]
     outputs = [TorchBackend(made.trainer.model, device).run(encodings, names) for device in (torch.device("cpu"), CUDA)]

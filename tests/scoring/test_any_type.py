@@ -16,7 +16,7 @@ from manyheads.cli import main
 from manyheads.errors import DataError, RowError, UsageError
 from manyheads.scoring import score_files
 from manyheads.tasks import TASK_TYPES
-from manyheads.tasks.base import Facts, Moments, Row, Task, text_of
+from manyheads.tasks.base import DataStatistics, Moments, Row, Task, text_of
 from manyheads.text.values import number_of
 
 Columns = tuple[tuple[str, ...], ...]
@@ -39,7 +39,7 @@ class Rating(Task[Any]):
     answer_types: ClassVar[Mapping[str, Any]] = {}
     span: tuple[float, float] = (0.0, 0.0)
 
-    asks = ask = build_head = targets = amount = loss = decode = evidence = describe = check = absent
+    sources_of_example = source_of_row = build_head = targets = denominator = loss = decode = evidence = describe = validate = absent
 
     def read(self, row: Row) -> float:
         text_of(row)
@@ -50,11 +50,11 @@ class Rating(Task[Any]):
     def row_of_target(self, row: Row, target: Any) -> Row:
         return {"text": text_of(row), "rating": target}
 
-    def facts(self, example: float) -> Facts:
-        return Facts(numbers={"rating": Moments.of(example)})
+    def collect(self, example: float) -> DataStatistics:
+        return DataStatistics(numbers={"rating": Moments.of(example)})
 
-    def fitted(self, facts: Facts) -> Rating:
-        rating = facts.numbers["rating"]
+    def fit(self, statistics: DataStatistics) -> Rating:
+        rating = statistics.numbers["rating"]
         return replace(self, span=(rating.low, rating.high))
 
     def score(self, answers: Sequence[Sequence[Any]], examples: Sequence[float]) -> dict[str, float]:

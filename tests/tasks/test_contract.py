@@ -17,7 +17,7 @@ from manyheads.model import MultiTaskModel
 from manyheads.nn.encoder import load_encoder
 from manyheads.predict import Predictor, TorchBackend
 from manyheads.tasks import TASK_TYPES, describe, restore
-from manyheads.tasks.base import Facts, Task
+from manyheads.tasks.base import DataStatistics, Task
 from manyheads.text.pack import Pack
 from manyheads.text.tokenizer import Tokenizer
 from manyheads.training.batches import encode_examples
@@ -96,8 +96,8 @@ CASES: dict[str, tuple[str, dict[str, Any], Rows]] = {
 def fitted(kind: str, settings: Mapping[str, Any], rows: Rows) -> tuple[Task[Any], list[Any]]:
     task = TASK_TYPES[kind](name="task", **settings)
     examples = [task.read(row) for row in rows]
-    facts = sum((task.facts(example) for example in examples), Facts())
-    return task.fitted(facts), examples
+    statistics = sum((task.collect(example) for example in examples), DataStatistics())
+    return task.fit(statistics), examples
 
 
 @pytest.fixture(params=sorted(CASES))
@@ -134,7 +134,7 @@ def test_a_task_comes_back_from_its_description(case: tuple[Task[Any], list[Any]
 def test_training_examples_pass_their_own_check(case: tuple[Task[Any], list[Any]]) -> None:
     task, examples = case
     for example in examples:
-        task.check(example)
+        task.validate(example)
         assert isinstance(task.cluster(example), str)
 
 
@@ -156,7 +156,6 @@ def test_a_head_learns_its_few_examples_and_answers_them(case: tuple[Task[Any], 
         output = model(pack, {"task": (0, len(flat))})["task"]
         assert set(output) == set(task.outputs)
         loss = task.loss(output, targets)
-        assert loss.units > 0
         loss.mean.backward()
         if not losses:
             unused = [name for name, p in model.named_parameters() if p.grad is None]
@@ -168,7 +167,7 @@ def test_a_head_learns_its_few_examples_and_answers_them(case: tuple[Task[Any], 
 
     predictor = Predictor(TorchBackend(model, torch.device("cpu")), {"task": task}, tokenizer, max_length=64)
     answers = [
-        [predictor.answer([{"task": ask}])[0].answers["task"] for ask in task.asks(example)] for example in examples
+        [predictor.answer([{"task": entry}])[0].answers["task"] for entry in task.sources_of_example(example)] for example in examples
     ]
     metrics = task.calibrated(answers, examples).score(answers, examples)
     assert all(isinstance(value, float) and np.isfinite(value) for value in metrics.values())
@@ -179,7 +178,7 @@ def test_a_head_learns_its_few_examples_and_answers_them(case: tuple[Task[Any], 
     assert restore(json.loads(json.dumps(describe(fitted)))) == fitted
     later = Predictor(predictor.backend, {"task": fitted}, tokenizer, max_length=64)
     decoded = [
-        [later.answer([{"task": ask}])[0].answers["task"] for ask in fitted.asks(example)] for example in examples
+        [later.answer([{"task": entry}])[0].answers["task"] for entry in fitted.sources_of_example(example)] for example in examples
     ]
     restated = fitted.restated(answers, task)
     assert_alike(restated, decoded)

@@ -17,7 +17,7 @@ from manyheads.model import MultiTaskModel
 from manyheads.nn.encoder import load_encoder
 from manyheads.predict import Predictor, TorchBackend
 from manyheads.tasks import TASK_TYPES
-from manyheads.tasks.base import Facts, Task
+from manyheads.tasks.base import DataStatistics, Task
 from manyheads.tasks.distillation import Distillation, Soft
 from manyheads.text.pack import Pack
 from manyheads.text.tokenizer import Tokenizer
@@ -55,7 +55,7 @@ CASES: dict[str, tuple[str, dict[str, Any], Rows]] = {
 def fitted(kind: str, settings: Mapping[str, Any], rows: Rows) -> tuple[Task[Any], list[Any]]:
     task = TASK_TYPES[kind](name="task", **settings)
     examples = [task.read(row) for row in rows]
-    return task.fitted(sum((task.facts(example) for example in examples), Facts())), examples
+    return task.fit(sum((task.collect(example) for example in examples), DataStatistics())), examples
 
 
 def distilled(task: Task[Any]) -> Distillation[Any]:
@@ -87,7 +87,7 @@ class Class:
         student = distilled(task or self.task)
         backend = TorchBackend(copy.deepcopy(self.model), torch.device("cpu"))
         predictor = Predictor(backend, {"task": self.task}, self.tokenizer, max_length=self.max_length)
-        return [student.of_model(self.task, e, predictor.items("task", list(self.task.asks(e)))) for e in self.examples]
+        return [student.of_model(self.task, e, predictor.items("task", list(self.task.sources_of_example(e)))) for e in self.examples]
 
     def output(self) -> dict[str, torch.Tensor]:
         flat = [window for asked in self.encodings for source in asked for window in source]
@@ -96,7 +96,7 @@ class Class:
 
     def targets(self, softs: Sequence[Soft]) -> dict[str, torch.Tensor]:
         arrays = distilled(self.task).targets(self.examples, self.encodings, softs)
-        assert distilled(self.task).amount(arrays) > 0
+        assert distilled(self.task).denominator(arrays) > 0
         return {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in arrays.items()}
 
 
@@ -114,8 +114,8 @@ def test_a_student_that_says_what_its_teacher_says_has_nothing_to_learn(
     torch.manual_seed(0)
     moved = {k: v.detach() + torch.randn_like(v) * (task.outputs[k] != "constant") for k, v in output.items()}
     assert float(distilled(task).loss(moved, targets).mean) > float(loss.mean.detach())
-    uninformed = torch.as_tensor(loss.uninformed)
-    assert bool((uninformed > 0).all())
+    chance_loss = torch.as_tensor(loss.chance_loss)
+    assert bool((chance_loss > 0).all())
 
 
 def test_a_row_without_its_label_reads_as_the_same_texts(case: tuple[Task[Any], list[Any], Rows]) -> None:
@@ -123,7 +123,7 @@ def test_a_row_without_its_label_reads_as_the_same_texts(case: tuple[Task[Any], 
     labels = {"label", "labels", "tags", "entities", "answers", "score"}
     for row, example in zip(rows, examples, strict=True):
         bare = distilled(task).unlabelled({key: value for key, value in row.items() if key not in labels})
-        assert list(task.asks(bare)) == list(task.asks(example))
+        assert list(task.sources_of_example(bare)) == list(task.sources_of_example(example))
 
 
 def test_soft_labels_of_windows_are_those_of_the_text(toy_encoder: Path) -> None:
@@ -309,13 +309,13 @@ def test_texts_with_gold_labels_weigh_as_those_do_so_that_parts_add_up_to_the_wh
     windows: list[Any] = [[[[1] * 4]] for _ in examples]
     arrays = teacher.targets(examples, windows, [soft] * 6)
     gold = task.targets(examples, windows)
-    assert teacher.amount(arrays) == pytest.approx(task.amount(gold)) == 6.0
+    assert teacher.denominator(arrays) == pytest.approx(task.denominator(gold)) == 6.0
     logits = torch.tensor(np.random.default_rng(0).normal(size=(6, 2)))
 
     def loss(of: slice) -> tuple[float, float]:
         part = teacher.targets(examples[of], windows[of], [soft] * len(examples[of]))
         tensors = {key: torch.from_numpy(value) for key, value in part.items()}
-        return float(teacher.loss({"logits_SK": logits[of]}, tensors).values), teacher.amount(part)
+        return float(teacher.loss({"logits_SK": logits[of]}, tensors).values), teacher.denominator(part)
 
-    (whole, amount), (first, one), (second, other) = loss(slice(6)), loss(slice(2)), loss(slice(2, 6))
-    assert whole * amount == pytest.approx(first * one + second * other)
+    (whole, denominator), (first, one), (second, other) = loss(slice(6)), loss(slice(2)), loss(slice(2, 6))
+    assert whole * denominator == pytest.approx(first * one + second * other)

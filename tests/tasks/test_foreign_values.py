@@ -67,4 +67,4 @@ def test_a_blank_second_text_is_none_in_training_and_in_answering():
     task = TextClassification(name="t")
     for blank in (None, "", " ", math.nan):
         assert task.read({"text": "a", "text_pair": blank, "label": "A"}).pair is None
-        assert task.ask({"text": "a", "text_pair": blank}).source.second is None
+        assert task.source_of_row({"text": "a", "text_pair": blank}).source.second is None

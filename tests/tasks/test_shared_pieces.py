@@ -16,7 +16,7 @@ from manyheads.nn.encoder import load_encoder
 from manyheads.nn.spoken import trained_scores, word_scores
 from manyheads.predict import Predictor, TorchBackend
 from manyheads.tasks import TASK_TYPES
-from manyheads.tasks.base import Facts
+from manyheads.tasks.base import DataStatistics
 from manyheads.text.entities import EntityExample
 from manyheads.text.pack import Pack
 from manyheads.text.tokenizer import Tokenizer
@@ -100,7 +100,7 @@ def folder_of(tokenizer: Tokenizer, folder: Path) -> str:
 def learned(rows: Rows, build: Any, folder: Path, **settings: Any) -> tuple[Any, list[EntityExample], Predictor]:
     task: Any = TASK_TYPES["token-classification"](name="task", **settings)
     examples = [task.read(row) for row in rows]
-    task = task.fitted(sum((task.facts(example) for example in examples), Facts()))
+    task = task.fit(sum((task.collect(example) for example in examples), DataStatistics()))
     tokenizer = build([example.text for example in examples])
     model = MultiTaskModel(load_encoder(folder_of(tokenizer, folder)), {"task": task})
     encodings = encode_examples(task, examples, tokenizer, max_length=64, budget=4096)
@@ -119,7 +119,7 @@ def learned(rows: Rows, build: Any, folder: Path, **settings: Any) -> tuple[Any,
 
 
 def score(task: Any, predictor: Predictor, rows: Rows, examples: list[EntityExample]) -> float:
-    answers = [[predictor.answer([{"task": task.ask(row)}])[0].answers["task"]] for row in rows]
+    answers = [[predictor.answer([{"task": task.source_of_row(row)}])[0].answers["task"]] for row in rows]
     return float(task.score(answers, examples)["f1"])
 
 
@@ -153,7 +153,7 @@ def test_spans_inside_words_are_learned_as_letters(build: Any, tmp_path: Path) -
 def test_gold_spans_out_of_reach_are_told_and_their_share_is_in_the_scores(tmp_path: Path) -> None:
     rows = [spans("Die Nordbank am See", ("Nord", "ORG"), ("See", "LOC"))]
     task, examples, predictor = learned(rows, unigram, tmp_path)
-    answers = [[predictor.answer([{"task": task.ask(row)}])[0].answers["task"]] for row in rows]
+    answers = [[predictor.answer([{"task": task.source_of_row(row)}])[0].answers["task"]] for row in rows]
     assert task.score(answers, examples)["out_of_reach"] == 0.5
     (doubt,) = task.doubts(examples[0])
     assert doubt.seen == "'Nord', where an answer would be 'Nordbank'"

@@ -13,7 +13,7 @@ from manyheads.data.sampler import build_sampler
 from manyheads.data.stream import Stream
 from manyheads.data.units import alone
 from manyheads.tasks import TASK_TYPES
-from manyheads.tasks.base import Facts
+from manyheads.tasks.base import DataStatistics
 from manyheads.text.tokenizer import Tokenizer
 from manyheads.training.batches import Batch, Batcher, Feed, prefetched
 from toys import SENTENCES
@@ -24,8 +24,8 @@ def feeds(tokenizer: Tokenizer) -> list[Feed]:
     for name, label in (("one", "a"), ("two", "b")):
         task: Any = TASK_TYPES["text-classification"](name=name)
         table = [task.read({"text": text, "label": label if i % 2 else "z"}) for i, text in enumerate(SENTENCES)]
-        task = task.fitted(sum((task.facts(example) for example in table), Facts()))
-        lengths = [sum(map(len, windows)) for windows in tokenizer.encode([task.asks(e)[0].source for e in table], 64)]
+        task = task.fit(sum((task.collect(example) for example in table), DataStatistics()))
+        lengths = [sum(map(len, windows)) for windows in tokenizer.encode([task.sources_of_example(e)[0].source for e in table], 64)]
         made.append(Feed(task, table, Stream(np.array(lengths), 0, name), alone(len(lengths))))  # type: ignore[arg-type]
     return made
 
@@ -95,13 +95,13 @@ def test_packs_hold_what_the_step_holds_in_order_and_keep_to_their_limit(
         [batch], packs = whole.batch(step), divided.batch(step)
         for task in ("one", "two"):
             assert sequences(packs, task) == sequences([batch], task)
-            assert sum(pack.amounts.get(task, 0) for pack in packs) == pytest.approx(batch.amounts[task])
+            assert sum(pack.denominators.get(task, 0) for pack in packs) == pytest.approx(batch.denominators[task])
             assert sum(pack.tokens.get(task, 0) for pack in packs) == batch.tokens[task]
             if limit and batch.tokens[task] <= limit:
                 assert sum(task in pack.reads for pack in packs) == 1, "what fits into one pack is not cut"
         for pack in packs:
             assert limit is None or pack.pack.tokens <= limit or len(pack.pack.segments) == 1
-            assert set(pack.reads) == set(pack.targets) == set(pack.tokens) == set(pack.amounts)
+            assert set(pack.reads) == set(pack.targets) == set(pack.tokens) == set(pack.denominators)
             assert not one_task or len(pack.reads) == 1
         assert limit is not None or len(packs) == (2 if one_task else 1)
 

@@ -12,7 +12,7 @@ import pytest
 from manyheads.data.sampler import build_sampler
 from manyheads.data.stream import Stream
 from manyheads.data.units import joined
-from manyheads.tasks.base import Facts
+from manyheads.tasks.base import DataStatistics
 from manyheads.tasks.token_classification import TokenClassification
 from manyheads.text.entities import EntityExample
 from manyheads.text.pack import Source
@@ -33,9 +33,9 @@ def batcher_of(toy_encoder: Path, share: float, team: Team | None = None) -> Bat
         tags = ["O"] * len(words)
         tags[i % len(words)] = "B-A" if i % 2 else "B-B"
         table.append(task.read({"tokens": words, "tags": tags}))
-    task = task.fitted(sum((task.facts(example) for example in table), Facts()))
+    task = task.fit(sum((task.collect(example) for example in table), DataStatistics()))
     lengths = np.array(
-        [sum(map(len, w)) for w in tokenizer.encode([task.asks(e)[0].source for e in table], 64)], np.int64
+        [sum(map(len, w)) for w in tokenizer.encode([task.sources_of_example(e)[0].source for e in table], 64)], np.int64
     )
     specials = int(sum(tokenizer.lengths([Source("")], 64)[0]))
     units = joined(lengths, ["a"] * len(table), share, room=ROOM, specials=specials, seed=0, name="ner")

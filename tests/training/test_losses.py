@@ -16,8 +16,8 @@ from manyheads.tasks.sentence_embedding import SentenceEmbedding
 from manyheads.training.losses import Normaliser
 from plans import by_hand, stepped, still
 
-LOSS = Loss(torch.tensor(2.0), 3, 4.0)
-WINDOWS = Loss(torch.tensor([1.0, 6.0]), 2, torch.tensor([2.0, 3.0]))
+LOSS = Loss(torch.tensor(2.0), 4.0)
+WINDOWS = Loss(torch.tensor([1.0, 6.0]), torch.tensor([2.0, 3.0]))
 
 
 def test_log_classes_divides_by_the_loss_of_an_uninformed_head() -> None:
@@ -110,9 +110,9 @@ PLAIN = {
 
 
 @pytest.mark.parametrize(
-    ("objective", "uninformed"), [("cosent", 20.0), ("in-batch-negatives", 20.0), ("cosine", 1.0), ("softmax", log(3))]
+    ("objective", "chance_loss"), [("cosent", 20.0), ("in-batch-negatives", 20.0), ("cosine", 1.0), ("softmax", log(3))]
 )
-def test_losses_of_pairs_are_those_of_their_papers_and_tell_what_to_divide_by(objective, uninformed) -> None:
+def test_losses_of_pairs_are_those_of_their_papers_and_tell_what_to_divide_by(objective, chance_loss) -> None:
     task = SentenceEmbedding(name="pairs", objective=objective)
     even, none = torch.arange(0, 8, 2), torch.arange(0)
     targets = {"owner_S": torch.arange(8), "share_S": torch.ones(8), "a_B": even, "b_B": even + 1, "negative_N": none,
@@ -126,4 +126,4 @@ def test_losses_of_pairs_are_those_of_their_papers_and_tell_what_to_divide_by(ob
     cosines = (VECTORS[0::2] * VECTORS[1::2]).sum(-1)
     assert float(found.mean) == pytest.approx(float(PLAIN[objective](cosines)), rel=1e-4)
     assert float(Normaliser("none").scaled("pairs", found)) == float(found.mean)
-    assert float(Normaliser("log-classes").scaled("pairs", found)) == pytest.approx(float(found.mean) / uninformed)
+    assert float(Normaliser("log-classes").scaled("pairs", found)) == pytest.approx(float(found.mean) / chance_loss)

@@ -254,7 +254,7 @@ def test_what_predict_writes_of_the_training_rows_teaches_as_the_model_does(run:
     assert watch.lines("taught by soft.jsonl on 5 of 6 texts") or watch.lines("soft.jsonl on 5 of 6 texts")
     [batch] = made.trainer.batcher.batch(0)
     alone, both = batch.lessons["section"]
-    assert (alone.soft, alone.amount, both.amount) == (None, len(alone.gold["label_BK"]), len(both.soft["chance_BK"]))  # type: ignore[index,arg-type]
+    assert (alone.soft, alone.denominator, both.denominator) == (None, len(alone.gold["label_BK"]), len(both.soft["chance_BK"]))  # type: ignore[index,arg-type]
 
 
 def test_validate_says_who_teaches_how_many_rows(run: Run, teacher: Path, capsys: pytest.CaptureFixture[str]) -> None:

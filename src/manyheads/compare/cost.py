@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from manyheads.crew.workshop import Workshop
     from manyheads.predict import Predictor
-    from manyheads.tasks.base import Ask
+    from manyheads.tasks.base import EncoderInput
 
 TEXTS = 200
 """Enough for 3 % between repetitions on 2 cores."""
@@ -42,36 +42,36 @@ def costs(shop: Workshop, seed: int) -> dict[str, dict[str, float]]:
     }
 
 
-def _asks(shop: Workshop) -> list[dict[str, Ask]]:
+def _asks(shop: Workshop) -> list[dict[str, EncoderInput]]:
     """Texts of all tasks in turn, each asked of every task that takes a plain text; questions of their own task."""
     from manyheads.compare.jobs import compared_split
 
     tables = {name: shop.dataset[name].table(compared_split(shop.dataset, name)) for name in shop.dataset}
-    found: list[dict[str, Ask]] = []
+    found: list[dict[str, EncoderInput]] = []
     for i in range(TEXTS):
         name = list(tables)[i % len(tables)]
         table, task = tables[name], shop.dataset[name].task
-        first = task.asks(table[i // len(tables) % len(table)])[0]
+        first = task.sources_of_example(table[i // len(tables) % len(table)])[0]
         if first.source.second is not None:
             found.append({name: first})
             continue
         row = {"text": first.source.first}
-        asked = {other: data.task.ask(row) for other, data in shop.dataset.items()}
-        found.append({other: ask for other, ask in asked.items() if ask is not None})
+        asked = {other: data.task.source_of_row(row) for other, data in shop.dataset.items()}
+        found.append({other: entry for other, entry in asked.items() if entry is not None})
     return found
 
 
-def _seconds(predictor: Predictor, asks: Sequence[Mapping[str, Ask]]) -> tuple[float, float]:
+def _seconds(predictor: Predictor, inputs: Sequence[Mapping[str, EncoderInput]]) -> tuple[float, float]:
     """Of 1,000 texts, all tasks in one pass and each in one of its own; medians of interleaved runs."""
-    names = list(dict.fromkeys(name for some in asks for name in some))
-    alone: list[list[dict[str, Any]]] = [[{name: some[name]} for some in asks if name in some] for name in names]
+    names = list(dict.fromkeys(name for some in inputs for name in some))
+    alone: list[list[dict[str, Any]]] = [[{name: some[name]} for some in inputs if name in some] for name in names]
 
-    def took(rounds: Sequence[Sequence[Mapping[str, Ask]]]) -> float:
+    def took(rounds: Sequence[Sequence[Mapping[str, EncoderInput]]]) -> float:
         started = time.perf_counter()
         for some in rounds:
             predictor.answer(list(some))
-        return (time.perf_counter() - started) * 1000 / len(asks)
+        return (time.perf_counter() - started) * 1000 / len(inputs)
 
-    took([asks])  # the first one starts threads
-    pairs = [(took([asks]), took(alone)) for _ in range(REPEATS)]
+    took([inputs])  # the first one starts threads
+    pairs = [(took([inputs]), took(alone)) for _ in range(REPEATS)]
     return statistics.median(pair[0] for pair in pairs), statistics.median(pair[1] for pair in pairs)

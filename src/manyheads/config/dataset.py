@@ -128,10 +128,10 @@ def read_task(file: RunFile, name: str) -> TaskData:
             errors.append(str(error))
     _raise_all(errors)
     whole, report = found["train"]
-    facts = report.facts
+    statistics = report.statistics
     for _, other in found.values():  # what scores may be follows from all splits, what labels there are from train
-        facts = facts.widened(other.facts)
-    task = unfitted.fitted(facts)
+        statistics = statistics.widened(other.statistics)
+    task = unfitted.fit(statistics)
     if section.data.validation is None and section.validation_fraction > 0:
         found |= _divided(whole, report, section.validation_fraction)
     splits: dict[str, Loaded] = {}
@@ -165,7 +165,7 @@ def _divided(
     aside = Skipped(len(parts.validation), parts.validation.where(0))
     skipped = {**report.skipped, "set aside for validation": aside}
     counted = parts.train.survey()
-    train = replace(report, used=len(parts.train), skipped=skipped, facts=counted.facts, places=counted.places)
+    train = replace(report, used=len(parts.train), skipped=skipped, statistics=counted.statistics, places=counted.places)
     held = replace(parts.validation.survey(parts.notes), formats=report.formats)
     return {"train": (parts.train, train), "validation": (parts.validation, held)}
 

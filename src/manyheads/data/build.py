@@ -1,7 +1,7 @@
 """Rows of files and of the hub into tables: every row through its task once, and what is bad told with its place.
 
-Decided here: what `Task.read`, `row_of_target`, `facts`, `cluster` and the texts of `asks` say depends on no setting of the
-task, so a table serves every run with a task of that type and name.
+What `Task.read`, `row_of_target`, `collect`, `cluster` and the texts of `sources_of_example` return depends on no
+setting of the task, so a table serves every run with a task of that type and name.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _read(task: Task[Any], rows: Iterable[RawRow], write: Callable[[list[tuple[A
     skipped: dict[str, Skipped] = {}
     notes: dict[str, Skipped] = {}
     left_out: dict[str, Skipped] = {}
-    facts, places, tags = Tally(), {}, TagWatch()
+    statistics, places, tags = Tally(), {}, TagWatch()
     errors: list[str] = []
     waiting: list[tuple[Any, ...]] = []
     for raw in _until_broken(rows, errors):
@@ -104,7 +104,7 @@ def _read(task: Task[Any], rows: Iterable[RawRow], write: Callable[[list[tuple[A
             continue
         if errors:
             continue
-        for label in facts.add(task.facts(example)):
+        for label in statistics.add(task.collect(example)):
             places[label] = raw.where
         tags.add(values, raw.where, raw.lines)
         _count(raw, notes, left_out)
@@ -121,7 +121,7 @@ def _read(task: Task[Any], rows: Iterable[RawRow], write: Callable[[list[tuple[A
         first = next(iter(skipped.values())).where
         reasons = "; ".join(f"{reason}: {skip.count}, the first at {skip.where}" for reason, skip in skipped.items())
         raise DataError(f"{first}: none of {read} rows can be used for task '{task.name}' ({reasons})")
-    return ReadReport(read, used, skipped, facts.total(), places, notes | tags.notes(), left_out=left_out)
+    return ReadReport(read, used, skipped, statistics.total(), places, notes | tags.notes(), left_out=left_out)
 
 
 def _count(raw: RawRow, notes: dict[str, Skipped], left_out: dict[str, Skipped]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import astuple, dataclass, field
 from typing import Any
 
 from manyheads.errors import DataError, RowError
-from manyheads.tasks.base import Facts, Moments, together
+from manyheads.tasks.base import DataStatistics, Moments, together
 
 MOST_ERRORS = 20
 """Bad rows that one DataError tells of; enough to see a pattern, few enough to read."""
@@ -34,7 +34,7 @@ class ReadReport:
     used: int
     skipped: Mapping[str, Skipped] = field(default_factory=dict)
     """By reason."""
-    facts: Facts = field(default_factory=Facts)
+    statistics: DataStatistics = field(default_factory=DataStatistics)
     places: Mapping[str, str] = field(default_factory=dict)
     """Where each label is first seen."""
     notes: Mapping[str, Skipped] = field(default_factory=dict)
@@ -60,9 +60,9 @@ class ReadReport:
             "rows": self.rows,
             "used": self.used,
             "skipped": {reason: [skip.count, skip.where] for reason, skip in self.skipped.items()},
-            "labels": dict(self.facts.labels),
-            "flags": sorted(self.facts.flags),
-            "numbers": {name: list(astuple(moments)) for name, moments in self.facts.numbers.items()},
+            "labels": dict(self.statistics.labels),
+            "flags": sorted(self.statistics.flags),
+            "numbers": {name: list(astuple(moments)) for name, moments in self.statistics.numbers.items()},
             "places": dict(self.places),
             "told": list(self.told),
             "notes": {text: [note.count, note.where] for text, note in self.notes.items()},
@@ -75,11 +75,11 @@ class ReadReport:
         """The report again. Raises KeyError, TypeError or ValueError for JSON that is none."""
         skipped = {reason: Skipped(*skip) for reason, skip in kept["skipped"].items()}
         numbers = {name: Moments(*moments) for name, moments in kept["numbers"].items()}
-        facts = Facts(kept["labels"], frozenset(kept["flags"]), numbers)
+        statistics = DataStatistics(kept["labels"], frozenset(kept["flags"]), numbers)
         notes = {text: Skipped(*note) for text, note in kept["notes"].items()}
         left_out = {what: Skipped(*part) for what, part in kept["left_out"].items()}
         told, formats = tuple(kept["told"]), tuple(kept["formats"])
-        return ReadReport(kept["rows"], kept["used"], skipped, facts, kept["places"], notes, told, left_out, formats)
+        return ReadReport(kept["rows"], kept["used"], skipped, statistics, kept["places"], notes, told, left_out, formats)
 
 
 def count_row(counts: dict[str, Skipped], text: str, where: str) -> None:
@@ -96,19 +96,19 @@ class Tally:
         self._flags: frozenset[str] = frozenset()
         self._numbers: dict[str, Moments] = {}
 
-    def add(self, facts: Facts) -> list[str]:
+    def add(self, statistics: DataStatistics) -> list[str]:
         """Counts added, flags united; gives the labels not seen before."""
-        new = [label for label in facts.labels if label not in self._labels]
-        self._labels.update(facts.labels)
-        if not facts.flags <= self._flags:
-            self._flags |= facts.flags
-        if facts.numbers:
-            self._numbers = together(self._numbers, facts.numbers)
+        new = [label for label in statistics.labels if label not in self._labels]
+        self._labels.update(statistics.labels)
+        if not statistics.flags <= self._flags:
+            self._flags |= statistics.flags
+        if statistics.numbers:
+            self._numbers = together(self._numbers, statistics.numbers)
         return new
 
-    def total(self) -> Facts:
+    def total(self) -> DataStatistics:
         """The sum so far."""
-        return Facts(dict(self._labels), self._flags, self._numbers)
+        return DataStatistics(dict(self._labels), self._flags, self._numbers)
 
 
 def refuse(errors: Sequence[str]) -> None:

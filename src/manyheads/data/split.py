@@ -94,7 +94,7 @@ def _needed(
     """
     holders: dict[str, set[str]] = {}
     for key, example in zip(keys, table, strict=True):
-        for label in table.task.facts(example).labels:
+        for label in table.task.collect(example).labels:
             holders.setdefault(label, set()).add(key)
     needed = {min(found, key=hashes.__getitem__) for found in holders.values() if found <= held}
     return needed, {key for found in holders.values() if len(found) == 1 for key in found}

@@ -129,12 +129,12 @@ class ExampleTable(Generic[ExampleT]):
 
         def use(row: Mapping[str, Any]) -> None:
             example = self.task.read(row)
-            labels = self.task.facts(example).labels if known is not None else {}
+            labels = self.task.collect(example).labels if known is not None else {}
             unknown = [label for label in labels if label not in (known or ())]
             if unknown and trains:
                 raise RowError(_unlisted(self.task.name, unknown[0], known or ()))
             task: Any = self.task
-            (replace(task, labels=(*(known or ()), *unknown)) if unknown else task).check(example)
+            (replace(task, labels=(*(known or ()), *unknown)) if unknown else task).validate(example)
 
         for index in range(len(self)):
             row = self.row(index)
@@ -148,12 +148,12 @@ class ExampleTable(Generic[ExampleT]):
         refuse(errors)
 
     def survey(self, told: Sequence[str] = ()) -> ReadReport:
-        """Facts of these examples, counted anew: what `build_table` reports, for a selection. `told`: sentences on it."""
-        facts, places = Tally(), {}
+        """Statistics of these examples, computed anew: what `build_table` reports, for a selection. `told`: notes on it."""
+        statistics, places = Tally(), {}
         for index in range(len(self)):
-            for label in facts.add(self.task.facts(self[index])):
+            for label in statistics.add(self.task.collect(self[index])):
                 places[label] = self.where(index)
-        return ReadReport(len(self), len(self), {}, facts.total(), places, told=tuple(told))
+        return ReadReport(len(self), len(self), {}, statistics.total(), places, told=tuple(told))
 
     def _cell(self, column: int, index: int) -> Any:
         if not -len(self) <= index < len(self):
@@ -179,7 +179,8 @@ def open_table(task: Task[ExampleT], path: Path, keep: Any) -> ExampleTable[Exam
 
 def texts_digest(task: Task[ExampleT], example: ExampleT) -> int:
     """64 bits of the sha256 of all texts that the encoder reads of an example."""
-    texts = "\1".join(f"{ask.source.first}\0{ask.source.second or ''}" for ask in task.asks(example))
+    sources = [entry.source for entry in task.sources_of_example(example)]
+    texts = "\1".join(f"{source.first}\0{source.second or ''}" for source in sources)
     return int.from_bytes(hashlib.sha256(texts.encode()).digest()[:8], "big")
 
 

@@ -113,10 +113,10 @@ def measure(table: ExampleTable[Any], window_lengths: WindowLengths) -> Measured
     tokens_N = np.zeros(len(table), np.int32)
     windows_N = np.zeros(len(table), np.int32)
     for start in range(0, len(table), MEASURED_AT_ONCE):
-        asked = [table.task.asks(table[i]) for i in range(start, min(start + MEASURED_AT_ONCE, len(table)))]
-        lengths = iter(window_lengths([ask.source for asks in asked for ask in asks]))
-        for index, asks in enumerate(asked, start):
-            windows = [next(lengths) for _ in asks]
+        asked = [table.task.sources_of_example(table[i]) for i in range(start, min(start + MEASURED_AT_ONCE, len(table)))]
+        lengths = iter(window_lengths([entry.source for inputs in asked for entry in inputs]))
+        for index, inputs in enumerate(asked, start):
+            windows = [next(lengths) for _ in inputs]
             tokens_N[index] = sum(map(sum, windows))
             windows_N[index] = max(map(len, windows))
     return Measured(tokens_N, windows_N)
@@ -133,7 +133,7 @@ def examine(
     reports = []
     for split, loaded in splits.items():
         task, read, size = loaded.table.task, loaded.report, measured[split]
-        labels = dict(sorted(read.facts.labels.items(), key=lambda pair: (-pair[1], pair[0])))
+        labels = dict(sorted(read.statistics.labels.items(), key=lambda pair: (-pair[1], pair[0])))
         quantiles = [*np.percentile(size.tokens_N, (50, 90, 99), method="higher"), size.tokens_N.max()]
         truncated = 0
         if split == "train":

@@ -50,7 +50,7 @@ def warnings_of(splits: Mapping[str, Loaded]) -> dict[str, list[str]]:
         warnings = list(report.warnings)
         if split == "train":
             warnings += label_warnings(task, report)
-            warnings += [*task.form_warnings(report.facts, report.used), *_unanswerable(report)]
+            warnings += [*task.form_warnings(report.statistics, report.used), *_unanswerable(report)]
         elif train is not None:
             warnings += unseen_labels(task, report) + _shared(train.table, loaded.table)
         if split == "validation" and len(loaded.table) < FEW_ROWS:
@@ -96,7 +96,7 @@ def step_warnings(steps: int) -> list[str]:
 
 def label_warnings(task: Task[Any], report: ReadReport) -> list[str]:
     """Of labels in training data that have no example or one, or look like slips."""
-    counts = report.facts.labels
+    counts = report.statistics.labels
     known: Sequence[str] = getattr(task, "labels", ())
     warnings = [f"label {label!r} is listed but has no example" for label in known if label not in counts]
     single = [label for label in known if counts.get(label) == 1]
@@ -112,7 +112,7 @@ def label_warnings(task: Task[Any], report: ReadReport) -> list[str]:
 
 def _unanswerable(report: ReadReport) -> list[str]:
     """Of a few questions without answers among many that have some."""
-    without, others = report.facts.labels.get("unanswerable", 0), report.facts.labels.get("answerable", 0)
+    without, others = report.statistics.labels.get("unanswerable", 0), report.statistics.labels.get("answerable", 0)
     if not 0 < without <= FEW_UNANSWERABLE * others:
         return []
     return [
@@ -124,7 +124,7 @@ def _unanswerable(report: ReadReport) -> list[str]:
 def unseen_labels(task: Task[Any], report: ReadReport) -> list[str]:
     """Of labels that training never shows: no answer can be right on them."""
     known = getattr(task, "labels", None)
-    unseen = {label: n for label, n in report.facts.labels.items() if known is not None and label not in known}
+    unseen = {label: n for label, n in report.statistics.labels.items() if known is not None and label not in known}
     if not unseen or known is None:
         return []
     names = ", ".join(_shown([label], report) + _near(label, known) for label in list(unseen)[:SHOWN])
@@ -135,7 +135,7 @@ def unseen_labels(task: Task[Any], report: ReadReport) -> list[str]:
 
 def _shown(labels: Sequence[str], report: ReadReport) -> str:
     """Labels with their counts and first places."""
-    counts, places = report.facts.labels, report.places
+    counts, places = report.statistics.labels, report.places
     return ", ".join(f"{label!r} ({counts.get(label, 0):,}, the first at {places.get(label, '?')})" for label in labels)
 
 
@@ -157,9 +157,10 @@ def _alike(known: Sequence[str], report: ReadReport) -> list[str]:
                 f"labels that differ by case, white space or form alone: {_shown(same, report)}; each is a label of its own, "
                 "so correct them if they mean the same"
             )
-    slips = _slips(known, report.facts.labels)
-    return warnings + [f"{_at(report, rare)}label {rare!r} ({report.facts.labels[rare]:,}) is nearly {usual!r} "
-                       f"({report.facts.labels[usual]:,}); correct it if it is a slip" for rare, usual in slips]  # fmt: skip
+    labels = report.statistics.labels
+    slips = _slips(known, labels)
+    return warnings + [f"{_at(report, rare)}label {rare!r} ({labels[rare]:,}) is nearly {usual!r} "
+                       f"({labels[usual]:,}); correct it if it is a slip" for rare, usual in slips]  # fmt: skip
 
 
 def _slips(known: Sequence[str], counts: Mapping[str, int]) -> list[tuple[str, str]]:
@@ -203,9 +204,9 @@ def _at(report: ReadReport, label: str) -> str:
 
 def _far_out(loaded: Loaded) -> list[str]:
     """A warning on the score of a pair that lies far outside of all others."""
-    if "score" not in loaded.report.facts.numbers or len(loaded.table) < MANY_NUMBERS:
+    if "score" not in loaded.report.statistics.numbers or len(loaded.table) < MANY_NUMBERS:
         return []
-    told = (loaded.table.task.facts(example).numbers.get("score") for example in loaded.table)
+    told = (loaded.table.task.collect(example).numbers.get("score") for example in loaded.table)
     found = [None if score is None else score.mean for score in told]
     score_N = np.array([np.nan if score is None else score for score in found])
     middle = float(np.nanmedian(score_N))

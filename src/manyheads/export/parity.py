@@ -62,7 +62,8 @@ def texts(bundle: Bundle, tables: Mapping[str, Examples], chosen: int = CHOSEN) 
     built_in = [*BUILT_IN, BUILT_IN[2] * 3, BUILT_IN[5] * (1 + bundle.max_length // 10)]
     sources = [Source(text) for text in built_in] + [Source("What improved?", text) for text in built_in]
     for name, table in tables.items():
-        asked = [ask.source for i in range(min(READ, len(table))) for ask in bundle.tasks[name].asks(table[i])]
+        read = bundle.tasks[name].sources_of_example
+        asked = [entry.source for i in range(min(READ, len(table))) for entry in read(table[i])]
         asked.sort(key=lambda source: len(source.first) + len(source.second or ""))
         sources += [asked[i] for i in np.unique(np.linspace(0, len(asked) - 1, chosen).astype(int))]
     return sources

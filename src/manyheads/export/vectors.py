@@ -96,12 +96,12 @@ def _difference(bundle: Bundle, name: str, folder: Path) -> tuple[Difference, bo
     from sentence_transformers import SentenceTransformer
 
     from manyheads.predict import Predictor, TorchBackend
-    from manyheads.tasks.base import Ask
+    from manyheads.tasks.base import EncoderInput
 
     asked, own_data = one_window(bundle, pairs=False)
     backend = TorchBackend(bundle.model, torch.device("cpu"))
     predictor = Predictor(backend, bundle.tasks, bundle.tokenizer, max_length=bundle.max_length)
-    answered = predictor.answer([{name: Ask(source)} for source, _ in asked])
+    answered = predictor.answer([{name: EncoderInput(source)} for source, _ in asked])
     expected = np.stack([one.answers[name] for one in answered])
     model = SentenceTransformer(str(folder), device="cpu")
     found = model.encode([source.first for source, _ in asked], show_progress_bar=False)

@@ -71,7 +71,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class EncoderInput:
     """A source, and the words it came with if it came in words."""
 
     source: Source
@@ -82,14 +82,13 @@ class Ask:
 class Loss:
     """The loss of a task's own units (words, texts, pairs, windows of questions) as its paper has it: nothing divided out.
 
-    Only the normaliser of a run divides by `uninformed`, each value by its own figure and before the mean is taken, so
+    Only the normaliser of a run divides by `chance_loss`, each value by its own and before the mean is taken, so
     that a window with few tokens to choose from counts as much as one with many.
     """
 
     values: torch.Tensor
     """One value for each unit, (U,), or the mean of all units, ()."""
-    units: int
-    uninformed: float | torch.Tensor = 1.0
+    chance_loss: float | torch.Tensor = 1.0
     """What brings the values to the scale of other tasks, one figure or one for each value: the loss of a head that knows
     nothing (`log K` for K classes); the inverse temperature of ranking losses; 1 where there is no such figure."""
 
@@ -131,7 +130,7 @@ class Moments:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class DataStatistics:
     """What one pass over the training data told: labels with counts, and whatever else fixes a head's shape."""
 
     labels: Mapping[str, int] = field(default_factory=dict)
@@ -140,12 +139,12 @@ class Facts:
     numbers: Mapping[str, Moments] = field(default_factory=dict)
     """Of the numbers in the data, by name: scores of pairs or texts."""
 
-    def __add__(self, other: Facts) -> Facts:
+    def __add__(self, other: DataStatistics) -> DataStatistics:
         """Counts added, flags united."""
         labels = Counter(self.labels) + Counter(other.labels)
-        return Facts(labels, self.flags | other.flags, together(self.numbers, other.numbers))
+        return DataStatistics(labels, self.flags | other.flags, together(self.numbers, other.numbers))
 
-    def widened(self, other: Facts) -> Facts:
+    def widened(self, other: DataStatistics) -> DataStatistics:
         """The same, with extremes of numbers that hold those of another split, too."""
         held = {name: replace(m, low=min(m.low, more.low), high=max(m.high, more.high))
                 for name, m in self.numbers.items() if (more := other.numbers.get(name)) is not None}  # fmt: skip
@@ -253,17 +252,17 @@ class Task(ABC, Generic[ExampleT]):
         """The task's own row from a shared row and its entry under `targets`. Raises RowError."""
 
     @abstractmethod
-    def facts(self, example: ExampleT) -> Facts:
+    def collect(self, example: ExampleT) -> DataStatistics:
         """What this example tells of labels and flags; the counts of all examples are added up."""
 
     @abstractmethod
-    def fitted(self, facts: Facts) -> Task[ExampleT]:
+    def fit(self, statistics: DataStatistics) -> Task[ExampleT]:
         """The same task with labels and flags settled from its training data. Raises DataError if it cannot be."""
 
-    def check(self, example: ExampleT) -> None:
+    def validate(self, example: ExampleT) -> None:
         """Raise RowError when a fitted task cannot be scored on the example (a label never seen in training)."""
 
-    def form_warnings(self, facts: Facts, used: int) -> Sequence[str]:
+    def form_warnings(self, statistics: DataStatistics, used: int) -> Sequence[str]:
         """What is odd in the training data as a whole (`used`: its rows), as sentences."""
         return ()
 
@@ -281,11 +280,11 @@ class Task(ABC, Generic[ExampleT]):
 
     # -- encoding -----------------------------------------------------------------------------------------------
     @abstractmethod
-    def asks(self, example: ExampleT) -> Sequence[Ask]:
+    def sources_of_example(self, example: ExampleT) -> Sequence[EncoderInput]:
         """What the encoder must read for a labelled example: one source, or two or three for pairs."""
 
     @abstractmethod
-    def ask(self, row: Row) -> Ask | None:
+    def source_of_row(self, row: Row) -> EncoderInput | None:
         """What to read for an unlabelled row; None when the row has nothing for this task (no question).
 
         Raises RowError when the row has something that cannot be read.
@@ -304,7 +303,7 @@ class Task(ABC, Generic[ExampleT]):
     def targets(
         self, examples: Sequence[ExampleT], encodings: Sequence[Sequence[Sequence[Encoding]]]
     ) -> dict[str, Array]:
-        """Arrays that `loss` needs. `encodings[i][j]` are the windows of `asks(examples[i])[j]`, laid in that order."""
+        """Arrays that `loss` needs. `encodings[i][j]` are the windows of source `j` of example `i`, laid in that order."""
 
     @abstractmethod
     def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
@@ -314,7 +313,7 @@ class Task(ABC, Generic[ExampleT]):
         """
 
     @abstractmethod
-    def amount(self, targets: Mapping[str, Array]) -> float:
+    def denominator(self, targets: Mapping[str, Array]) -> float:
         """Over what `loss` is a mean. Means of parts of a batch, weighted by it, add up to the mean of the whole."""
 
     def among(
@@ -345,7 +344,7 @@ class Task(ABC, Generic[ExampleT]):
 
     @abstractmethod
     def score(self, answers: Sequence[Sequence[Answer]], examples: Sequence[ExampleT]) -> dict[str, float]:
-        """Metrics as fractions. `answers[i][j]` answers `asks(examples[i])[j]`."""
+        """Metrics as fractions. `answers[i][j]` answers `sources_of_example(examples[i])[j]`."""
 
     @abstractmethod
     def evidence(

@@ -66,8 +66,8 @@ class Distillation(ABC, Generic[ExampleT]):
         """Arrays that `loss` needs, laid as those of `Task.targets`."""
 
     @abstractmethod
-    def amount(self, targets: Mapping[str, npt.NDArray[Any]]) -> float:
-        """Over what `loss` is a mean, as `Task.amount` has it."""
+    def denominator(self, targets: Mapping[str, npt.NDArray[Any]]) -> float:
+        """Over what `loss` is a mean, as `Task.denominator` has it."""
 
     @abstractmethod
     def loss(self, output: Mapping[str, torch.Tensor], targets: Mapping[str, torch.Tensor]) -> Loss:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from manyheads.errors import DataError, RowError
-from manyheads.tasks.base import Answer, Facts, Task
+from manyheads.tasks.base import Answer, DataStatistics, Task
 from manyheads.tasks.file_rows import FileRow, FileScores, paired
 
 
@@ -21,14 +21,14 @@ def score_by_reading(cls: type[Task[Any]], golds: Sequence[FileRow], guesses: Se
     """The metrics of `score`, of a task fitted to the gold rows."""
     task: Task[Any] = cls(name="score")
     pairs = paired(golds, guesses, ("text",))
-    examples, facts = [], Facts()
+    examples, statistics = [], DataStatistics()
     for gold, _ in pairs:
         try:
             examples.append(_example(task, gold))
-            facts += task.facts(examples[-1])
+            statistics += task.collect(examples[-1])
         except RowError as error:
             raise DataError(f"{gold.where()}: {error}") from None
-    fitted = task.fitted(facts)
+    fitted = task.fit(statistics)
     answers = [_answer(cls, guess) for _, guess in pairs]
     try:
         metrics = fitted.score([[answer] for answer in answers], examples)

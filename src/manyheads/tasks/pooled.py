@@ -14,7 +14,7 @@ import numpy as np
 from annotated_types import Gt
 
 from manyheads.errors import RowError
-from manyheads.tasks.base import Array, Ask, Item, Level, Output, Row, Task, merged, text_of, window_owners
+from manyheads.tasks.base import Array, EncoderInput, Item, Level, Output, Row, Task, merged, text_of, window_owners
 from manyheads.tasks.settings import Doc, Dropout, Pooling, Stride
 from manyheads.text.pack import Source
 from manyheads.text.values import check_spelling, first_given, key_of, optional_text
@@ -73,14 +73,14 @@ class TextTask(Task[TextT]):
         """The document, where rows name one."""
         return example.document
 
-    def asks(self, example: TextT) -> Sequence[Ask]:
+    def sources_of_example(self, example: TextT) -> Sequence[EncoderInput]:
         """The text, with its second one."""
-        return [Ask(Source(example.text, example.pair, stride=self.stride))]
+        return [EncoderInput(Source(example.text, example.pair, stride=self.stride))]
 
-    def ask(self, row: Row) -> Ask | None:
+    def source_of_row(self, row: Row) -> EncoderInput | None:
         """`text`, and `text_pair` if it is there."""
         pair = optional_text(row.get("text_pair"), "text_pair")
-        return Ask(Source(text_of(row), pair, stride=self.stride))
+        return EncoderInput(Source(text_of(row), pair, stride=self.stride))
 
     def build_head(self, width: int) -> nn.Module:
         """Pooling, dropout, and a linear layer or one with a hidden layer before it."""
@@ -137,7 +137,7 @@ class PooledTask(TextTask[Text[GoldT]]):
         owner_S, share_S = window_owners([asked[0] for asked in encodings])
         return {"owner_S": owner_S, "share_S": share_S, "gold": self.golds(examples)}
 
-    def amount(self, targets: Mapping[str, Array]) -> float:
+    def denominator(self, targets: Mapping[str, Array]) -> float:
         """Texts."""
         return float(len(targets["gold"]))
 

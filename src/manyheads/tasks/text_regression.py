@@ -11,7 +11,7 @@ import numpy as np
 from manyheads.errors import RowError
 from manyheads.metrics.evidence import Tally
 from manyheads.metrics.numbers import correlation_tally, number_scores
-from manyheads.tasks.base import AnswerForm, Array, Facts, Item, Loss, Moments, Output, Row
+from manyheads.tasks.base import AnswerForm, Array, DataStatistics, Item, Loss, Moments, Output, Row
 from manyheads.tasks.pooled import PooledTask, Text
 from manyheads.tasks.settings import SETTLED
 from manyheads.text.values import number_of
@@ -47,13 +47,13 @@ class TextRegression(PooledTask[Numbers]):
             raise RowError(f"'scores' must be an object of {', '.join(self.standards) or 'numbers'}, seen {scores!r:.80}")
         return {name: number_of(scores[name], name) for name in sorted(scores)}
 
-    def facts(self, example: Text[Numbers]) -> Facts:
+    def collect(self, example: Text[Numbers]) -> DataStatistics:
         """The numbers."""
-        return Facts(numbers={name: Moments.of(value) for name, value in example.gold.items()})
+        return DataStatistics(numbers={name: Moments.of(value) for name, value in example.gold.items()})
 
-    def fitted(self, facts: Facts) -> TextRegression:
+    def fit(self, statistics: DataStatistics) -> TextRegression:
         """Mean and deviation of each number. Raises DataError."""
-        return replace(self, standards=facts.standards(self.name))
+        return replace(self, standards=statistics.standards(self.name))
 
     def golds(self, examples: Sequence[Text[Numbers]]) -> Array:
         """Standardised, `(B, K)`."""
@@ -62,7 +62,7 @@ class TextRegression(PooledTask[Numbers]):
 
     def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
         """Mean squared error of standardised numbers."""
-        return Loss((self.of_texts(output, targets) - targets["gold"]).square().mean(), len(targets["gold"]))
+        return Loss((self.of_texts(output, targets) - targets["gold"]).square().mean())
 
     def decode(self, items: Sequence[Item]) -> list[Numbers]:
         """The numbers by name."""

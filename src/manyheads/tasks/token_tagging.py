@@ -20,8 +20,8 @@ from manyheads.metrics.labels import single_label_scores
 from manyheads.tasks.base import (
     AnswerForm,
     Array,
-    Ask,
-    Facts,
+    DataStatistics,
+    EncoderInput,
     Item,
     Level,
     Loss,
@@ -86,18 +86,18 @@ class TokenTagging(Task[TaggedText]):
         """`targets: {NAME: ["TAG", ...]}`, beside the row's `tokens`."""
         return {**row, "tags": target, "document": first_given(row.get("document"), row.get("id"))}
 
-    def facts(self, example: TaggedText) -> Facts:
+    def collect(self, example: TaggedText) -> DataStatistics:
         """Words of each tag."""
-        return Facts(Counter(example.tags))
+        return DataStatistics(Counter(example.tags))
 
-    def fitted(self, facts: Facts) -> TokenTagging:
+    def fit(self, statistics: DataStatistics) -> TokenTagging:
         """Tags of the training data unless the run file lists them."""
-        labels = self.labels or tuple(sorted(facts.labels))
+        labels = self.labels or tuple(sorted(statistics.labels))
         if len(labels) < 2:
             raise DataError(f"task '{self.name}': the training data has only the tag {', '.join(labels) or '(none)'}")
         return replace(self, labels=labels)
 
-    def check(self, example: TaggedText) -> None:
+    def validate(self, example: TaggedText) -> None:
         """Every tag must be known."""
         if strange := sorted(set(example.tags) - set(self.labels)):
             raise RowError(f"tag {strange[0]!r} is not in the training data, which has {', '.join(self.labels)[:200]}")
@@ -106,16 +106,16 @@ class TokenTagging(Task[TaggedText]):
         """The document."""
         return example.document
 
-    def asks(self, example: TaggedText) -> Sequence[Ask]:
+    def sources_of_example(self, example: TaggedText) -> Sequence[EncoderInput]:
         """The text, with its words."""
-        return [Ask(Source(example.text, stride=self.stride), example.words)]
+        return [EncoderInput(Source(example.text, stride=self.stride), example.words)]
 
-    def ask(self, row: Row) -> Ask | None:
+    def source_of_row(self, row: Row) -> EncoderInput | None:
         """`text`, or `tokens` to be answered at those words."""
         if "tokens" in row and "text" not in row:
             text, words = joined(row["tokens"], row.get("space_after"))
-            return Ask(Source(text, stride=self.stride), words)
-        return Ask(Source(text_of(row), stride=self.stride))
+            return EncoderInput(Source(text, stride=self.stride), words)
+        return EncoderInput(Source(text_of(row), stride=self.stride))
 
     def build_head(self, width: int) -> nn.Module:
         """Dropout and a linear layer."""
@@ -132,7 +132,7 @@ class TokenTagging(Task[TaggedText]):
         tag_W = np.array([place[tag] for example in examples for tag in example.tags], np.int64)
         return {"piece_P": where["piece_P"], "tag_P": tag_W[where["unit_P"]]}
 
-    def amount(self, targets: Mapping[str, Array]) -> float:
+    def denominator(self, targets: Mapping[str, Array]) -> float:
         """Words."""
         return float(len(targets["tag_P"]))
 
@@ -142,7 +142,7 @@ class TokenTagging(Task[TaggedText]):
 
         tag_P, logits_TK = targets["tag_P"], output["logits_TK"]
         loss = cross_entropy(logits_TK[targets["piece_P"]], tag_P) if len(tag_P) else logits_TK.sum() * 0.0
-        return Loss(loss, len(tag_P), float(np.log(len(self.labels))))
+        return Loss(loss, float(np.log(len(self.labels))))
 
     def decode(self, items: Sequence[Item]) -> list[Answer]:
         """`start`, `end`, `text`, `label` and `score` of each word, in the order of the text."""

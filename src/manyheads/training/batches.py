@@ -5,7 +5,7 @@ endless shuffled stream. A step is one pack, or several where memory or the bala
 made ahead in a thread, so that tokenising hides behind the matrix products; for a CUDA device they come in pinned memory.
 
 Where layers are compiled, packs have a tail (`text/pack.py`), so that steps do not differ in shape. It belongs to no task:
-no range of `reads` holds it, and it counts in neither `tokens` nor `amounts`.
+no range of `reads` holds it, and it counts in neither `tokens` nor `denominators`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Batch:
     reads: Reads
     targets: Mapping[str, Mapping[str, torch.Tensor]]
     tokens: Mapping[str, int]
-    amounts: Mapping[str, float]
+    denominators: Mapping[str, float]
     """What each task's mean loss divides by here; the loss of a step is the mean of its packs' weighted by it."""
     lessons: Mapping[str, Sequence[Lesson]] = field(default_factory=dict)
     """Of tasks with a teacher, in place of `targets`."""
@@ -233,7 +233,7 @@ def _cut(portion: Portion, limit: int | None) -> list[Portion]:
 def laid(portions: Sequence[Portion], multiple: int = 1) -> Batch:
     """One pack of portions, in their order, with a tail up to a `multiple` of tokens."""
     sequences: list[Encoding] = []
-    reads, tokens, amounts = {}, {}, {}
+    reads, tokens, denominators = {}, {}, {}
     targets: dict[str, Mapping[str, torch.Tensor]] = {}
     lessons: dict[str, Sequence[Lesson]] = {}
     for portion in portions:
@@ -243,23 +243,23 @@ def laid(portions: Sequence[Portion], multiple: int = 1) -> Batch:
         tokens[task.name] = sum(map(len, flat))
         if portion.known is not None:
             found = lessons[task.name] = lessons_of(task, portion.examples, portion.encodings, portion.known)
-            amounts[task.name] = sum(lesson.amount for lesson in found)
+            denominators[task.name] = sum(lesson.denominator for lesson in found)
         else:
             arrays = task.targets(portion.examples, portion.encodings)
-            amounts[task.name] = task.amount(arrays)
+            denominators[task.name] = task.denominator(arrays)
             targets[task.name] = tensors(arrays)
         sequences.extend(flat)
-    return Batch(Pack.of(sequences, multiple), reads, targets, tokens, amounts, lessons)
+    return Batch(Pack.of(sequences, multiple), reads, targets, tokens, denominators, lessons)
 
 
 def encode_examples(
     task: Task[Any], examples: Sequence[Any], tokenizer: Tokenizer, *, max_length: int, budget: int
 ) -> list[list[list[Encoding]]]:
     """Windows of each ask of each example. The windows of one source past `budget` tokens are left out."""
-    asked = [task.asks(example) for example in examples]
-    encoded = iter(tokenizer.encode([ask.source for asks in asked for ask in asks], max_length))
+    asked = [task.sources_of_example(example) for example in examples]
+    encoded = iter(tokenizer.encode([entry.source for inputs in asked for entry in inputs], max_length))
     keep = max(1, budget // max_length)
-    return [[list(next(encoded))[:keep] for _ in asks] for asks in asked]
+    return [[list(next(encoded))[:keep] for _ in inputs] for inputs in asked]
 
 
 def prefetched(batcher: Batcher, start: int, stop: int, ready_for: torch.device | None = None) -> Iterator[list[Batch]]:

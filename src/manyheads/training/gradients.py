@@ -204,7 +204,7 @@ class Gradients:
                            partial(self.normaliser.scaled, name))  # fmt: skip
             if self.anchor is not None and self._anchored:
                 loss = loss + self._anchored * self.anchor.loss(output[POOLED], pack.pack.part(*pack.reads[name]))
-            losses[name] = loss * (pack.amounts[name] / (totals[name] or 1.0))
+            losses[name] = loss * (pack.denominators[name] / (totals[name] or 1.0))
         return losses
 
     def _backward(
@@ -415,8 +415,8 @@ def _gradient(leaf: torch.Tensor) -> torch.Tensor:
 def _totals(packs: Sequence[Batch]) -> dict[str, float]:
     totals: dict[str, float] = {}
     for pack in packs:
-        for name, amount in pack.amounts.items():
-            totals[name] = totals.get(name, 0.0) + amount
+        for name, denominator in pack.denominators.items():
+            totals[name] = totals.get(name, 0.0) + denominator
     return totals
 
 

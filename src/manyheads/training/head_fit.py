@@ -79,7 +79,7 @@ class _Features:
     hidden_TD: torch.Tensor
     segments: Segments
     batch: Batch
-    amount: float
+    denominator: float
 
 
 def fit_heads(
@@ -153,7 +153,7 @@ def _features(
 def _of_batch(batch: Batch, name: str, hidden_TD: torch.Tensor, segments: Segments, device: torch.device) -> _Features:
     targets = {name: moved(batch.targets[name], device)} if name in batch.targets else {}
     lessons = {key: [lesson.on(device) for lesson in found] for key, found in batch.lessons.items()}
-    return _Features(hidden_TD, segments, replace(batch, targets=targets, lessons=lessons), batch.amounts[name])
+    return _Features(hidden_TD, segments, replace(batch, targets=targets, lessons=lessons), batch.denominators[name])
 
 
 def _fit(head: nn.Module, task: Task[Any], features: Sequence[_Features]) -> HeadFit | None:
@@ -199,13 +199,13 @@ class _Choice:
 
 def _choice(problem: _Problem, some: Sequence[_Features], *, every: bool) -> _Choice | None:
     """The penalty with the least held-out loss, over every fold or on the first; None where no loss is finite."""
-    folds = [fold for fold in _folds(problem, some)[: None if every else 1] if fold.amount]
+    folds = [fold for fold in _folds(problem, some)[: None if every else 1] if fold.denominator]
     if not folds:
         return _Choice(PENALTIES[-1])
-    amount = sum(fold.amount for fold in folds)
+    denominator = sum(fold.denominator for fold in folds)
     tried: list[_Choice] = []
     for penalty in PENALTIES:
-        loss_S = torch.stack([fold.losses(penalty) * (fold.amount / amount) for fold in folds]).sum(0)
+        loss_S = torch.stack([fold.losses(penalty) * (fold.denominator / denominator) for fold in folds]).sum(0)
         scale = int(loss_S.nan_to_num(torch.inf).argmin())
         tried.append(_Choice(penalty, SCALES[scale], float(loss_S[scale]), folds[0].reached))
         losses = [choice.loss for choice in tried]
@@ -234,7 +234,7 @@ class _Fold:
             others, held = ([_weighed(f, task) for f in some] for some in (others, held))
         self.problem = _Problem(problem.head, task, problem.square)
         self.others, self.held = others, held
-        self.amount = sum(f.amount for f in self.held)
+        self.denominator = sum(f.denominator for f in self.held)
         self.reached = problem.began
 
     def losses(self, penalty: float) -> torch.Tensor:
@@ -247,9 +247,9 @@ class _Fold:
 
 
 def _weighed(features: _Features, task: Task[Any]) -> _Features:
-    """The same with the amount that it has for this task."""
+    """The same with the denominator that it has for this task."""
     targets = features.batch.targets[task.name]
-    return replace(features, amount=task.amount({key: value.numpy(force=True) for key, value in targets.items()}))
+    return replace(features, denominator=task.denominator({key: value.numpy(force=True) for key, value in targets.items()}))
 
 
 class _Problem:
@@ -309,16 +309,16 @@ class _Problem:
         return losses
 
     def _loss(self, features: Sequence[_Features]) -> torch.Tensor:
-        amount = sum(f.amount for f in features) or 1.0
+        denominator = sum(f.denominator for f in features) or 1.0
         total = features[0].hidden_TD.new_zeros(())
-        for f in (f for f in features if f.amount):
+        for f in (f for f in features if f.denominator):
             loss = loss_of(self.task, self.head(f.hidden_TD, f.segments), f.batch, 1.0, _normalised)
-            total = total + loss * (f.amount / amount)
+            total = total + loss * (f.denominator / denominator)
         return total
 
 
 def _normalised(loss: Loss) -> torch.Tensor:
-    values = loss.values / loss.uninformed
+    values = loss.values / loss.chance_loss
     return values.mean() if values.ndim else values
 
 

@@ -38,7 +38,7 @@ class Lesson:
     """The same in tokens."""
     gold: Tensors | None
     soft: Tensors | None
-    amount: float
+    denominator: float
     """What its mean loss divides by."""
 
     def each(self, change: Callable[[Tensors], Tensors]) -> Lesson:
@@ -94,16 +94,16 @@ def _lesson(
 ) -> Lesson:
     gold = task.targets(examples, encodings) if known[0].gold else None
     softs = [one.soft for one in known if one.soft is not None]
-    soft, amount = None, 0.0
+    soft, denominator = None, 0.0
     if softs:
         distillation = task.distillation
         assert distillation is not None, "a task that has a teacher can be taught"
         soft = distillation.targets(examples, encodings, softs)
-        amount = distillation.amount(soft)
+        denominator = distillation.denominator(soft)
     if gold is not None:
-        amount = task.amount(gold)
+        denominator = task.denominator(gold)
     gold_tensors, soft_tensors = (None if arrays is None else tensors(arrays) for arrays in (gold, soft))
-    return Lesson(sequences, tokens, gold_tensors, soft_tensors, amount)
+    return Lesson(sequences, tokens, gold_tensors, soft_tensors, denominator)
 
 
 def blended(
@@ -114,7 +114,7 @@ def blended(
     scaled: Callable[[Loss], torch.Tensor],
 ) -> torch.Tensor:
     """The mean loss over all lessons, 0-dim. `gold_weight`: of gold labels where there are soft ones too."""
-    total = sum(lesson.amount for lesson in lessons) or 1.0
+    total = sum(lesson.denominator for lesson in lessons) or 1.0
     distillation = task.distillation
     losses = []
     for lesson in lessons:
@@ -122,10 +122,10 @@ def blended(
         both = lesson.gold is not None and lesson.soft is not None
         shares = (gold_weight, 1.0 - gold_weight) if both else (1.0, 1.0)
         if lesson.gold is not None and shares[0]:
-            losses.append(scaled(task.loss(part, lesson.gold)) * (shares[0] * lesson.amount / total))
+            losses.append(scaled(task.loss(part, lesson.gold)) * (shares[0] * lesson.denominator / total))
         if lesson.soft is not None and shares[1]:
             assert distillation is not None, "a task that has a teacher can be taught"
-            losses.append(scaled(distillation.loss(part, lesson.soft)) * (shares[1] * lesson.amount / total))
+            losses.append(scaled(distillation.loss(part, lesson.soft)) * (shares[1] * lesson.denominator / total))
     return torch.stack(losses).sum()
 
 

@@ -28,12 +28,12 @@ class Normaliser:
     def scaled(self, name: str, loss: Loss) -> torch.Tensor:
         """The mean loss, 0-dim. Under `initial-loss` the first step of a task is taken as `log-classes` has it.
 
-        Values are divided one by one where each has its own uninformed loss: the mean of a batch is then the mean of its
-        parts by their amounts, however a step is cut into packs.
+        Values are divided one by one where each has its own: the mean of a batch is then the mean of its
+        parts by their denominators, however a step is cut into packs.
         """
         if self.method == "none":
             return loss.mean
-        values = loss.values / loss.uninformed
+        values = loss.values / loss.chance_loss
         mean = values.mean() if values.ndim else values
         return mean / self.first[name] if name in self.first else mean
 

@@ -121,7 +121,7 @@ def _resting(trainer: Trainer) -> Iterator[None]:
 
 def _loss(trainer: Trainer, packs: Sequence[Batch]) -> torch.Tensor:
     """The mean loss of packs of one task, as in training but for its weight."""
-    total = sum(amount for pack in packs for amount in pack.amounts.values()) or 1.0
+    total = sum(denominator for pack in packs for denominator in pack.denominators.values()) or 1.0
     losses = []
     for pack in packs:
         with trainer.making.precision.region():
@@ -129,7 +129,7 @@ def _loss(trainer: Trainer, packs: Sequence[Batch]) -> torch.Tensor:
         for name, output in outputs.items():
             scaled = partial(trainer.making.normaliser.scaled, name)
             found = loss_of(trainer.tasks[name], trainer.making.precision.full(output), pack, 1.0, scaled)
-            losses.append(found * (pack.amounts[name] / total))
+            losses.append(found * (pack.denominators[name] / total))
     return torch.stack(losses).sum()
 
 

@@ -64,7 +64,7 @@ class Sharded:
         mesh = init_device_mesh(self.device.type, (team.size,))
         for layer in layers:
             sharded = fully_shard(layer, mesh=mesh, reshard_after_forward=True)
-            sharded.set_gradient_divide_factor(1.0)  # losses are divided by the whole step's amounts already
+            sharded.set_gradient_divide_factor(1.0)  # losses are divided by the whole step's denominators already
             sharded.set_force_sum_reduction_for_comms(enable=True)  # gloo knows no other
         self._layers = layers
         self._root = _Root(layers)

@@ -54,11 +54,11 @@ class ModelTeacher:
     def said(self, task: Task[Any], examples: Sequence[Any], device: str) -> list[Soft | None]:
         """Through the predictor that serves the model."""
         distillation = taught_by(task)
-        asked = [task.asks(example) for example in examples]
-        items = iter(self._model(device).predictor.items(self._head, [ask for asks in asked for ask in asks]))
+        asked = [task.sources_of_example(example) for example in examples]
+        items = iter(self._model(device).predictor.items(self._head, [entry for inputs in asked for entry in inputs]))
         return [
-            distillation.of_model(self.task, example, [next(items) for _ in asks])
-            for example, asks in zip(examples, asked, strict=True)
+            distillation.of_model(self.task, example, [next(items) for _ in inputs])
+            for example, inputs in zip(examples, asked, strict=True)
         ]
 
     def scores(self, table: ExampleTable[Any], device: str) -> Metrics:
@@ -223,7 +223,7 @@ def store_key(fingerprint: str, task: Task[Any]) -> str:
 def example_digest(task: Task[Any], example: Any) -> bytes:
     """Of everything a teacher is asked of an example: its sources and the words it came with."""
     digest = hashlib.blake2b(digest_size=16)
-    for ask in task.asks(example):
-        read = [ask.source.first, ask.source.second, ask.source.stride, ask.words]
+    for entry in task.sources_of_example(example):
+        read = [entry.source.first, entry.source.second, entry.source.stride, entry.words]
         digest.update(json.dumps(read).encode())
     return digest.digest()

@@ -94,12 +94,12 @@ class SpanDistillation(Distillation["Question"]):
                  "end_C": np.concatenate(ends)}  # fmt: skip
         return {key: placed[key] for key in ("token_C", "cell_C", "longest", "chance_S")} | cells
 
-    def amount(self, targets: Mapping[str, Array]) -> float:
+    def denominator(self, targets: Mapping[str, Array]) -> float:
         """Windows."""
         return float(len(targets["chance_S"]))
 
     def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
-        """Of each window; uninformed: log(tokens to choose from) of each."""
+        """Of each window; the chance loss is log(tokens to choose from) of each."""
         windows, longest = len(targets["chance_S"]), int(targets["longest"])
         values = []
         for key, chance_C in (("start_T", targets["start_C"]), ("end_T", targets["end_C"])):
@@ -108,7 +108,7 @@ class SpanDistillation(Distillation["Question"]):
             flat = flat.index_copy(0, targets["cell_C"], score_T[targets["token_C"]])
             log_C = flat.view(windows, longest).log_softmax(-1).flatten()[targets["cell_C"]]
             values.append(log_C.new_zeros(windows).index_add(0, targets["row_C"], -chance_C.to(log_C.dtype) * log_C))
-        return Loss((values[0] + values[1]) / 2, windows, targets["chance_S"])
+        return Loss((values[0] + values[1]) / 2, targets["chance_S"])
 
 
 def _distribution(item: Item, key: str) -> Array:

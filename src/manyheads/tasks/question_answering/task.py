@@ -29,8 +29,8 @@ from manyheads.tasks.base import (
     AnswerForm,
     AnswerType,
     Array,
-    Ask,
-    Facts,
+    DataStatistics,
+    EncoderInput,
     Item,
     Level,
     Loss,
@@ -143,16 +143,16 @@ class QuestionAnswering(ScoredSpans, Task[Question]):
             raise RowError(f"target '{self.name}' must be an object with 'question' and 'answers', seen {target!r}")
         return {"id": row.get("id"), "question": row.get("question"), "context": text_of(row), **target}
 
-    def facts(self, example: Question) -> Facts:
+    def collect(self, example: Question) -> DataStatistics:
         """Answerable and unanswerable questions."""
         kind = "answerable" if example.answers else UNANSWERABLE
-        return Facts({kind: 1}, frozenset([kind]))
+        return DataStatistics({kind: 1}, frozenset([kind]))
 
-    def fitted(self, facts: Facts) -> QuestionAnswering:
+    def fit(self, statistics: DataStatistics) -> QuestionAnswering:
         """Models `no answer` when the training data has unanswerable questions."""
-        return replace(self, no_answer=UNANSWERABLE in facts.flags)
+        return replace(self, no_answer=UNANSWERABLE in statistics.flags)
 
-    def check(self, example: Question) -> None:
+    def validate(self, example: Question) -> None:
         """Any question can be scored."""
 
     def cluster(self, example: Question) -> str:
@@ -164,11 +164,11 @@ class QuestionAnswering(ScoredSpans, Task[Question]):
         return example.context
 
     # -- encoding -----------------------------------------------------------------------------------------------
-    def asks(self, example: Question) -> Sequence[Ask]:
+    def sources_of_example(self, example: Question) -> Sequence[EncoderInput]:
         """Question and context as a pair."""
-        return [Ask(Source(example.question, example.context, stride=self.doc_stride))]
+        return [EncoderInput(Source(example.question, example.context, stride=self.doc_stride))]
 
-    def ask(self, row: Row) -> Ask | None:
+    def source_of_row(self, row: Row) -> EncoderInput | None:
         """`question` with `context` or `text`; None without a question."""
         question = row.get("question")
         if question is None:
@@ -178,7 +178,7 @@ class QuestionAnswering(ScoredSpans, Task[Question]):
         context = row.get("context")
         if context is not None and not isinstance(context, str):
             raise RowError(f"'context' must be a string, seen {type(context).__name__}")
-        return Ask(Source(question, text_of(row) if context is None else context, stride=self.doc_stride))
+        return EncoderInput(Source(question, text_of(row) if context is None else context, stride=self.doc_stride))
 
     # -- training -----------------------------------------------------------------------------------------------
     def build_head(self, width: int) -> nn.Module:
@@ -211,12 +211,12 @@ class QuestionAnswering(ScoredSpans, Task[Question]):
             "chance_S": np.array([np.log(max(len(t), 2)) for t in token_C], np.float32),
         }
 
-    def amount(self, targets: Mapping[str, Array]) -> float:
+    def denominator(self, targets: Mapping[str, Array]) -> float:
         """Windows."""
         return float(len(targets["start_S"]))
 
     def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
-        """Mean of the cross entropies of start and end, of each window; uninformed: log(tokens to choose from) of each.
+        """For each window, the mean cross entropy of start and end; the chance loss is log(tokens to choose from).
 
         Windows differ in it, so the normaliser divides each window's loss before it takes the mean.
         """
@@ -230,7 +230,7 @@ class QuestionAnswering(ScoredSpans, Task[Question]):
             flat = score_T.new_full((windows * longest,), float("-inf"))
             flat = flat.index_copy(0, targets["cell_C"], score_T[targets["token_C"]])
             losses.append(cross_entropy(flat.view(windows, longest), gold_S, reduction="none"))
-        return Loss((losses[0] + losses[1]) / 2, windows, targets["chance_S"])
+        return Loss((losses[0] + losses[1]) / 2, targets["chance_S"])
 
     # -- answering ----------------------------------------------------------------------------------------------
     def decode(self, items: Sequence[Item]) -> list[Found]:

@@ -79,7 +79,7 @@ class VectorDistillation(Distillation["Pair"]):
             cosines["cosine_BC"] = a_BD @ np.stack(candidates).T
         return {key: placed[key] for key in placed if key not in ("score_B", "label_B")} | cosines
 
-    def amount(self, targets: Mapping[str, Array]) -> float:
+    def denominator(self, targets: Mapping[str, Array]) -> float:
         """Pairs."""
         return float(len(targets["a_B"]))
 
@@ -88,8 +88,8 @@ class VectorDistillation(Distillation["Pair"]):
         vector_XD = merged(output["vector_SD"], targets["owner_S"], targets["share_S"], len(targets["identity_X"]))
         widths = [*(w for w in self.task.matryoshka if w < vector_XD.shape[1]), vector_XD.shape[1]]
         losses = [self._of_width(vector_XD[:, :width], targets) for width in widths]
-        uninformed = self.task.scale if "cosine_BC" in targets else 1.0
-        return Loss(sum(losses[1:], losses[0]) / len(losses), len(targets["a_B"]), uninformed)
+        chance_loss = self.task.scale if "cosine_BC" in targets else 1.0
+        return Loss(sum(losses[1:], losses[0]) / len(losses), chance_loss)
 
     def _of_width(self, vector_XD: torch.Tensor, targets: Mapping[str, torch.Tensor]) -> torch.Tensor:
         import torch

@@ -29,8 +29,8 @@ from manyheads.metrics.vectors import cosine, pearson, ranks, spearman
 from manyheads.tasks.base import (
     AnswerForm,
     Array,
-    Ask,
-    Facts,
+    DataStatistics,
+    EncoderInput,
     Item,
     Level,
     Loss,
@@ -180,14 +180,14 @@ class SentenceEmbedding(Task[Pair]):
             raise RowError(f"target '{self.name}' must be an object with 'text_b', seen {target!r}")
         return {"text_a": text_of(row), **target}
 
-    def facts(self, example: Pair) -> Facts:
+    def collect(self, example: Pair) -> DataStatistics:
         """The form of the data, NLI labels, and the score."""
         numbers = {} if example.score is None else {"score": Moments.of(example.score)}
-        return Facts(Counter([example.label] if example.label else []), frozenset([example.form]), numbers)
+        return DataStatistics(Counter([example.label] if example.label else []), frozenset([example.form]), numbers)
 
-    def fitted(self, facts: Facts) -> SentenceEmbedding:
+    def fit(self, statistics: DataStatistics) -> SentenceEmbedding:
         """The objective that fits the form of the training data."""
-        forms = [form for form in OBJECTIVES if form in facts.flags]
+        forms = [form for form in OBJECTIVES if form in statistics.flags]
         if forms == ["positives", "triplets"]:
             forms = ["triplets"]  # a pair without a hard negative still has its in-batch negatives
         if len(forms) != 1:
@@ -199,10 +199,10 @@ class SentenceEmbedding(Task[Pair]):
             raise DataError(
                 f"task '{self.name}': objective {self.objective} cannot train on {forms[0]} pairs; use {' or '.join(fitting)}"
             )
-        scores = self.score_range if self.score_range is not None else _range_of(facts.numbers.get("score"))
+        scores = self.score_range if self.score_range is not None else _range_of(statistics.numbers.get("score"))
         return replace(self, objective=self.objective or fitting[0], score_range=scores)
 
-    def check(self, example: Pair) -> None:
+    def validate(self, example: Pair) -> None:
         """Cosine regression has scores within its range; any form can be scored."""
         if self.objective == "cosine" and self.score_range is not None and example.score is not None:
             low, high = self.score_range
@@ -213,14 +213,14 @@ class SentenceEmbedding(Task[Pair]):
                 )
 
     # -- encoding -----------------------------------------------------------------------------------------------
-    def asks(self, example: Pair) -> Sequence[Ask]:
+    def sources_of_example(self, example: Pair) -> Sequence[EncoderInput]:
         """Two texts, or three with a negative."""
         texts = [example.text_a, example.text_b, *([example.negative] if example.negative is not None else [])]
-        return [Ask(Source(text, stride=self.stride)) for text in texts]
+        return [EncoderInput(Source(text, stride=self.stride)) for text in texts]
 
-    def ask(self, row: Row) -> Ask | None:
+    def source_of_row(self, row: Row) -> EncoderInput | None:
         """`text`."""
-        return Ask(Source(text_of(row), stride=self.stride))
+        return EncoderInput(Source(text_of(row), stride=self.stride))
 
     # -- training -----------------------------------------------------------------------------------------------
     def build_head(self, width: int) -> nn.Module:
@@ -243,7 +243,7 @@ class SentenceEmbedding(Task[Pair]):
         sizes = np.array([len(asked) for asked in encodings])
         first_B = np.concatenate([[0], np.cumsum(sizes)[:-1]])
         scores = [0.0 if e.score is None else self._cosine_of(e.score) for e in examples]
-        texts = [ask.source.first for example in examples for ask in self.asks(example)]
+        texts = [entry.source.first for example in examples for entry in self.sources_of_example(example)]
         return {
             "owner_S": owner_S,
             "share_S": share_S,
@@ -261,7 +261,7 @@ class SentenceEmbedding(Task[Pair]):
         low, high = self.score_range if self.score_range is not None else (0.0, 1.0)
         return score / max(-low, high) if low < 0 else (score - low) / (high - low)
 
-    def amount(self, targets: Mapping[str, Array]) -> float:
+    def denominator(self, targets: Mapping[str, Array]) -> float:
         """Pairs. Objectives that compare pairs with one another see only those of their own part of a batch."""
         return float(len(targets["a_B"]))
 
@@ -274,9 +274,9 @@ class SentenceEmbedding(Task[Pair]):
         vector_XD = merged(output["vector_SD"], targets["owner_S"], targets["share_S"], len(targets["identity_X"]))
         widths = [*(w for w in self.matryoshka if w < vector_XD.shape[1]), vector_XD.shape[1]]
         losses = [self._objective(vector_XD[:, :width], output, targets) for width in widths]
-        uninformed = {"softmax": float(np.log(len(NLI_LABELS))), "cosent": self.scale, "in-batch-negatives": self.scale}
+        chance_loss = {"softmax": float(np.log(len(NLI_LABELS))), "cosent": self.scale, "in-batch-negatives": self.scale}
         mean = sum(losses[1:], losses[0]) / len(losses)
-        return Loss(mean, len(targets["a_B"]), uninformed.get(self.objective or "", 1.0))
+        return Loss(mean, chance_loss.get(self.objective or "", 1.0))
 
     def _objective(self, vector_XD: torch.Tensor, output: Output, targets: Mapping[str, torch.Tensor]) -> torch.Tensor:
         from manyheads.nn import pair_losses

@@ -90,21 +90,21 @@ class LabelDistillation(Distillation["LabelledText"]):
             arrays["weight_B"] = np.array(weights, np.float32)
         return arrays
 
-    def amount(self, targets: Mapping[str, Array]) -> float:
+    def denominator(self, targets: Mapping[str, Array]) -> float:
         """Texts; the sum of their weights, where labels have weights."""
         return float(targets["weight_B"].sum()) if "weight_B" in targets else float(len(targets["chance_BK"]))
 
     def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
-        """Mean over texts, by their weights; uninformed is log(K), or log(2) for each of several labels."""
+        """Mean over texts, by their weights; the chance loss is log(K), or log(2) for each of several labels."""
         from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
         chance_BK = targets["chance_BK"]
         logits_BK = merged(output["logits_SK"], targets["owner_S"], targets["share_S"], len(chance_BK))
         chance_BK = chance_BK.to(logits_BK.dtype)
         if self.task.multi_label:
-            loss, uninformed = binary_cross_entropy_with_logits(logits_BK, chance_BK), float(np.log(2))
+            loss, chance_loss = binary_cross_entropy_with_logits(logits_BK, chance_BK), float(np.log(2))
         else:
-            loss_B, uninformed = cross_entropy(logits_BK, chance_BK, reduction="none"), float(np.log(len(self.task.labels)))
+            loss_B, chance_loss = cross_entropy(logits_BK, chance_BK, reduction="none"), float(np.log(len(self.task.labels)))
             weight_B = targets.get("weight_B")
             loss = loss_B.mean() if weight_B is None else (loss_B * weight_B).sum() / weight_B.sum()
-        return Loss(loss, len(chance_BK), uninformed)
+        return Loss(loss, chance_loss)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from manyheads.tasks.base import Facts
+from manyheads.tasks.base import DataStatistics
 from manyheads.tasks.text_classification.task import DECIMAL_LABEL, TextClassification
 
 MANY_NUMBERS = 20
@@ -14,15 +14,15 @@ SHOWN = 5
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?", re.ASCII)
 
 
-def form_warnings(task: TextClassification, facts: Facts, used: int) -> list[str]:
+def form_warnings(task: TextClassification, statistics: DataStatistics, used: int) -> list[str]:
     """A sentence for each; `used`: how many rows were read."""
-    counts = {label: facts.labels.get(label, 0) for label in task.labels}
+    counts = {label: statistics.labels.get(label, 0) for label in task.labels}
     if not any(counts.values()):
         return []
     warnings = []
     numbers = [label for label in counts if _NUMBER.fullmatch(label)]
     decimals = [label for label in numbers if not label.lstrip("+-").isdecimal()]
-    if DECIMAL_LABEL in facts.flags or decimals:
+    if DECIMAL_LABEL in statistics.flags or decimals:
         shown = f" such as {decimals[0]!r}" if decimals else ", read as whole numbers"
         warnings.append(
             f"labels are decimal numbers{shown}, and each number is a class of its own; write names or whole numbers as "

@@ -35,7 +35,7 @@ from manyheads.tasks.base import (
     AnswerForm,
     AnswerType,
     Array,
-    Facts,
+    DataStatistics,
     Item,
     Loss,
     Output,
@@ -149,24 +149,24 @@ class TextClassification(TextTask[LabelledText]):
         """`targets: {NAME: "LABEL"}` or `{NAME: ["LABEL", ...]}`."""
         return {**shared_keys(row), "labels" if isinstance(target, list) else "label": target}
 
-    def facts(self, example: LabelledText) -> Facts:
+    def collect(self, example: LabelledText) -> DataStatistics:
         """Texts of each label, and whether labels come in lists."""
         flags = [MULTI_LABEL if example.multi else "single-label", *([DECIMAL_LABEL] if example.decimal else [])]
-        return Facts(Counter(example.labels), frozenset(flags))
+        return DataStatistics(Counter(example.labels), frozenset(flags))
 
-    def fitted(self, facts: Facts) -> TextClassification:
+    def fit(self, statistics: DataStatistics) -> TextClassification:
         """Labels of the training data unless listed; weights of the classes."""
-        multi = MULTI_LABEL in facts.flags
-        if multi and "single-label" in facts.flags:
+        multi = MULTI_LABEL in statistics.flags
+        if multi and "single-label" in statistics.flags:
             raise DataError(
                 f"task '{self.name}': some rows have 'label' and others 'labels'; use one of them throughout"
             )
-        labels = self.labels if self.labels else tuple(sorted(facts.labels))
+        labels = self.labels if self.labels else tuple(sorted(statistics.labels))
         if len(labels) < (1 if multi else 2):
             raise DataError(f"task '{self.name}': the training data has only the label {', '.join(labels) or '(none)'}")
-        return replace(self, labels=labels, multi_label=multi, label_weights=self._weights(labels, facts, multi=multi))
+        return replace(self, labels=labels, multi_label=multi, label_weights=self._weights(labels, statistics, multi=multi))
 
-    def check(self, example: LabelledText) -> None:
+    def validate(self, example: LabelledText) -> None:
         """Every label must be known, and come in the form of the training data."""
         if example.multi != self.multi_label:
             forms = ("'labels', a list", "'label', one string")
@@ -186,7 +186,7 @@ class TextClassification(TextTask[LabelledText]):
         owner_S, share_S = window_owners([asked[0] for asked in encodings])
         return {"owner_S": owner_S, "share_S": share_S, "label_BK": label_BK}
 
-    def amount(self, targets: Mapping[str, Array]) -> float:
+    def denominator(self, targets: Mapping[str, Array]) -> float:
         """Texts; the sum of their class weights, where labels have weights."""
         label_BK = np.asarray(targets["label_BK"])
         if self.label_weights and not self.multi_label:
@@ -213,12 +213,12 @@ class TextClassification(TextTask[LabelledText]):
         logits_BK = merged(output["logits_SK"], targets["owner_S"], targets["share_S"], len(label_BK))
         weight_K = logits_BK.new_tensor(self.label_weights) if self.label_weights else None
         if self.multi_label:
-            uninformed = float(np.log(2))
+            chance_loss = float(np.log(2))
             loss = binary_cross_entropy_with_logits(logits_BK, label_BK, pos_weight=weight_K)
         else:
-            uninformed = float(np.log(len(self.labels)))
+            chance_loss = float(np.log(len(self.labels)))
             loss = cross_entropy(logits_BK, label_BK.argmax(-1), weight=weight_K)
-        return Loss(loss, len(label_BK), uninformed)
+        return Loss(loss, chance_loss)
 
     # -- answering ----------------------------------------------------------------------------------------------
     def decode(self, items: Sequence[Item]) -> list[dict[str, Any]]:
@@ -332,11 +332,11 @@ class TextClassification(TextTask[LabelledText]):
             return [f"labels are given whose score is at least {low:.4g}"]
         return [f"labels are given whose score reaches the threshold of each, {low:.2g} to {high:.2g}"]
 
-    def form_warnings(self, facts: Facts, used: int) -> Sequence[str]:
+    def form_warnings(self, statistics: DataStatistics, used: int) -> Sequence[str]:
         """Labels that are numbers, zeros and ones, or unevenly frequent."""
         from manyheads.tasks.text_classification.form_warnings import form_warnings
 
-        return form_warnings(self, facts, used)
+        return form_warnings(self, statistics, used)
 
     # -- files, reports, other tools ------------------------------------------------------------------------------
     @classmethod
@@ -403,7 +403,7 @@ class TextClassification(TextTask[LabelledText]):
             row_K[[place[label] for label in example.labels if label in place]] = 1.0
         return label_BK
 
-    def _weights(self, labels: Sequence[str], facts: Facts, *, multi: bool) -> tuple[float, ...]:
+    def _weights(self, labels: Sequence[str], statistics: DataStatistics, *, multi: bool) -> tuple[float, ...]:
         if isinstance(self.class_weights, dict):
             unknown = sorted(set(self.class_weights) - set(labels))
             if unknown:
@@ -411,7 +411,7 @@ class TextClassification(TextTask[LabelledText]):
                     f"task '{self.name}': class_weights names {unknown[0]!r}; labels are {', '.join(labels)}"
                 )
             return tuple(float(self.class_weights.get(label, 1.0)) for label in labels)
-        counts = [facts.labels.get(label, 0) for label in labels]
+        counts = [statistics.labels.get(label, 0) for label in labels]
         if self.class_weights == "balanced":
             return balanced(counts)
         return credible(counts) if self.class_weights == "auto" and not multi else ()

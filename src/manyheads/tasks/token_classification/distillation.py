@@ -62,9 +62,9 @@ class TagDistillation(Distillation[EntityExample]):
         if "tokens" in row:
             text, words = joined(row["tokens"], row.get("space_after"))
             return EntityExample(text, (), words, document)
-        ask = self.task.ask(row)
-        assert ask is not None, "every text can be tagged"
-        return EntityExample(ask.source.first, (), document=document)
+        entry = self.task.source_of_row(row)
+        assert entry is not None, "every text can be tagged"
+        return EntityExample(entry.source.first, (), document=document)
 
     def of_model(self, teacher: Task[Any], example: EntityExample, items: Sequence[Item]) -> Soft:
         """By the unit scores of its windows."""
@@ -151,17 +151,17 @@ class TagDistillation(Distillation[EntityExample]):
         chance_UK = np.concatenate([soft["chance_WK"] for soft in softs])
         return {**placed, "chance_PK": chance_UK[placed.pop("unit_P")]}
 
-    def amount(self, targets: Mapping[str, Array]) -> float:
+    def denominator(self, targets: Mapping[str, Array]) -> float:
         """Words."""
         return float(len(targets["chance_PK"]))
 
     def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
-        """Mean over words; uninformed is log(number of tags)."""
+        """Mean over words; the chance loss is log(number of tags)."""
         from manyheads.nn.crf import log_marginals
 
         chance_PK = targets["chance_PK"]
         scores_PK = self.task.unit_emissions(output, targets)
-        count, uninformed = len(chance_PK), float(np.log(len(self.task.tags)))
+        count, chance_loss = len(chance_PK), float(np.log(len(self.task.tags)))
         if self.task.decoder == "softmax":
             log_PK = scores_PK.log_softmax(-1)
         else:
@@ -170,7 +170,7 @@ class TagDistillation(Distillation[EntityExample]):
         total = -(chance_PK.to(log_PK.dtype) * log_PK).sum()
         if not count:
             total = total + next(iter(output.values())).sum() * 0.0
-        return Loss(total / max(count, 1), count, uninformed)
+        return Loss(total / max(count, 1), chance_loss)
 
 
 def _words(row: Row) -> Array:

@@ -30,9 +30,9 @@ from manyheads.nn.viterbi import FORBIDDEN, iob2_rules, span_probabilities, vite
 from manyheads.tasks.base import (
     AnswerForm,
     Array,
-    Ask,
+    DataStatistics,
     Doubt,
-    Facts,
+    EncoderInput,
     Item,
     Level,
     Loss,
@@ -161,18 +161,18 @@ class TokenClassification(ScoredSpans, Task[EntityExample]):
             "document": first_given(row.get("document"), row.get("id")),
         }
 
-    def facts(self, example: EntityExample) -> Facts:
+    def collect(self, example: EntityExample) -> DataStatistics:
         """Entities of each label."""
-        return Facts(Counter(label for _, _, label in example.spans))
+        return DataStatistics(Counter(label for _, _, label in example.spans))
 
-    def fitted(self, facts: Facts) -> TokenClassification:
+    def fit(self, statistics: DataStatistics) -> TokenClassification:
         """Labels are those of the training data unless the run file lists them."""
-        labels = self.labels or tuple(sorted(facts.labels))
+        labels = self.labels or tuple(sorted(statistics.labels))
         if not labels:
             raise DataError(f"task '{self.name}': the training data has no entity at all; check the last column")
         return replace(self, labels=labels, places=PLACES)
 
-    def check(self, example: EntityExample) -> None:
+    def validate(self, example: EntityExample) -> None:
         """Every label must be known."""
         for start, end, label in example.spans:
             if label not in self.labels:
@@ -207,16 +207,16 @@ class TokenClassification(ScoredSpans, Task[EntityExample]):
         return example.document
 
     # -- encoding -----------------------------------------------------------------------------------------------
-    def asks(self, example: EntityExample) -> Sequence[Ask]:
+    def sources_of_example(self, example: EntityExample) -> Sequence[EncoderInput]:
         """The text, with its words."""
-        return [Ask(Source(example.text, stride=self.stride), example.words)]
+        return [EncoderInput(Source(example.text, stride=self.stride), example.words)]
 
-    def ask(self, row: Row) -> Ask | None:
+    def source_of_row(self, row: Row) -> EncoderInput | None:
         """`text`, or `tokens` to be answered at those words."""
         if "tokens" in row and "text" not in row:
             text, offsets = joined(row["tokens"], row.get("space_after"))
-            return Ask(Source(text, stride=self.stride), offsets)
-        return Ask(Source(text_of(row), stride=self.stride))
+            return EncoderInput(Source(text, stride=self.stride), offsets)
+        return EncoderInput(Source(text_of(row), stride=self.stride))
 
     # -- training -----------------------------------------------------------------------------------------------
     def join(self, examples: Sequence[EntityExample]) -> EntityExample:
@@ -247,12 +247,12 @@ class TokenClassification(ScoredSpans, Task[EntityExample]):
         """Where the units of examples are (`words.placed`)."""
         return placed([units(e.text, self.unit, e.words) for e in examples], encodings)
 
-    def amount(self, targets: Mapping[str, Array]) -> float:
+    def denominator(self, targets: Mapping[str, Array]) -> float:
         """Words."""
         return float(len(targets["tag_P"]))
 
     def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
-        """Mean over words of cross entropy (softmax) or of negative log-likelihood (CRF); uninformed: log(number of tags)."""
+        """Mean over words: cross entropy (softmax) or negative log-likelihood (CRF); chance loss: log(tags)."""
         from torch.nn.functional import cross_entropy
 
         from manyheads.nn.crf import log_likelihood
@@ -260,18 +260,18 @@ class TokenClassification(ScoredSpans, Task[EntityExample]):
         tag_P = targets["tag_P"]
         scores_PK = self.unit_emissions(output, targets)
         count = len(tag_P)
-        uninformed = float(np.log(len(self.tags)))
+        chance_loss = float(np.log(len(self.tags)))
         if self.decoder == "softmax":
             if not count:
-                return Loss(output[self._scores_key].sum() * 0.0 + scores_PK.sum(), 0, uninformed)
-            return Loss(cross_entropy(scores_PK, tag_P), count, uninformed)
+                return Loss(output[self._scores_key].sum() * 0.0 + scores_PK.sum(), chance_loss)
+            return Loss(cross_entropy(scores_PK, tag_P), chance_loss)
         likelihood_S = log_likelihood(
             scores_PK,
             tag_P,
             targets["words_S"].tolist(),
             (output["transitions_KK"], output["start_K"], output["end_K"]),
         )
-        return Loss(-likelihood_S.sum() / max(count, 1), count, uninformed)
+        return Loss(-likelihood_S.sum() / max(count, 1), chance_loss)
 
     def unit_emissions(self, output: Output, targets: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Scores `(P, K)` of the tags of units, from what `pieces` says of them."""
