@@ -6,13 +6,15 @@ interpreter takes seconds.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
+import signal
 import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -143,6 +145,18 @@ class Child:
         return self.said.read_text(encoding="utf-8") if self.said.exists() else ""
 
 
+def statuses(children: Sequence[Child]) -> list[int]:
+    """Exit statuses of processes that work together; those left when one does not end are killed, and what all said is told."""
+    try:
+        return [child.status() for child in children]
+    except AssertionError as error:
+        for child in children:
+            with suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGKILL)
+        said = "\n".join(f"process {child.pid} said: {child.words()}" for child in children)
+        raise AssertionError(f"{error}\n{said}") from None
+
+
 def _act(act: Callable[[], int], said: Path) -> None:
     """The life of a child. Never returns to the test that forked it."""
     status = 70
@@ -152,6 +166,7 @@ def _act(act: Callable[[], int], said: Path) -> None:
         os.dup2(file, 2)
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115  pytest's own capture stays behind
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+        faulthandler.dump_traceback_later(0.8 * PATIENCE_S, file=file)  # where it hangs, if it does
         torch.set_num_threads(1)
         status = act()
     except BaseException:

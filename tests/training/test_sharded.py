@@ -7,11 +7,9 @@ import gc
 import json
 import os
 import shutil
-import signal
 import socket
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,7 +43,7 @@ from manyheads.training.sharded import Sharded, gathered, is_sharded, local
 from manyheads.training.stop import Stop
 from manyheads.training.teachers import teach
 from manyheads.training.team import ALONE, Team, join
-from runs import Child, Watch, history
+from runs import Child, Watch, history, statuses
 
 SHARDED = "training.shard_layers=true"
 STEPS = 30
@@ -71,14 +69,7 @@ def together(folder: Path, count: int, act: Callable[[], int]) -> list[Child]:
         return act()
 
     children = [Child(lambda rank=rank: life(rank), folder / f"said-{rank}") for rank in range(count)]  # type: ignore[misc]
-    try:
-        statuses = [child.status() for child in children]
-    except AssertionError:
-        for child in children:
-            with suppress(ProcessLookupError):
-                os.kill(child.pid, signal.SIGKILL)
-        raise
-    assert statuses == [0] * count, "\n".join(child.words() for child in children)
+    assert statuses(children) == [0] * count, "\n".join(child.words() for child in children)
     return children
 
 

@@ -40,7 +40,7 @@ from manyheads.training.state import state_of, tensors_of
 from manyheads.training.stop import Stop
 from manyheads.training.teachers import teach
 from manyheads.training.team import ALONE, Team, join, partition
-from runs import Child, checkpoints, history, trains
+from runs import Child, checkpoints, history, statuses, trains
 from toys import SENTENCES, write_jsonl, write_project
 
 # Sharing out
@@ -119,15 +119,6 @@ def together(folder: Path, count: int, act: Callable[[int], int]) -> list[Child]
         children.append(Child(lambda rank=rank: life(rank), folder / f"said-{rank}"))  # type: ignore[misc]
         os.setpgid(children[-1].pid, children[0].pid)
     return children
-
-
-def statuses(children: Sequence[Child]) -> list[int]:
-    """Of all; who is left when one does not end is ended too."""
-    try:
-        return [child.status() for child in children]
-    except AssertionError:
-        os.killpg(children[0].pid, signal.SIGKILL)
-        raise
 
 
 def asked_of(project: Path, count: int, ask: Callable[[Team], Any]) -> list[Any]:
