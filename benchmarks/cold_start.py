@@ -90,8 +90,8 @@ sys.exit(status)
 """
 
 FUNCTIONS = {
-    "check hashes": ("bundle/manifest.py", "verify"),
-    "load weights": ("nn/encoder.py", "load_encoder"),
+    "check hashes": ("bundle/verify.py", "verify"),
+    "load weights": ("nn/pretrained.py", "load_encoder"),
     "load tokenizer": ("text/tokenizer.py", "load"),
     "first pass": ("manyheads/predict.py", "answer"),
 }

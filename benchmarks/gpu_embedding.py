@@ -23,7 +23,7 @@ from sentence_transformers import SentenceTransformer
 
 from gpu_mix import MAX_LENGTH, encoder_folder
 from manyheads.model import MultiTaskModel
-from manyheads.nn.encoder import load_encoder
+from manyheads.nn.pretrained import load_encoder
 from manyheads.predict import Predictor, TorchBackend
 from manyheads.tasks import TASK_TYPES
 from manyheads.text.pack import Source

@@ -16,19 +16,20 @@ import torch
 from transformers import BertConfig, BertModel
 
 from manyheads.balance import build_balancer
-from manyheads.data.readers import read_rows
+from manyheads.data.joined_examples import not_joined
+from manyheads.data.readers import Files, open_files
 from manyheads.data.sampler import build_sampler
 from manyheads.data.stream import Stream
-from manyheads.data.units import alone
 from manyheads.model import MultiTaskModel
-from manyheads.nn.compiled import compile_layers
-from manyheads.nn.encoder import load_encoder
+from manyheads.nn.cuda.compiled import compile_layers
+from manyheads.nn.pretrained import load_encoder
 from manyheads.tasks import TASK_TYPES
 from manyheads.tasks.base import DataStatistics
 from manyheads.text.pack import STEADY
 from manyheads.text.tokenizer import Tokenizer
-from manyheads.training.batches import Batcher, Feed
-from manyheads.training.loop import Making, Trainer
+from manyheads.training.batches import Batcher
+from manyheads.training.feed import Feed
+from manyheads.training.loop import Components, Trainer
 from manyheads.training.losses import Normaliser
 from manyheads.training.optim import adamw, parameter_groups
 from manyheads.training.parts import parts_of, trainable
@@ -99,12 +100,13 @@ def feeds_of(tokenizer: Tokenizer, tasks: dict[str, Any]) -> Iterator[Feed]:
     """The examples of each task in the order of their stream; `tasks` gets the fitted tasks."""
     for name, (kind, file, settings) in TASKS.items():
         task: Any = TASK_TYPES[kind](name=name, **settings)
-        examples = [task.read(row.values) for row in read_rows(CORPUS / file, type(task)) if row.skip is None]
+        rows = open_files(Files((CORPUS / file,)), type(task)).rows()
+        examples = [task.read(row.values) for row in rows if row.skip is None]
         task = tasks[name] = task.fit(sum((task.collect(example) for example in examples), DataStatistics()))
         inputs = [task.sources_of_example(example) for example in examples]
         counts = iter(tokenizer.lengths([entry.source for asked in inputs for entry in asked], MAX_LENGTH))
         tokens = [sum(sum(next(counts)) for _ in asked) for asked in inputs]
-        yield Feed(task, examples, Stream(np.array(tokens), 0, name), alone(len(tokens)))  # type: ignore[arg-type]
+        yield Feed(task, examples, Stream(np.array(tokens), 0, name), not_joined(len(tokens)))  # type: ignore[arg-type]
 
 
 def mix(
@@ -132,7 +134,7 @@ def mix(
     batcher = Batcher(feeds, sampler, tokenizer, max_length=MAX_LENGTH, budget=tokens_per_step,
                       multiple=STEADY if compiled else 1)  # fmt: skip
     balancer = build_balancer("static", dict.fromkeys(tasks, 1.0), 0, {})
-    making = Making(adamw(parameter_groups(parts, 0.01)), balancer, Normaliser("log-classes"),
-                    precision_of(precision, device), 1.0, 0, 1e9, None)  # fmt: skip
+    components = Components(adamw(parameter_groups(parts, 0.01)), balancer, Normaliser("log-classes"),
+                            precision_of(precision, device), 1.0, 0, 1e9, None)  # fmt: skip
     phase = Phase("all", 10_000, Rates(1e-5, 1e-4), curve="constant")
-    return Mix(Trainer(model, tasks, batcher, parts, making), phase, tasks)
+    return Mix(Trainer(model, tasks, batcher, parts, components), phase, tasks)

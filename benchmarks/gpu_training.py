@@ -26,8 +26,8 @@ from torch.utils.data import DataLoader
 from transformers import AutoModel, Trainer, TrainerCallback, TrainingArguments, logging
 
 from gpu_mix import MAX_LENGTH, Mix, encoder_folder, mix
-from manyheads.training.batches import Batch, Portion, encode_examples, laid
-from manyheads.training.device import moved
+from manyheads.training.batch import Portion, encode_examples, lay
+from manyheads.training.batches import StepBatch
 from manyheads.training.losses import Normaliser
 from manyheads.training.precision import Precision
 
@@ -55,18 +55,18 @@ def peak_flops(device: torch.device, size: int, rounds: int = 20) -> float:
 class Ready:
     """Batches made beforehand, in place of a batcher."""
 
-    def __init__(self, steps: list[list[Batch]]) -> None:
+    def __init__(self, steps: list[StepBatch]) -> None:
         self.steps = steps
 
-    def batch(self, step: int, max_tokens: int | None = None) -> list[Batch]:
+    def batch(self, step: int) -> StepBatch:
         return self.steps[step]
 
 
-def real_tokens(packs: list[Batch]) -> int:
+def real_tokens(packs: StepBatch) -> int:
     return sum(sum(pack.tokens.values()) for pack in packs)
 
 
-def flops_of(made: Mix, packs: list[Batch]) -> float:
+def flops_of(made: Mix, packs: StepBatch) -> float:
     """Operations of a step on its real tokens, forward and backward: products with weights, and attention."""
     encoder = made.trainer.model.encoder
     weights = sum(p.numel() for layer in encoder.layer_modules() for p in layer.parameters() if p.ndim == 2)
@@ -124,7 +124,7 @@ class Stock(torch.nn.Module):
         loss = torch.zeros((), device=hidden.device)
         for name, asked in batch.reads.items():
             output = self.heads[name](segments.cut(hidden_TD, *asked), segments.part(*asked))
-            targets = moved(batch.targets[name], hidden.device)
+            targets = batch.targets[name].to(hidden.device)
             found = self.tasks[name].loss(Precision.full(output), targets)
             loss = loss + Normaliser("log-classes").scaled(name, found)
         return {"loss": loss}
@@ -146,8 +146,8 @@ def padded_batches(made: Mix, size: int, count: int, *, mixed: bool) -> list[dic
             feed = feeds[name]
             examples = [feed.example(draw.randrange(len(feed.stream))) for _ in range(names.count(name))]
             asked = encode_examples(feed.task, examples, batcher.tokenizer, max_length=MAX_LENGTH, budget=MAX_LENGTH)
-            portions.append(Portion(feed, examples, asked))
-        batch = laid(portions)
+            portions.append(Portion(feed.task, examples, asked))
+        batch = lay(portions)
         mask = torch.arange(batch.pack.segments.max_length)[None] < torch.tensor(batch.pack.segments.lengths)[:, None]
         ids, types = (
             torch.zeros(mask.shape, dtype=torch.long).masked_scatter(mask, x)

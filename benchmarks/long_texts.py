@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 import manyheads as mh
-from manyheads.data.readers import read_rows
+from manyheads.data.readers import Files, open_files
 from manyheads.metrics.entities import entity_scores
 
 FILES = {
@@ -84,7 +84,7 @@ def measured(options: argparse.Namespace, name: str, seed: int, share: float) ->
     long = spans(whole)
     expected = {span for one in moved for span in one}
     return {
-        "sentences": entity_scores(gold, alone).f1,
+        "sentences": entity_scores(gold, alone).total.f1,
         "long": entity_scores(
             [[s for one, base in zip(gold, bases, strict=False) for s in moved_by(one, base)]], [long]
         ).f1,
@@ -108,7 +108,7 @@ def test_of(path: Path) -> tuple[list[str], list[list[Span]]]:
     from manyheads.tasks.token_classification import TokenClassification
 
     task = TokenClassification(name="names")
-    examples = [task.read(row.values) for row in read_rows(path, type(task))]
+    examples = [task.read(row.values) for row in open_files(Files((path,)), type(task)).rows()]
     return [example.text for example in examples], [list(example.spans) for example in examples]
 
 

@@ -28,13 +28,13 @@ ROW = {"text": "Barack Obama met Angela Merkel in Berlin on Friday.", "question"
 
 def models(model: Path, folder: Path) -> dict[str, Path]:
     """The model and its two exports."""
-    from manyheads.export import Export, export_model
+    from manyheads.export import ExportRequest, export_model
 
     found = {"torch": model, "onnx float32": folder / "float32", "onnx int8": folder / "int8"}
     if not found["onnx float32"].exists():
-        export_model(model, Export("onnx", found["onnx float32"]), print)
+        export_model(model, ExportRequest("onnx", found["onnx float32"]), print)
     if not found["onnx int8"].exists():
-        export_model(model, Export("onnx", found["onnx int8"], quantize="int8"), print)
+        export_model(model, ExportRequest("onnx", found["onnx int8"], quantize="int8"), print)
     return found
 
 
@@ -73,8 +73,7 @@ def answer_in_turn(folder: Path, threads: int) -> None:
 
     set_up()
     from manyheads.api import Model
-    from manyheads.bundle import load_bundle
-    from manyheads.onnx_backend import load_exported
+    from manyheads.bundle import load_bundle, load_exported
 
     if os.environ[TURNS] == "torch":
         import torch

@@ -21,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from manyheads.nn.locate import locate_encoder
+from manyheads.nn.resolve_encoder import resolve_encoder
 from served import crowd, ends, hostile, rates, rows
 
 Found = Mapping[str, Any]
@@ -96,7 +96,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--large", type=int, default=1_000, help="rows of its large request, of 1,000 characters")
     given = parser.parse_args()
     given.server = [part for each in given.server for part in (f"--{each.partition('=')[0]}", each.partition("=")[2])]
-    given.encoder = given.encoder or locate_encoder("all-MiniLM-L6-v2").path_or_id
+    given.encoder = given.encoder or resolve_encoder("all-MiniLM-L6-v2").path_or_id
     return given
 
 

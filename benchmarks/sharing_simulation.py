@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import t as student
 
-from manyheads.compare.bootstrap import drawn_differences, variance
+from manyheads.compare.bootstrap import bootstrap_differences, variance
 from manyheads.compare.statistics import Settings, compare_scores
 from manyheads.compare.verdict import judge
 from manyheads.metrics.evidence import Evidence, Ranks, Tally
@@ -165,7 +165,7 @@ def other_intervals(
     shared: Sequence[Evidence], single: Sequence[Evidence], settings: Settings
 ) -> dict[str, tuple[float, float]]:
     """Intervals that were tried and not taken."""
-    drawn_BS = drawn_differences(shared, single, replicates=settings.replicates, seed=settings.seed)
+    drawn_BS = bootstrap_differences(shared, single, replicates=settings.replicates, seed=settings.seed)
     once_1C = np.ones((1, shared[0].clusters))
     difference_S = np.array([a.scores(once_1C)[0] - b.scores(once_1C)[0] for a, b in zip(shared, single, strict=True)])
     mean, count, clusters = difference_S.mean(), len(difference_S), shared[0].clusters
@@ -186,7 +186,7 @@ def other_intervals(
     freedom = parts.total**2 / ((parts.each_seed / count) ** 2 / (count - 1) + parts.test_set**2 / (clusters - 1))
     reach = student.ppf(0.5 + settings.level / 2, freedom) * parts.total**0.5
     result["Satterthwaite"] = (mean - reach, mean + reach)
-    reach = np.sqrt((reach**2 + parts.reach(settings.alpha) ** 2) / 2)
+    reach = np.sqrt((reach**2 + parts.half_width(settings.alpha) ** 2) / 2)
     result["between that and ours"] = (mean - reach, mean + reach)
     seeds, sets = difference_S.var(ddof=1) / count, drawn_BS.mean(1).var(ddof=1) * clusters / (clusters - 1)
     freedom = (seeds + sets) ** 2 / (seeds**2 / (count - 1) + sets**2 / (clusters - 1))

@@ -59,7 +59,7 @@ def main() -> int:
                 rates[name].append(tokens / (time.perf_counter() - started))
     stores = {}
     for name, plan in plans.items():
-        kept = plan.trainer.gradients.frozen
+        kept = plan.trainer.gradients.passes.frozen
         stores[name] = round(sum(f.stat().st_size for f in kept.store.folder.iterdir()) / 1e6, 1) if kept else 0.0
         plan.trainer.close()
     result = {

@@ -32,7 +32,7 @@ from transformers import (
 )
 
 import manyheads as mh
-from manyheads.nn.locate import locate_encoder
+from manyheads.nn.resolve_encoder import resolve_encoder
 from manyheads.process import keep_freed_memory
 from mixed_texts import ENCODER, four_heads, texts
 
@@ -104,7 +104,7 @@ def main() -> int:
     keep_freed_memory()  # as the command does; what is measured beside it has it too
     given = texts(options.texts)
     model, more = mh.load(four_heads(options.work)), mh.load(four_heads(options.work, 3))
-    folder = locate_encoder(ENCODER).path_or_id
+    folder = resolve_encoder(ENCODER).path_or_id
     tokenizer = AutoTokenizer.from_pretrained(folder)
     lengths = sorted(min(256, len(row)) for row in tokenizer(given)["input_ids"])
     tokens = sum(lengths)

@@ -29,10 +29,10 @@ from transformers.trainer_utils import set_seed
 
 from manyheads.config.build import build_plan
 from manyheads.config.files import load_run
-from manyheads.nn.locate import locate_encoder
+from manyheads.nn.resolve_encoder import resolve_encoder
 from manyheads.process import keep_freed_memory
 from manyheads.text.pack import Pack, Segments
-from manyheads.training.batches import Portion, encode_examples, laid
+from manyheads.training.batch import Portion, encode_examples, lay
 from manyheads.training.losses import Normaliser
 from speed_inference import peak_flops
 from strategies import data_of, run_file
@@ -46,7 +46,7 @@ class Stock(torch.nn.Module):
 
     def __init__(self, plan: Any) -> None:
         super().__init__()
-        folder = locate_encoder("all-MiniLM-L6-v2").path_or_id
+        folder = resolve_encoder("all-MiniLM-L6-v2").path_or_id
         self.encoder = AutoModel.from_pretrained(
             folder, dtype=torch.float32, add_pooling_layer=False, attn_implementation="sdpa"
         )
@@ -101,8 +101,8 @@ class Batches:
                     rows.sort(key=lambda row: sum(len(w) for source in row[1] for w in source))
                     start = draw.randrange(len(rows) - wanted + 1)
                     rows = rows[start : start + wanted]
-                portions.append(Portion(feed, [row[0] for row in rows], [row[1] for row in rows]))
-            yield self._padded(laid(portions))
+                portions.append(Portion(feed.task, [row[0] for row in rows], [row[1] for row in rows]))
+            yield self._padded(lay(portions))
 
     def _padded(self, batch: Any) -> dict[str, Any]:
         pack: Pack = batch.pack

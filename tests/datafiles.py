@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from manyheads.data.formats.rows import RawRow
-from manyheads.data.readers import read_rows
+from manyheads.data.readers import Files, open_files
 from manyheads.errors import DataError
 from manyheads.tasks import TASK_TYPES
+from manyheads.tasks.base import Task
 
 NER, TEXT, QA, PAIRS = "token-classification", "text-classification", "question-answering", "sentence-embedding"
 
@@ -23,6 +25,10 @@ def jsonl(*rows: dict[str, Any]) -> str:
 def labelled(count: int, labels: str = "AB") -> str:
     """Rows of texts with labels in turn."""
     return jsonl(*({"text": f"text {i}", "label": labels[i % len(labels)]} for i in range(count)))
+
+
+def read_rows(path: Path, task: type[Task[Any]], form: str | None = None) -> Iterator[RawRow]:
+    return open_files(Files((path,), form), task).rows()
 
 
 def rows_of(path: Path, kind: str) -> list[RawRow]:

@@ -1,4 +1,4 @@
-"""Toy models of many kinds as model folders, without training: random weights answer as well as any."""
+"""Toy models of many kinds as model folders, with random weights instead of training."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from manyheads.bundle import Contents, save_bundle
-from manyheads.bundle.manifest import sha256_of, write_manifest
-from manyheads.export import Export, export_model
+from manyheads.bundle.manifest import file_entries, write_manifest
+from manyheads.export import ExportRequest, export_model
 from manyheads.nn.lora import adapters_of, merge
 from plans import plan
 from toys import SENTENCES, write_project
@@ -31,24 +31,24 @@ TEXTS = [
 ROWS = [{"text": text, "question": "What lowered fever?"} for text in TEXTS] + [{"text": text} for text in TEXTS]
 
 
-PRIVATE_TOPS = "sharing={shared_layers: 1, groups: {tokens: [entities, answers], texts: [section, similarity]}}"
+PRIVATE_LAYERS = "sharing={shared_layers: 1, groups: {tokens: [entities, answers], texts: [section, similarity]}}"
 KINDS: dict[str, tuple[str, list[str]]] = {
     "hard": ("bert", []),
-    "private tops": ("roberta", [PRIVATE_TOPS, "tasks.section.pooling=cls"]),
+    "private layers": ("roberta", [PRIVATE_LAYERS, "tasks.section.pooling=cls"]),
     "layer mix": ("mpnet", ["sharing.layer_mix=true", "tasks.section.hidden=8", "tasks.entities.decoder=softmax"]),
     "adapters of tasks": ("bert", ["lora={adapters: per-task, layers: [1]}", "tasks.similarity.layer_norm=true"]),
 }
-"""Family of the encoder, and what is changed in the run file: each way of sharing, each family of padding, each head."""
-Exported = tuple[Path, Path, list[str]]
+"""Encoder family and changes to the run file, to cover each way of sharing, kind of padding and head."""
+ExportedModel = tuple[Path, Path, list[str]]
 Models = Callable[..., Path]
-Exports = Callable[[str], Exported]
+Exports = Callable[[str], ExportedModel]
 _models: dict[tuple[str, ...], Path] = {}
-_exports: dict[str, Exported] = {}
+_exports: dict[str, ExportedModel] = {}
 
 
 @pytest.fixture(scope="session")
 def toy_models(tmp_path_factory: pytest.TempPathFactory, toy_encoder: Path) -> Models:
-    """A model folder of an encoder family with keys of the run file changed, made once."""
+    """A model folder for an encoder family and overrides of the run file, made once."""
 
     def model(family: str, *overrides: str) -> Path:
         key = (family, *overrides)
@@ -63,21 +63,21 @@ def toy_models(tmp_path_factory: pytest.TempPathFactory, toy_encoder: Path) -> M
 
 @pytest.fixture(scope="session")
 def exports(toy_models: Models) -> Exports:
-    """For each kind: the model folder, the folder of its graph, and what was said. A graph takes seconds to write."""
+    """For each kind: the model folder, the folder of its graph, and the log. A graph takes seconds to write."""
 
-    def export(kind: str) -> Exported:
+    def export(kind: str) -> ExportedModel:
         if kind not in _exports:
             family, overrides = KINDS[kind]
             model = toy_models(family, *overrides)
             lines: list[str] = []
-            _exports[kind] = model, export_model(model, Export("onnx", model.parent / "onnx"), lines.append), lines
+            _exports[kind] = model, export_model(model, ExportRequest("onnx", model.parent / "onnx"), lines.append), lines
         return _exports[kind]
 
     return export
 
 
 def encoder_of(family: str, like: Path, folder: Path) -> Path:
-    """An encoder of a family with the tokenizer of another folder."""
+    """An encoder of a family, with the tokenizer from another folder."""
     from transformers import AutoConfig, AutoModel
 
     shutil.copytree(like, folder, ignore=shutil.ignore_patterns("config.json", "*.safetensors"))
@@ -95,7 +95,7 @@ def encoder_of(family: str, like: Path, folder: Path) -> Path:
 
 
 def write_model(folder: Path, encoder: Path, *overrides: str) -> Path:
-    """A model folder of the toy run file with some of its keys changed; its data lies beside it."""
+    """A model folder for the toy run file with overrides; its data is beside it."""
     run = write_project(folder, encoder)
     made = plan(run, *overrides)
     torch.manual_seed(5)
@@ -114,7 +114,6 @@ def write_model(folder: Path, encoder: Path, *overrides: str) -> Path:
     save_bundle(target, made.model.eval(), made.tokenizer, contents)
     (target / "run.yaml").write_text((target / "run.yaml").read_text().replace("data/", "../data/"))
     manifest = json.loads((target / "manyheads.json").read_text())
-    path = target / "run.yaml"
-    manifest["files"]["run.yaml"] = {"sha256": sha256_of(path), "bytes": path.stat().st_size}
+    manifest["files"] |= file_entries(target, ["run.yaml"])
     write_manifest(target, manifest)
     return target

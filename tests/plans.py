@@ -1,4 +1,4 @@
-"""Plans of toy runs, and gradients worked out by hand to hold the trainer's against."""
+"""Plans of toy runs, and gradients computed by hand to compare the trainer's with."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch import nn
 
 from manyheads.config.build import build_plan
 from manyheads.config.files import load_run
-from manyheads.training.loop import StepRecord
 from manyheads.training.losses import Normaliser
 from manyheads.training.phases import Phase
-from manyheads.training.run import Plan
+from manyheads.training.plan import Plan
+from manyheads.training.step_record import StepRecord
 
 Gradient = dict[str, torch.Tensor]
 """By the name of the parameter."""
@@ -46,13 +46,13 @@ def stepped(made: Plan, step: int = 0, phase: Phase | None = None) -> tuple[Grad
     """What one step of a plan gave its optimizer (a parameter without a gradient is left out), and its record."""
     trainer, found = made.trainer, dict[str, torch.Tensor]()
     names = {id(parameter): name for name, parameter in made.model.named_parameters()}
-    names |= {id(p): f"balancing {i}" for i, p in enumerate(trainer.making.balancer.parameters())}
+    names |= {id(p): f"balancing {i}" for i, p in enumerate(trainer.components.balancer.parameters())}
 
     def look(optimizer: torch.optim.Optimizer, *_: object) -> None:
         for group in optimizer.param_groups:
             found.update({names[id(p)]: p.grad.clone() for p in group["params"] if p.grad is not None})
 
-    hook = trainer.making.optimizer.register_step_pre_hook(look)
+    hook = trainer.components.optimizer.register_step_pre_hook(look)
     phase = phase or made.phases[0]
     trainer.prepare(phase)
     record = trainer.step(phase, step, trainer.batcher.batch(step))

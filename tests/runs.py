@@ -1,7 +1,7 @@
-"""Runs that are stopped, go on, and are compared bit for bit; and runs in processes of their own.
+"""Runs that are stopped, resumed and compared bit for bit; and runs in child processes.
 
-A child here is a fork of the test's process: torch is imported already, so it starts in milliseconds where a new
-interpreter takes seconds.
+A child is a fork of the test's process: torch is imported already, so it starts in milliseconds where a new interpreter
+takes seconds.
 """
 
 from __future__ import annotations
@@ -21,24 +21,27 @@ from pathlib import Path
 import torch
 
 from manyheads.cli import main
+from manyheads.evaluate import Scores
 from manyheads.training.checkpoint import FOLDER
 from manyheads.training.log import HISTORY
-from manyheads.training.loop import StepRecord
-from manyheads.training.progress import Quiet
-from manyheads.training.run import Plan, run_training
+from manyheads.training.model_folder import save_model
+from manyheads.training.plan import Plan
+from manyheads.training.progress import Progress, Quiet
+from manyheads.training.run import run_plan
 from manyheads.training.state import state_of, tensors_of
+from manyheads.training.step_record import StepRecord
 from manyheads.training.stop import Stop
 
 PATIENCE_S = 60.0
-"""Until something that a child has to do counts as not done."""
+"""How long to wait for a child to do something."""
 
 
 class PulledError(Exception):
-    """What ends a run as a power cut does: nothing is told of it and nothing saved."""
+    """Ends a run as a power cut does: with no message, and nothing saved."""
 
 
 class Watch(Quiet):
-    """Remembers lines and records; asks to stop, or pulls the plug, once so many steps are done."""
+    """Remembers lines and records; asks to stop after `after` steps, or pulls the plug after `pull`."""
 
     def __init__(self, *, stop: Stop | None = None, after: int | None = None, pull: int | None = None) -> None:
         self.stop, self.after, self.pull = stop, after, pull
@@ -60,7 +63,7 @@ class Watch(Quiet):
 
 
 class StopAtPass(Stop):
-    """Asks in an evaluation: at its pass of this number, over all evaluations of the run."""
+    """Asks to stop at the pass of this number, counted over all evaluations of the run."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -73,15 +76,20 @@ class StopAtPass(Stop):
         super().check()
 
 
+def run_training(made: Plan, progress: Progress, *, resume: bool = False, stop: Stop | None = None) -> Scores:
+    """Run a plan to its end, and save the model."""
+    return run_plan(made, progress, save_model, resume=resume, stop=stop) or {}
+
+
 def went(made: Plan, *, resume: bool = False) -> Watch:
-    """Run a plan to its end."""
+    """Run a plan to its end, and watch it."""
     watch = Watch()
     run_training(made, watch, resume=resume)
     return watch
 
 
 def outcome(made: Plan) -> dict[str, bytes]:
-    """All that a finished run has come to: weights, optimizer, state, history, and the files of its model folder."""
+    """The result of a finished run: weights, optimizer, state, history, and the files of its model folder."""
     kinds = tensors_of(made.trainer) if made.adapters is None else {}  # adapters are merged by then, and gone
     found = {
         f"{kind}/{name}": tensor.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
@@ -95,7 +103,7 @@ def outcome(made: Plan) -> dict[str, bytes]:
 
 
 def assert_same(seen: dict[str, bytes], expected: dict[str, bytes]) -> None:
-    """To the last bit."""
+    """Equal to the last bit."""
     assert set(seen) == set(expected)
     assert [name for name in expected if seen[name] != expected[name]] == []
 
@@ -106,13 +114,13 @@ def history(folder: Path) -> list[dict[str, object]]:
 
 
 def checkpoints(output: Path) -> list[str]:
-    """Names of what is in the folder of checkpoints, but for the lock."""
+    """Names in the folder of checkpoints, without the lock."""
     folder = output / FOLDER
     return sorted(path.name for path in folder.iterdir() if path.name != ".lock") if folder.is_dir() else []
 
 
 class Child:
-    """A fork that does something and leaves with its answer as exit status."""
+    """A fork that runs a function and exits with its result as status."""
 
     def __init__(self, act: Callable[[], int], said: Path) -> None:
         """`said` gets its standard output and error."""
@@ -124,11 +132,11 @@ class Child:
             _act(act, said)
 
     def ended(self) -> bool:
-        """Whether it has; its exit status is still to be had."""
+        """Whether it has ended; its exit status can still be read."""
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def status(self) -> int:
-        """Wait until it ends: its exit status, or minus the signal that ended it."""
+        """Wait until it ends; returns its exit status, or minus the signal that ended it."""
         limit = time.monotonic() + PATIENCE_S
         while True:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
@@ -141,12 +149,12 @@ class Child:
             time.sleep(0.005)
 
     def words(self) -> str:
-        """What it has said so far."""
+        """Its output so far."""
         return self.said.read_text(encoding="utf-8") if self.said.exists() else ""
 
 
 def statuses(children: Sequence[Child]) -> list[int]:
-    """Exit statuses of processes that work together; those left when one does not end are killed, and what all said is told."""
+    """Exit statuses of processes that work together. When one does not end, the rest are killed and all output is shown."""
     try:
         return [child.status() for child in children]
     except AssertionError as error:
@@ -158,7 +166,7 @@ def statuses(children: Sequence[Child]) -> list[int]:
 
 
 def _act(act: Callable[[], int], said: Path) -> None:
-    """The life of a child. Never returns to the test that forked it."""
+    """Runs in the child. Never returns to the test that forked it."""
     status = 70
     try:
         file = os.open(said, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o644)
@@ -172,7 +180,7 @@ def _act(act: Callable[[], int], said: Path) -> None:
     except BaseException:
         traceback.print_exc()
     finally:
-        with suppress(OSError):  # a disk that is full by intent
+        with suppress(OSError):  # a disk that a test fills
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(status)
@@ -189,7 +197,7 @@ def trains(run: Path, *arguments: str, before: Callable[[], None] = lambda: None
 
 
 def wait_for(found: Callable[[], object], what: str, child: Child | None = None) -> None:
-    """Wait until something is so; a child that is to bring it about is quoted when it does not."""
+    """Wait until `found` is true; the output of the child that should cause it is shown when it does not."""
     limit = time.monotonic() + PATIENCE_S
     while not found():
         said = f": {child.words()}" if child is not None else ""

@@ -45,7 +45,7 @@ def test_a_text_is_answered(predict: Any) -> None:
 def test_what_looks_like_a_file_is_not_answered_as_a_text(name: str, predict: Any) -> None:
     status, out, told = predict(name)
     assert (status, out) == (2, "")
-    assert told.startswith(f"error: {name} does not exist; give a file that does")
+    assert told.startswith(f"error: {name} does not exist; give an existing file")
     assert predict("  ")[::2] == (
         2,
         "error: the input is an empty text; give a text, a file, or '-' for standard input\n",
@@ -56,7 +56,7 @@ def test_plain_lines_are_answered_and_it_is_said_that_they_were_read_so(predict:
     status, out, told = predict("--task", "section", given="One fever.\n\nTwo fevers.\n")
     assert status == 0
     assert [json.loads(line)["id"] for line in out.splitlines()] == [1, 3]
-    assert told == "standard input was read as plain texts, one a line; the id of each is the number of its line\n"
+    assert told == "read standard input as plain text, one text per line; ids are line numbers\n"
     assert predict("--task", "section", given='{"text": "One fever."}\n')[2] == ""
     status, out, told = predict("-", given="id,text\n1,One fever.\n")
     assert (status, out) == (2, "")
@@ -95,7 +95,7 @@ def test_outputs_that_cannot_be_are_refused_and_leave_nothing(predict: Any, tmp_
             "",
             "column 'section' has the name of a column",
         ),
-        (["-o", tmp_path / "a.csv", "--keep"], '{"text": "a"}', "needs a file as input, whose columns are known"),
+        (["-o", tmp_path / "a.csv", "--keep"], '{"text": "a"}', "needs a file as input, to know its columns"),
     ):
         status, _, told = predict(*arguments, given=given)
         assert status == 2
@@ -112,7 +112,7 @@ def test_vectors_are_left_out_on_a_terminal_unless_asked_for(
     assert set(json.loads(out)["tasks"]) == {"entities", "section"}
     assert (
         told
-        == "similarity: vectors are not shown on a terminal; ask for them with --task similarity, or write a file with -o\n"
+        == "similarity: vectors are not printed on a terminal; request them with --task similarity, or write a file with -o\n"
     )
     assert "similarity" in json.loads(predict(SENTENCES[0], "--task", "similarity")[1])["tasks"]
     assert predict(SENTENCES[0], "-o", tmp_path / "a.jsonl")[2] == ""
@@ -123,7 +123,7 @@ def test_the_no_answer_threshold_is_said_where_it_was_applied_and_by_info(
     predict: Any, young_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     limit = json.loads((young_model / MANIFEST).read_text())["tasks"]["answers"]["no_answer_threshold"]
-    line = f"no answer is given where no_answer_score is above {limit:.4g}"
+    line = f"no answer is given if no_answer_score is above {limit:.4g}"
     row = json.dumps({"text": SENTENCES[0], "question": "What lowered fever?"})
     assert predict("--task", "answers", given=row)[2] == f"answers: {line}\n"
     assert predict("--task", "answers", given=json.dumps({"text": SENTENCES[0]}))[2] == "", "nothing was asked"

@@ -81,7 +81,7 @@ def test_answers_come_for_one_question_for_columns_and_for_rows(model: mh.Model)
     assert model.answer(pd.DataFrame(COLUMNS)) == one
     assert model.answer({"question": COLUMNS["question"][0], "context": TEXTS[0]}) == one[:1]
     assert model.answer(question="What?", context=TEXTS) == [model.answer(question="What?", context=c) for c in TEXTS]
-    with pytest.raises(RowError, match="input 0: has nothing for task 'answers'; its keys are text"):
+    with pytest.raises(RowError, match="input 0: has no input for task 'answers'; its keys are text"):
         model.answer(TEXTS)
     for wrong in ({}, {"question": "What?"}, {"rows": TEXTS, "question": "What?", "context": "a"}):
         with pytest.raises(UsageError, match="answer takes either rows with a question and a context, or both"):

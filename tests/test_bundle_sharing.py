@@ -17,7 +17,7 @@ import manyheads as mh
 from manyheads.bundle import ADAPTERS, BRANCHES, MANIFEST
 from manyheads.cli import main
 from manyheads.errors import BundleError
-from manyheads.nn import locate
+from manyheads.nn import resolve_encoder
 from manyheads.start import train_run
 from manyheads.training.progress import Quiet
 from toys import SENTENCES, write_project
@@ -193,7 +193,7 @@ def test_a_base_on_the_hub_is_fetched_checked_or_said_to_be_missing(
         asked.append((name, revision))
         return str(toy_encoder)
 
-    monkeypatch.setattr(locate, "_from_hub", hub)
+    monkeypatch.setattr(resolve_encoder, "_from_hub", hub)
     assert answers(tmp_path / "far/away") == expected
     assert asked[0] == ("someone/toy", "v1")
 
@@ -274,8 +274,8 @@ def _called(name: str) -> Callable[[dict[str, Any]], None]:
             "'sections' is in a branch, but there is no such",
         ),
         ("soft", _set("branches", "texts", "tasks", value=["section", "section"]), "'section' is in two branches"),
-        ("soft", _set("branches", value={}), r"lists branches\.safetensors, but says of no task"),
-        ("apart", _set("adapters", value=[]), "lists adapters/shared/adapter_config.json, but says of no task"),
+        ("soft", _set("branches", value={}), r"lists branches\.safetensors, but no task owns that file"),
+        ("apart", _set("adapters", value=[]), "lists adapters/shared/adapter_config.json, but no task owns that file"),
         ("soft", lambda manifest: manifest.pop("sharing"), r"lists branches\.safetensors, but"),
         ("hard", lambda manifest: manifest["encoder"].pop("max_length"), "has entries that cannot be read"),
         ("hard", lambda manifest: manifest["tasks"].update(section=[]), "has entries that cannot be read"),
@@ -323,10 +323,10 @@ BIAS = "texts/model.encoder.layer.1.output.dense.bias"
         ("soft", BRANCHES, _weights(lambda w: {**w, "others/x": w[BIAS].clone()}), "has weights of 'others', which"),
         ("soft", BRANCHES, _weights(lambda w: {k.replace("layer.1", "layer.0"): v for k, v in w.items()}), r"layer\.0"),
         ("soft", "heads.safetensors", _cut_short, r"heads\.safetensors cannot be read"),
-        ("only", "adapters/shared/adapter_model.safetensors", _cut_short, "is no adapter that can be read"),
-        ("only", "adapters/shared/adapter_config.json", lambda file: file.write_text("{}"), "is no adapter that can be read"),
+        ("only", "adapters/shared/adapter_model.safetensors", _cut_short, "is not an adapter that can be read"),
+        ("only", "adapters/shared/adapter_config.json", lambda file: file.write_text("{}"), "the adapter .* cannot be read"),
         ("only", "adapters/shared/adapter_model.safetensors", lambda file: file.unlink(), "is missing"),
-        ("apart", "adapters/shared/adapter_model.safetensors", _weights(lambda w: {k.replace("layer.1", "layer.9"): v for k, v in w.items()}), "it is of another base"),
+        ("apart", "adapters/shared/adapter_model.safetensors", _weights(lambda w: {k.replace("layer.1", "layer.9"): v for k, v in w.items()}), "it belongs to another base"),
     ],
 )  # fmt: skip
 def test_weights_that_do_not_fit_are_refused_even_with_the_right_hashes(
@@ -348,8 +348,8 @@ def test_weights_that_do_not_fit_are_refused_even_with_the_right_hashes(
         ("hard", ["encoder   enc, "], ["branch ", "adapter ", "base ", "mix "]),
         ("soft", ["branch    texts: section, similarity from layer 1 up", "parameters of branches"], ["adapter "]),
         ("mix", ["mix       each head reads a learned mix"], ["branch "]),
-        ("apart", ["adapter   shared, ", "kept apart"], ["branch ", "base "]),
-        ("only per task", ["whose weights are not in this folder", "branch    answers: answers from layer 0 up",
+        ("apart", ["adapter   shared, ", "not merged"], ["branch ", "base "]),
+        ("only per task", ["weights not in this folder", "branch    answers: answers from layer 0 up",
                            "adapter   section, 512 parameters", "base      ../enc"], ["parameters of branches"]),
     ],
 )  # fmt: skip

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from manyheads.cli import main
+from manyheads.cli import main, parser
 from manyheads.durable import UNFINISHED
 from manyheads.predict import Predictor
 
@@ -135,13 +135,13 @@ def test_a_signal_says_what_becomes_of_the_work(
     status, told = stopped_by(number, lambda: any(out.glob("part-*.json")), "bulk", young_model, many, out,
                               "--rows-per-part", 100)  # fmt: skip
     assert (status, told.splitlines()[-1]) == (
-        75, f"error: stopped by {name}; what is done is kept: the same command goes on from there"
+        75, f"error: stopped by {name}; finished parts are kept; run the same command again to continue"
     )  # fmt: skip
     half = Path(f"{answers}{UNFINISHED}")
     status, told = stopped_by(number, lambda: half.exists() and half.stat().st_size > 0, "predict", young_model, many,
                               "-o", answers)  # fmt: skip
     assert (status, told.splitlines()[-1]) == (
-        1, f"error: stopped by {name}; no -o file was written; start it again for all answers"
+        1, f"error: stopped by {name}; no output file was written; run the same command again"
     )  # fmt: skip
     assert not half.exists()
     assert not answers.exists()
@@ -220,13 +220,18 @@ def test_tasks_of_several_options_add_up(young_model: Path, rows: Path, capsys: 
     assert set(json.loads(capsys.readouterr().out)["tasks"]) == {"section", "entities"}
 
 
+@pytest.mark.parametrize("verb", [["train", "run.yaml"], ["demo"]])
+def test_the_output_has_a_short_option(verb: list[str]) -> None:
+    assert parser().parse_args([*verb, "-o", "runs/a"]).output == Path("runs/a")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["bulk", "m", "in", "out", "--workers", "4"], "--workers is for --engine ray; give that too, or leave --workers out"),
-        (["bulk", "m", "in", "out", "--address", "a:1"], "--address is for --engine ray"),
-        (["export", "m", "--to", "onnx", "-o", "out", "--allow-drop"], "--allow-drop is for --quantize int8"),
-        (["export", "m", "--to", "onnx", "-o", "out", "--task", "a", "--task", "b"], "--task is given twice, a and b; it takes one"),
+        (["bulk", "m", "in", "out", "--workers", "4"], "--workers requires --engine ray; add it, or remove --workers"),
+        (["bulk", "m", "in", "out", "--address", "a:1"], "--address requires --engine ray"),
+        (["export", "m", "--to", "onnx", "-o", "out", "--allow-drop"], "--allow-drop requires --quantize int8"),
+        (["export", "m", "--to", "onnx", "-o", "out", "--task", "a", "--task", "b"], "--task was given twice (a and b); give it once"),
     ],
 )  # fmt: skip
 def test_an_option_that_would_do_nothing_is_refused(

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 
 from manyheads.durable import (
-    give_usual_rights,
+    apply_umask,
     make_folder,
     put_in_place,
     remove_folder,
     replace_file,
     sync,
     write_json,
-    writing,
+    writing_bytes,
 )
 from manyheads.errors import UsageError
 from runs import Child
@@ -145,15 +145,15 @@ def test_a_file_written_piece_by_piece_takes_the_place_of_another_at_the_end(tmp
     old.write_text("old")
     old.chmod(0o600)
     link.symlink_to(old)
-    with writing(link) as write:
-        write("a\n")
-        write("b\n")
+    with writing_bytes(link) as file:
+        file.write(b"a\n")
+        file.write(b"b\n")
         assert old.read_text() == "old"
     assert old.read_text() == "a\nb\n"
     assert old.stat().st_mode & 0o777 == 0o600, "who may read it stays"
     assert link.is_symlink()
-    with pytest.raises(ZeroDivisionError), writing(old) as write:
-        write("half" * (1 // 0))
+    with pytest.raises(ZeroDivisionError), writing_bytes(old) as file:
+        file.write(b"half" * (1 // 0))
     assert old.read_text() == "a\nb\n"
     assert {path.name for path in tmp_path.iterdir()} == {"old.jsonl", "link.jsonl"}
 
@@ -163,8 +163,8 @@ def test_pipes_and_devices_are_written_to_directly(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
     reader.start()
-    with writing(pipe) as write:
-        write("through")
+    with writing_bytes(pipe) as file:
+        file.write(b"through")
     reader.join(10)
     assert read == ["through"]
     assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
@@ -172,13 +172,13 @@ def test_pipes_and_devices_are_written_to_directly(tmp_path: Path) -> None:
 
 def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
     for path in (tmp_path / "no/a.jsonl", tmp_path):
-        with pytest.raises(UsageError, match=f"^{path} cannot be written"), writing(path):
+        with pytest.raises(UsageError, match=f"^{path} cannot be written"), writing_bytes(path):
             pytest.fail("there is nothing to write to")
     if Path("/dev/full").exists():
-        with pytest.raises(OSError, match="No space left on device: '/dev/full'"), writing(Path("/dev/full")) as write:
-            write("a")
-        with pytest.raises(OSError, match="/dev/full"), writing(Path("/dev/full")) as write:
-            write("a" * 100_000)
+        with pytest.raises(OSError, match="No space left on device: '/dev/full'"), writing_bytes(Path("/dev/full")) as file:
+            file.write(b"a")
+        with pytest.raises(OSError, match="/dev/full"), writing_bytes(Path("/dev/full")) as file:
+            file.write(b"a" * 100_000)
 
 
 @pytest.mark.parametrize(("umask", "rights"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
@@ -189,7 +189,7 @@ def test_private_files_get_the_rights_that_the_umask_leaves(tmp_path: Path, umas
         path.touch(0o600)
     before = os.umask(umask)
     try:
-        give_usual_rights(tmp_path, files)
+        apply_umask(tmp_path, files)
     finally:
         os.umask(before)
     assert [path.stat().st_mode & 0o777 for path in files] == [rights] * 2

@@ -134,7 +134,7 @@ def test_a_bad_row_gets_an_error_in_its_place_and_the_others_their_answers(train
     assert done.returncode == 1
     assert [row.get("id") for row in rows] == [1, None, 3, None, 5, 6, 7]
     assert ["error" in row for row in rows] == [False, True, True, True, True, False, True]
-    assert "line 2 is not JSON" in rows[1]["error"]["message"]
+    assert "line 2 is not valid JSON" in rows[1]["error"]["message"]
     assert "has no 'text'" in rows[2]["error"]["message"]
     assert rows[6]["error"]["message"] == "'text' is null; give a string"
     assert "5 rows could not be read" in done.stderr
@@ -253,7 +253,7 @@ def test_wrong_use_is_one_sentence_with_status_2(project: Path, tmp_path: Path) 
         (["train", str(project), "--epochs", "3"], "unrecognized arguments"),
         (["train", str(project), "--set", "tasks.section.data.train=data/setions.csv"], "did you mean sections.csv"),
         (["predict", "nowhere"], "is not a folder"),
-        (["evaluate", str(tmp_path)], "is no model folder"),
+        (["evaluate", str(tmp_path)], "is not a model folder"),
         (["score", "no-type", "a", "b"], "no-type"),
         (["fly"], "invalid choice"),
     ]

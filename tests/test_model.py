@@ -12,8 +12,9 @@ from torch import nn
 
 from manyheads.errors import UsageError
 from manyheads.model import MultiTaskModel
-from manyheads.nn.encoder import Encoder, wrap
+from manyheads.nn.encoder import Encoder
 from manyheads.nn.lora import Lora, adapters_of, add_adapter, merge
+from manyheads.nn.pretrained import wrap
 from manyheads.nn.sharing import Branch, branched, groups_of, names_from_layer
 from manyheads.text.pack import Pack, Segments
 from nn.test_encoder import CONFIGS, LENGTHS, bare, encodings

@@ -1,4 +1,4 @@
-"""Answers without torch: rectangles of a pack, their outputs in its layout, and nothing heavy imported."""
+"""ONNX Runtime as a backend: padded batches of a pack, outputs in its layout, and no heavy imports."""
 
 # ruff: noqa: F401, F811  fixtures are imported
 from __future__ import annotations
@@ -16,19 +16,20 @@ from hypothesis import strategies as st
 
 import manyheads as mh
 from exporting import ROWS, TEXTS, Exports, exports, toy_models  # fixtures too
+from manyheads.bundle import load_exported
 from manyheads.cli import main
 from manyheads.errors import BundleError, UsageError
-from manyheads.evaluate import figures, warning_lines
-from manyheads.onnx_backend import CALL_TOKENS, OnnxBackend, divided, load_exported, rectangles
+from manyheads.evaluate import score_rows, warning_lines
+from manyheads.onnx_backend import CALL_TOKENS, OnnxBackend, padded_batches, split_for_threads
 from manyheads.predict import TorchBackend
 from manyheads.text.pack import Source
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=60))
-def test_rectangles_cover_all_rows_in_order_and_cost_the_least(lengths: list[int]) -> None:
+def test_batches_cover_all_rows_in_order_and_cost_the_least(lengths: list[int]) -> None:
     falling = np.array(sorted(lengths, reverse=True))
-    found = rectangles(falling)
+    found = padded_batches(falling)
     assert [i for start, stop in found for i in range(start, stop)] == list(range(len(falling)))
     cost = sum(CALL_TOKENS + (stop - start) * int(falling[start]) for start, stop in found)
     least = [0]
@@ -39,10 +40,10 @@ def test_rectangles_cover_all_rows_in_order_and_cost_the_least(lengths: list[int
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=60), st.integers(1, 16))
-def test_no_part_is_more_than_a_threads_share_but_by_a_row(lengths: list[int], threads: int) -> None:
+def test_no_batch_exceeds_a_threads_share_by_more_than_a_row(lengths: list[int], threads: int) -> None:
     falling = np.array(sorted(lengths, reverse=True))
-    found = rectangles(falling)
-    parts = divided(found, falling, threads)
+    found = padded_batches(falling)
+    parts = split_for_threads(found, falling, threads)
     assert [i for start, stop in parts for i in range(start, stop)] == list(range(len(falling)))
     share = sum((stop - start) * int(falling[start]) for start, stop in found) / threads
     assert all((stop - start - 1) * int(falling[start]) < share + 1e-6 for start, stop in parts)
@@ -53,12 +54,12 @@ def test_no_part_is_more_than_a_threads_share_but_by_a_row(lengths: list[int], t
 def test_a_full_pack_of_mixed_lengths_has_little_padding() -> None:
     generator = np.random.default_rng(0)
     lengths = np.sort(generator.integers(8, 257, 32))[::-1]
-    area = sum((stop - start) * int(lengths[start]) for start, stop in rectangles(lengths))
+    area = sum((stop - start) * int(lengths[start]) for start, stop in padded_batches(lengths))
     assert area < 1.1 * lengths.sum()
 
 
-@pytest.mark.parametrize("kind", ["hard", "private tops"])
-def test_outputs_lie_as_the_torch_backend_lays_them(kind: str, exports: Exports) -> None:
+@pytest.mark.parametrize("kind", ["hard", "private layers"])
+def test_outputs_have_the_layout_of_the_torch_backend(kind: str, exports: Exports) -> None:
     model, folder, _ = exports(kind)
     exported, bundle = load_exported(folder, threads=1), mh.load(model).bundle
     backend = TorchBackend(bundle.model, torch.device("cpu"))  # type: ignore[union-attr]
@@ -91,11 +92,11 @@ def test_a_session_that_cannot_be_made_says_why(exports: Exports, tmp_path: Path
     with pytest.raises(BundleError, match=r"model\.onnx cannot be read by onnxruntime"):
         OnnxBackend(tmp_path / "model.onnx", tasks, 0)
     other = load_exported(exports("layer mix")[1]).tasks
-    with pytest.raises(BundleError, match="has no output entities/logits_TK, so it is not that of the tasks"):
+    with pytest.raises(BundleError, match="has no output entities/logits_TK, so it does not belong to these tasks"):
         OnnxBackend(exports("hard")[1] / "model.onnx", other, 0)
     with pytest.raises(UsageError, match="is an ONNX export, which runs on the CPU, not on 'cuda'"):
         mh.load(exports("hard")[1], device="cuda")
-    with pytest.raises(UsageError, match="computes in the numbers it was written in, not in bf16"):
+    with pytest.raises(UsageError, match="is an ONNX export, whose precision is fixed, so it cannot run in bf16"):
         mh.load(exports("hard")[1], precision="bf16")
 
 
@@ -120,13 +121,14 @@ def test_evaluate_scores_a_graph_as_its_model(exports: Exports, tmp_path: Path) 
         to = tmp_path / f"{name.name}.json"
         assert main(["evaluate", str(name), "--data", str(model.parent / "run.yaml"), "--json", str(to)]) == 0
         found.append(json.loads(to.read_text()))
-    alike = [{tuple(where): value for *where, value in figures(scores)} for scores in found]
+    alike = [{tuple(where): value for *where, value in score_rows(scores)} for scores in found]
     assert alike[0] == pytest.approx(alike[1], abs=1e-4)
     assert warning_lines(found[0]) == warning_lines(found[1])
 
 
 ALONE = """
 import json, sys
+from manyheads.bundle import load_exported
 from manyheads.cli import main
 model, rows, out, run = sys.argv[1:]
 status = [main(["predict", model, rows, "-o", out]), main(["info", model]), main(["evaluate", model, "--data", run])]
@@ -145,7 +147,7 @@ def test_predict_info_and_evaluate_import_no_torch(exports: Exports, tmp_path: P
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == [[0, 0, 0], []]
-    assert "graph     ONNX, float32, made of the model" in done.stdout
+    assert "graph     ONNX, float32, exported from model" in done.stdout
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert len(rows) == len(ROWS)
     assert rows == json.loads(json.dumps(mh.load(folder).predict(ROWS)))
@@ -155,18 +157,18 @@ def test_predict_info_and_evaluate_import_no_torch(exports: Exports, tmp_path: P
 def test_a_graph_runs_with_the_threads_of_its_process(
     given_threads: int | None, said: str, threads: int, exports: Exports, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", said)  # as the server's workers and Ray's actors say it
+    monkeypatch.setenv("OMP_NUM_THREADS", said)  # as the server's workers and Ray's actors set it
     backend = load_exported(exports("hard")[1], threads=given_threads).backend
     assert backend._session.get_session_options().intra_op_num_threads == threads
 
 
-@pytest.mark.parametrize("alone", [False, True])
-def test_rectangles_that_run_side_by_side_answer_as_one_after_the_other(alone: bool, exports: Exports) -> None:
+@pytest.mark.parametrize("row_by_row", [False, True])
+def test_batches_that_run_in_parallel_answer_as_in_sequence(row_by_row: bool, exports: Exports) -> None:
     model, folder, _ = exports("hard")
     bundle = mh.load(model).bundle
     windows = [w for found in bundle.tokenizer.encode([Source(text) for text in TEXTS * 3], 48) for w in found]
     one, four = (
-        OnnxBackend(folder / "model.onnx", bundle.tasks, 0, threads=threads, alone=alone).run(
+        OnnxBackend(folder / "model.onnx", bundle.tasks, 0, threads=threads, row_by_row=row_by_row).run(
             windows, list(bundle.tasks)
         )
         for threads in (1, 4)
@@ -176,7 +178,7 @@ def test_rectangles_that_run_side_by_side_answer_as_one_after_the_other(alone: b
             assert four[name][key] == pytest.approx(value, abs=1e-5), f"{name}/{key}"
 
 
-def test_a_rectangle_that_fails_is_told_and_the_next_pack_is_answered(exports: Exports) -> None:
+def test_a_batch_that_fails_raises_and_the_next_pack_is_answered(exports: Exports) -> None:
     backend = load_exported(exports("hard")[1], threads=3).backend
 
     def run(part: int) -> int:
@@ -186,6 +188,6 @@ def test_a_rectangle_that_fails_is_told_and_the_next_pack_is_answered(exports: E
 
     for _ in range(20):
         with pytest.raises(ValueError, match="part 5"):
-            backend._side_by_side(run, range(9))
-        assert backend._side_by_side(run, range(5)) == [0, 2, 4, 6, 8]
-        assert backend._side_by_side(run, []) == []
+            backend._in_parallel(run, range(9))
+        assert backend._in_parallel(run, range(5)) == [0, 2, 4, 6, 8]
+        assert backend._in_parallel(run, []) == []

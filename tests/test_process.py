@@ -9,9 +9,9 @@ import pytest
 
 import manyheads.process as process_module
 from manyheads.process import (
-    forget_shapes,
+    disable_onednn_cache,
+    enable_small_onednn_cache,
     keep_freed_memory,
-    remember_few_shapes,
     usable_cores,
     usable_threads,
     wait_without_spinning,
@@ -34,10 +34,10 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 SHAPES = """
 import random, sys
-from manyheads.process import forget_shapes, keep_freed_memory
+from manyheads.process import disable_onednn_cache, keep_freed_memory
 keep_freed_memory()
 if sys.argv[1] == "forgotten":
-    forget_shapes()
+    disable_onednn_cache()
 import torch
 torch.set_num_threads(1)
 up_DW, down_WD = torch.randn(64, 1536), torch.randn(1536, 64)
@@ -81,7 +81,7 @@ def test_memory_does_not_grow_with_the_number_of_shapes() -> None:
 
 def test_what_the_user_says_of_shapes_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
-    forget_shapes()
+    disable_onednn_cache()
     assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "64"
 
 
@@ -91,11 +91,11 @@ def test_bf16_keeps_a_few_shapes_where_they_were_to_be_forgotten(monkeypatch: py
             monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", said)
         else:
             monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY")
-        remember_few_shapes()
+        enable_small_onednn_cache()
         assert os.environ.get("ONEDNN_PRIMITIVE_CACHE_CAPACITY") == kept, "a library sets nothing"
-    forget_shapes()
+    disable_onednn_cache()
     assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "0"
-    remember_few_shapes()
+    enable_small_onednn_cache()
     assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "256"
 
 
@@ -147,13 +147,13 @@ def test_threads_sleep_soon_unless_the_user_says_otherwise(monkeypatch: pytest.M
 
 LEAVE = """
 import atexit, sys
-from manyheads.process import leave_at_once
+from manyheads.process import exit_if_distributed
 import torch.distributed as dist
 atexit.register(print, "Python's end")
 if sys.argv[1] == "several":
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
 print("done")
-leave_at_once(75)
+exit_if_distributed(75)
 """
 
 

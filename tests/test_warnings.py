@@ -9,33 +9,33 @@ from typing import Any
 
 import pytest
 
-from manyheads.bundle.manifest import _check_content
+from manyheads.bundle.verify import _check_content
 from manyheads.cli import main
-from manyheads.evaluate import GENTLER, TRY, figures, shortcomings, warn, warning_lines
+from manyheads.evaluate import TRY, TRY_GENTLER, add_warnings, head_warnings, score_rows, warning_lines
 from manyheads.tasks.text_classification import TextClassification
 from manyheads.tasks.token_classification import TokenClassification
 from manyheads.training.progress import Quiet
-from manyheads.training.run import run_training
 from plans import plan
+from runs import run_training
 
 SILENT = "answers 'RESULTS' for all 7 texts"
 
 
 def test_warnings_stand_beside_the_combined_score_and_among_no_figures() -> None:
     scores = {"section": {"test": {"accuracy": 0.5}}, "_all": {"test": {"combined": 0.5}}}
-    warn(scores, "test", {})
+    add_warnings(scores, "test", {})
     assert scores["_all"] == {"test": {"combined": 0.5}}
-    warn(scores, "test", {"section": SILENT})
+    add_warnings(scores, "test", {"section": SILENT})
     assert scores["_all"]["test"] == {"combined": 0.5, "warnings": {"section": SILENT}}
     assert warning_lines(scores) == [f"section (test): {SILENT}"]
-    assert figures(scores) == [("section", "test", "accuracy", 0.5), ("_all", "test", "combined", 0.5)]
+    assert score_rows(scores) == [("section", "test", "accuracy", 0.5), ("_all", "test", "combined", 0.5)]
 
 
 def test_a_silent_head_is_named_on_screen_in_the_files_and_in_the_report(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(TextClassification, "shortcoming", lambda *_: SILENT)
-    monkeypatch.setattr(TokenClassification, "shortcoming", lambda *_: None)
+    monkeypatch.setattr(TextClassification, "degenerate_reason", lambda *_: SILENT)
+    monkeypatch.setattr(TokenClassification, "degenerate_reason", lambda *_: None)
     run = project.read_text().replace(", test: data/pairs.csv", "")
     project.write_text(run)
     assert main(["train", str(project), "--set", "training.steps=1", "--set", "training.evaluate_every=1"]) == 0
@@ -84,7 +84,7 @@ def test_a_run_without_validation_data_of_a_task_says_what_combined_is_of(projec
 def test_warnings_of_another_shape_are_a_damaged_folder(tmp_path: Path, broken: object) -> None:
     path = tmp_path / "metrics.json"
     path.write_text(json.dumps({"_all": {"test": {"combined": 0.5, "warnings": broken}}}))
-    with pytest.raises(ValueError, match=r"holds no sentences by task under _all.warnings"):
+    with pytest.raises(ValueError, match=r"has something other than sentences by task under _all.warnings"):
         _check_content("metrics.json", path)
     path.write_text(json.dumps({"_all": {"test": {"combined": 0.5, "warnings": {"section": SILENT}}}}))
     _check_content("metrics.json", path)
@@ -95,16 +95,16 @@ def test_a_head_that_ends_below_what_needs_less_is_named() -> None:
     examples = [task.read({"text": f"text {i}", "label": "ab"[i % 2]}) for i in range(40)]
     good = [[{"label": e.labels[0] if i < 30 else "a"}] for i, e in enumerate(examples)]
     metrics = {"t": task.score(good, examples)}
-    score = task.headline(metrics["t"])
-    assert shortcomings({"t": task}, {"t": (good, examples)}, metrics, {"t": score + 0.01}) == {}, "too few to tell"
-    said = shortcomings({"t": task}, {"t": (good, examples)}, metrics, {"t": score + 0.1})
+    score = task.main_score(metrics["t"])
+    assert head_warnings({"t": task}, {"t": (good, examples)}, metrics, {"t": score + 0.01}) == {}, "too few to tell"
+    said = head_warnings({"t": task}, {"t": (good, examples)}, metrics, {"t": score + 0.1})
     assert said == {
-        "t": f"scores {score:.3f}, less than its head on the untrained encoder ({score + 0.1:.3f}); {GENTLER}"
+        "t": f"scores {score:.3f}, less than its head on the untrained encoder ({score + 0.1:.3f}); {TRY_GENTLER}"
     }
-    assert shortcomings({"t": task}, {"t": (good, examples)}, {"t": {"macro_f1": 0.2}}) == {
-        "t": f"scores 0.200, less than a head that reads nothing (0.333); {TRY}"
+    assert head_warnings({"t": task}, {"t": (good, examples)}, {"t": {"macro_f1": 0.2}}) == {
+        "t": f"scores 0.200, less than a head that ignores the text (0.333); {TRY}"
     }
-    assert shortcomings({"t": task}, {"t": (good, examples)}) == {}
+    assert head_warnings({"t": task}, {"t": (good, examples)}) == {}
 
 
 def test_the_score_of_the_frozen_encoder_is_the_one_before_the_first_step(
@@ -116,7 +116,7 @@ def test_the_score_of_the_frozen_encoder_is_the_one_before_the_first_step(
         seen.extend(given[3:])
         return {}
 
-    monkeypatch.setattr("manyheads.training.run.shortcomings", noted)
+    monkeypatch.setattr("manyheads.training.model_folder.head_warnings", noted)
     for fit in ("true", "false"):
         made = plan(project, "training.steps=1", f"training.fit_heads={fit}", f"output=runs/{fit}")
         run_training(made, Quiet())

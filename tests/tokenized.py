@@ -1,4 +1,4 @@
-"""Tokenizers of the toy families, loaded once, and what they make of a text."""
+"""Tokenizers of the toy families, loaded once, and their encodings of texts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import tokenizers
 from hypothesis import HealthCheck, settings
 
 from manyheads.text.pack import Encoding, Source
@@ -13,7 +14,6 @@ from manyheads.text.tokenizer import Tokenizer
 
 ROOM = 1_000_000
 """A maximum length that nothing exceeds."""
-# No character here is several equal tokens at one place in a row: see `_shift` in text/windows.py.
 CHARACTERS = "aäbñ\u0301\u0308 \n\t.,-(日ガのก👩\u200d🚀👍🏽️❤\x00\u200bשم\u1112\u1161\u11ab½１\ufb01A\ud800Zé_#"
 relaxed = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -21,6 +21,10 @@ relaxed = settings(max_examples=100, deadline=None, suppress_health_check=[Healt
 @cache
 def loaded(family: Path) -> Tokenizer:
     return Tokenizer.load(family)
+
+
+def vocabulary_size(tokenizer: Tokenizer) -> int:
+    return tokenizers.Tokenizer.from_str(tokenizer.definition).get_vocab_size(with_added_tokens=True)
 
 
 def whole(tokenizer: Tokenizer, *texts: str) -> Encoding:

@@ -15,7 +15,7 @@ import numpy as np
 from cells.methods import Found, Job
 from cells.scores import gold_labels, headline
 from cells.sets import Row
-from manyheads.nn.locate import locate_encoder
+from manyheads.nn.resolve_encoder import resolve_encoder
 
 STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
 THRESHOLDS = tuple(sorted((round(0.05 * step, 2) for step in range(1, 19)), key=lambda threshold: abs(threshold - 0.5)))
@@ -24,7 +24,7 @@ FOLDS = 5
 
 
 def encoder() -> str:
-    return locate_encoder("all-MiniLM-L6-v2").path_or_id
+    return resolve_encoder("all-MiniLM-L6-v2").path_or_id
 
 
 def vectors(texts: Sequence[str], device: str) -> np.ndarray:

@@ -19,7 +19,7 @@ from durability.runs import CHECKPOINTS, prints
 
 if TYPE_CHECKING:
     from manyheads.training.checkpoint import Snapshot
-    from manyheads.training.run import Plan
+    from manyheads.training.plan import Plan
 
 Row = dict[str, Any]
 STEPS, SAVE_EVERY, EVALUATE_EVERY, STOPPED = 75, 25, 25, 55
@@ -141,7 +141,7 @@ def _resumed(plan: Plan, output: Path, expected: dict[str, str]) -> bool:
     log = output.parent.parent / "resumed.log"
     log.unlink(missing_ok=True)
     status = forked(lambda: carried_out(plan, output, resume=True), log)
-    return status == 0 and prints(output) == expected and "is put aside" in log.read_text(encoding="utf-8")
+    return status == 0 and prints(output) == expected and "it is renamed" in log.read_text(encoding="utf-8")
 
 
 def _all_damaged(plan: Plan, broken_off: Path, output: Path, log: Path) -> Row:

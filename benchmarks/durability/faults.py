@@ -27,7 +27,7 @@ from durability.project import make_project
 from durability.runs import CHECKPOINTS, UNFINISHED, prints
 
 if TYPE_CHECKING:
-    from manyheads.training.run import Plan
+    from manyheads.training.plan import Plan
 
 Row = dict[str, Any]
 STEPS, SAVE_EVERY, SUFFERS = 9, 3, 6

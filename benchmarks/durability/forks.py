@@ -19,8 +19,8 @@ from durability.project import Project
 from durability.runs import POLL_S, Started
 
 if TYPE_CHECKING:
+    from manyheads.training.plan import Plan
     from manyheads.training.progress import Progress
-    from manyheads.training.run import Plan
     from manyheads.training.stop import Stop
 
 UNEXPECTED = 70
@@ -75,9 +75,10 @@ def carried_out(
     plan: Plan, output: Path, *, resume: bool = False, progress: Progress | None = None, stop: Stop | None = None
 ) -> None:
     """Train as planned into another folder. Raises what the run raises."""
-    from manyheads.training.run import run_training
+    from manyheads.training.model_folder import save_model
+    from manyheads.training.run import run_plan
 
-    run_training(replace(plan, output=output), progress or Lines(), resume=resume, stop=stop)
+    run_plan(replace(plan, output=output), progress or Lines(), save_model, resume=resume, stop=stop)
 
 
 def forked(work: Callable[[], None], log: Path) -> int:

@@ -17,7 +17,7 @@ from durability.recorder import read, record
 from durability.runs import prints
 
 if TYPE_CHECKING:
-    from manyheads.training.run import Plan
+    from manyheads.training.plan import Plan
 
 Row = dict[str, Any]
 STEPS, SAVE_EVERY = 150, 20

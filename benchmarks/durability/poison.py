@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from manyheads.training.run import Plan
+    from manyheads.training.plan import Plan
 
 
 def poison(plan: Plan, what: str, task: str, steps: range) -> None:
@@ -48,16 +48,16 @@ def main(arguments: Sequence[str]) -> int:
     import manyheads.training.run as run
     from manyheads.cli import main as command
 
-    real = run.run_to
+    real = run.run_plan
 
-    def run_to(plan: Plan, *others: Any, **named: Any) -> Any:
+    def run_plan(plan: Plan, *others: Any, **named: Any) -> Any:
         if what == "nothing":
             plan.trainer.guard.avoided = frozenset(steps)
         else:
             poison(plan, what, task, steps)
         return real(plan, *others, **named)
 
-    run.run_to = run_to
+    run.run_plan = run_plan
     return command(rest)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from manyheads.training.run import Plan
+    from manyheads.training.plan import Plan
 
 
 def record(plan: Plan, path: Path) -> None:
@@ -28,7 +28,7 @@ def record(plan: Plan, path: Path) -> None:
     def of(step: int, packs: Sequence[Any]) -> dict[str, Any]:
         found = [digest for pack in packs for digest in _digests(pack.pack)]
         with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, "rows": batcher.rows(step), "sequences": found}) + "\n")
+            file.write(json.dumps({"step": step, "rows": batcher.draw(step).rows, "sequences": found}) + "\n")
         return real(step, packs)
 
     gradients.of = of  # type: ignore[method-assign]
@@ -56,13 +56,13 @@ def main(arguments: Sequence[str]) -> int:
     import manyheads.training.run as run
     from manyheads.cli import main as command
 
-    real = run.run_to
+    real = run.run_plan
 
-    def run_to(plan: Plan, *others: Any, **named: Any) -> Any:
+    def run_plan(plan: Plan, *others: Any, **named: Any) -> Any:
         record(plan, Path(f"{file}.{os.environ.get('RANK', '0')}"))
         return real(plan, *others, **named)
 
-    run.run_to = run_to
+    run.run_plan = run_plan
     return command(rest)
 
 

@@ -36,8 +36,8 @@ from durability.runs import (
 )
 
 Row = dict[str, Any]
-SAVED, NOTHING_YET = re.compile(r"stopped by SIGTERM.*go on with --resume"), "before the first step"
-ENDING = "import torch, transformers, manyheads.process as process; process.leave_lightly(); print(flush=True)"
+SAVED, NOTHING_YET = re.compile(r"stopped by SIGTERM.*continue with --resume"), "before the first step"
+ENDING = "import torch, transformers, manyheads.process as process; process.skip_final_collection(); print(flush=True)"
 
 
 def measure(work: Path, trials: int) -> Iterator[Row]:

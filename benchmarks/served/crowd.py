@@ -39,7 +39,7 @@ def crowd(given: Namespace) -> dict[str, Any]:
                     found["large"]["rows"] = len(large)
                     turns.setdefault(f"{form}, {at_once:,} small ones at once", []).append(found)
                     print(json.dumps(found), flush=True)
-                    match = re.search(r"some ([\d,]+) rows like these", told)
+                    match = re.search(r"about ([\d,]+) rows like these", told)
                     fit = int(match[1].replace(",", "")) if match else 0
                     if not fit:
                         break

@@ -1,7 +1,7 @@
 """Ordinal regression: labels with an order, such as `mild`, `moderate`, `severe`.
 
-For each level but the lowest the head says whether a text is above the one before (Frank & Hall 2001). Its score is the
-quadratic weighted kappa (Cohen 1968), which counts a miss by the square of its distance.
+For each level but the lowest, the head predicts whether a text is above the level before it (Frank & Hall 2001). The main
+metric is the quadratic weighted kappa (Cohen 1968), which weights errors by their squared distance.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class OrdinalRegression(PooledTask[str]):
-    """One of several levels for each text."""
+    """One of several ordered levels per text."""
 
     kind: ClassVar[str] = "ordinal-regression"
     main_metric: ClassVar[str] = "quadratic_kappa"
@@ -36,10 +36,10 @@ class OrdinalRegression(PooledTask[str]):
 
     @property
     def size(self) -> int:
-        """One output for each step between two levels."""
+        """One output per step between two levels."""
         return len(self.levels) - 1
 
-    def gold(self, row: Row) -> str:
+    def read_gold(self, row: Row) -> str:
         """`level`."""
         level = row.get("level")
         if not isinstance(level, str | int) or (self.levels and str(level) not in self.levels):
@@ -51,28 +51,28 @@ class OrdinalRegression(PooledTask[str]):
         return DataStatistics(labels={example.gold: 1})
 
     def fit(self, statistics: DataStatistics) -> OrdinalRegression:
-        """With levels that are whole numbers in their order. Raises DataError for others, unless the run file gives them."""
+        """Whole numbers are ordered by value. Raises DataError for other levels, unless the run file lists them."""
         levels = self.levels or tuple(sorted(statistics.labels, key=lambda level: (len(level), level)))
         if len(levels) < 2 or not (self.levels or all(level.isdecimal() for level in levels)):
             seen = ", ".join(sorted(statistics.labels))
-            raise DataError(f"tasks.{self.name}.levels: give its levels, from the lowest to the highest; the data has {seen}")
+            raise DataError(f"tasks.{self.name}.levels: list the levels from the lowest to the highest; the data has {seen}")
         return replace(self, levels=levels)
 
-    def golds(self, examples: Sequence[Text[str]]) -> Array:
+    def gold_array(self, examples: Sequence[Text[str]]) -> Array:
         """`(B, K - 1)`: whether a text is above each level."""
         return (self._numbers(e.gold for e in examples)[:, None] > np.arange(self.size)).astype(np.float32)
 
     def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
-        """Mean binary cross entropy, of which log(2) knows nothing."""
+        """Mean binary cross entropy; the chance loss is log(2)."""
         from torch.nn.functional import binary_cross_entropy_with_logits
 
-        loss = binary_cross_entropy_with_logits(self.of_texts(output, targets), targets["gold"])
+        loss = binary_cross_entropy_with_logits(self.text_logits(output, targets), targets["gold"])
         return Loss(loss, float(np.log(2)))
 
     def decode(self, items: Sequence[Item]) -> list[dict[str, Any]]:
-        """`{"label", "score", "scores"}`: the level whose chance is highest."""
+        """`{"label", "score", "scores"}`: the most probable level."""
         above_BK = 1 / (1 + np.exp(-self.logits(items)))
-        above_BK = np.minimum.accumulate(above_BK, axis=1)  # to be above the third is to be above the second
+        above_BK = np.minimum.accumulate(above_BK, axis=1)  # above the third level implies above the second
         edges = np.ones((len(above_BK), 1)), np.zeros((len(above_BK), 1))
         chance_BK = -np.diff(np.concatenate([edges[0], above_BK, edges[1]], axis=1), axis=1)
         return [self._answer(chance_K) for chance_K in chance_BK]
@@ -102,7 +102,7 @@ class OrdinalRegression(PooledTask[str]):
 
 
 def quadratic_kappa(sums_BM: Array) -> Array:
-    """From confusion matrices `(B, K * K)`, gold by given: 1 minus the squared distance over that of independent answers."""
+    """From confusion matrices `(B, K * K)`, gold by given: 1 minus mean squared distance over that of independent answers."""
     K = round(np.sqrt(sums_BM.shape[1]))
     found_BKK = sums_BM.reshape(-1, K, K)
     far_KK = np.subtract.outer(np.arange(K), np.arange(K)) ** 2

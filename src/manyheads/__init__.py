@@ -1,11 +1,14 @@
 """manyheads: one text encoder, many heads.
 
-    import manyheads as mh
+>>> import manyheads as mh
+>>> mh.__version__
+'0.1.0'
+>>> model = mh.load("runs/demo")
+>>> rows = model.predict(["Aspirin 10 mg was given."], tasks=["entities", "section"])
+>>> list(rows[0]["tasks"])
+['entities', 'section']
 
-    model = mh.load("runs/demo")
-    rows = model.predict(["Aspirin 10 mg was given."], tasks=["entities", "section"])
-
-Importing the package imports nothing heavy; names are loaded when they are first used.
+Importing the package imports nothing heavy: names are loaded on first use.
 """
 
 from __future__ import annotations

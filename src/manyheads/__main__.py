@@ -1,4 +1,4 @@
-"""`python -m manyheads` is the command."""
+"""Runs the command as `python -m manyheads`."""
 
 from manyheads.cli import command
 

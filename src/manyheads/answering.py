@@ -1,9 +1,8 @@
-"""What `manyheads predict` does: a text, a file or standard input, answered onto the screen or into a file.
+"""`manyheads predict`: answers a text, a file or standard input, on the screen or into a file.
 
 Decided here:
-- An argument that names no file is a text, unless it looks like the name of a file.
-- Vectors are hundreds of numbers nobody reads: on a terminal they are left out unless asked for by --task. Files and pipes
-  have them.
+- An argument that is not an existing file is a text, unless it looks like a file name.
+- Embeddings, hundreds of numbers, are not printed on a terminal unless requested with --task. Files and pipes get them.
 """
 
 from __future__ import annotations
@@ -19,98 +18,96 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from manyheads.data.plain_texts import Sniffed
 from manyheads.data.requests import Requested, read_requests
+from manyheads.data.text_lines import SniffedStream
 from manyheads.durable import writing_bytes
 from manyheads.errors import DataError, UsageError
-from manyheads.outputs.kept import beside, types_of
-from manyheads.outputs.sure import checked_score, sure_of
+from manyheads.outputs.min_score import check_min_score, filter_by_score
+from manyheads.outputs.passthrough import column_types, with_passthrough
 from manyheads.outputs.writers import TABLES, Write, ending_of, json_line, writer
 
 if TYPE_CHECKING:
     from manyheads.api import Model
     from manyheads.tasks.base import Task
 
-Say = Callable[[str], None]
-STANDARD = "-"
+Log = Callable[[str], None]
+STDIN = "-"
 _FILE_NAME = re.compile(
     r"\S*[/\\]\S*|.*\.(jsonl|ndjson|json|csv|tsv|parquet|txt|gz|xlsx?|conll|yaml|xml|pdf)", re.IGNORECASE
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What is to be answered, and where to."""
+class Request:
+    """One call of the command: its input, output and options."""
 
     source: str
-    """A text, a file, or `-`."""
+    """A text, a file, or `-` for standard input."""
     output: Path | None = None
     """None: standard output."""
     tasks: Sequence[str] | None = None
     keep: bool = False
-    """Also the other columns of the input."""
+    """Whether to also write the other columns of the input."""
     min_score: float | None = None
-    """What has a lower score is left out."""
+    """Leave out spans, answers and labels with a lower score."""
 
 
-def answer_all(asked: Asked, load: Callable[[], Model], say: Say) -> int:
-    """Answer everything; how many rows could not be read. `say` is told what a person should know besides.
+def predict_all(request: Request, load: Callable[[], Model], log: Log) -> int:
+    """Answer all rows; returns the number of rows that could not be read. `log` receives notes for the user.
 
-    Raises UsageError and DataError, and leaves an earlier output as it was.
+    Raises UsageError and DataError; an existing output then remains unchanged.
     """
-    if asked.output is not None:
-        if _is_input(asked.output, asked.source):
-            raise UsageError(f"-o {asked.output} is the input itself; give another file")
-        ending_of(asked.output)
-    least = checked_score(asked.min_score, "--min-score")
-    rows, path, stream = _rows(asked.source)
+    if request.output is not None:
+        if _is_input(request.output, request.source):
+            raise UsageError(f"-o {request.output} is the input itself; give another file")
+        ending_of(request.output)
+    min_score = check_min_score(request.min_score, "--min-score")
+    rows, path, stream = _rows(request.source)
     failed, seen = 0, set[str]()
-    with ExitStack() as held:
-        file = held.enter_context(writing_bytes(asked.output)) if asked.output is not None else None
+    with ExitStack() as stack:
+        file = stack.enter_context(writing_bytes(request.output)) if request.output is not None else None
         model = load()
-        names = _shown(model.predictor.chosen(asked.tasks), model, asked, say)
+        names = _printed_tasks(model.predictor.check_tasks(request.tasks), model, request, log)
         write: Write = _print
-        if asked.output is not None and file is not None:
+        if request.output is not None and file is not None:
             tasks = [model.tasks[name] for name in names]
-            write = held.enter_context(writer(asked.output, file, tasks, _kept_types(asked, path), say))
-        for answer, kept in beside(rows, partial(model.predictor.predict, names=names)):
+            write = stack.enter_context(writer(request.output, file, tasks, _kept_types(request, path), log))
+        for answer, kept in with_passthrough(rows, partial(model.predictor.predict, names=names)):
             failed += "error" in answer
             seen |= answer.get("tasks", {}).keys()
-            write(sure_of(answer, least), kept if asked.keep else {})
+            write(filter_by_score(answer, min_score), kept if request.keep else {})
     sys.stdout.flush()
     if stream is not None and stream.plain:
-        say("standard input was read as plain texts, one a line; the id of each is the number of its line")
+        log("read standard input as plain text, one text per line; ids are line numbers")
     for name in names:
-        for condition in model.tasks[name].conditions() if name in seen else ():
-            say(f"{name}: {condition}")
+        for note in model.tasks[name].threshold_notes() if name in seen else ():
+            log(f"{name}: {note}")
     return failed
 
 
-def _rows(source: str) -> tuple[Iterator[Requested], Path | None, Sniffed | None]:
-    """The rows; the file that they are of, or the stream. Raises DataError for a file that is not there."""
-    if source == STANDARD:
-        stream = Sniffed(sys.stdin.buffer)
+def _rows(source: str) -> tuple[Iterator[Requested], Path | None, SniffedStream | None]:
+    """The rows, and the file or stream they come from. Raises DataError for a missing file."""
+    if source == STDIN:
+        stream = SniffedStream(sys.stdin.buffer)
         return read_requests(stream), None, stream
     if os.path.exists(source):
         return read_requests(Path(source)), Path(source), None
     if not source.strip():
         raise UsageError("the input is an empty text; give a text, a file, or '-' for standard input")
     if _FILE_NAME.fullmatch(source):
-        raise DataError(
-            f"{source} does not exist; give a file that does, or, if that is a text, give it by standard input"
-        )
+        raise DataError(f"{source} does not exist; give an existing file, or pass a text through standard input")
     return iter([{"text": source}]), None, None
 
 
-def _shown(names: list[str], model: Model, asked: Asked, say: Say) -> list[str]:
-    """The tasks that are answered: on a terminal without vectors, unless these were asked for or are all there is."""
-    if asked.tasks is not None or asked.output is not None or not sys.stdout.isatty():
+def _printed_tasks(names: list[str], model: Model, request: Request, log: Log) -> list[str]:
+    """The tasks to answer: on a terminal without vectors, unless requested or the only answers."""
+    if request.tasks is not None or request.output is not None or not sys.stdout.isatty():
         return names
     vectors = [name for name in names if _gives_vectors(model.tasks[name])]
     if not vectors or len(vectors) == len(names):
         return names
-    say(f"{', '.join(vectors)}: vectors are not shown on a terminal; ask for them with --task {vectors[0]}, or write a file "
-        "with -o")  # fmt: skip
+    log(f"{', '.join(vectors)}: vectors are not printed on a terminal; request them with --task {vectors[0]}, or write "
+        "a file with -o")  # fmt: skip
     return [name for name in names if name not in vectors]
 
 
@@ -118,16 +115,16 @@ def _gives_vectors(task: Task[Any]) -> bool:
     return dict(task.answer_types) == {task.name: ["float"]}
 
 
-def _kept_types(asked: Asked, path: Path | None) -> dict[str, Any]:
-    """Types of the columns that are kept in a table. Raises UsageError for a stream, whose columns are not known before."""
-    if not asked.keep or asked.output is None or ending_of(asked.output) not in TABLES:
+def _kept_types(request: Request, path: Path | None) -> dict[str, Any]:
+    """Types of the input columns kept in a table. Raises UsageError for a stream, whose columns are not known in advance."""
+    if not request.keep or request.output is None or ending_of(request.output) not in TABLES:
         return {}
-    if path is None and asked.source == STANDARD:
-        raise UsageError(f"--keep into {asked.output} needs a file as input, whose columns are known before its rows; save "
-                         "standard input into a file, or write jsonl")  # fmt: skip
+    if path is None and request.source == STDIN:
+        raise UsageError(f"--keep with {request.output} needs a file as input, to know its columns in advance; save "
+                         "standard input to a file, or write jsonl")  # fmt: skip
     import pyarrow as pa
 
-    return {"text": pa.string()} if path is None else types_of(path)
+    return {"text": pa.string()} if path is None else column_types(path)
 
 
 def _print(answer: Mapping[str, Any], kept: Mapping[str, Any]) -> None:
@@ -135,9 +132,9 @@ def _print(answer: Mapping[str, Any], kept: Mapping[str, Any]) -> None:
 
 
 def _is_input(output: Path, source: str) -> bool:
-    """Whether a file is the input, by whatever name."""
+    """Whether the output is the same file as the input, also through links."""
     try:
-        given = os.fstat(sys.stdin.fileno()) if source == STANDARD else os.stat(source)
+        given = os.fstat(sys.stdin.fileno()) if source == STDIN else os.stat(source)
         return stat.S_ISREG(given.st_mode) and os.path.samestat(given, output.stat())
-    except (OSError, ValueError):  # not there yet, or a standard input that is no file
+    except (OSError, ValueError):  # does not exist yet, or standard input is not a file
         return False

@@ -1,8 +1,9 @@
-"""What a model folder holds, read from its manifest: no weights are loaded."""
+"""Description of a model folder, from its manifest; no weights are loaded."""
 
 from __future__ import annotations
 
 import json
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,46 +14,33 @@ from manyheads.bundle import (
     ENCODER,
     HEADS,
     METRICS,
+    is_exported,
     manifest_hash,
     read_manifest,
     verify,
+    verify_exported,
 )
 from manyheads.evaluate import warning_lines
-from manyheads.onnx_backend import is_exported, verify_exported
 from manyheads.tasks import restore
 
 
 def model_description(folder: Path) -> dict[str, Any]:
     """Tasks, labels, sharing, scores, sizes and hashes. Raises BundleError for a damaged folder."""
     manifest = read_manifest(folder)
+    files: dict[str, Any] = manifest["files"]
     if is_exported(manifest):
-        return _export_description(folder, manifest)
-    sharing = verify(folder, manifest)
-    files = manifest["files"]
+        verify_exported(folder, manifest)
+        facts = {"onnx": manifest["onnx"]}
+    else:
+        sharing = verify(folder, manifest)
+        parameters = {name: _parameters(folder / name) for name in files if name.endswith(".safetensors")}
+        facts = {"sharing": sharing.to_json(), "parameters": parameters}
     return {
         "folder": str(folder),
         "hash": manifest_hash(manifest),
         "encoder": manifest["encoder"],
         "tasks": manifest["tasks"],
-        "sharing": sharing.to_json(),
-        "parameters": {name: _parameters(folder / name) for name in files if name.endswith(".safetensors")},
-        "files": files,
-        "bytes": sum(entry["bytes"] for entry in files.values()),
-        "versions": manifest.get("versions", {}),
-        "metrics": json.loads((folder / METRICS).read_text(encoding="utf-8")),
-    }
-
-
-def _export_description(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
-    """Of a folder with an ONNX graph."""
-    verify_exported(folder, manifest)
-    files = manifest["files"]
-    return {
-        "folder": str(folder),
-        "hash": manifest_hash(manifest),
-        "encoder": manifest["encoder"],
-        "tasks": manifest["tasks"],
-        "onnx": manifest["onnx"],
+        **facts,
         "files": files,
         "bytes": sum(entry["bytes"] for entry in files.values()),
         "versions": manifest.get("versions", {}),
@@ -61,7 +49,7 @@ def _export_description(folder: Path, manifest: dict[str, Any]) -> dict[str, Any
 
 
 def description_lines(description: dict[str, Any]) -> list[str]:
-    """The description as a person reads it."""
+    """The description as readable lines."""
     encoder = description["encoder"]
     if "onnx" in description:
         onnx = description["onnx"]
@@ -69,7 +57,7 @@ def description_lines(description: dict[str, Any]) -> list[str]:
             f"model     {description['folder']}",
             f"hash      {description['hash']}",
             f"encoder   {encoder['name']}, windows of {encoder['max_length']} tokens",
-            f"graph     ONNX, {onnx['precision']}, made of the model {onnx['source']}",
+            f"graph     ONNX, {onnx['precision']}, exported from model {onnx['source']}",
             *_common_lines(description),
         ]
     heads = description["parameters"].get(HEADS, 0)
@@ -84,7 +72,7 @@ def description_lines(description: dict[str, Any]) -> list[str]:
 
 
 def _common_lines(description: dict[str, Any]) -> list[str]:
-    """Size, versions, tasks with their scores, files."""
+    """Size, versions, tasks with scores, and files."""
     lines = [
         f"size      {description['bytes'] / 1e6:.1f} MB",
         f"made by   {', '.join(f'{name} {version}' for name, version in description['versions'].items())}",
@@ -94,7 +82,7 @@ def _common_lines(description: dict[str, Any]) -> list[str]:
         labels = task.get("labels") or []
         shown = ", ".join(labels[:12]) + (f" … ({len(labels)} labels)" if len(labels) > 12 else "")
         lines.append(f"{name}: {task['type']}{': ' + shown if labels else ''}")
-        lines += [f"    {condition}" for condition in restore(task).conditions()]
+        lines += [f"    {condition}" for condition in restore(task).threshold_notes()]
         for split, metrics in description["metrics"].get(name, {}).items():
             lines.append(f"    {split}: " + "  ".join(f"{metric} {value:.4f}" for metric, value in metrics.items()))
     warnings = warning_lines(description["metrics"])
@@ -103,15 +91,15 @@ def _common_lines(description: dict[str, Any]) -> list[str]:
 
 
 def _encoder_size(description: dict[str, Any]) -> str:
-    """Parameters of the encoder that all tasks share, or where they are."""
+    """Number of parameters of the shared encoder, if its weights are in the folder."""
     if description["sharing"]["base"]:
-        return "whose weights are not in this folder"
+        return "weights not in this folder"
     parameters = description["parameters"]
     return f"{sum(size for name, size in parameters.items() if name.startswith(f'{ENCODER}/')):,} parameters"
 
 
 def _sharing_lines(description: dict[str, Any]) -> list[str]:
-    """What tasks own of the encoder; nothing when they share all of it."""
+    """Private parts of the encoder; empty if tasks share all of it."""
     sharing, parameters = description["sharing"], description["parameters"]
     branches, base = sharing["branches"], sharing["base"]
     lines = [f"branch    {name}: {', '.join(b['tasks'])} from layer {b['start']} up" for name, b in branches.items()]
@@ -119,10 +107,10 @@ def _sharing_lines(description: dict[str, Any]) -> list[str]:
         lines.append(f"          {parameters[BRANCHES]:,} parameters of branches")
     for name in sharing["adapters"]:
         size = parameters[f"{ADAPTERS}/{name}/{ADAPTER_FILES[1]}"]
-        lines.append(f"adapter   {name}, {size:,} parameters, kept apart")
+        lines.append(f"adapter   {name}, {size:,} parameters, not merged")
     if base:
         revision = f" at revision {base['revision']}" if base["revision"] else ""
-        lines.append(f"base      {base['name']}{revision}; wanted beside this folder:")
+        lines.append(f"base      {base['name']}{revision}; required in addition to this folder:")
         lines += [f"          {sha256}  {name}" for name, sha256 in base["files"].items()]
     if sharing["layer_mix"]:
         lines.append("mix       each head reads a learned mix of all layers")
@@ -130,10 +118,7 @@ def _sharing_lines(description: dict[str, Any]) -> list[str]:
 
 
 def _parameters(path: Path) -> int:
-    """Numbers in a safetensors file, from its header."""
-    from math import prod
+    """Number of parameters in a safetensors file."""
+    from manyheads.nn.safetensors_header import read_header
 
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(size))
-    return sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+    return sum(prod(tensor.shape) for tensor in read_header(path).values())

@@ -1,7 +1,7 @@
-"""Files that are there whole or not at all, whatever kills the process or the machine: written beside, synced, renamed.
+"""Atomic and durable file writes: to a temporary name, synced, then renamed; safe against crashes and power cuts.
 
-Decided here: a name appears last. Data is synced before the name that leads to it, and the folder that holds the name after
-it; without the first a power cut can leave an empty file under the right name, without the second no file at all.
+Decided here: the file is synced before the rename, and its folder after it. Without the first, a power cut can leave an empty
+file under the final name; without the second, no file at all.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from typing import IO, Any
 from manyheads.errors import UsageError
 
 UNFINISHED = ".unfinished"
-"""Ending of what is being written. Whoever holds the folder's lock may remove it."""
+"""Suffix of files that are being written. The holder of the folder's lock may remove them."""
 
 
 def sync(path: Path) -> None:
-    """Wait until a file or folder is on the disk. Raises OSError."""
+    """Flush a file or folder to disk. Raises OSError."""
     flags = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) if path.is_dir() else os.O_RDONLY
-    if path.is_dir() and os.name == "nt":  # Windows cannot open folders, and keeps their entries in order itself
+    if path.is_dir() and os.name == "nt":  # Windows cannot open folders, and orders their entries itself
         return
     opened = os.open(path, flags)
     try:
@@ -36,23 +36,28 @@ def sync(path: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """A JSON file, without the numbers that JSON does not have. Raises OSError."""
+    """Write a JSON file; NaN and infinity are refused. Raises OSError."""
     path.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def put_in_place(source: Path, target: Path) -> None:
-    """Give what is written under one name another, replacing a file that has it, and wait until that is on the disk."""
+    """Rename a file or folder, replacing an existing file, and flush the rename to disk."""
     os.replace(source, target)
     sync(target.parent)
 
 
 def replace_file(path: Path, text: str) -> None:
-    """A text file in place of the one that is there, at once. Raises OSError, and leaves the old one."""
+    """Replace a text file atomically. Raises OSError, and then leaves the old file.
+
+    >>> replace_file(Path("notes.txt"), "whole")
+    >>> Path("notes.txt").read_text()
+    'whole'
+    """
     replace_bytes(path, text.encode("utf-8"))
 
 
 def replace_bytes(path: Path, data: bytes) -> None:
-    """A file in place of the one that is there, at once. Raises OSError, and leaves the old one."""
+    """Replace a file atomically. Raises OSError, and then leaves the old file."""
     unfinished = path.with_name(path.name + UNFINISHED)
     try:
         unfinished.write_bytes(data)
@@ -63,30 +68,19 @@ def replace_bytes(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[Callable[[str], None]]:
-    """What writes a text file piece by piece, as `writing_bytes` does."""
-    with writing_bytes(path) as file:
-
-        def write(text: str) -> None:
-            file.write(text.encode("utf-8"))
-
-        yield write
-
-
-@contextmanager
 def writing_bytes(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write to: in place of the one that is there, with its rights, once all is written.
+    """A file to write to, which replaces an existing one atomically at the end and keeps its permissions.
 
-    The file that a link leads to is replaced, not the link; a pipe or a device is written to directly. Raises UsageError at
-    once for what cannot be written, and OSError with the name of the file; after any error the old one is there.
+    The target of a link is replaced, not the link; pipes and devices are written to directly. Raises UsageError immediately
+    for a path that cannot be written, and OSError with the name of the file; after any error the old file remains.
     """
     direct, real = _is_direct(path), path.resolve()
     unfinished = path if direct else real.with_name(real.name + UNFINISHED)
     try:
         file = _Named(unfinished, "a" if direct else "w", path)
     except OSError as error:
-        raise UsageError(f"{path} cannot be written ({error.strerror}); give a file name in a folder that is there, "
-                         "and yours to write in") from None  # fmt: skip
+        raise UsageError(f"{path} cannot be written ({error.strerror}); give a file in an existing folder that you "
+                         "can write to") from None  # fmt: skip
     try:
         if not direct and real.exists():
             shutil.copymode(real, unfinished)
@@ -97,51 +91,51 @@ def writing_bytes(path: Path) -> Iterator[IO[bytes]]:
                 sync(unfinished)
                 put_in_place(unfinished, real)
     finally:
-        with suppress(OSError):  # a full disk says so again when the rest is written
+        with suppress(OSError):  # a full disk raises again when the rest is flushed
             file.close()
         if not direct:
             unfinished.unlink(missing_ok=True)
 
 
 class _Named(io.BufferedWriter):
-    """A file whose errors say which one it is."""
+    """A file whose errors include its name."""
 
     def __init__(self, path: Path, mode: str, shown: Path) -> None:
         super().__init__(io.FileIO(path, mode))
         self._shown = shown
 
     def write(self, data: Any, /) -> int:
-        """Bytes."""
+        """Write bytes."""
         with _named(self._shown):
             return super().write(data)
 
 
 def _is_direct(path: Path) -> bool:
-    """Whether nothing can take its place: a folder, a pipe, a device, or whatever standard output is (`/dev/stdout`)."""
+    """Whether a path cannot be replaced: a folder, a pipe, a device, or standard output (`/dev/stdout`)."""
     try:
         seen = path.stat()
     except OSError:
         return False
     if not stat.S_ISREG(seen.st_mode):
         return True
-    with suppress(OSError, ValueError, AttributeError):  # no standard output, or one without a file
+    with suppress(OSError, ValueError, AttributeError):  # standard output is closed or not a file
         return os.path.samestat(seen, os.fstat(sys.stdout.fileno()))
     return False
 
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Errors of a file that is open do not say which one."""
+    """Add the file name to errors, which errors of open files lack."""
     try:
         yield
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from None
 
 
-def give_usual_rights(folder: Path, files: Iterable[Path]) -> None:
-    """Let others read the files of a folder as far as the umask lets them; safetensors makes its files private (0600).
+def apply_umask(folder: Path, files: Iterable[Path]) -> None:
+    """Give files the permissions that the umask allows; safetensors creates its files private (0600).
 
-    The rights are those of a file made for it: asking for the umask would change it for all threads for a moment.
+    The permissions are copied from a probe file, since reading the umask changes it for all threads for a moment.
     """
     probe = folder / f".rights{UNFINISHED}"
     try:
@@ -153,7 +147,7 @@ def give_usual_rights(folder: Path, files: Iterable[Path]) -> None:
 
 
 def make_folder(path: Path, fill: Callable[[Path], None]) -> None:
-    """A folder whose files `fill` writes where it is told. Raises OSError and what `fill` raises, and leaves no trace."""
+    """Create a folder atomically; `fill` writes its files. Raises OSError and errors of `fill`, and then leaves nothing."""
     unfinished = path.with_name(path.name + UNFINISHED)
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
@@ -169,7 +163,7 @@ def make_folder(path: Path, fill: Callable[[Path], None]) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """A folder goes at once, as far as its name is concerned; what cannot be removed stays under an unfinished name."""
+    """Remove a folder atomically; files that cannot be removed remain under a temporary name."""
     doomed = path.with_name(path.name + UNFINISHED)
     shutil.rmtree(doomed, ignore_errors=True)
     os.replace(path, doomed)

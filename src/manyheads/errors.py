@@ -1,41 +1,30 @@
-"""Every error a user can meet, with the exit status the command gives for it.
+"""All errors that users can see, with the exit status of the command.
 
-    ManyheadsError                 1  the run failed
-    ├── UsageError                 2  bad arguments, or an output that already exists
-    │   ├── ConfigError            2  the run file: unknown key, wrong type (message starts with file:line)
-    │   ├── DataError              2  a data file: message starts with file:line
-    │   ├── EncoderError           2  an encoder that cannot be found or used (lists the places tried)
-    │   ├── BundleError            2  a model folder that is missing, damaged or of another format
-    │   └── CheckpointError        2  a checkpoint that is damaged, or of another run
-    ├── RowError                   1  one input row that cannot be used; its neighbours are answered
-    ├── TrainingError              1  training cannot go on (the device's memory, the disk)
-    ├── DivergedError              3  a guard stopped the training
-    └── StoppedError              75  a signal stopped the work; it can be resumed
-
-A message says what is wrong, where, what was seen, and what to do.
+Exit statuses: 1 the run or a row failed, 2 invalid input or arguments, 3 training diverged, 75 stopped by a signal, can be
+resumed. Messages say what is wrong, where, what was found instead, and what to do.
 """
 
 from typing import Any, ClassVar
 
 LONGEST_MESSAGE = 1000
-"""Characters of what is said of a row."""
+"""Maximum characters of an error message about a row."""
 MIDDLE = LONGEST_MESSAGE // 2 - 2
 
 
 class ManyheadsError(Exception):
-    """Base of every error that is meant for the user's eyes."""
+    """Base class of all errors that are shown to users."""
 
     exit_status: ClassVar[int] = 1
 
 
 class UsageError(ManyheadsError):
-    """Something the user gave cannot be used; nothing was started."""
+    """Invalid input from the user; nothing was started."""
 
     exit_status = 2
 
 
 class ConfigError(UsageError):
-    """A run file that does not follow the schema."""
+    """A run file that does not match the schema."""
 
 
 class DataError(UsageError):
@@ -43,38 +32,51 @@ class DataError(UsageError):
 
 
 class EncoderError(UsageError):
-    """An encoder that cannot be found, or has no place here."""
+    """An encoder that cannot be found, or is not supported."""
 
 
 class BundleError(UsageError):
-    """A model folder that is missing, damaged or made by another format version."""
+    """A model folder that is missing, damaged or has another format version."""
 
 
 class CheckpointError(UsageError):
-    """A checkpoint that is damaged, or does not belong to the run."""
+    """A checkpoint that is damaged or belongs to another run."""
 
 
 class RowError(ManyheadsError):
-    """One row that cannot be read; whoever iterates rows adds the place. What it quotes may be long and is cut short."""
+    """One row that cannot be read; code that iterates over rows adds the place. Long messages are shortened.
+
+    >>> RowError("'text' is missing", row_id=7).row_id
+    7
+    """
 
     def __init__(self, message: str, row_id: Any = None) -> None:
-        """`row_id`: the row's own `id` as JSON has it, where it can be told."""
+        """`row_id`: the row's `id`, if it is known."""
         cut = message if len(message) <= LONGEST_MESSAGE else message[:MIDDLE] + " … " + message[-MIDDLE:]
         super().__init__(cut)
         self.row_id = row_id
 
 
 class TrainingError(ManyheadsError):
-    """Training cannot go on for want of a resource."""
+    """Training ran out of a resource, such as memory or disk space."""
 
 
 class DivergedError(ManyheadsError):
-    """Training produced numbers that are not finite."""
+    """Training produced non-finite numbers."""
 
     exit_status = 3
 
 
 class StoppedError(ManyheadsError):
-    """A signal asked the training to stop, and all that is needed to go on is saved (75: EX_TEMPFAIL of sysexits.h)."""
+    """A signal stopped the work, whose state is saved for resuming (75: EX_TEMPFAIL of sysexits.h)."""
 
     exit_status = 75
+
+
+def first_line(error: BaseException, longest: int = 300) -> str:
+    """The first line of another library's error, for one of ours.
+
+    >>> first_line(ValueError("no such key\\nTraceback ..."))
+    'no such key'
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:longest]

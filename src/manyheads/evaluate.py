@@ -1,4 +1,4 @@
-"""Scores of a model on labelled examples, through the same `Predictor` that serves."""
+"""Scores a model on labelled examples, with the same `Predictor` that serves."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ CHUNK_EXAMPLES = 2048
 
 Metrics = dict[str, float]
 Answered = tuple[list[list[Any]], list[Any]]
-"""Answers to each example's asks, and the examples, in order."""
+"""The answers for each example's inputs, and the examples, in order."""
 
 Scores = dict[str, dict[str, dict[str, Any]]]
-"""`{task: {split: {metric: value}}}`, fractions; `_all` holds `combined`.
+"""`{task: {split: {metric: value}}}`, as fractions; `_all` has `combined`.
 
-Where there is something to warn of, `warnings` stands beside `combined`: `{task: sentence}` on heads that show no learning,
-and under `combined` what that leaves out.
+Warnings are beside `combined`, under `warnings`: `{task: sentence}` for heads that learned nothing, and `combined` for tasks
+that the combined score leaves out.
 """
 
 WARNINGS = "warnings"
 TRY = ("train longer, raise training.learning_rate or the task's weight, and look at its labels with "
        "`manyheads validate`")  # fmt: skip
-"""What to do about a head that shows no learning."""
-GENTLER = "lower training.learning_rate, or give the task layers of its own (sharing)"
-"""What to do about a head that training has made worse."""
+"""Advice for a head that learned nothing."""
+TRY_GENTLER = "lower training.learning_rate, or give the task private layers (sharing)"
+"""Advice for a head that training made worse."""
 
 
 class Examples(Protocol):
     """Labelled examples of one task, by index."""
 
     def __len__(self) -> int:
-        """How many."""
+        """Number of examples."""
         ...
 
     def __getitem__(self, index: int, /) -> Any:
@@ -45,75 +45,79 @@ class Examples(Protocol):
 
 
 def answers_for(predictor: Predictor, task: Task[Any], examples: Examples) -> tuple[list[list[Answer]], list[Any]]:
-    """Answers to each example's asks, and the examples, in order."""
+    """The answers for each example's inputs, and the examples, in order."""
     answers: list[list[Answer]] = []
     kept: list[Any] = []
     for start in range(0, len(examples), CHUNK_EXAMPLES):
         chunk = [examples[i] for i in range(start, min(start + CHUNK_EXAMPLES, len(examples)))]
-        asked = [task.sources_of_example(example) for example in chunk]
-        flat = iter(predictor.answer([{task.name: entry} for inputs in asked for entry in inputs]))
-        answers.extend([next(flat).answers[task.name] for _ in inputs] for inputs in asked)
+        inputs = [task.sources_of_example(example) for example in chunk]
+        flat = iter(predictor.answer([{task.name: one} for sources in inputs for one in sources]))
+        answers.extend([next(flat).answers[task.name] for _ in sources] for sources in inputs)
         kept.extend(chunk)
     return answers, kept
 
 
 def evaluate(predictor: Predictor, tables: Mapping[str, Examples]) -> dict[str, Metrics]:
     """Metrics of each task on its examples."""
-    return examined(predictor, tables)[0]
+    return evaluate_with_warnings(predictor, tables)[0]
 
 
-def examined(predictor: Predictor, tables: Mapping[str, Examples]) -> tuple[dict[str, Metrics], dict[str, str]]:
-    """Metrics of each task on its examples, and a sentence on each head that shows no learning there."""
+def evaluate_with_warnings(predictor: Predictor, tables: Mapping[str, Examples]) -> tuple[dict[str, Metrics], dict[str, str]]:
+    """Metrics of each task on its examples, and a warning for each head that learned nothing."""
     metrics, warnings = dict[str, Metrics](), dict[str, str]()
     for name, table in tables.items():
         task = predictor.tasks[name]
         answers, examples = answers_for(predictor, task, table)
         metrics[name] = task.score(answers, examples)
-        warnings |= shortcomings({name: task}, {name: (answers, examples)}, metrics)
+        warnings |= head_warnings({name: task}, {name: (answers, examples)}, metrics)
     return metrics, warnings
 
 
-def shortcomings(
+def head_warnings(
     tasks: Mapping[str, Task[Any]],
     answered: Mapping[str, Answered],
     metrics: Mapping[str, Metrics] | None = None,
     frozen: Mapping[str, float] | None = None,
 ) -> dict[str, str]:
-    """A sentence on each head whose answers show no learning, with what to try.
+    """A warning for each head whose answers show that it learned nothing, with advice.
 
-    With its `metrics` a head is also held against what needs less: a head that reads nothing and, by its score in `frozen`,
-    the head on the encoder as it was before training.
+    With `metrics`, heads are also compared with a head that ignores the text and, by its score in `frozen`, with the head on
+    the untrained encoder.
     """
     found = {}
     for name, (answers, examples) in answered.items():
-        what = tasks[name].shortcoming(answers, examples)
-        if what is not None:
-            found[name] = f"{what}; {TRY}"
+        reason = tasks[name].degenerate_reason(answers, examples)
+        if reason is not None:
+            found[name] = f"{reason}; {TRY}"
         elif metrics is not None and examples:
-            outdone = _outdone(tasks[name], metrics[name], examples, None if frozen is None else frozen.get(name))
-            found |= {} if outdone is None else {name: outdone}
+            worse = _worse_than_baseline(tasks[name], metrics[name], examples, None if frozen is None else frozen.get(name))
+            found |= {} if worse is None else {name: worse}
     return found
 
 
-def _outdone(task: Task[Any], metrics: Metrics, examples: Sequence[Any], frozen: float | None) -> str | None:
-    """What needs less than the head and scores more, as a sentence; after training, by more than half a standard error."""
-    score, chance = task.headline(metrics), task.chance(examples)
-    if chance and score < task.headline(chance):
-        return f"scores {score:.3f}, less than a head that reads nothing ({task.headline(chance):.3f}); {TRY}"
-    doubt = 0.5 * math.sqrt(max(0.0, score * (1 - score)) / len(examples))
-    if frozen is not None and score < frozen - doubt:
-        return f"scores {score:.3f}, less than its head on the untrained encoder ({frozen:.3f}); {GENTLER}"
+def _worse_than_baseline(task: Task[Any], metrics: Metrics, examples: Sequence[Any], frozen: float | None) -> str | None:
+    """A warning if a baseline scores better; the untrained encoder must be better by over half a standard error."""
+    score, chance = task.main_score(metrics), task.chance(examples)
+    if chance and score < task.main_score(chance):
+        return f"scores {score:.3f}, less than a head that ignores the text ({task.main_score(chance):.3f}); {TRY}"
+    tolerance = 0.5 * math.sqrt(max(0.0, score * (1 - score)) / len(examples))
+    if frozen is not None and score < frozen - tolerance:
+        return f"scores {score:.3f}, less than its head on the untrained encoder ({frozen:.3f}); {TRY_GENTLER}"
     return None
 
 
-def warn(scores: Scores, split: str, warnings: Mapping[str, str]) -> None:
-    """Put warnings of a split in their place among the scores."""
+def add_warnings(scores: Scores, split: str, warnings: Mapping[str, str]) -> None:
+    """Add the warnings of a split to the scores."""
     if warnings:
         scores.setdefault("_all", {}).setdefault(split, {}).setdefault(WARNINGS, {}).update(warnings)
 
 
 def warning_lines(scores: Mapping[str, Any]) -> list[str]:
-    """Each warning as a line: `entities (test): finds none of the 12 entities; ...`."""
+    """Each warning as a line.
+
+    >>> warning_lines({"_all": {"test": {"warnings": {"entities": "finds none of the 12 entities"}}}})
+    ['entities (test): finds none of the 12 entities']
+    """
     return [
         f"{name} ({split}): {sentence}"
         for split, values in scores.get("_all", {}).items()
@@ -121,8 +125,12 @@ def warning_lines(scores: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def figures(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[tuple[str, str, str, float]]:
-    """Scores without warnings: task (or `_all`), split, metric, value."""
+def score_rows(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[tuple[str, str, str, float]]:
+    """Scores without warnings as rows of task (or `_all`), split, metric and value.
+
+    >>> score_rows({"section": {"test": {"accuracy": 0.5}}})
+    [('section', 'test', 'accuracy', 0.5)]
+    """
     return [
         (name, split, metric, value)
         for name, splits in scores.items()
@@ -133,36 +141,36 @@ def figures(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[tuple
 
 
 def calibrate(predictor: Predictor, tables: Mapping[str, Examples]) -> tuple[dict[str, Task[Any]], dict[str, Metrics]]:
-    """Tasks with what is tuned on these (validation) examples settled, and their metrics then."""
+    """The tasks calibrated on these (validation) examples, and their metrics afterwards."""
     tasks, metrics = dict(predictor.tasks), {}
     for name, examples in tables.items():
-        settled = settle(tasks, {name: answers_for(predictor, tasks[name], examples)})
-        tasks, metrics[name] = settled.tasks, settled.metrics[name]
+        calibrated = calibrate_answers(tasks, {name: answers_for(predictor, tasks[name], examples)})
+        tasks, metrics[name] = calibrated.tasks, calibrated.metrics[name]
     return tasks, metrics
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """Tasks with what is tuned on validation data settled."""
+class Calibrated:
+    """Tasks calibrated on validation data."""
 
     tasks: dict[str, Task[Any]]
     metrics: dict[str, Metrics]
     answered: dict[str, Answered]
-    """The answers as these tasks give them."""
+    """The answers of the calibrated tasks."""
 
 
-def settle(tasks: Mapping[str, Task[Any]], answered: Mapping[str, Answered]) -> Settled:
-    """What `calibrate` gives, from answers that are there already, and these as they are then."""
-    settled = Settled(dict(tasks), {}, {})
+def calibrate_answers(tasks: Mapping[str, Task[Any]], answered: Mapping[str, Answered]) -> Calibrated:
+    """Calibrate tasks on existing answers to validation examples, and recompute these answers."""
+    calibrated = Calibrated(dict(tasks), {}, {})
     for name, (answers, examples) in answered.items():
-        task = settled.tasks[name] = tasks[name].calibrated(answers, examples)
-        restated = [list(answer) for answer in task.restated(answers, tasks[name])]
-        settled.metrics[name] = task.score(restated, examples)
-        settled.answered[name] = restated, examples
-    return settled
+        task = calibrated.tasks[name] = tasks[name].calibrate(answers, examples)
+        answers_now = [list(answer) for answer in task.recalibrate(answers, tasks[name])]
+        calibrated.metrics[name] = task.score(answers_now, examples)
+        calibrated.answered[name] = answers_now, examples
+    return calibrated
 
 
 def combined(tasks: Mapping[str, Task[Any]], metrics: Mapping[str, Metrics]) -> float:
-    """The mean of the tasks' headline figures."""
-    figures: Sequence[float] = [tasks[name].headline(values) for name, values in metrics.items()]
-    return sum(figures) / len(figures) if figures else 0.0
+    """The mean of the tasks' main scores."""
+    scores: Sequence[float] = [tasks[name].main_score(values) for name, values in metrics.items()]
+    return sum(scores) / len(scores) if scores else 0.0

@@ -1,6 +1,6 @@
-"""The model: one encoder and a head for each task. One encoder pass answers every head that is asked.
+"""The model: one encoder and a head for each task; one encoder pass serves all heads.
 
-Tasks may own the upper part of the encoder (`Branch`): then the shared bottom runs once, on everything, and each branch
+Tasks may own the upper layers of the encoder (`Branch`): the shared bottom then runs once, on everything, and each branch
 on the sequences of its own tasks.
 """
 
@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from manyheads.errors import UsageError
-from manyheads.nn.dropout import replace_dropouts
+from manyheads.nn.cpu.dropout import replace_dropouts
 from manyheads.nn.pooling import mean_pool
-from manyheads.nn.sharing import Branch, ScalarMix, climb
+from manyheads.nn.sharing import Branch, ScalarMix
 from manyheads.text.pack import Pack, Segments
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from manyheads.tasks.base import Task
 
 POOLED = "pooled_SD"
-"""Mean vectors of sequences among the outputs of a head, where `MultiTaskModel.pools` asks for them."""
+"""Name of the mean vectors of sequences among the outputs of a head, where `MultiTaskModel.pools`."""
 Range = tuple[int, int]
 Reads = Mapping[str, Range]
-"""For each task that is asked, the range of sequences (first, one past the last) that its head reads."""
+"""For each task to run, the range of sequences (first, one past the last) that its head reads."""
 
 
 class MultiTaskModel(nn.Module):
@@ -41,10 +41,10 @@ class MultiTaskModel(nn.Module):
         *,
         layer_mix: bool = False,
     ) -> None:
-        """Heads are built by their tasks, initialised from torch's generator in the order of `tasks`.
+        """Builds the heads in the order of `tasks`, initialised from torch's generator.
 
         With `layer_mix` each head reads a learned mix of all layers instead of the last one.
-        Raises UsageError for a name of a task or branch that torch does not take.
+        Raises UsageError for a task or branch whose name torch reserves.
         """
         super().__init__()
         _check_names([*tasks, *(branch.name for branch in branches)])
@@ -56,12 +56,12 @@ class MultiTaskModel(nn.Module):
         self.mixes = nn.ModuleDict({name: ScalarMix(encoder.depth + 1) for name in tasks} if layer_mix else {})
         self._branch_of = {task: branch for branch in branches for task in branch.tasks}
         self.pools = False
-        """Whether outputs in training hold the mean vector of each sequence, `pooled_SD`, beside those of the head."""
+        """Whether outputs in training include the mean vector of each sequence, `pooled_SD`."""
         self.fork = min((branch.start for branch in branches), default=encoder.depth)
-        """The first layer that is not shared by all tasks."""
+        """First layer that is not shared by all tasks."""
 
     def forward(self, pack: Pack, reads: Reads) -> dict[str, dict[str, torch.Tensor]]:
-        """Outputs of the heads in `reads`, each on its own sequences; what tasks share is computed once."""
+        """Outputs of the heads in `reads`, each on its own sequences; layers that tasks share run once."""
         if self.branches or self.mixes:
             return self.above(self.below(pack, self.fork), pack, reads, self.fork)
         hidden_TD = self.encoder(pack)
@@ -72,44 +72,40 @@ class MultiTaskModel(nn.Module):
         }
 
     def _head(self, name: str, hidden_TD: torch.Tensor, segments: Segments) -> dict[str, torch.Tensor]:
-        """Outputs of a head. On a CPU heads compute in float32 always.
+        """Outputs of a head. On a CPU heads always compute in float32.
 
-        They read as many tokens as their task has, and oneDNN compiles products in bf16 for every new number of them: that
-        took longer than the product, and what it kept grew by 0.1 MB a text.
+        Each task has another number of tokens, and oneDNN compiles products in bf16 for every new number: that took longer
+        than the product, and its cache grew by 0.1 MB per text.
         """
-        outputs = self._read(name, hidden_TD, segments)
-        return {**outputs, POOLED: mean_pool(hidden_TD, segments)} if self.pools and self.training else outputs
-
-    def _read(self, name: str, hidden_TD: torch.Tensor, segments: Segments) -> dict[str, torch.Tensor]:
-        """Outputs of a head alone."""
-        head = self.heads[name]
         if hidden_TD.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
             with torch.autocast("cpu", enabled=False):
-                return cast("dict[str, torch.Tensor]", head(hidden_TD.float(), segments))
-        return cast("dict[str, torch.Tensor]", head(hidden_TD, segments))
+                outputs: dict[str, torch.Tensor] = self.heads[name](hidden_TD.float(), segments)
+        else:
+            outputs = self.heads[name](hidden_TD, segments)
+        return {**outputs, POOLED: mean_pool(hidden_TD, segments)} if self.pools and self.training else outputs
 
     def branch_of(self, task: str) -> Branch | None:
         """The branch of a task; None for the shared encoder itself."""
         return self._branch_of.get(task)
 
     def below(self, pack: Pack, layer: int) -> list[torch.Tensor]:
-        """Shared hidden states `(T, D)` under a layer that is not above `fork`: every one for a mix, else the last alone.
+        """Shared hidden states `(T, D)` below a layer, at most `fork`: all of them for layer mixes, else only the last.
 
-        None at all under layer 0 where embeddings are a task's own.
+        An empty list for layer 0, where tasks own their embeddings.
         """
         return self._walk(self.encoder, pack, [], 0, layer) if layer else []
 
     def above(
         self, states: Sequence[torch.Tensor], pack: Pack, reads: Reads, layer: int
     ) -> dict[str, dict[str, torch.Tensor]]:
-        """Outputs of the heads from the states that `below` gave under a layer. What two tasks share is computed once."""
+        """Outputs of the heads from the states that `below` returned for a layer. Layers that two tasks share run once."""
         outputs = {}
         everything = (min(first for first, _ in reads.values()), max(stop for _, stop in reads.values()))
-        shared: dict[Range, tuple[int, list[torch.Tensor]]] = {}  # how far the shared layers have run on a range
+        shared: dict[Range, tuple[int, list[torch.Tensor]]] = {}  # shared layers run so far on a range
         for (owner, part_range), names in sorted(self._runs(reads).items(), key=lambda run: self._start(run[0][0])):
             first, stop = part_range
             branch = self._branch_of.get(owner)
-            if part_range == everything:  # the pack, with its tail if it has one: shapes stay those that are compiled
+            if part_range == everything:  # the whole pack with its tail: compiled shapes stay the same
                 base, under, part = 0, list(states), pack
             else:
                 base, under = first, [pack.segments.cut(state_TD, first, stop) for state_TD in states]
@@ -127,14 +123,14 @@ class MultiTaskModel(nn.Module):
         return {name: outputs[name] for name in reads}
 
     def _start(self, owner: str) -> int:
-        """The first layer that a task does not share; the encoder's depth for one without a branch."""
+        """First layer that a task does not share; the encoder's depth without a branch."""
         branch = self._branch_of.get(owner)
         return branch.start if branch else self.encoder.depth
 
     def _runs(self, reads: Reads) -> dict[tuple[str, Range], list[str]]:
-        """What is run above the shared layers: for an encoder and a range, its tasks. Ranges that adjoin run together.
+        """The passes above the shared layers: tasks by encoder (named after one of its tasks) and range.
 
-        An encoder goes by the name of one of its tasks.
+        Adjoining ranges run together.
         """
         owned: dict[str, list[str]] = {}
         for name in reads:
@@ -152,19 +148,20 @@ class MultiTaskModel(nn.Module):
     def _walk(
         self, encoder: Encoder, pack: Pack, states: list[torch.Tensor], start: int, stop: int
     ) -> list[torch.Tensor]:
-        """States of layers up to `stop`, from those under `start`, or from the embeddings when there are none."""
-        keep = bool(self.mixes)
-        if not states and stop == encoder.depth and not keep:
-            return [cast("torch.Tensor", encoder(pack))]
+        """States of layers up to `stop`, from those below `start`, or from the embeddings when there are none."""
+        if not states and stop == encoder.depth and not self.mixes:
+            return [encoder(pack)]
         states = states or [encoder.embed(pack)]
-        return climb(states, lambda hidden, first, last: encoder.layers(hidden, pack, first, last), start, stop, keep)
+        if self.mixes:
+            return [*states, *encoder.states(states[-1], pack, start, stop)]
+        return [encoder.layers(states[-1], pack, start, stop)]
 
 
 def _check_names(names: Iterable[str]) -> None:
-    """torch finds heads by attribute, so a head cannot be called `type` or `values`."""
+    """torch stores heads as attributes, so a head cannot be called `type` or `values`."""
     own = nn.ModuleDict()
     taken = [name for name in names if hasattr(own, name)]
     if taken:
         raise UsageError(
-            f"a task or group cannot be called '{taken[0]}', which means something to torch; choose another name"
+            f"a task or group cannot be called '{taken[0]}', a name that torch reserves; choose another name"
         )

@@ -1,9 +1,8 @@
-"""Answering: sources are sorted by length into token-budget packs, each pack is one encoder pass for all its heads.
+"""Prediction: sources are sorted by length into packs with a token budget; each pack is one encoder pass for all its heads.
 
-`Predictor` is used by evaluation, the command and the Python API alike, so what is scored is what is served.
-Sequences that are read by the same tasks share packs: all tasks of a text are answered by one pass, and a question with
-its passage, which only question answering reads, by another. Memory does not grow with the number of rows: rows are
-answered in chunks.
+Evaluation, the command, the server and the Python API share this `Predictor`, so what is scored is what is served.
+Sequences that the same tasks read share packs: one pass answers all tasks of a text, and another one a question with its
+passage, which only question answering reads. Rows are processed in chunks, so memory does not grow with their number.
 """
 
 from __future__ import annotations
@@ -28,19 +27,19 @@ if TYPE_CHECKING:
     from manyheads.text.tokenizer import Tokenizer
 
 Precision = Literal["auto", "float32", "bf16"]
-"""What the encoder's products are computed in; `auto`: bf16 on CUDA where the device has it, else float32."""
+"""Precision of the encoder's matrix products; `auto`: bf16 on CUDA devices that support it, else float32."""
 CHUNK_ROWS = 2048
-"""Rows answered together: enough to sort by length, few enough to hold."""
+"""Rows processed together: enough to sort by length, few enough for memory."""
 CHUNK_CHARACTERS = 2_000_000
-"""A chunk ends early when its texts reach this; one 50,000-token text is about a tenth of it."""
+"""A chunk ends early at this size; a text of 50,000 tokens is about a tenth of it."""
 
 
 class Backend(Protocol):
-    """Whatever runs the encoder and the heads."""
+    """Runs the encoder and the heads."""
 
     @property
     def one_trunk(self) -> bool:
-        """Whether all heads read the same hidden states, so that one more costs next to nothing."""
+        """Whether all heads read the same hidden states, so that an additional head costs almost nothing."""
         ...
 
     def run(self, encodings: Sequence[Encoding], names: Sequence[str]) -> dict[str, dict[str, Array]]:
@@ -49,14 +48,14 @@ class Backend(Protocol):
 
 
 class TorchBackend:
-    """The model itself, without gradients and dropout. Outputs are float32 whatever the products are computed in.
+    """Runs a model without gradients and dropout. Outputs are always float32.
 
-    On CUDA `auto` is bf16 where the device has it, which is what its attention over packs takes. On a CPU it is float32; bf16
-    takes half the time where the processor multiplies it (AMX, AVX-512 BF16) and more where it does not.
+    On CUDA, `auto` is bf16 if the device supports it, which attention over packs requires. On a CPU it is float32; bf16 takes
+    half the time on processors with bf16 instructions (AMX, AVX-512 BF16), and longer on others.
     """
 
     def __init__(self, model: MultiTaskModel, device: torch.device, precision: Precision = "auto") -> None:
-        """Moves the model to the device and leaves it in evaluation mode; on a CPU, bf16 rounds its weights for good."""
+        """Moves the model to the device and into evaluation mode; bf16 on a CPU rounds its weights permanently."""
         import torch
 
         self.model = model.to(device).eval()
@@ -66,19 +65,19 @@ class TorchBackend:
         self._half = precision == "bf16" or (
             precision == "auto" and cuda and torch.cuda.is_bf16_supported(including_emulation=False)
         )
-        if self._half and not cuda:  # or every pass would round them anew
-            from manyheads.nn.rounded import round_linears
+        if self._half and not cuda:  # otherwise every pass would round them again
+            from manyheads.nn.cpu.bf16_linear import use_bf16_linears
 
             for encoder in (model.encoder, *model.branch_encoders.values()):
-                round_linears(encoder)
+                use_bf16_linears(encoder)
 
     def run(self, encodings: Sequence[Encoding], names: Sequence[str]) -> dict[str, dict[str, Array]]:
-        """One pass over one pack."""
+        """Run the named heads on one pack."""
         import torch
 
         from manyheads.text.pack import Pack, eighth_of
 
-        few = self._half and self.device.type == "cpu"  # oneDNN compiles products in bf16 for every new shape
+        few = self._half and self.device.type == "cpu"  # oneDNN compiles bf16 products for every new shape
         pack = Pack.of(encodings, eighth_of(sum(map(len, encodings))) if few else 1)
         if self.device.type == "cuda":
             pack = pack.pinned()
@@ -93,15 +92,21 @@ class TorchBackend:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """Answers of the tasks that were asked, and how many windows the longest of their sources needed."""
+class RowAnswers:
+    """Answers of the requested tasks, and the number of windows of their longest source."""
 
     answers: Mapping[str, Answer]
     windows: int
 
 
 class Predictor:
-    """Answers asks and rows with a backend."""
+    """Answers rows and encoder inputs with a backend.
+
+    >>> import manyheads as mh
+    >>> predictor = mh.load("runs/demo").predictor
+    >>> next(predictor.predict([{"text": "Aspirin lowered fever."}], ["section"])).keys()
+    dict_keys(['windows', 'tasks'])
+    """
 
     def __init__(
         self,
@@ -112,15 +117,15 @@ class Predictor:
         max_length: int,
         batch_tokens: int = 4096,
     ) -> None:
-        """`max_length` tokens a window, `batch_tokens` real tokens a pack."""
+        """`max_length`: tokens per window; `batch_tokens`: tokens per pack, without padding."""
         self.backend = backend
         self.tasks = tasks
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.batch_tokens = max(batch_tokens, max_length)
 
-    def chosen(self, names: Sequence[str] | None) -> list[str]:
-        """The tasks asked for, all of them by default. Raises UsageError for one the model does not have."""
+    def check_tasks(self, names: Sequence[str] | None) -> list[str]:
+        """The names without duplicates; all tasks for None. Raises UsageError for a task the model does not have."""
         if names is None:
             return list(self.tasks)
         for name in names:
@@ -129,32 +134,32 @@ class Predictor:
         return list(dict.fromkeys(names))
 
     def predict(self, rows: Iterable[Row | RowError], names: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
-        """An output row for each input row, in order. A row that cannot be read gets an `error` in its place."""
-        chosen = self.chosen(names)
+        """An output row for each input row, in order; rows that cannot be read get an `error`."""
+        tasks = self.check_tasks(names)
         for chunk in _chunks(rows):
-            yield from self.reply([(row, chosen) for row in chunk])
+            yield from self.reply([(row, tasks) for row in chunk])
 
     def reply(self, requests: Sequence[tuple[Row | RowError, Sequence[str] | None]]) -> Iterator[dict[str, Any]]:
-        """An output row for each row and the tasks asked of it (None: all), in order. All are answered together."""
-        asked = [self.asked(row, self.tasks if names is None else names) for row, names in requests]
-        answered = iter(self.answer([inputs for inputs in asked if not isinstance(inputs, RowError)]))
-        for (row, _), inputs in zip(requests, asked, strict=True):
-            head = _head(row)
-            if isinstance(inputs, RowError):
-                yield {**head, "error": {"type": "invalid_row", "message": str(inputs)}}
+        """An output row for each pair of a row and its tasks (None: all), in order, in one batch."""
+        inputs = [self.inputs_of(row, self.tasks if names is None else names) for row, names in requests]
+        results = iter(self.answer([entry for entry in inputs if not isinstance(entry, RowError)]))
+        for (row, _), entry in zip(requests, inputs, strict=True):
+            row_id = _row_id(row)
+            if isinstance(entry, RowError):
+                yield {**row_id, "error": {"type": "invalid_row", "message": str(entry)}}
                 continue
-            result = next(answered)
+            result = next(results)
             keys: dict[str, Any] = {}
             for name, answer in result.answers.items():
                 keys |= self.tasks[name].answer_keys(answer)
-            yield {**head, "windows": result.windows, "tasks": keys}
+            yield {**row_id, "windows": result.windows, "tasks": keys}
 
-    def answer(self, inputs: Sequence[Mapping[str, EncoderInput]]) -> list[Answered]:
-        """Answers to each ask, `{task: what it reads}`, in order. Equal sources are encoded once."""
+    def answer(self, inputs: Sequence[Mapping[str, EncoderInput]]) -> list[RowAnswers]:
+        """Answers for each `{task: encoder input}`, in order. Equal sources are encoded once."""
         readers: dict[Source, set[str]] = defaultdict(set)
         for entry in inputs:
-            for name, wanted in entry.items():
-                readers[wanted.source].add(name)
+            for name, one in entry.items():
+                readers[one.source].add(name)
         sources = list(readers)
         encodings = dict(zip(sources, self.tokenizer.encode(sources, self.max_length), strict=True))
         outputs = self._run(readers, encodings)
@@ -168,22 +173,22 @@ class Predictor:
             for i, answer in zip(places, task.decode(items), strict=True):
                 answers[i][name] = answer
         return [
-            Answered(
+            RowAnswers(
                 {name: answer[name] for name in entry},
-                max((len(encodings[wanted.source]) for wanted in entry.values()), default=1),
+                max((len(encodings[one.source]) for one in entry.values()), default=1),
             )
             for entry, answer in zip(inputs, answers, strict=True)
         ]
 
     def items(self, name: str, inputs: Sequence[EncoderInput]) -> list[Item]:
-        """What a task decodes for each ask: the outputs of its head, window by window. Equal sources are encoded once."""
+        """Inputs of `Task.decode`: the outputs of a head, window by window. Equal sources are encoded once."""
         sources = list(dict.fromkeys(entry.source for entry in inputs))
         encodings = dict(zip(sources, self.tokenizer.encode(sources, self.max_length), strict=True))
         outputs = self._run({source: {name} for source in sources}, encodings)
         return [Item(entry.source, entry.words, encodings[entry.source], outputs[entry.source, name]) for entry in inputs]
 
-    def asked(self, row: Any, names: Iterable[str]) -> dict[str, EncoderInput] | RowError:
-        """What the named tasks want read of a row, those left out that find nothing in it; what is wrong with a bad row."""
+    def inputs_of(self, row: Any, names: Iterable[str]) -> dict[str, EncoderInput] | RowError:
+        """The encoder input of each named task that finds one in the row; a RowError for a row that cannot be read."""
         if isinstance(row, RowError):
             return row
         if not isinstance(row, Mapping):
@@ -197,7 +202,7 @@ class Predictor:
     def _run(
         self, readers: Mapping[Source, set[str]], encodings: Mapping[Source, Sequence[Encoding]]
     ) -> dict[tuple[Source, str], list[dict[str, Array]]]:
-        """Outputs of every (source, task), per window in order."""
+        """Outputs of every (source, task), for each window in order."""
         groups: dict[tuple[str, ...], list[tuple[Source, Encoding]]] = defaultdict(list)
         for source, names in readers.items():
             key = tuple(name for name in self.tasks if name in names)
@@ -205,7 +210,7 @@ class Predictor:
         outputs: dict[tuple[Source, str], list[dict[str, Array]]] = {
             (source, name): [{} for _ in encodings[source]] for source, names in readers.items() for name in names
         }
-        for key, windows in self._together(groups).items():
+        for key, windows in self._merged(groups).items():
             windows.sort(key=lambda pair: len(pair[1]), reverse=True)
             for pack in packs_of(windows, self.batch_tokens):
                 result = self.backend.run([window for _, window in pack], key)
@@ -225,13 +230,13 @@ class Predictor:
                         }
         return outputs
 
-    def _together(
+    def _merged(
         self, groups: Mapping[tuple[str, ...], list[tuple[Source, Encoding]]]
     ) -> Mapping[tuple[str, ...], list[tuple[Source, Encoding]]]:
-        """Windows that are read by different tasks as one group, where all fit into one pack.
+        """Merge the groups of windows, whatever tasks read them, if all fit into one pack.
 
-        A pass has a price of its own, and a head that reads what it was not asked costs 1 to 4 %: a few rows that ask
-        different things are answered by one pass. Not so where tasks own layers.
+        Each pass has a fixed cost, and running a head whose output is not needed costs only 1 to 4 %. Groups are not merged
+        if tasks have private layers.
         """
         windows = [window for group in groups.values() for window in group]
         if len(groups) < 2 or not self.backend.one_trunk:
@@ -242,7 +247,7 @@ class Predictor:
 
 
 def packs_of(windows: Sequence[tuple[Source, Encoding]], budget: int) -> Iterator[Sequence[tuple[Source, Encoding]]]:
-    """Consecutive windows, at most `budget` tokens together (one window always fits)."""
+    """Split windows into packs of at most `budget` tokens; a single window always fits."""
     start, tokens = 0, 0
     for i, (_, window) in enumerate(windows):
         if i > start and tokens + len(window) > budget:
@@ -254,24 +259,24 @@ def packs_of(windows: Sequence[tuple[Source, Encoding]], budget: int) -> Iterato
 
 
 def _chunks(rows: Iterable[Row | RowError]) -> Iterator[list[Row | RowError]]:
-    """Chunks of bounded rows and characters."""
+    """Split rows into chunks with a limited number of rows and characters."""
     iterator = iter(rows)
     while first := list(islice(iterator, 1)):
-        chunk, characters = first, _size(first[0])
+        chunk, characters = first, _characters(first[0])
         while len(chunk) < CHUNK_ROWS and characters < CHUNK_CHARACTERS and (more := list(islice(iterator, 1))):
             chunk.extend(more)
-            characters += _size(more[0])
+            characters += _characters(more[0])
         yield chunk
 
 
-def _head(row: Any) -> dict[str, Any]:
-    """What an output row begins with: the id of its input row, if that has one."""
+def _row_id(row: Any) -> dict[str, Any]:
+    """`{"id": ...}` of an input row, empty if it has none."""
     if isinstance(row, RowError):
         return {} if row.row_id is None else {"id": row.row_id}
     return {"id": row["id"]} if isinstance(row, Mapping) and "id" in row else {}
 
 
-def _size(row: Row | RowError) -> int:
+def _characters(row: Row | RowError) -> int:
     if not isinstance(row, Mapping):
         return 0
     return sum(len(value) for value in row.values() if isinstance(value, str))

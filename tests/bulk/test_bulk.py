@@ -19,8 +19,9 @@ from filelock import FileLock
 
 from manyheads.api import load
 from manyheads.bulk import parts
-from manyheads.bulk.parts import Part, PartReader, files_of, parts_of
-from manyheads.bulk.run import LOCK, Crew, Job, run_bulk
+from manyheads.bulk.manifest import LOCK
+from manyheads.bulk.parts import Part, PartReader, list_files, split_parts
+from manyheads.bulk.run import Job, RayActors, run_bulk
 from manyheads.cli import main
 from manyheads.data.requests import read_requests
 from manyheads.durable import UNFINISHED
@@ -69,7 +70,7 @@ def answers_in(folder: Path) -> list[dict[str, Any]]:
 
 def test_every_row_is_answered_once_as_predict_answers_it(young_model: Path, source: Path, tmp_path: Path) -> None:
     report = run_bulk(Job(str(young_model), source, tmp_path / "out", rows_per_part=16), None, lambda line: None)
-    assert (report.rows, report.bad, report.kept) == (129, 2, 0)
+    assert (report.rows, report.bad, report.reused) == (129, 2, 0)
     rows = answers_in(tmp_path / "out")
     places = [(row["source"], row["row"]) for row in rows]
     assert len(set(places)) == len(places) == 129
@@ -121,7 +122,7 @@ def test_parts_whose_files_are_gone_or_changed_are_made_again(young_model: Path,
     (job.output / "part-000004.parquet.unfinished").write_bytes(b"half")
     said: list[str] = []
     report = run_bulk(job, None, said.append)
-    assert report.parts - report.kept == 3
+    assert report.parts - report.reused == 3
     assert files_in(job.output) == before
 
 
@@ -159,7 +160,7 @@ def test_an_output_that_lies_in_the_input_or_around_it_is_refused(
         (source / "deeper", source),
         (source / "a.jsonl", source),
     ):
-        with pytest.raises(UsageError, match="lie in one another"):
+        with pytest.raises(UsageError, match="overlap"):
             run_bulk(Job(str(young_model), given, output), None, lambda line: None)
     (tmp_path / "link").unlink()
     assert sorted(tmp_path.rglob("*")) == before
@@ -178,11 +179,11 @@ def test_a_job_goes_on_where_it_was_stopped_before_it_had_a_manifest(
 def test_an_input_that_changed_in_its_middle_is_another(source: Path) -> None:
     path = source / "a.jsonl"
     path.write_bytes(b'{"text": "a"}\n' * 300_000)
-    before = files_of(path)
+    before = list_files(path)
     with path.open("r+b") as file:
         file.seek(2_000_010)
         file.write(b"b")
-    assert files_of(path) != before
+    assert list_files(path) != before
 
 
 def test_files_that_are_not_what_their_names_say_are_told_of(
@@ -190,7 +191,7 @@ def test_files_that_are_not_what_their_names_say_are_told_of(
 ) -> None:
     (tmp_path / "a.parquet").write_text("no parquet")
     assert main(["bulk", str(young_model), str(tmp_path / "a.parquet"), str(tmp_path / "out")]) == 2
-    assert "a.parquet is no readable parquet file" in capsys.readouterr().err
+    assert "a.parquet is not a readable parquet file" in capsys.readouterr().err
     (tmp_path / "b.jsonl").write_text('{"text": "a"}\n')
     for output in ("a.parquet", "a.parquet/out"):
         assert main(["bulk", str(young_model), str(tmp_path / "b.jsonl"), str(tmp_path / output)]) == 2
@@ -265,7 +266,7 @@ def test_kept_columns_stand_beside_the_answers_with_their_types(
 def test_actors_of_ray_write_the_same_bytes(young_model: Path, source: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     run_bulk(Job(str(young_model), source, tmp_path / "local", rows_per_part=16), None, lambda line: None)
-    run_bulk(Job(str(young_model), source, tmp_path / "ray", rows_per_part=16), Crew(2), lambda line: None)
+    run_bulk(Job(str(young_model), source, tmp_path / "ray", rows_per_part=16), RayActors(2), lambda line: None)
     assert files_in(tmp_path / "ray") == files_in(tmp_path / "local")
 
 
@@ -278,12 +279,12 @@ def test_parts_are_read_on_from_one_another_in_whatever_order_they_come(
         opened.append(path.name)
         return read_requests(path)
 
-    found = list(parts_of(source, files_of(source), 7))
+    found = list(split_parts(source, list_files(source), 7))
     wanted = {part: list(PartReader(source).rows(part)) for part in found}
     monkeypatch.setattr(parts, "read_requests", counted)
     reader = PartReader(source)
     in_order = {part: [str(row) for row in reader.rows(part)] for part in found}
-    assert opened == [file.name.rpartition("/")[2] for file in files_of(source)]
+    assert opened == [file.name.rpartition("/")[2] for file in list_files(source)]
     mixed = sorted(found, key=lambda part: (part.index * 7) % 13)
     out_of_order = {part: [str(row) for row in reader.rows(part)] for part in mixed}
     assert in_order == out_of_order == {part: [str(row) for row in rows] for part, rows in wanted.items()}
@@ -297,5 +298,5 @@ def test_a_file_that_cannot_be_read_on_is_told_of_again(tmp_path: Path) -> None:
     cut_off.write_bytes(whole[: len(whole) // 2])
     reader = PartReader(tmp_path)
     for _ in range(2):
-        with pytest.raises(DataError, match="cut-off"):
+        with pytest.raises(DataError, match="truncated"):
             list(reader.rows(Part(0, "cut.jsonl.gz", 0, 2_000)))

@@ -1,4 +1,4 @@
-"""Comparisons of a toy run: twins that differ in nothing but the sharing, and results that interruptions do not change."""
+"""Comparisons of a toy run: paired runs differ in the sharing alone, and interruptions do not change the result."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ import pytest
 import torch
 
 from manyheads.cli import main
-from manyheads.compare.command import Asked, compare, open_shop
-from manyheads.compare.jobs import run_job
+from manyheads.compare.command import CompareOptions, compare, open_comparison
 from manyheads.compare.outcome import OUTCOME, Outcome
-from manyheads.config.build import device_of, plan_of
+from manyheads.compare.runs import run_job
+from manyheads.config.build import plan_of
 from manyheads.config.files import load_run
-from manyheads.crew.hands import Crew
-from manyheads.crew.workshop import Job
 from manyheads.errors import StoppedError, UsageError
+from manyheads.jobs.job import Job
+from manyheads.jobs.workers import WorkerSpec
 from manyheads.start import validate
-from manyheads.training.loop import StepRecord
+from manyheads.training.batches import Draw, StepBatch
+from manyheads.training.plan import Plan
 from manyheads.training.progress import Quiet
-from manyheads.training.run import Plan
+from manyheads.training.step_record import StepRecord
 from manyheads.training.stop import Stop
 from runs import Child
 from toys import write_project
@@ -44,62 +45,62 @@ def done(project: Path) -> Path:
     return output
 
 
-def asked(project: Path, output: Path, **more: object) -> Asked:
-    return Asked(project, output, seeds=(0, 1), overrides=tuple(FEW), **{"singles": "twin", **more})  # type: ignore[arg-type]
+def asked(project: Path, output: Path, **more: object) -> CompareOptions:
+    return CompareOptions(project, output, seeds=(0, 1), overrides=tuple(FEW), **{"singles": "twin", **more})  # type: ignore[arg-type]
 
 
 def planned(project: Path, output: Path, *only: str) -> Plan:
-    shop = open_shop(asked(project, output))
+    experiment = open_comparison(asked(project, output))
     file = load_run(project, FEW)
-    return plan_of(file, shop.dataset, output, device_of("cpu"), shop.tokenizer, only=only)
+    return plan_of(file, experiment.dataset, output, experiment.tokenizer, only=only)
 
 
-def test_a_twin_starts_from_the_same_weights_and_sees_the_same_examples_in_the_same_steps(
+def test_a_paired_run_starts_from_the_same_weights_and_sees_the_same_examples_in_the_same_steps(
     project: Path, tmp_path: Path
 ) -> None:
-    whole, twin = planned(project, tmp_path / "a"), planned(project, tmp_path / "b", "section")
-    for (name, one), (_, other) in zip(whole.model.named_parameters(), twin.model.named_parameters(), strict=True):
+    whole, paired = planned(project, tmp_path / "a"), planned(project, tmp_path / "b", "section")
+    for (name, one), (_, other) in zip(whole.model.named_parameters(), paired.model.named_parameters(), strict=True):
         assert torch.equal(one, other), name
     for step in range(6):
-        assert twin.trainer.batcher.rows(step) == {
-            name: rows for name, rows in whole.trainer.batcher.rows(step).items() if name == "section"
+        assert paired.trainer.batcher.draw(step).rows == {
+            name: rows for name, rows in whole.trainer.batcher.draw(step).rows.items() if name == "section"
         }
-    assert [phase.rates for phase in whole.phases] == [phase.rates for phase in twin.phases]
-    assert set(twin.validation) == set(twin.test) == {"section"}
-    assert whole.identity.run != twin.identity.run
+    assert [phase.rates for phase in whole.phases] == [phase.rates for phase in paired.phases]
+    assert set(paired.validation) == set(paired.test) == {"section"}
+    assert whole.identity.run != paired.identity.run
 
 
-def test_by_the_recipe_a_twin_trains_at_the_rate_of_a_single_task(project: Path, tmp_path: Path) -> None:
+def test_by_the_recipe_a_paired_run_trains_at_the_rate_of_a_single_task(project: Path, tmp_path: Path) -> None:
     """The shared run's rate makes up for what each task loses to the others; alone it loses nothing."""
     text = project.read_text(encoding="utf-8")
     run = tmp_path / "run.yaml"
     run.write_text(text[: text.index("training:")].replace("data/", f"{project.parent}/data/") + "training: {device: cpu, steps: 4}\n")
-    shop = open_shop(Asked(run, tmp_path / "c", seeds=(0,), overrides=()))
+    experiment = open_comparison(CompareOptions(run, tmp_path / "c", seeds=(0,), overrides=()))
     file = load_run(run, [])
-    whole, twin = (plan_of(file, shop.dataset, tmp_path / name, device_of("cpu"), shop.tokenizer, only=only)
+    whole, paired = (plan_of(file, experiment.dataset, tmp_path / name, experiment.tokenizer, only=only)
                    for name, only in (("a", ()), ("b", ("section",))))  # fmt: skip
-    assert whole.phases[0].rates.base == pytest.approx(2 * twin.phases[0].rates.base)
-    assert whole.phases[0].rates.head == twin.phases[0].rates.head
-    assert [len(made.phases) and made.phases[0].steps for made in (whole, twin)] == [4, 4]
-    assert twin.trainer.gradients.anchor is None
+    assert whole.phases[0].rates.base == pytest.approx(2 * paired.phases[0].rates.base)
+    assert whole.phases[0].rates.head == paired.phases[0].rates.head
+    assert [len(made.phases) and made.phases[0].steps for made in (whole, paired)] == [4, 4]
+    assert paired.trainer.gradients.objective.anchor is None
 
 
-def test_steps_without_the_twins_task_leave_its_weights_alone(project: Path, tmp_path: Path) -> None:
-    twin = planned(project, tmp_path / "a", "section")
-    before = [parameter.detach().clone() for parameter in twin.model.parameters()]
-    twin.trainer.prepare(twin.phases[0])
-    record = twin.trainer.step(twin.phases[0], 0, [])
+def test_steps_without_the_task_of_a_paired_run_leave_its_weights_alone(project: Path, tmp_path: Path) -> None:
+    paired = planned(project, tmp_path / "a", "section")
+    before = [parameter.detach().clone() for parameter in paired.model.parameters()]
+    paired.trainer.prepare(paired.phases[0])
+    record = paired.trainer.step(paired.phases[0], 0, StepBatch((), Draw()))
     assert record.losses == {}
-    assert all(torch.equal(*pair) for pair in zip(before, twin.model.parameters(), strict=True))
+    assert all(torch.equal(*pair) for pair in zip(before, paired.model.parameters(), strict=True))
 
 
 def test_the_scores_of_a_comparison_are_those_of_its_runs(project: Path, done: Path) -> None:
     result = json.loads((done / "compare.json").read_text(encoding="utf-8"))
     assert set(result["tasks"]) == {"entities", "section", "answers", "similarity"}
-    shop = open_shop(asked(project, done))
+    experiment = open_comparison(asked(project, done))
     for name, task in result["tasks"].items():
         for key, tasks in (("shared", ()), ("single", (name,))):
-            outcomes = [Outcome.load(shop.place(Job(seed, tasks))) for seed in (0, 1)]
+            outcomes = [Outcome.load(experiment.folder_of(Job(seed, tasks))) for seed in (0, 1)]
             scores = [outcome.scores[name][task["metric"]] for outcome in outcomes if outcome]
             assert task[key] == pytest.approx(scores)
         difference = [one - other for one, other in zip(task["shared"], task["single"], strict=True)]
@@ -113,9 +114,9 @@ def test_the_scores_of_a_comparison_are_those_of_its_runs(project: Path, done: P
     assert len(result["diagnostics"]["pairs"]) == 6
     reports = [report.to_json() for report in validate(project, []).reports]
     counts = {"read", "used", "windowed", "skipped"}
-    told = {name: {split: {key: rows[key] for key in counts} for split, rows in splits.items()}
+    counted = {name: {split: {key: rows[key] for key in counts} for split, rows in splits.items()}
             for name, splits in result["data"].items()}  # fmt: skip
-    assert told == {
+    assert counted == {
         name: {each["split"]: {"read": each["rows"], "used": each["used"], "windowed": each["windowed"],
                                "skipped": sum(skip["count"] for skip in each["skipped"].values())}
                for each in reports if each["task"] == name}
@@ -145,18 +146,18 @@ def test_a_comparison_that_is_killed_ends_in_the_same_bytes(project: Path, done:
         assert (output / name).read_bytes() == (done / name).read_bytes()
 
 
-def test_a_run_that_is_stopped_goes_on_where_it_was(project: Path, tmp_path: Path) -> None:
-    shop, job, stop = open_shop(asked(project, tmp_path / "a")), Job(0), Stop()
+def test_a_stopped_run_resumes_where_it_was(project: Path, tmp_path: Path) -> None:
+    experiment, job, stop = open_comparison(asked(project, tmp_path / "a")), Job(0), Stop()
 
     class Asks(Quiet):
         def step(self, record: StepRecord, steps: int) -> None:
             stop.asked = "SIGTERM"
 
     with pytest.raises(StoppedError, match="after step 1 of 4"):
-        run_job(shop, job, Asks(), stop)
-    assert Outcome.load(shop.place(job)) is None
-    again = run_job(shop, job, Quiet(), Stop())
-    whole = run_job(open_shop(asked(project, tmp_path / "b")), job, Quiet(), Stop())
+        run_job(experiment, job, Asks(), stop)
+    assert Outcome.load(experiment.folder_of(job)) is None
+    again = run_job(experiment, job, Quiet(), Stop())
+    whole = run_job(open_comparison(asked(project, tmp_path / "b")), job, Quiet(), Stop())
     assert again.scores == whole.scores
     assert again.curves == whole.curves
     assert again.diagnostics == whole.diagnostics
@@ -175,16 +176,16 @@ def test_more_seeds_and_subsets_train_only_what_is_missing(project: Path, done: 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("tasks.section.patience=1", "tasks.section.patience ends a task's training by its score"),
-        ("training.sampling.method=difficulty", "twins would not see the same examples"),
+        ("tasks.section.patience=1", "tasks.section.patience stops training a task by its score"),
+        ("training.sampling.method=difficulty", "paired runs would not see the same examples"),
     ],
 )
-def test_runs_whose_twins_would_see_other_examples_are_refused(
+def test_runs_whose_paired_runs_would_see_other_examples_are_refused(
     project: Path, tmp_path: Path, change: str, message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        open_shop(Asked(project, tmp_path / "a", overrides=(*FEW, change), singles="both"))
-    open_shop(Asked(project, tmp_path / "a", overrides=(*FEW, change)))  # single models see what they like
+        open_comparison(CompareOptions(project, tmp_path / "a", overrides=(*FEW, change), singles="both"))
+    open_comparison(CompareOptions(project, tmp_path / "a", overrides=(*FEW, change)))  # single models see what they like
 
 
 def test_wrong_use_of_the_command_is_one_sentence_with_status_2(
@@ -203,7 +204,7 @@ def test_wrong_use_of_the_command_is_one_sentence_with_status_2(
         main(["compare", str(project), "-o", str(tmp_path / "a"), "--seeds", "a"])
 
 
-def test_the_command_prints_a_table_and_fails_only_if_told_to(
+def test_the_command_prints_a_table_and_fails_only_on_request(
     project: Path, done: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = ["compare", str(project), "-o", str(done), "--seeds", "0,1", "--singles", "twin", *(x for one in FEW for x in ("--set", one))]
@@ -214,11 +215,11 @@ def test_the_command_prints_a_table_and_fails_only_if_told_to(
     assert said[-1] == f"report: {done / 'report.html'}"
 
 
-def test_several_processes_give_what_one_gives(project: Path, done: Path) -> None:
+def test_several_workers_give_what_one_process_gives(project: Path, done: Path) -> None:
     output = project.parent / "beside"
     (output).mkdir()
     (output / "cost.json").write_bytes((done / "cost.json").read_bytes())
-    more = Asked(project, output, seeds=(0, 1), overrides=tuple(FEW), crew=Crew(2), singles="twin")
+    more = CompareOptions(project, output, seeds=(0, 1), overrides=tuple(FEW), workers=WorkerSpec(2), singles="twin")
     for path in sorted((done / "runs").iterdir())[2:]:  # all but two are there
         (output / "runs").mkdir(exist_ok=True)
         (output / "runs" / path.name).symlink_to(path)

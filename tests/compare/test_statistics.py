@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from manyheads.compare import bootstrap
-from manyheads.compare.bootstrap import Variance, drawn_differences, variance
+from manyheads.compare.bootstrap import Variance, bootstrap_differences, variance
 from manyheads.compare.statistics import Difference, Settings, compare_scores, holm, sign_flip
 from manyheads.compare.verdict import every_task_no_worse, judge, seeds_to_settle
 from manyheads.metrics.evidence import Ranks, Tally
@@ -58,12 +58,12 @@ def difference(
 ) -> Difference:
     """As if compared, from the variances alone."""
     parts = Variance(each_seed, test_set, seeds, more.pop("clusters", 100))
-    reach, p = parts.reach(0.05), parts.p_value(abs(mean))
+    reach, p = parts.half_width(0.05), parts.p_value(abs(mean))
     beyond = [parts.p_value(abs(0.01 + side * mean)) / 2 for side in (1, -1)]
     beyond = [p if 0.01 + side * mean > 0 else 1 - p for p, side in zip(beyond, (1, -1), strict=True)]
     return Difference(
         shared=(0.5 + mean,) * seeds, single=(0.5,) * seeds, mean=mean, low=mean - reach, high=mean + reach, p=p,
-        p_equivalent=max(beyond), p_worse=beyond[0], low_one_sided=mean - parts.reach(0.1), p_sign_flip=0.03, variance=parts, units=1000,
+        p_equivalent=max(beyond), p_worse=beyond[0], low_one_sided=mean - parts.half_width(0.1), p_sign_flip=0.03, variance=parts, units=1000,
     )  # fmt: skip
 
 
@@ -117,8 +117,8 @@ def test_correlations_of_opposite_sign_may_differ_by_two() -> None:
 def test_components_are_those_of_a_crossed_analysis_of_variance() -> None:
     difference_SC = effects(np.random.default_rng(0), seed=0.02, taste=0.1, luck=0.1, clusters=200)
     shared, single = pair_of(difference_SC)
-    drawn_BS = drawn_differences(shared, single, replicates=20_000, seed=0)
-    found = variance(difference_SC.mean(1), drawn_BS, clusters=200)
+    sample_BS = bootstrap_differences(shared, single, replicates=20_000, seed=0)
+    found = variance(difference_SC.mean(1), sample_BS, clusters=200)
     centred_SC = difference_SC - difference_SC.mean(1, keepdims=True)
     between_C = centred_SC.mean(0).var(ddof=1)
     rest = ((centred_SC - centred_SC.mean(0)) ** 2).sum() / (5 * 199)
@@ -126,20 +126,20 @@ def test_components_are_those_of_a_crossed_analysis_of_variance() -> None:
     assert found.test_set == pytest.approx((between_C - rest / 6) / 200, rel=0.03)
 
 
-def test_draws_use_the_same_clusters_for_both_models_and_all_seeds() -> None:
+def test_samples_use_the_same_clusters_for_both_models_and_all_seeds() -> None:
     rng = np.random.default_rng(0)
     counts_C2 = np.stack([rng.random(50), np.ones(50)], axis=1)
     models = [Tally(counts_C2 * [0.5, 1.0] + [step / 100, 0.0], "mean") for step in range(3)]
-    drawn_BS = drawn_differences(models, list(reversed(models)), replicates=300, seed=0)
-    assert np.abs(drawn_BS - [[-0.02, 0.0, 0.02]]).max() < 1e-12
+    sample_BS = bootstrap_differences(models, list(reversed(models)), replicates=300, seed=0)
+    assert np.abs(sample_BS - [[-0.02, 0.0, 0.02]]).max() < 1e-12
 
 
-def test_draws_do_not_depend_on_how_many_fit_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_do_not_depend_on_how_many_fit_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     shared, single = pair_of(effects(np.random.default_rng(0), seed=0.01, taste=0.1, luck=0.1))
-    whole_BS = drawn_differences(shared, single, replicates=103, seed=4)
-    assert (drawn_differences(shared, single, replicates=103, seed=5) != whole_BS).any()
+    whole_BS = bootstrap_differences(shared, single, replicates=103, seed=4)
+    assert (bootstrap_differences(shared, single, replicates=103, seed=5) != whole_BS).any()
     monkeypatch.setattr(bootstrap, "CELLS", 300)
-    assert drawn_differences(shared, single, replicates=103, seed=4) == pytest.approx(whole_BS, abs=1e-12)
+    assert bootstrap_differences(shared, single, replicates=103, seed=4) == pytest.approx(whole_BS, abs=1e-12)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.floats(0.001, 0.5))
@@ -298,14 +298,14 @@ def test_the_same_difference_everywhere_is_as_sure_as_its_signs() -> None:
     assert found.low < 0.25 < found.high
 
 
-def test_one_seed_speaks_of_the_test_set_and_gives_no_verdict_unless_told_to() -> None:
+def test_one_seed_speaks_of_the_test_set_and_gives_no_verdict_by_default() -> None:
     clusters = np.random.default_rng(0).normal(0.1, 0.05, size=(1, 50))
     found = compare_scores(*pair_of(clusters), Settings())
     interval = stats.ttest_1samp(clusters[0], 0).confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high), rel=0.05)
     judgement = judge({"task": found}, Settings())["task"]
     assert (judgement.verdict, judgement.seeds_needed) == ("inconclusive", 6)
-    assert "one seed cannot tell what others would give; run 6 or more" in judgement.why
+    assert "one seed does not show how much seeds vary; run 6 or more" in judgement.why
     assert judge({"task": found}, Settings(least_seeds=1))["task"].verdict == "helps"
 
 
@@ -315,7 +315,7 @@ def test_one_cluster_speaks_of_the_seeds_and_gives_no_verdict() -> None:
     assert found.p == pytest.approx(stats.ttest_1samp(seeds[:, 0], 0).pvalue)
     judgement = judge({"task": found}, Settings())["task"]
     assert (judgement.verdict, judgement.seeds_needed) == ("inconclusive", None)
-    assert "the test set is one cluster" in judgement.why
+    assert "the test set is a single cluster" in judgement.why
     found = compare_scores(*pair_of(seeds[:1]), Settings())
     assert (found.low, found.high, found.p, found.p_equivalent) == (-1, 1, 1, 1)
     assert judge({"task": found}, Settings(least_seeds=1))["task"].verdict == "inconclusive"
@@ -348,7 +348,7 @@ def test_a_small_difference_that_is_sure_is_a_help_that_does_not_matter() -> Non
     found = judge({"task": difference(mean=0.003, each_seed=1e-6, test_set=1e-8)}, Settings())["task"]
     assert found.verdict == "helps"
     assert found.p_equivalent_holm < 0.05
-    assert found.why.endswith("; surely less than 1 point.")
+    assert found.why.endswith("; surely by less than 1 point.")
 
 
 def test_a_p_value_that_holm_takes_back_gives_no_verdict() -> None:
@@ -398,7 +398,7 @@ def test_as_many_seeds_as_are_named_settle_it_in_four_cases_of_five(mean: float,
             test_set=test_set * rng.chisquare(99) / 99,
         )  # fmt: skip
         point = rng.normal(mean, (4e-4 / seeds + test_set) ** 0.5)
-        settled += abs(point) > parts.reach(0.05) or point - parts.reach(0.1) > -0.01
+        settled += abs(point) > parts.half_width(0.05) or point - parts.half_width(0.1) > -0.01
     assert settled / trials == pytest.approx(0.8, abs=0.06) or seeds < 20  # few seeds come in whole steps
 
 

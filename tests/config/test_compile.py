@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from manyheads.config.build import COMPILE_FROM, compiled_layers
 from manyheads.config.files import load_run
+from manyheads.config.hardware import MIN_COMPILED_STEPS, compiled_layers
 from manyheads.errors import UsageError
 from plans import plan
 
@@ -25,13 +25,13 @@ def able(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         asked.append(encoder.config.model_type)
         return int(encoder.depth)
 
-    monkeypatch.setattr("manyheads.nn.compiled.can_compile", lambda: True)
-    monkeypatch.setattr("manyheads.nn.compiled.compile_layers", noted)
+    monkeypatch.setattr("manyheads.nn.cuda.compiled.can_compile", lambda: True)
+    monkeypatch.setattr("manyheads.nn.cuda.compiled.compile_layers", noted)
     return asked
 
 
 def test_on_a_cpu_nothing_is_compiled_and_packs_have_no_tail(project: Path, able: list[str]) -> None:
-    made = plan(project, f"training.steps={COMPILE_FROM + 1}")
+    made = plan(project, f"training.steps={MIN_COMPILED_STEPS + 1}")
     assert made.trainer.batcher.multiple == 1
     assert not able
     assert not any("compiled" in note for note in made.notes)
@@ -40,10 +40,10 @@ def test_on_a_cpu_nothing_is_compiled_and_packs_have_no_tail(project: Path, able
 def test_auto_compiles_long_runs_on_cuda(project: Path, able: list[str]) -> None:
     made = plan(project, "sharing.shared_layers=1")
     training = load_run(project, []).run.training
-    assert compiled_layers(training, made.model, CUDA, COMPILE_FROM) == 0
+    assert compiled_layers(training, made.model, CUDA, MIN_COMPILED_STEPS) == 0
     assert not able
     encoders = 1 + len(made.model.branches)
-    assert compiled_layers(training, made.model, CUDA, COMPILE_FROM + 1) == encoders * made.model.encoder.depth
+    assert compiled_layers(training, made.model, CUDA, MIN_COMPILED_STEPS + 1) == encoders * made.model.encoder.depth
     assert len(able) == encoders
 
 
@@ -62,7 +62,7 @@ def test_true_on_a_cpu_is_refused(project: Path) -> None:
 def test_a_machine_that_cannot_compile_does_without_unless_it_was_asked(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("manyheads.nn.compiled.can_compile", lambda: False)
+    monkeypatch.setattr("manyheads.nn.cuda.compiled.can_compile", lambda: False)
     made = plan(project)
     for setting in ("auto", "true"):
         training = load_run(project, [f"training.compile={setting}"]).run.training

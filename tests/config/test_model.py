@@ -14,7 +14,7 @@ from manyheads.config.files import load_run
 from manyheads.errors import UsageError
 from manyheads.nn.lora import adapters_of
 from manyheads.nn.sharing import own_parameters
-from manyheads.training.run import Plan
+from manyheads.training.plan import Plan
 
 TASKS = ["entities", "section", "answers", "similarity"]
 
@@ -74,19 +74,19 @@ def test_the_seed_decides_heads_and_adapters(project: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["sharing.shared_layers=3"], r"sharing\.shared_layers is 3, but the encoder has 2 layers; give 0 to 2"),
+        (["sharing.shared_layers=3"], r"sharing\.shared_layers is 3, but the encoder has 2 layers; use 0 to 2"),
         (["sharing.shared_layers=-1"], r"sharing\.shared_layers.*greater than or equal to 0"),
-        (["sharing={groups: {a: [entities]}}"], "give shared_layers"),
+        (["sharing={groups: {a: [entities]}}"], "set shared_layers"),
         (["sharing={shared_layers: 1, groups: {a: [entites]}}"], "no task 'entites'; the tasks are entities, section"),
         (["sharing={shared_layers: 2, groups: {a: [entites]}}"], "no task 'entites'"),
         (["sharing={shared_layers: 1, groups: {a: [section], b: [section]}}"], "'section' is in two groups"),
-        (["sharing={shared_layers: 1, groups: {section: [entities]}}"], "has the name of a task that is not in it"),
+        (["sharing={shared_layers: 1, groups: {section: [entities]}}"], "is named like a task that is not in it"),
         (["sharing={shared_layers: 1, groups: {a/b: [entities]}}"], "the name 'a/b' must start with a letter"),
         (["sharing={shared_layers: 1, groups: {../x: [entities]}}"], r"the name '\.\./x' must start with a letter"),
         (["sharing={shared_layers: 1, groups: {a.b: [entities]}}"], r"the name 'a\.b' must start with a letter"),
         (["sharing={shared_layers: 1, groups: {'': [entities]}}"], "the name '' must start with a letter"),
         (["sharing={shared_layers: 1, groups: {x: [entities], values: [section]}}"], "cannot be called 'values'"),
-        (["lora={}", "sharing.shared_layers=1"], r"lora and sharing\.shared_layers exclude one another"),
+        (["lora={}", "sharing.shared_layers=1"], r"lora and sharing\.shared_layers cannot be combined"),
         (["lora.targets=[q_proj]"], r"lora\.targets: 'q_proj' matches no linear module.*dense, key, query, value"),
         (["lora.layers=[0, 2]"], r"lora\.layers names layer 2, but the encoder has layers 0 to 1"),
         (["lora={adapters: per-task, layers: [5]}"], r"lora\.layers names layer 5"),

@@ -35,11 +35,11 @@ REFUSED = {
     ),
     "layers beyond the depth": (
         ["training.freeze={layers: 3}"],
-        "training.freeze.layers goes up to layer 2, but the encoder has layers 0 to 1",
+        "training.freeze.layers includes layer 2, but the encoder has layers 0 to 1",
     ),
     "layers of a phase beyond the depth": (
         [NO_STEPS, PHASES.format("{steps: 2}, {steps: 2, freeze: {layers: [0, 7]}}")],
-        "training.phases.1.freeze.layers goes up to layer 7, but the encoder has layers 0 to 1",
+        "training.phases.1.freeze.layers includes layer 7, but the encoder has layers 0 to 1",
     ),
     "an unknown head": (
         [NO_STEPS, PHASES.format("{steps: 2, freeze: {heads: [sections]}}")],
@@ -59,7 +59,7 @@ REFUSED = {
     ),
     "an unknown way of balancing": (
         ["training.balancing=gradnrm"],
-        "training.balancing: no way of balancing is called 'gradnrm'; did you mean gradnorm? (known: static, equal-norm, adatask, uncertainty,",
+        "training.balancing: no balancing method is called 'gradnrm'; did you mean gradnorm? (known: static, equal-norm, adatask, uncertainty,",
     ),
     "an unknown option of balancing": (
         ["training.balancing={method: gradnorm, options: {alpa: 1}}"],
@@ -83,7 +83,7 @@ REFUSED = {
     ),
     "steps in which nobody trains": (
         [f"tasks.{task}.start_step=2" for task in ("entities", "section", "answers", "similarity")],
-        "training.sampling: no task takes part in steps 0 to 1",
+        "training.sampling: no task is active in steps 0 to 1",
     ),
     "fp16 on a CPU": (
         ["training.precision=fp16"],
@@ -95,18 +95,18 @@ REFUSED = {
     ),
     "shared layers beyond the depth": (
         ["sharing.shared_layers=3"],
-        "sharing.shared_layers is 3, but the encoder has 2 layers; give 0 to 2",
+        "sharing.shared_layers is 3, but the encoder has 2 layers; use 0 to 2",
     ),
 }  # fmt: skip
 
 AT_ITS_LINE = {
-    "epochs beside phases": ("  phases: [{steps: 2}]\n  epochs: 2\n", "training: phases have their own durations; leave epochs out"),
-    "epochs and steps": ("  epochs: 2\n  steps: 2\n", "training: give either epochs or steps, not both"),
+    "epochs beside phases": ("  phases: [{steps: 2}]\n  epochs: 2\n", "training: phases have their own durations; remove epochs"),
+    "epochs and steps": ("  epochs: 2\n  steps: 2\n", "training: set either epochs or steps, not both"),
     "a phase without a duration": ("  phases:\n  - {steps: 2}\n  - {name: x}\n", "training.phases.1: a phase needs either epochs or steps"),
     "a phase with two durations": ("  phases:\n  - {steps: 2, epochs: 1}\n", "training.phases.0: a phase needs either epochs or steps"),
     "no phase": ("  phases: []\n", "training.phases: list should have at least 1 item"),
     "an unknown plan": ("  phases: grdual\n", "training.phases: input should be 'heads-then-all', 'gradual' or 'thirds', seen 'grdual'"),
-    "freeze beside phases": ("  phases: gradual\n  freeze: encoder\n", "training: phases say what is frozen; leave freeze out"),
+    "freeze beside phases": ("  phases: gradual\n  freeze: encoder\n", "training: each phase sets what is frozen; remove freeze"),
     "an unknown thing to freeze": ("  freeze: bottom\n", "training.freeze"),
     "a negative rate": ("  layer_decay: 1.5\n", "training.layer_decay: input should be less than or equal to 1"),
     "an unknown schedule": ("  schedule: sine\n", "training.schedule: input should be 'linear', 'cosine' or 'constant'"),
@@ -152,7 +152,7 @@ def test_weights_that_are_all_zero_are_refused_at_the_tasks(project: Path) -> No
     text = re.sub(r"(\n    type: .*)", r"\1\n    weight: 0", project.read_text())
     project.write_text(text)
     with pytest.raises(
-        ConfigError, match=r"run.yaml:3: tasks: the weights of all tasks are 0 \(entities, section, answers"
+        ConfigError, match=r"run.yaml:3: tasks: all task weights are 0 \(entities, section, answers"
     ):
         plan(project)
 

@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manyheads.cli import main
-from manyheads.config.build import portable_run
 from manyheads.config.files import as_given, load_run, parse_run
-from manyheads.config.recipe import EPOCHS, STEP_TOKENS, Facts, TaskFacts, epochs_for, evaluate_every, recipe_of
+from manyheads.config.output import portable_run
+from manyheads.config.recipe import EPOCHS, STEP_TOKENS, RecipeInputs, TaskSize, epochs_for, evaluate_every, recipe_of
 from manyheads.config.schema import Training
 from plans import plan
 
 tasks = st.builds(
-    TaskFacts,
+    TaskSize,
     name=st.text("abc", min_size=1),
     rows=st.integers(1, 10**7),
     tokens=st.integers(10**7, 10**10),
@@ -27,10 +27,10 @@ tasks = st.builds(
 
 @given(st.lists(tasks, min_size=1, max_size=9), st.sampled_from([128, 384, 768, 1024]), st.booleans(), st.booleans())
 def test_every_value_is_a_valid_setting_and_has_its_reason(
-    found: list[TaskFacts], width: int, shared: bool, adapters: bool
+    found: list[TaskSize], width: int, shared: bool, adapters: bool
 ) -> None:
-    recipe = recipe_of(Facts(tuple(found), width, shared, adapters))
-    assert set(recipe.values) == set(recipe.reasons)
+    recipe = recipe_of(RecipeInputs(tuple(found), width, shared, adapters))
+    assert all(reason for _, reason in recipe.settings.values())
     settled = recipe.completed(Training())
     assert Training.model_validate(settled.model_dump()) == settled
     assert STEP_TOKENS[0] <= recipe.values["tokens_per_step"] <= STEP_TOKENS[1]
@@ -61,7 +61,7 @@ def test_a_run_is_evaluated_at_least_twice_where_it_has_two_steps(steps: int, ep
     ({"balancing": "static"}, {"balancing": "static"}),
 ])  # fmt: skip
 def test_what_a_run_file_says_is_kept(given: dict[str, object], kept: dict[str, object]) -> None:
-    facts = Facts((TaskFacts("a", 200, 5000, set_aside=True), TaskFacts("b", 200, 5000)), 384)
+    facts = RecipeInputs((TaskSize("a", 200, 5000, set_aside=True), TaskSize("b", 200, 5000)), 384)
     settled = recipe_of(facts).completed(Training.model_validate(given))
     values = {**settled.model_dump(), "balancing": settled.balancing.method}
     assert {key: values[key] for key in kept} == kept
@@ -74,6 +74,20 @@ def test_validate_prints_the_recipe_with_its_reasons(project: Path, capsys: pyte
     told = capsys.readouterr().out
     for words in ("recipe: epochs: 15 (", "recipe: balancing: equal-norm (", "recipe: learning_rate: "):
         assert words in told
+
+
+@pytest.mark.parametrize(
+    ("weights", "shown"),
+    [("balanced", "METHODS 1.17, RESULTS 0.778, CONCLUSIONS 1.17"), ("{RESULTS: 2, METHODS: 1}", "RESULTS 2"), ("none", None)],
+)
+def test_validate_shows_the_class_weights(
+    weights: str, shown: str | None, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["validate", str(project), "--set", f"tasks.section.class_weights={weights}"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("class weights of section: ")]
+    assert len(lines) == (shown is not None)
+    for part in (shown or "").split(", "):
+        assert all(part in line for line in lines)
 
 
 def test_without_the_recipe_defaults_stand_as_they_are_written(project: Path) -> None:

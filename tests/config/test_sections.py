@@ -11,12 +11,12 @@ import pytest
 import yaml
 from annotated_types import Gt, Lt
 
-from manyheads.bundle.settings import tasks_of
+from manyheads.bundle.tasks import tasks_of
 from manyheads.config.files import as_given, parse_run
 from manyheads.config.schema import json_schema, section_of, task_of
 from manyheads.errors import BundleError, ConfigError
 from manyheads.tasks import TASK_TYPES, describe
-from manyheads.tasks.settings import NAMES, SETTLED, Doc, Stride
+from manyheads.tasks.settings import DERIVED, NAMES, Doc, Stride
 from manyheads.tasks.text_classification import TextClassification
 
 
@@ -30,7 +30,7 @@ class Grades(TextClassification):
     grades: Annotated[tuple[str, ...], NAMES] = ("low", "high")
     cuts: tuple[tuple[float, float], ...] = field(default_factory=lambda: ((0.0, 1.0),))
     overlap: Stride = 8
-    slope: Annotated[float, Gt(0), SETTLED] = 1.0
+    slope: Annotated[float, Gt(0), DERIVED] = 1.0
 
     def __post_init__(self) -> None:
         if len(self.grades) > self.steps:
@@ -73,7 +73,7 @@ def test_a_type_from_elsewhere_has_its_keys_with_types_bounds_and_defaults() -> 
         ("    overlp: 2\n", r"run.yaml:6: unknown key 'tasks.g.overlp'; did you mean 'overlap'\?"),
         ("    overlap: -1\n", r"run.yaml:6: tasks.g.overlap: input should be greater than or equal to 0, seen -1"),
         ("    grades: low\n", r"run.yaml:6: tasks.g.grades: input should be a valid list, seen 'low'"),
-        ("    grades: [yes]\n", r"run.yaml:6: tasks.g.grades: label true is true or false to YAML"),
+        ("    grades: [yes]\n", r"run.yaml:6: tasks.g.grades: label true is a boolean in YAML"),
         ("    grades: [a, b, c, d]\n", r"run.yaml:2: tasks.g: there are 4 grades for 3 steps"),
     ],
 )

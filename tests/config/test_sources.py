@@ -32,9 +32,9 @@ def test_files_take_a_format_and_names_and_the_hub_its_own_keys():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{path: glue, config: sst2}", "glue: 'config' is for data sets of the hub; write hf:glue, or leave 'config' out"),
-        ("{path: 'hf:glue', format: csv}", "hf:glue: a data set of the hub stands alone, without other paths, 'format' and 'names'"),
-        ("[a.json, 'hf:glue']", "hf:glue: a data set of the hub stands alone, without other paths, 'format' and 'names'"),
+        ("{path: glue, config: sst2}", "glue: 'config' is for Hub data sets; write hf:glue, or remove 'config'"),
+        ("{path: 'hf:glue', format: csv}", "hf:glue: a Hub data set cannot be combined with other paths, 'format' or 'names'"),
+        ("[a.json, 'hf:glue']", "hf:glue: a Hub data set cannot be combined with other paths, 'format' or 'names'"),
     ],
 )  # fmt: skip
 def test_keys_that_do_not_go_together_are_refused(text, message):

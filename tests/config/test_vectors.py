@@ -73,9 +73,9 @@ def test_what_the_head_cannot_do_is_said(plain: Path, toy_encoder: Path, tmp_pat
     assert found.shape == (len(SENTENCES), 32)
     assert len(notes) == 1
     assert "of which the head leaves out its pooling, max" in notes[0]
-    assert notes[0].endswith("(mean and cls are known)")
+    assert notes[0].endswith("(only mean and cls are supported)")
     folder = saved(toy_encoder, tmp_path / "relu", pooling="mean", dense=nn.ReLU())
-    assert "leaves out its dense layer, whose activation ReLU is not known" in started(plain, folder)[1][0]
+    assert "leaves out its dense layer, whose activation ReLU is not supported" in started(plain, folder)[1][0]
 
 
 def test_a_run_file_that_says_otherwise_is_followed_and_the_dense_layer_named(
@@ -98,8 +98,8 @@ def test_prompts_strange_modules_and_damage_are_said(toy_encoder: Path, tmp_path
     found = sentence_folder(folder)
     assert found is not None
     assert found.pooling == "mean"
-    assert found.left_out == ("the module Odd", "its prompt 'query: ', which is put before every text there")
+    assert found.left_out == ("the module Odd", "its prompt 'query: ', which it puts before every text")
     (folder / "modules.json").write_text("{")
     found = sentence_folder(folder)
     assert found is not None
-    assert "everything that modules.json names, which cannot be read" in found.left_out[0]
+    assert "everything in modules.json, which cannot be read" in found.left_out[0]

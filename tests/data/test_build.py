@@ -110,7 +110,7 @@ def test_a_bad_tag_is_told_with_its_own_line(write, words):
 
 def test_half_a_surrogate_pair_is_refused(write, texts):
     assert refusal(texts, write("a.jsonl", '{"text": "a \\ud83d b", "label": "A"}\n')) == (
-        "a.jsonl:1: holds \\ud83d, half of a surrogate pair, which is no character; mend the text"
+        "a.jsonl:1: contains \\ud83d, half of a surrogate pair, which is not a character; fix the text"
     )
 
 

@@ -97,11 +97,11 @@ def test_a_plain_number_below_zero_is_no_missing_class(hub_has):
 def test_columns_that_do_not_fit_are_named(hub_has):
     hub_has(data_of({"sentence": ["a"], "label": [1]}))
     assert refusal(Hub("glue", columns={"text": "sentense"})) == (
-        "hf:glue (train) has no column 'sentense' (for text); did you mean sentence? its columns are sentence, label"
+        "hf:glue (train) has no column 'sentense' (for text); did you mean 'sentence'? its columns are sentence, label"
     )
     assert refusal(Hub("glue")) == (
         "hf:glue (train) has the columns sentence, label; expected text, label or text, labels: "
-        "say which is which under 'columns', such as label: label"
+        "map them under 'columns', such as label: label"
     )
     hub_has(data_of({"text": [], "label": []}))
     assert refusal(Hub("glue")) == "hf:glue (train) has no rows; name another split"

@@ -45,11 +45,11 @@ def test_a_damaged_gzip_file_is_refused(write):
     whole = gzip.compress(b"EU O\n" * 100_000)
     path = write("a.conll", whole[:-20]).rename("a.conll.gz")
     assert refusal_of(path, NER) == (
-        "a.conll.gz is a damaged or cut-off gzip file "
+        "a.conll.gz is a damaged or truncated gzip file "
         "(Compressed file ended before the end-of-stream marker was reached); copy it again"
     )
     path = write("b.conll", b"EU O\n").rename("b.conll.gz")
-    assert "b.conll.gz is a damaged or cut-off gzip file (Not a gzipped file" in refusal_of(path, NER)
+    assert "b.conll.gz is a damaged or truncated gzip file (Not a gzipped file" in refusal_of(path, NER)
 
 
 def test_an_unknown_format_lists_the_known_ones(write):
@@ -69,7 +69,7 @@ def test_a_bomb_is_refused_and_a_repetition_of_a_small_file_is_not(write):
     assert len(rows_of(write("a.conll", b"EU O\n\n" * 100_000), NER)) == 100_000
     assert len(rows_of(write("a.conll.gz", b"EU O\n\n" * 100_000), NER)) == 100_000
     assert refusal_of(write("b.conll.gz", b"EU O\n\n" * 1_000_000), NER) == (
-        "b.conll.gz unpacks to more than 100 times its size, which no data does; if it is good all the same, "
+        "b.conll.gz unpacks to more than 100 times its size, which real data never does; if the file is valid, "
         "unpack it and give that file"
     )
     honest = b"".join(hashlib.sha256(bytes([i % 256, i // 256])).hexdigest().encode() + b" O\n" for i in range(20_000))
@@ -87,7 +87,7 @@ def test_lines_without_end_pipes_and_circles_are_refused(write):
     )
     os.symlink("b.csv", "b.csv")
     assert refusal_of(Path("b.csv"), TEXT) == "b.csv cannot be read: Too many levels of symbolic links"
-    assert refusal_of(Path("c\0.csv"), TEXT) == "'c\\x00.csv' cannot be the name of a file; correct it"
+    assert refusal_of(Path("c\0.csv"), TEXT) == "'c\\x00.csv' is not a valid file name; correct it"
 
 
 def test_squad_in_one_line_of_many_megabytes_is_read_and_what_has_too_many_values_is_not(write):
@@ -97,7 +97,7 @@ def test_squad_in_one_line_of_many_megabytes_is_read_and_what_has_too_many_value
         "b.json has more lists, objects and values than fit into memory; cut it into several files"
     )
     assert refusal_of(write("c.json", "[" * 100_000), QA).startswith(
-        "c.json is not JSON that can be read: maximum recursion"
+        "c.json is not valid JSON: maximum recursion"
     )
     assert refusal_of(write("d.json", b'{"data":\n "\xff"}'), QA) == (
         "d.json:2 is not UTF-8: byte 0xff at column 3; save the file as UTF-8"

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from datafiles import read_rows
 from manyheads.data.build import build_table
-from manyheads.data.readers import Files, read_rows
+from manyheads.data.readers import Files
 from manyheads.tasks.token_classification import TokenClassification
 
 

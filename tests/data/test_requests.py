@@ -28,12 +28,12 @@ def rows_of(path: Path) -> list[object]:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (b'{"id": NaN}', "line 1 is not JSON that can be read: NaN is no number"),
-        (b'{"id": 1e999}', "line 1 is not JSON that can be read: 1e999 is too large a number"),
-        (b'{"id": ' + b"9" * 5000 + b"}", "line 1 is not JSON that can be read: a number has 5,000 digits"),
+        (b'{"id": NaN}', "line 1 is not valid JSON: NaN is not a number"),
+        (b'{"id": 1e999}', "line 1 is not valid JSON: 1e999 is too large a number"),
+        (b'{"id": ' + b"9" * 5000 + b"}", "line 1 is not valid JSON: a number has 5,000 digits"),
         (b"[" * 100_000, "line 1 has lists or objects nested in more than 50 levels"),
         (b'{"id": ' + b"[" * 60 + b"]" * 60 + b"}", "line 1 has lists or objects nested in more than 50 levels"),
-        (b'{"text": "a\\ud800"}', "line 1 holds half of a surrogate pair"),
+        (b'{"text": "a\\ud800"}', "line 1 contains half of a surrogate pair"),
         (b'{"text": "\xff"}', "line 1 is not UTF-8 (byte 11)"),
         (
             b'{"text": "' + b"x" * requests.LONGEST_ROW_BYTES + b'"}',
@@ -72,7 +72,7 @@ def test_what_repeats_a_little_is_no_bomb(write):
 def test_damaged_archives_and_cells_without_end_are_data_errors(write):
     whole = gzip.compress(json.dumps(GOOD).encode() * 1000)
     path = write("a.jsonl", whole[:-20]).rename("a.jsonl.gz")
-    with pytest.raises(DataError, match="is a damaged or cut-off gzip file"):
+    with pytest.raises(DataError, match="is a damaged or truncated gzip file"):
         rows_of(path)
     with pytest.raises(
         DataError, match=r"b\.csv:2 has a cell that is longer than 4 MB, or a quote that is never closed"
@@ -94,7 +94,7 @@ def test_pipes_and_missing_files_are_told_of_at_once(tmp_path):
 def test_csv_and_parquet_rows_are_read(write):
     assert rows_of(write("a.csv", "id,text,question\r\n1,\"a\nb\",\r\n2,c,d?\r\n3,e\r\n")) == [
         {"id": "1", "text": "a\nb"}, {"id": "2", "text": "c", "question": "d?"},
-        "line 5 has not as many columns as the header: 2 columns, not 3",
+        "line 5 has 2 columns, but the header has 3",
     ]  # fmt: skip
     parquet.write_table(pa.table({"text": ["a", None], "id": [1, 2]}), "a.parquet")
     assert rows_of(Path("a.parquet")) == [{"text": "a", "id": 1}, {"id": 2}]
@@ -164,8 +164,8 @@ def test_ids_of_parquet_are_written_as_json_has_them(tmp_path):
     ("value", "message"),
     [
         (b"\xff", "row 1 has an 'id' that is of the type bytes, which JSON does not have; make it a string or a whole"),
-        (float("nan"), "row 1 has an 'id' that is nan, which is no number"),
-        ([float("inf")], "row 1 has an 'id' that is inf, which is no number"),
+        (float("nan"), "row 1 has an 'id' that is nan, which is not a number"),
+        ([float("inf")], "row 1 has an 'id' that is inf, which is not a number"),
         (datetime.timedelta(1), "row 1 has an 'id' that is of the type timedelta"),
     ],
 )
@@ -206,7 +206,7 @@ def test_an_array_of_rows_is_answered_row_by_row(write):
     assert rows_of(path) == [
         {"text": "a", "id": 1},
         'line 3 must be an object such as {"text": "..."}, seen int',
-        "line 4 is not JSON that can be read: NaN is no number",
+        "line 4 is not valid JSON: NaN is not a number",
         {"text": "b"},
     ]
     assert rows_of(write("b.json.gz", '[{"text": "a"}, null]')) == [

@@ -1,4 +1,4 @@
-"""The sampler: tokens of every step are shared out exactly, in every method, through windows, stops and told scores."""
+"""The sampler: tokens of every step are shared out exactly, in every method, with active steps, stops and new scores."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from manyheads.data.active_steps import ActiveSteps
 from manyheads.data.sampler import METHODS, Sampler, build_sampler
 from manyheads.data.shares import Annealed, Difficulty, Fixed, RoundRobin, Temperature, Uniform
-from manyheads.data.windows import Window
 from manyheads.errors import UsageError
 
 SIZES = st.dictionaries(st.text(min_size=1, max_size=5), st.integers(1, 10**10), min_size=1, max_size=8)
 ABC = {"a": 90_000, "b": 10_000, "c": 400}
 PER_STEP = 512
 STEPS = 600
-JOINING = {"b": Window(start=7), "c": Window(stop=310, tokens_per_step=31)}
+JOINING = {"b": ActiveSteps(start=7), "c": ActiveSteps(stop=310, tokens_per_step=31)}
 
 
-def made(method: str, windows: dict[str, Window] | None = None, **options) -> Sampler:
-    own = {task for task, window in (windows or {}).items() if window.tokens_per_step}
+def made(method: str, active: dict[str, ActiveSteps] | None = None, **options) -> Sampler:
+    own = {task for task, steps in (active or {}).items() if steps.tokens_per_step}
     if method == "fixed":
         options.setdefault(
             "shares", {task: share for task, share in zip("abc", (5, 3, 2), strict=True) if task not in own}
         )
-    return build_sampler(method, ABC, PER_STEP, steps=STEPS, windows=windows, **options)
+    return build_sampler(method, ABC, PER_STEP, steps=STEPS, active_steps=active, **options)
 
 
 def tokens_of(sampler: Sampler, step: int, tasks=ABC) -> dict[str, int]:
@@ -56,29 +56,29 @@ def test_quotas_add_up_within_a_token_for_each_task_and_never_fall(sizes, tokens
 
 
 @st.composite
-def windows_in_reach(draw) -> Window:
+def steps_in_reach(draw) -> ActiveSteps:
     start = draw(st.integers(0, 40))
     stop = draw(st.none() | st.integers(start + 1, start + 60))
-    return Window(start, stop, draw(st.none() | st.integers(1, 20)))
+    return ActiveSteps(start, stop, draw(st.none() | st.integers(1, 20)))
 
 
 @settings(deadline=None)
 @given(
     st.sampled_from(METHODS),
     st.integers(41, 10**6),
-    st.fixed_dictionaries({}, optional={"a": windows_in_reach(), "b": windows_in_reach()}),
+    st.fixed_dictionaries({}, optional={"a": steps_in_reach(), "b": steps_in_reach()}),
     st.lists(st.tuples(st.integers(0, 30), st.sampled_from("ab"), st.none() | st.floats(0, 1)), max_size=6),
 )
-def test_every_step_is_shared_out_whatever_the_method_the_windows_and_the_changes(
-    method, tokens_per_step, windows, changes
+def test_every_step_is_shared_out_whatever_the_method_the_active_steps_and_the_changes(
+    method, tokens_per_step, active, changes
 ):
-    own = {task for task, window in windows.items() if window.tokens_per_step}
+    own = {task for task, steps in active.items() if steps.tokens_per_step}
     shares = {task: 1.0 + i for i, task in enumerate(ABC) if task not in own} if method == "fixed" else None
-    sampler = build_sampler(method, ABC, tokens_per_step, steps=100, shares=shares, windows=windows)
+    sampler = build_sampler(method, ABC, tokens_per_step, steps=100, shares=shares, active_steps=active)
     step = 0
     for later, task, score in changes:
         step += later
-        sampler.stop_task(task, step) if score is None else sampler.tell({task: score}, step)
+        sampler.stop_task(task, step) if score is None else sampler.update_scores({task: score}, step)
     exact = dict.fromkeys(ABC, 0.0)
     for step in range(120):
         drawn, got = sampler.draw(step), tokens_of(sampler, step)
@@ -92,13 +92,13 @@ def test_every_step_is_shared_out_whatever_the_method_the_windows_and_the_change
             if task not in drawn:
                 assert got[task] == 0
             elif task in own:
-                assert got[task] == windows[task].tokens_per_step
+                assert got[task] == active[task].tokens_per_step
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("windows", [None, JOINING])
-def test_the_order_of_the_questions_makes_no_difference(method, windows):
-    forwards, backwards = made(method, windows), made(method, windows)
+@pytest.mark.parametrize("active", [None, JOINING])
+def test_the_order_of_the_questions_makes_no_difference(method, active):
+    forwards, backwards = made(method, active), made(method, active)
     asked = {(task, step): backwards.quota(task, step) for step in (1900, 599, 257, 256, 255, 8, 7, 0) for task in ABC}
     for (task, step), tokens in reversed(asked.items()):
         assert forwards.quota(task, step) == tokens
@@ -146,7 +146,7 @@ def test_round_robin_gives_whole_steps_in_turn():
 
 
 def test_round_robin_skips_who_is_not_there_and_still_alternates():
-    sampler = made("round-robin", {"b": Window(start=4, stop=10)})
+    sampler = made("round-robin", {"b": ActiveSteps(start=4, stop=10)})
     turns = [max(row, key=lambda task: row[task]) for row in table(sampler, 12)]
     assert turns == list("acac") + list("bcabca") + list("ac")
 
@@ -161,14 +161,10 @@ def test_proportional_knows_no_cap():
     assert made("proportional").draw(0)["a"] == pytest.approx(90_000 / 100_400, abs=1e-6)
 
 
-def test_annealed_exponents_fall_from_one_to_a_fifth_epoch_by_epoch():
-    shares = Annealed(ABC, steps=50, epochs=5)
-    assert [shares.exponent(step) for step in (0, 9, 10, 20, 30, 40, 49, 50, 999)] == pytest.approx(
-        [1, 1, 0.8, 0.6, 0.4, 0.2, 0.2, 0.2, 0.2]
-    )
-    each_step = Annealed(ABC, steps=5)
-    assert [each_step.exponent(step) for step in range(6)] == pytest.approx([1, 0.8, 0.6, 0.4, 0.2, 0.2])
-    assert Annealed(ABC, steps=1).exponent(0) == Annealed(ABC, steps=9, epochs=1).exponent(8) == 1
+def test_annealed_exponents_fall_from_one_to_a_fifth_step_by_step():
+    shares = Annealed(ABC, steps=5)
+    assert [shares.exponent(step) for step in range(6)] == pytest.approx([1, 0.8, 0.6, 0.4, 0.2, 0.2])
+    assert Annealed(ABC, steps=1).exponent(0) == 1
 
 
 def test_annealed_shares_are_sizes_to_that_power():
@@ -183,14 +179,14 @@ def test_annealed_shares_are_sizes_to_that_power():
 def test_tasks_further_from_their_best_get_more_within_the_bound():
     even = Difficulty(Temperature(ABC, 0.0), bound=2.0)
     assert even.at(0, ["a", "b", "c"]) == {"a": 1, "b": 1, "c": 1}
-    told = even.told({"a": 0.9, "b": 0.7, "c": 0.8})  # gaps 0.1, 0.3 and 0.2; their mean is 0.2
+    told = even.with_scores({"a": 0.9, "b": 0.7, "c": 0.8})  # gaps 0.1, 0.3 and 0.2; their mean is 0.2
     assert told.at(0, ["a", "b", "c"]) == pytest.approx({"a": 0.5, "b": 1.5, "c": 1.0})
     assert told.at(0, ["a", "c"]) == pytest.approx({"a": 0.1 / 0.15, "c": 0.2 / 0.15})
-    assert told.told({"a": 1.0, "c": 0.0}).at(0, ["a", "b", "c"]) == pytest.approx(
+    assert told.with_scores({"a": 1.0, "c": 0.0}).at(0, ["a", "b", "c"]) == pytest.approx(
         {"a": 0.5, "b": 0.3 / (1.3 / 3), "c": 2}
     )
-    assert told.told({"a": 1.0, "b": 1.0, "c": 1.5}).at(0, ["a", "b", "c"]) == {"a": 1, "b": 1, "c": 1}
-    assert even.told({"a": 0.5}).at(0, ["a", "b", "c"]) == {"a": 1, "b": 1, "c": 1}
+    assert told.with_scores({"a": 1.0, "b": 1.0, "c": 1.5}).at(0, ["a", "b", "c"]) == {"a": 1, "b": 1, "c": 1}
+    assert even.with_scores({"a": 0.5}).at(0, ["a", "b", "c"]) == {"a": 1, "b": 1, "c": 1}
 
 
 def test_a_target_below_perfection_is_where_a_task_has_arrived():
@@ -206,11 +202,11 @@ def test_no_share_moves_by_more_than_the_bound(scores, bound):
     assert all(1 / bound - 1e-9 <= moved[task] / plain[task] <= bound + 1e-9 for task in ABC)
 
 
-# Windows
+# Active steps
 
 
-def test_tasks_train_only_inside_their_windows():
-    sampler = made("uniform", {"b": Window(start=7), "c": Window(stop=3)})
+def test_tasks_train_only_in_their_active_steps():
+    sampler = made("uniform", {"b": ActiveSteps(start=7), "c": ActiveSteps(stop=3)})
     rows = table(sampler, 20)
     assert [step for step, row in enumerate(rows) if row["c"]] == [0, 1, 2]
     assert [step for step, row in enumerate(rows) if row["b"]] == list(range(7, 20))
@@ -220,7 +216,7 @@ def test_tasks_train_only_inside_their_windows():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_tokens_of_its_own_are_outside_of_the_shares(method):
-    sampler, others = made(method, {"c": Window(tokens_per_step=112)}), {"a": ABC["a"], "b": ABC["b"]}
+    sampler, others = made(method, {"c": ActiveSteps(tokens_per_step=112)}), {"a": ABC["a"], "b": ABC["b"]}
     shares = {"a": 5, "b": 3} if method == "fixed" else None
     rest = build_sampler(method, others, PER_STEP - 112, steps=STEPS, shares=shares)
     rows = table(sampler)
@@ -230,8 +226,8 @@ def test_tokens_of_its_own_are_outside_of_the_shares(method):
 
 
 def test_tasks_that_all_have_tokens_of_their_own_get_exactly_these():
-    windows = {"a": Window(tokens_per_step=700), "b": Window(tokens_per_step=200), "c": Window(5, 6, 100)}
-    sampler = made("temperature", windows)
+    active = {"a": ActiveSteps(tokens_per_step=700), "b": ActiveSteps(tokens_per_step=200), "c": ActiveSteps(5, 6, 100)}
+    sampler = made("temperature", active)
     assert tokens_of(sampler, 0) == {"a": 700, "b": 200, "c": 0}
     assert tokens_of(sampler, 5) == {"a": 700, "b": 200, "c": 100}
     assert sampler.draw(5) == {"a": 0.7, "b": 0.2, "c": 0.1}
@@ -241,16 +237,16 @@ def test_tasks_that_all_have_tokens_of_their_own_get_exactly_these():
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("windows", [None, JOINING])
-def test_stopping_a_task_changes_the_future_only(method, windows):
-    untouched, sampler = made(method, windows), made(method, windows)
+@pytest.mark.parametrize("active", [None, JOINING])
+def test_stopping_a_task_changes_the_future_only(method, active):
+    untouched, sampler = made(method, active), made(method, active)
     ahead = table(sampler, 400)
     sampler.stop_task("b", 100)
     rows = table(sampler, 400)
     assert rows[:100] == ahead[:100] == table(untouched, 100)
     assert {row["b"] for row in rows[100:]} == {0}
     assert all(abs(sum(row.values()) - PER_STEP) < 3 for row in rows)
-    late = made(method, windows)
+    late = made(method, active)
     late.stop_task("b", 100)
     assert table(late, 400) == rows
 
@@ -267,8 +263,8 @@ def test_when_every_task_has_stopped_nothing_is_drawn():
 
 def test_told_scores_change_the_future_only():
     sampler, untouched = made("difficulty"), made("difficulty")
-    sampler.tell({"a": 0.95, "b": 0.5, "c": 0.8}, 50)
-    sampler.tell({"b": 0.9}, 80)
+    sampler.update_scores({"a": 0.95, "b": 0.5, "c": 0.8}, 50)
+    sampler.update_scores({"b": 0.9}, 80)
     assert table(sampler, 50) == table(untouched, 50)
     assert sampler.draw(49) == untouched.draw(0)
     assert sampler.draw(50)["b"] > sampler.draw(80)["b"] > 0
@@ -278,14 +274,14 @@ def test_told_scores_change_the_future_only():
 @pytest.mark.parametrize("method", [method for method in METHODS if method != "difficulty"])
 def test_scores_are_no_matter_to_other_methods(method):
     sampler = made(method)
-    sampler.tell({"a": 0.95, "b": 0.5}, 50)
+    sampler.update_scores({"a": 0.95, "b": 0.5}, 50)
     assert sampler.state() == {"changes": []}
     assert table(sampler, 70) == table(made(method), 70)
 
 
 def test_changes_are_made_in_the_order_of_their_steps():
     sampler = made("difficulty")
-    sampler.tell({"a": 0.5}, 50)
+    sampler.update_scores({"a": 0.5}, 50)
     sampler.stop_task("b", 50)
     with pytest.raises(ValueError, match=r"from step 49 on, but there is one from step 50 on already; make changes in"):
         sampler.stop_task("c", 49)
@@ -298,9 +294,9 @@ def test_changes_for_unknown_tasks_and_scores_that_are_no_numbers_are_refused():
     with pytest.raises(ValueError, match=r"there is no task d; the tasks are a, b, c"):
         sampler.stop_task("d", 5)
     with pytest.raises(ValueError, match=r"there is no task d; the tasks are a, b, c"):
-        sampler.tell({"a": 1.0, "d": 0.5}, 5)
+        sampler.update_scores({"a": 1.0, "d": 0.5}, 5)
     with pytest.raises(ValueError, match=r"the score of a is nan; give a finite number"):
-        sampler.tell({"a": math.nan}, 5)
+        sampler.update_scores({"a": math.nan}, 5)
     assert sampler.state() == {"changes": []}
 
 
@@ -308,7 +304,7 @@ def test_changes_for_unknown_tasks_and_scores_that_are_no_numbers_are_refused():
 def test_a_loaded_state_gives_the_same_quotas_at_every_step(method):
     sampler, resumed = made(method, JOINING), made(method, JOINING)
     for step in range(20, 320, 20):
-        sampler.tell({"a": step / 400, "b": 1 - step / 400}, step)
+        sampler.update_scores({"a": step / 400, "b": 1 - step / 400}, step)
     sampler.stop_task("a", 350)
     resumed.stop_task("b", 3)
     resumed.quota("a", 10)
@@ -320,7 +316,7 @@ def test_a_loaded_state_gives_the_same_quotas_at_every_step(method):
 def test_thousands_of_told_scores_are_reached_at_once_after_loading():
     sampler, resumed = made("difficulty"), made("difficulty")
     for step in range(1500):
-        sampler.tell({"a": step / 1500}, step)
+        sampler.update_scores({"a": step / 1500}, step)
     resumed.load_state(sampler.state())
     assert resumed.quota("a", 10**6) == sampler.quota("a", 10**6)
 
@@ -362,15 +358,15 @@ def test_a_state_that_does_not_fit_changes_nothing():
         ("difficulty", {"bound": 0.5}, r"the bound of difficulty-driven sampling is 0.5; use 1"),
         ("difficulty", {"targets": {"d": 1}}, r"sampling targets: there is no task d; the tasks are a, b, c"),
         ("difficulty", {"targets": {"a": math.inf}}, r"the target of a is inf; give a finite number"),
-        ("uniform", {"windows": {"d": Window()}}, r"sampling: there is no task d; the tasks are a, b, c"),
+        ("uniform", {"active_steps": {"d": ActiveSteps()}}, r"sampling: there is no task d; the tasks are a, b, c"),
         (
             "uniform",
-            {"windows": {"a": Window(5, 5)}},
+            {"active_steps": {"a": ActiveSteps(5, 5)}},
             r"a starts at step 5 and stops at step 5; .* stop after it starts",
         ),
-        ("uniform", {"windows": {"a": Window(-1)}}, r"a starts at step -1 and stops at step None; let it start at 0"),
-        ("uniform", {"windows": {"a": Window(600)}}, r"a starts at step 600, but training ends after 600 steps"),
-        ("uniform", {"windows": {"a": Window(tokens_per_step=0)}}, r"a has tokens_per_step 0; give at least 1"),
+        ("uniform", {"active_steps": {"a": ActiveSteps(-1)}}, r"a starts at step -1 and stops at step None; let it start at 0"),
+        ("uniform", {"active_steps": {"a": ActiveSteps(600)}}, r"a starts at step 600, but training ends after 600 steps"),
+        ("uniform", {"active_steps": {"a": ActiveSteps(tokens_per_step=0)}}, r"a has tokens_per_step 0; give at least 1"),
     ],
 )
 def test_impossible_settings_are_refused_with_the_way_out(method, options, message):
@@ -380,26 +376,26 @@ def test_impossible_settings_are_refused_with_the_way_out(method, options, messa
 
 def test_a_share_beside_tokens_of_its_own_is_refused():
     with pytest.raises(UsageError, match=r"sampling: c has a share and tokens_per_step of its own; keep one"):
-        made("fixed", {"c": Window(tokens_per_step=5)}, shares={"a": 1, "b": 1, "c": 1})
+        made("fixed", {"c": ActiveSteps(tokens_per_step=5)}, shares={"a": 1, "b": 1, "c": 1})
 
 
 def test_tokens_of_single_tasks_must_leave_some_for_the_others():
-    windows = {"a": Window(tokens_per_step=300), "b": Window(start=20, tokens_per_step=212)}
+    active = {"a": ActiveSteps(tokens_per_step=300), "b": ActiveSteps(start=20, tokens_per_step=212)}
     with pytest.raises(
         UsageError, match=r"from step 20 on, the tokens_per_step of a, b take 512 of the 512 .* none for c"
     ):
-        made("temperature", windows)
-    assert tokens_of(made("temperature", windows | {"b": Window(start=20, tokens_per_step=211)}), 30)["c"] == 1
-    assert made("temperature", windows | {"c": Window(stop=20)}).draw(20) == {"a": 300 / 512, "b": 212 / 512}
+        made("temperature", active)
+    assert tokens_of(made("temperature", active | {"b": ActiveSteps(start=20, tokens_per_step=211)}), 30)["c"] == 1
+    assert made("temperature", active | {"c": ActiveSteps(stop=20)}).draw(20) == {"a": 300 / 512, "b": 212 / 512}
 
 
 def test_a_run_without_any_task_in_some_step_is_refused():
-    windows = {"a": Window(stop=10), "b": Window(stop=12), "c": Window(start=20)}
-    with pytest.raises(UsageError, match=r"no task takes part in steps 12 to 19; let one start earlier or stop later"):
-        made("uniform", windows)
-    with pytest.raises(UsageError, match=r"no task takes part in steps 40 to 599;"):
-        made("uniform", windows | {"c": Window(start=8, stop=40)})
-    made("uniform", windows | {"c": Window(start=12, stop=STEPS)})
+    active = {"a": ActiveSteps(stop=10), "b": ActiveSteps(stop=12), "c": ActiveSteps(start=20)}
+    with pytest.raises(UsageError, match=r"no task is active in steps 12 to 19; let one start earlier or stop later"):
+        made("uniform", active)
+    with pytest.raises(UsageError, match=r"no task is active in steps 40 to 599;"):
+        made("uniform", active | {"c": ActiveSteps(start=8, stop=40)})
+    made("uniform", active | {"c": ActiveSteps(start=12, stop=STEPS)})
 
 
 @pytest.mark.parametrize("tokens", [{}, {"a": 0}, {"a": 5, "b": -1}])
@@ -419,10 +415,9 @@ def test_shares_that_do_not_know_a_task_are_refused_when_the_sampler_is_made(sha
         Sampler(["a", "b"], shares, tokens_per_step=10)
 
 
-@pytest.mark.parametrize(("steps", "epochs"), [(0, None), (5, 0), (5, 6)])
-def test_annealing_over_no_steps_or_more_epochs_than_steps_is_refused(steps, epochs):
-    with pytest.raises(ValueError, match=rf"annealing over {steps} steps and {epochs} epochs"):
-        Annealed(ABC, steps, epochs)
+def test_annealing_over_no_steps_is_refused():
+    with pytest.raises(ValueError, match="annealing over 0 steps; give at least one"):
+        Annealed(ABC, 0)
 
 
 @pytest.mark.parametrize("shares", [RoundRobin(), Uniform()])

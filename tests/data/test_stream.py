@@ -82,5 +82,5 @@ def test_orders_cannot_be_changed_by_their_reader_and_ranges_must_be_ranges():
     stream = Stream(np.ones(4), 0, "task")
     with pytest.raises(ValueError, match="read-only"):
         stream.order(0)[0] = 1
-    with pytest.raises(ValueError, match="no range of tokens: 5 to 4"):
+    with pytest.raises(ValueError, match="not a range of tokens: 5 to 4"):
         stream.between(5, 4)

@@ -30,10 +30,10 @@ def test_whole_numbers_of_thousands_of_digits_and_byte_order_marks_are_read() ->
 
 
 @pytest.mark.parametrize(("data", "complaint"), [
-    (b"", "is not JSON that can be read: Expecting value"), (b"{", "is not JSON that can be read: Expecting property name"),
-    (b"NaN", "is not JSON that can be read: NaN is no number"), (b"[-Infinity]", "-Infinity is no number"),
+    (b"", "is not valid JSON: Expecting value"), (b"{", "is not valid JSON: Expecting property name"),
+    (b"NaN", "is not valid JSON: NaN is not a number"), (b"[-Infinity]", "-Infinity is not a number"),
     (b"-1e999", "-1e999 is too large a number"), (b"\xff", "is not UTF-8 (byte 1)"), ('{"a": 1}'.encode("utf-16"), "is not UTF-8"),
-    (b"9" * 5000, "is not JSON that can be read: a number has 5,000 digits, which are too many; send it as a text"),
+    (b"9" * 5000, "is not valid JSON: a number has 5,000 digits, too many; send it as a string"),
     (b'{"id": -' + b"9" * 12_345 + b"}", "a number has 12,345 digits"),
     (b"[" * 51 + b"]" * 51, "has lists or objects nested in more than 50 levels"),
     (b'{"a":' * 990 + b"1" + b"}" * 990, "nested in more than 50 levels"), (b"[" * 100_000, "nested in more than 50 levels"),

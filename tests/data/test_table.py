@@ -22,7 +22,7 @@ def test_a_label_that_training_never_shows_is_told_with_place_and_neighbour(writ
         table.check()
     assert str(caught.value) == (
         "dev.tsv:3: label 'Chemcial' is not among the labels of the task, which are Chemical, Disease; did you mean "
-        "'Chemical'?; add it to tasks.entities.labels, or leave 'labels' out, so that all labels of the data count"
+        "'Chemical'? add it to tasks.entities.labels, or leave 'labels' out, so that all labels of the data count"
     )
     table.check(trains=False)  # other data may hold it: a miss
     table, _ = build_table(texts, Files((write("dev.jsonl", labelled(60)),)), "validation")

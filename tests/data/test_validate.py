@@ -50,7 +50,7 @@ def test_the_report_of_a_split_reads_as_a_table(loaded):
         "  format     JSON lines",
         "  rows read  5",
         "  used       4",
-        "  truncated  1  too long for a step, read up to there",
+        "  truncated  1  too long for a step, read up to its limit",
         "  windowed   2  longer than the encoder, read in overlapping windows",
         "  skipped    1  no target 'section', the first at train.jsonl:4",
         "  tokens     p50 6 · p90 9 · p99 9 · max 9",
@@ -58,7 +58,7 @@ def test_the_report_of_a_split_reads_as_a_table(loaded):
     ]
     assert held.lines()[-1] == (
         "  warning    1 of 2 examples have the same text as one of train, the first at validation.jsonl:1; "
-        "scores will be too high by them"
+        "they inflate the scores"
     )
     assert held.truncated == 0
     assert overview([train, held]) == [

@@ -14,6 +14,7 @@ from manyheads.config.dataset import TaskData, read_task
 from manyheads.config.files import load_run
 from manyheads.data.warnings import warnings_of
 from manyheads.errors import DataError
+from manyheads.tasks.sentence_embedding.training import _cosine_target
 
 
 def read(write, kind: str, train: str, rows: str, more: str = "", **splits: str) -> TaskData:
@@ -46,7 +47,7 @@ def test_labels_of_other_splits_that_training_never_shows_are_told_and_scored_as
         write, TEXT, "a.jsonl", texts(["Alpha", "Beta"] * 30), validation=texts(["Alpha", "Alpa", "Beta", "Zeta"])
     )
     assert warned(data, "validation")[1] == (
-        "labels that training never shows: 'Alpa' (1, the first at validation.jsonl:2), did you mean 'Alpha'?, 'Zeta' (1, "
+        "labels that are not in the training data: 'Alpa' (1, the first at validation.jsonl:2), did you mean 'Alpha'?, 'Zeta' (1, "
         "the first at validation.jsonl:4), did you mean 'Beta'?; they are scored as misses: correct them, or add examples to train"
     )
     examples = list(data.table("validation"))
@@ -64,7 +65,7 @@ def test_labels_of_other_splits_that_training_never_shows_are_told_and_scored_as
         (["1", "1.0", "x"], ["differ by case, white space or form alone"]),
         ([0.0, 1.0], ["labels are decimal numbers, read as whole numbers"]),
         ([0.5, 1.5, 2.5], ["labels are decimal numbers such as '0.5'"]),
-        (list(range(25)), ["all 25 labels are numbers, and each is a class of its own"]),
+        (list(range(25)), ["all 25 labels are numbers, and each is a separate class"]),
         (["a", "b", "a;b"], ["label 'a;b' looks like several labels"]),
     ],
 )  # fmt: skip
@@ -156,11 +157,11 @@ def test_the_range_of_scores_comes_from_the_data_of_all_splits(write, scores, ex
 def test_a_score_in_minus_one_to_one_is_trained_to_itself(write):
     rows = PAIRS_HEAD + "a,b,0.9\nc,d,-1\ne,f,0\n"
     data = read(write, "sentence-embedding", "a.csv", rows, "    objective: cosine\n    validation_fraction: 0\n")
-    assert [data.task._cosine_of(pair.score) for pair in data.table("train")] == [0.9, -1.0, 0.0]
+    assert [_cosine_target(data.task, pair.score) for pair in data.table("train")] == [0.9, -1.0, 0.0]
 
 
 def test_a_score_outside_of_the_range_that_is_given_is_refused_with_its_place(write):
-    with pytest.raises(DataError, match=r"a\.csv:3: score 7 lies outside of the range of scores, 0 to 5; correct it"):
+    with pytest.raises(DataError, match=r"a\.csv:3: score 7 is outside the range of scores, 0 to 5; correct it"):
         read(write, "sentence-embedding", "a.csv", PAIRS_HEAD + "a,b,1\nc,d,7\n",
              "    objective: cosine\n    score_range: [0, 5]\n    validation_fraction: 0\n")  # fmt: skip
 
@@ -169,5 +170,5 @@ def test_a_score_that_lies_far_from_all_others_is_told(write):
     rows = PAIRS_HEAD + "".join(f"a{i},b{i},{45 if i == 17 else i % 6}\n" for i in range(60))
     data = read(write, "sentence-embedding", "a.csv", rows, "    validation_fraction: 0\n")
     assert warned(data) == [
-        "a.csv:19: score 45 lies far from all others, which are within 2.5 of 2.5; correct it if it is a slip"
+        "a.csv:19: score 45 lies far from all others, which are within 2.5 of 2.5; correct it if it is a typo"
     ]

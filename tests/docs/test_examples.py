@@ -17,7 +17,7 @@ from manyheads.config.files import parse_run
 from manyheads.config.schema import Run
 from manyheads.data.sampler import METHODS
 from manyheads.tasks import TASK_TYPES
-from manyheads.training.phases import READY_MADE
+from manyheads.training.phases import NAMED_PHASES
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -212,10 +212,10 @@ def test_sampling_methods_and_plans_are_in_their_tables_and_on_the_page_of_strat
     strategies_page = (ROOT / "docs" / "strategies.md").read_text(encoding="utf-8")
     sampling = {row[0].strip("`") for row in tables(under("training: sampling"), "method")[0]}
     assert sampling == set(METHODS)
-    assert {row[0].strip("`") for row in tables(under("training: phases"), "plan")[0]} == set(READY_MADE)
+    assert {row[0].strip("`") for row in tables(under("training: phases"), "plan")[0]} == set(NAMED_PHASES)
     for name in METHODS:
         assert f"| `{name}`" in strategies_page
-    for name in READY_MADE:
+    for name in NAMED_PHASES:
         assert f"| `phases: {name}`" in strategies_page
 
 
@@ -256,7 +256,7 @@ def test_every_link_to_a_file_or_heading_of_the_repository_leads_somewhere(page:
 def test_every_source_that_the_strategies_cite_is_listed() -> None:
     text = (ROOT / "docs" / "strategies.md").read_text(encoding="utf-8")
     body, _, sources = text.partition("## Sources")
-    body = " ".join(body.partition("## What it did")[0].split())  # measurements have dates of their own
+    body = " ".join(body.partition("## Our own measurements")[0].split())  # measurements have dates of their own
     listed = set(re.findall(r"^- (?:van der )?(\w+).*? ((?:19|20)\d\d[ab]?), ", sources, re.MULTILINE))
     cited = set(re.findall(r"([A-Z][\wé]+)(?: & [A-Z]\w+| et al\.)?(?:,| \()? ?((?:19|20)\d\d[ab]?)", body))
     assert len(listed) == sources.count("\n- ")

@@ -1,4 +1,4 @@
-"""docs/new-task.md: the task type of another package, installed beside ours, answers every verb without an edit here."""
+"""docs/new-task.md: a task type of another package works with every verb, without changes to manyheads."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LEVELS = ["1", "2", "3"]
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of packages that holds the example."""
+    """A folder of packages with the example."""
     folder = tmp_path_factory.mktemp("site")
     source = shutil.copytree(EXAMPLE, folder / "source")
     subprocess.run(
@@ -44,7 +44,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The example is installed, here and in every process that is started."""
+    """The example is installed, here and in child processes."""
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.setenv("PYTHONPATH", str(site))
     invalidate_caches()
@@ -55,7 +55,7 @@ def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def run(installed: Path, tmp_path: Path, toy_encoder: Path) -> Path:
-    """A run file with this type, and one of ours on the same texts."""
+    """A run file with this type, and a built-in one on the same texts."""
     draw = np.random.default_rng(0)
     words = dict(zip(LEVELS, ("fever", "glucose", "nausea"), strict=True))
     rows = [[f"{' '.join(draw.choice(['children', 'patients', 'aspirin'], 3))} {words[level]}", level] for level in LEVELS * 12]
@@ -156,11 +156,11 @@ def test_types_can_be_registered_by_hand_under_a_name_that_is_free(installed: Pa
     assert kind.kind not in types
     assert types.register(kind) is types[kind.kind] is kind
     types.register(kind)
-    with pytest.raises(UsageError, match="there is a task type 'text-regression' already"):
+    with pytest.raises(UsageError, match="task type 'text-regression' already exists"):
         types.register(type("Other", (kind,), {"kind": "text-regression"}))
     task = kind(name="t", levels=tuple(LEVELS))
     assert restore(json.loads(json.dumps(describe(task)))) == task
-    with pytest.raises(DataError, match="give its levels, from the lowest to the highest"):
+    with pytest.raises(DataError, match="list the levels from the lowest to the highest"):
         kind(name="t").fit(DataStatistics({"mild": 1, "severe": 1}))
 
 

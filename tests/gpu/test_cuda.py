@@ -11,11 +11,13 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from manyheads.nn.attention import _flash_serves, pack_attention
-from manyheads.nn.compiled import can_compile
+from manyheads.nn.attention import can_attend_varlen
+from manyheads.nn.cuda.compiled import can_compile
+from manyheads.nn.encoder import pack_attention
 from manyheads.predict import TorchBackend
 from manyheads.text.pack import Segments
 from manyheads.training.batches import prefetched
+from manyheads.training.cuda.overlap import pinned
 
 pytestmark = pytest.mark.gpu
 CUDA = torch.device("cuda")
@@ -34,19 +36,19 @@ def test_steps_wait_for_nothing(gpu_mix: Any, tiny_folder: Path, waiting_fails: 
     if compiled and not can_compile():
         pytest.skip("needs Triton and a C compiler")
     made = gpu_mix.mix(tiny_folder, CUDA, TOKENS, compiled=compiled)
-    assert made.trainer.behind
+    assert made.trainer.deferred
     list(made.trainer.run(made.phase, 0, 6))  # compiles, and makes the optimizer's state
     packs = [made.trainer.batcher.batch(step) for step in range(3, 6)]  # whose shapes are compiled by now
     torch.cuda.set_sync_debug_mode("error")
-    begun = [made.trainer._begun(made.phase, 3 + i, one, 0) for i, one in enumerate(packs)]
-    records = [made.trainer._ended(one) for one in begun]
+    begun = [made.trainer._begin(made.phase, 3 + i, one, 0) for i, one in enumerate(packs)]
+    records = [made.trainer._end(one) for one in begun]
     torch.cuda.set_sync_debug_mode("default")
     assert all(np.isfinite(list(record.losses.values())).all() for record in records)
 
 
 def test_batches_come_in_pinned_memory(gpu_mix: Any, tiny_folder: Path) -> None:
     made = gpu_mix.mix(tiny_folder, CUDA, TOKENS, compiled=False)
-    [[batch]] = prefetched(made.trainer.batcher, 0, 1, CUDA)
+    [[batch]] = prefetched(made.trainer.batcher, 0, 1, pinned)
     assert batch.pack.ids_T.is_pinned()
     assert batch.pack.segments.bounds_S1.is_pinned()
     assert batch.targets["similarity"]["a_B"].is_pinned()
@@ -56,7 +58,7 @@ def test_records_that_come_late_tell_the_same(gpu_mix: Any, tiny_folder: Path) -
     records = []
     for behind in (True, False):
         made = gpu_mix.mix(tiny_folder, CUDA, TOKENS, compiled=False, dropout=False)
-        made.trainer.behind = behind
+        made.trainer.deferred = behind
         records.append(list(made.trainer.run(made.phase, 0, 5)))
     for late, at_once in zip(*records, strict=True):
         assert (late.step, late.tokens, late.weights) == (at_once.step, at_once.tokens, at_once.weights)
@@ -74,7 +76,7 @@ def test_attention_over_packs_is_that_of_the_cpu(lengths: list[int], window: int
     )
     half = [row.to(CUDA, torch.bfloat16).requires_grad_() for row in rows]
     segments = Segments.of(lengths, CUDA)
-    serves = _flash_serves(half[0][0].transpose(0, 1))
+    serves = can_attend_varlen(half[0][0].transpose(0, 1))
     assert serves == (torch.cuda.get_device_capability() >= (8, 0)), "flash attention serves from Ampere on"
     found, _ = pack_attention(module, *half, None, segments=segments, scaling=0.125, sliding_window=window)
     torch.testing.assert_close(found.float().cpu(), expected, rtol=0.05, atol=0.02)

@@ -100,13 +100,10 @@ def write(path: Path, value: Any) -> Path:
 
 def sealed(model: Path) -> Path:
     """A model folder whose manifest has the hashes of its files: the attacker can write those too."""
-    from manyheads.bundle.manifest import sha256_of
+    from manyheads.bundle.manifest import file_entries
 
     manifest = read(model / "manyheads.json")
-    for name in manifest["files"]:
-        path = model / name
-        if path.is_file():
-            manifest["files"][name] = {"sha256": sha256_of(path), "bytes": path.stat().st_size}
+    manifest["files"] |= file_entries(model, [name for name in manifest["files"] if (model / name).is_file()])
     write(model / "manyheads.json", manifest)
     return model
 

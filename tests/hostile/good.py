@@ -83,7 +83,7 @@ def make_model(folder: Path, encoder: Path) -> None:
 
     from manyheads.bundle import Contents, save_bundle
     from manyheads.model import MultiTaskModel
-    from manyheads.nn.encoder import load_encoder
+    from manyheads.nn.pretrained import load_encoder
     from manyheads.tasks import TASK_TYPES
     from manyheads.text.tokenizer import Tokenizer
 

@@ -62,8 +62,8 @@ def check_encoder(good: Good, folder: Path) -> None:
 
 def load_encoder(_: Good, folder: Path) -> None:
     """The library's own way: tokenizer, encoder, one pass."""
-    from manyheads.nn.encoder import load_encoder
     from manyheads.nn.encoder_files import check_finite, check_folder
+    from manyheads.nn.pretrained import load_encoder
     from manyheads.text.pack import Pack, Source
     from manyheads.text.tokenizer import Tokenizer
 
@@ -123,7 +123,7 @@ def answer_rows(good: Good, path: Path) -> None:
     try:
         _command("predict", str(good.model), str(path))
     except RefusedByCommandError as error:
-        if not (error.args[0] == 1 and "got an error in place of answers" in str(error.args[1])):
+        if not (error.args[0] == 1 and "could not be read" in str(error.args[1])):
             raise
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manyheads.html.markup import Html, element, escaped, joined, percent, said
+from manyheads.html.markup import Html, element, escaped, joined, percent, user_text
 
 
 class Reader(HTMLParser):
@@ -43,7 +43,7 @@ def test_any_text_comes_back_as_it_was_and_makes_no_element(text: str) -> None:
 
 @given(st.text(st.characters()))
 def test_any_string_can_be_written_as_utf_8(text: str) -> None:
-    markup = said(text)
+    markup = user_text(text)
     markup.encode("utf-8")
     assert not any(ord(c) < 32 and c not in "\t\n\r" for c in markup)
     assert [tag for tag, _ in read(markup).tags] == ["bdi"]

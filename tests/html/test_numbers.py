@@ -34,8 +34,8 @@ from manyheads.html import numbers
         (numbers.significant(0.01234), "0.0123"),
         (numbers.significant(12345.6), "12,346"),
         (numbers.significant(-0.5, 2), "−0.50"),
-        (numbers.counted(1, "task"), "1 task"),
-        (numbers.counted(1200, "step"), "1,200 steps"),
+        (numbers.plural(1, "task"), "1 task"),
+        (numbers.plural(1200, "step"), "1,200 steps"),
     ],
 )
 def test_numbers_are_written_with_digits_that_count(shown: str, expected: str) -> None:

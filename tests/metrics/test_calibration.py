@@ -13,9 +13,9 @@ from sklearn.metrics import f1_score
 
 from manyheads.metrics.calibration import (
     BINS,
-    DOUBT,
     FEW_POSITIVES,
     FEW_TEXTS,
+    PENALTY,
     Scale,
     class_temperature,
     count_threshold,
@@ -66,11 +66,11 @@ def test_temperatures_are_those_that_scipy_finds(seed: int, rows: int) -> None:
 
     def of_classes(power: float) -> float:
         log_BK = log_softmax(logits_BK * np.exp(-power), axis=-1)
-        return float(-log_BK[np.arange(rows), gold_B].sum() + DOUBT * power**2)
+        return float(-log_BK[np.arange(rows), gold_B].sum() + PENALTY * power**2)
 
     def of_labels(power: float) -> float:
         signed_BK = np.where(label_BK > 0, logits_BK, -logits_BK) * np.exp(-power)
-        return float(-log_expit(signed_BK).sum() + DOUBT * power**2)
+        return float(-log_expit(signed_BK).sum() + PENALTY * power**2)
 
     for found, loss in ((class_temperature(logits_BK, gold_B), of_classes),
                         (label_temperature(logits_BK, label_BK), of_labels)):  # fmt: skip
@@ -108,7 +108,7 @@ def test_the_scale_of_single_scores_is_the_one_that_scipy_finds(seed: int) -> No
     def loss(both: np.ndarray) -> float:
         chance_N = expit(both[0] * logit(score_N) + both[1])
         return float(
-            -np.log(np.where(right_N, chance_N, 1 - chance_N)).sum() + DOUBT * ((both[0] - 1) ** 2 + both[1] ** 2)
+            -np.log(np.where(right_N, chance_N, 1 - chance_N)).sum() + PENALTY * ((both[0] - 1) ** 2 + both[1] ** 2)
         )
 
     slope, bias = minimize(loss, [1.0, 0.0], method="BFGS").x

@@ -31,9 +31,9 @@ def test_scores_are_those_of_seqeval(pairs: list[tuple[Tags, object]]) -> None:
     guess = [[random.choice([tag, tag, "O", "B-PER", "I-LOC"]) for tag in tags] for tags, random in pairs]  # type: ignore[attr-defined]
     scores = entity_scores([spans_of(tags) for tags in gold], [spans_of(tags) for tags in guess])
     arguments = {"zero_division": 0}
-    assert scores.precision == pytest.approx(precision_score(gold, guess, **arguments))
-    assert scores.recall == pytest.approx(recall_score(gold, guess, **arguments))
-    assert scores.f1 == pytest.approx(f1_score(gold, guess, **arguments))
+    assert scores.total.precision == pytest.approx(precision_score(gold, guess, **arguments))
+    assert scores.total.recall == pytest.approx(recall_score(gold, guess, **arguments))
+    assert scores.total.f1 == pytest.approx(f1_score(gold, guess, **arguments))
     if any(gold):
         assert token_accuracy(gold, guess) == pytest.approx(accuracy_score(gold, guess))
     if scores.labels:
@@ -46,14 +46,14 @@ def test_scores_are_those_of_seqeval(pairs: list[tuple[Tags, object]]) -> None:
 def test_metrics_have_the_names_of_the_contract_and_labels_on_request() -> None:
     scores = entity_scores([{(0, 1, "PER"), (2, 3, "LOC")}, []], [[(0, 1, "PER"), (2, 4, "LOC")], [(5, 6, "ORG")]])
     assert scores.to_metrics() == {"f1": pytest.approx(0.4), "precision": pytest.approx(1 / 3), "recall": 0.5}
-    assert set(scores.to_metrics(each_label=True)) == {"f1", "precision", "recall", "f1_LOC", "f1_ORG", "f1_PER"}
-    assert scores.to_metrics(each_label=True)["f1_PER"] == 1.0
+    assert set(scores.labels) == {"LOC", "ORG", "PER"}
+    assert scores.labels["PER"].f1 == 1.0
     assert (scores.total.correct, scores.total.gold, scores.total.predicted) == (1, 2, 3)
 
 
 def test_nothing_at_all_scores_zero() -> None:
     assert entity_scores([[]], [[]]).to_metrics() == {"f1": 0.0, "precision": 0.0, "recall": 0.0}
-    assert entity_scores([], []).f1 == 0.0
+    assert entity_scores([], []).total.f1 == 0.0
     assert token_accuracy([], []) == 0.0
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from manyheads.nn.crf import CRF, log_likelihood, log_marginals
-from manyheads.nn.viterbi import marginals
+from manyheads.nn.forward_backward import marginals
 
 TAGS = ["O", "B-X", "I-X", "B-Y"]
 
@@ -255,7 +255,9 @@ def test_marginals_and_their_gradients_are_those_of_enumeration(lengths, tags):
     found = torch.autograd.grad((seen * weight_TK).sum(), inputs, allow_unused=True)
     wanted = torch.autograd.grad((expected * weight_TK).sum(), inputs, allow_unused=True)
     for one, two in zip(found, wanted, strict=True):
-        assert torch.allclose(one if one is not None else torch.zeros(1), two if two is not None else torch.zeros(1), atol=1e-9)
+        assert torch.allclose(
+            one if one is not None else torch.zeros(1), two if two is not None else torch.zeros(1), atol=1e-9
+        )
 
 
 def test_marginals_are_those_of_the_decoder_and_stay_finite_past_what_floats_hold():
@@ -263,7 +265,9 @@ def test_marginals_are_those_of_the_decoder_and_stay_finite_past_what_floats_hol
     rules = tuple(rule.detach() for rule in crf())
     emissions_TK, _ = draw([6, 3], len(TAGS), scale=3.0, dtype=torch.float32)
     seen = log_marginals(emissions_TK, [6, 3], rules).exp().numpy()
-    expected = np.concatenate(marginals([e.numpy() for e in emissions_TK.split([6, 3])], *(rule.numpy() for rule in rules)))
+    expected = np.concatenate(
+        marginals([e.numpy() for e in emissions_TK.split([6, 3])], *(rule.numpy() for rule in rules))
+    )
     assert np.allclose(seen, expected, atol=1e-6)
     hard_TK = (emissions_TK * 1e4).requires_grad_()
     log_marginals(hard_TK, [6, 3], rules).sum().backward()

@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from transformers import (
-    AlbertConfig,
     AutoModel,
     BertConfig,
     CamembertConfig,
-    ConvBertConfig,
     DebertaV2Config,
     DistilBertConfig,
     ElectraConfig,
     ErnieConfig,
-    GPT2Config,
-    LongformerConfig,
     MegatronBertConfig,
     ModernBertConfig,
     MPNetConfig,
     RobertaConfig,
     RoFormerConfig,
-    T5Config,
     XLMRobertaConfig,
 )
 
-from manyheads.errors import EncoderError
-from manyheads.nn.encoder import Encoder, PackedEncoder, PaddedEncoder, load_encoder, save_encoder, wrap
+from manyheads.nn.pretrained import wrap
 from manyheads.text.pack import Encoding, Pack
 
 SMALL: dict[str, Any] = {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,
@@ -141,26 +134,6 @@ def test_a_sequence_does_not_feel_its_company(name: str) -> None:
         assert torch.allclose(two, alone, atol=1e-5)
 
 
-def test_families_go_where_they_belong() -> None:
-    padded = {name for name in CONFIGS if isinstance(wrap(bare(name)), PaddedEncoder)}
-    assert padded == {"mpnet", "deberta-v2", "ernie", "megatron-bert", "roformer"}
-    assert isinstance(wrap(bare("modernbert")), PackedEncoder)
-    assert wrap(bare("bert")).max_length == 66
-    assert wrap(bare("roberta")).max_length == 64, "two positions are spent below the first"
-
-
-@pytest.mark.parametrize("name", ["bert", "roberta", "electra", "distilbert", "modernbert", "mpnet", "deberta-v2"])
-def test_a_saved_encoder_loads_here_and_in_plain_transformers(name: str, tmp_path: Path) -> None:
-    encoder: Encoder = wrap(bare(name)).eval()
-    save_encoder(encoder, tmp_path)
-    assert "manyheads" not in (tmp_path / "config.json").read_text()
-    windows = encodings((5, 9), False)
-    again = load_encoder(str(tmp_path)).eval()
-    assert torch.allclose(again(Pack.of(windows)), encoder(Pack.of(windows)), atol=1e-6)
-    stock = AutoModel.from_pretrained(tmp_path).eval()
-    assert torch.allclose(stock_padded(stock, windows, False), encoder(Pack.of(windows)), atol=1e-5)
-
-
 def test_dropout_works_in_training_and_not_in_evaluation() -> None:
     encoder = wrap(bare("bert"))
     pack = Pack.of(encodings((9, 9, 4), False))
@@ -175,87 +148,8 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
     assert [key for key, parameter in encoder.named_parameters() if parameter.grad is None] == []
 
 
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        (GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=20, bos_token_id=1, eos_token_id=1), "no text encoders"),
-        (T5Config(d_model=8, num_layers=1, vocab_size=20), "with a decoder"),
-        (BertConfig(**SMALL, is_decoder=True), "with a decoder"),
-    ],
-)
-def test_what_is_no_encoder_is_refused_by_its_configuration(config: Any, message: str, tmp_path: Path) -> None:
-    config.save_pretrained(tmp_path)
-    (tmp_path / "model.safetensors").write_bytes(b"not looked at")
-    with pytest.raises(EncoderError, match=rf"{message}.*use one of bert, camembert"):
-        load_encoder(str(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        (ConvBertConfig(**SMALL, embedding_size=32), "answer differently"),
-        (AlbertConfig(**SMALL, embedding_size=16), "layers where we do not find them"),
-        (LongformerConfig(**SMALL, attention_window=8), "do not run here"),
-    ],
-)
-def test_a_family_that_fails_its_trial_is_refused(config: Any, message: str) -> None:
-    model = AutoModel.from_config(config)
-    with pytest.raises(EncoderError, match=message):
-        wrap(model)
-
-
-def test_a_trial_leaves_the_model_as_it_was() -> None:
-    model = bare("ernie").train()
-    before = {key: value.clone() for key, value in model.state_dict().items()}
-    encoder = wrap(model)
-    assert model.training
-    assert encoder.training
-    assert before.keys() == model.state_dict().keys()
-    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-
-
 def test_a_sequence_past_the_maximum_is_refused() -> None:
     for name in ("bert", "mpnet"):
         encoder = wrap(bare(name))
         with pytest.raises(ValueError, match=rf"longer than the encoder's maximum of {encoder.max_length}"):
             encoder(Pack.of(encodings((encoder.max_length + 1,), False)))
-
-
-def test_dropout_on_attention_weights_keeps_its_share_and_the_mean() -> None:
-    """Value 1 everywhere: each output is the sum of the kept weights over 1 - p, whose mean is 1."""
-    from manyheads.nn.attention import pack_attention
-    from manyheads.text.pack import Segments
-
-    torch.manual_seed(0)
-    lengths = (40, 40, 7, 120, 1)
-    tokens = sum(lengths)
-    query, key = torch.zeros(2, 1, 4, tokens, 8).unbind()
-    value = torch.ones(1, 4, tokens, 8)
-    module = torch.nn.Module().train()
-    for dropout in (0.1, 0.5):
-        out, _ = pack_attention(
-            module, query, key, value, None, segments=Segments.of(lengths), scaling=1.0, dropout=dropout
-        )
-        assert float(out.mean()) == pytest.approx(1.0, abs=0.03)
-        alone = out[0, -1]  # a sequence of one token: its one weight is kept, or not
-        assert all(weight in (0.0, pytest.approx(1 / (1 - dropout))) for weight in alone.flatten().tolist())
-    again = [torch.manual_seed(5) and pack_attention(
-        module, query, key, value, None, segments=Segments.of(lengths), scaling=1.0, dropout=0.3)[0] for _ in range(2)
-    ]  # fmt: skip
-    assert torch.equal(*again), "the seed decides"
-
-
-def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
-    save_encoder(wrap(bare("bert")), tmp_path)
-    weights = load_file(tmp_path / "model.safetensors")
-    name = "encoder.layer.1.output.dense.weight"
-    save_file(
-        {key: value for key, value in weights.items() if key != name}, tmp_path / "model.safetensors", {"format": "pt"}
-    )
-    with pytest.raises(EncoderError, match=r"lacks encoder\.layer\.1\.output\.dense\.weight"):
-        load_encoder(str(tmp_path))
-    save_file({**weights, name: weights[name][:5].clone()}, tmp_path / "model.safetensors", {"format": "pt"})
-    with pytest.raises(EncoderError, match=r"output\.dense\.weight"):
-        load_encoder(str(tmp_path))

@@ -15,7 +15,7 @@ from transformers import BertConfig, BertModel
 
 from manyheads.bundle.manifest import ADAPTER_FILES
 from manyheads.errors import BundleError, UsageError
-from manyheads.nn.encoder import Encoder, wrap
+from manyheads.nn.encoder import Encoder
 from manyheads.nn.lora import (
     CONFIG,
     WEIGHTS,
@@ -28,6 +28,7 @@ from manyheads.nn.lora import (
     take_adapter,
     write_adapter,
 )
+from manyheads.nn.pretrained import wrap
 from manyheads.text.pack import Pack
 from nn.test_encoder import LENGTHS, bare, encodings, stock_padded
 
@@ -304,20 +305,20 @@ def _narrow(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_no_config, "is no adapter that can be read"),
-        (_not_json, "is no adapter that can be read"),
-        (_a_list, "is no adapter that can be read"),
-        (_with(r="8"), "is no adapter that can be read"),
+        (_no_config, "the adapter .* cannot be read"),
+        (_not_json, "the adapter .* cannot be read"),
+        (_a_list, "the adapter .* cannot be read"),
+        (_with(r="8"), "the adapter .* cannot be read"),
         (_with(r=0), "r is 0"),
         (_with(r=10**9), r"does not fit its configuration at .*lora_A\.weight"),
-        (_with(lora_alpha=None), "is no adapter that can be read"),
+        (_with(lora_alpha=None), "the adapter .* cannot be read"),
         (_with(lora_alpha=0.5), "lora_alpha is 0.5"),
         (_with(bias="some"), "bias is 'some'"),
         (_with(peft_type="IA3"), "has peft_type: IA3, which is not supported"),
         (_with(use_dora=True), "has use_dora: True"),
-        (_cut_short, "is no adapter that can be read"),
+        (_cut_short, "the adapter .* cannot be read"),
         (_renamed("encoder.layer", "bert.encoder.layer"), "bert.encoder.layer.*which the encoder does not have"),
-        (_renamed("layer.2", "layer.7"), "layer.7.*it is of another base"),
+        (_renamed("layer.2", "layer.7"), "layer.7.*it belongs to another base"),
         (_without("layer.1.attention.self.query.lora_B.weight"), "does not fit its configuration at .*lora_B"),
         (_without("weight"), "adapts no linear module"),
         (_narrow, "does not fit its configuration at"),

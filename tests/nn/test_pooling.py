@@ -74,5 +74,5 @@ def test_the_mean_of_a_long_pack_is_as_precise_as_float64():
 
 def test_another_pooling_is_refused():
     hidden_TD, segments = packed()
-    with pytest.raises(ValueError, match="pooling must be mean or cls, seen 'max'"):
+    with pytest.raises(ValueError, match="pooling must be mean or cls, not 'max'"):
         pool(hidden_TD, segments, "max")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from manyheads.nn.encoder import Encoder, wrap
-from manyheads.nn.sharing import ScalarMix, branched, climb, groups_of, names_from_layer, own_parameters
+from manyheads.nn.encoder import Encoder
+from manyheads.nn.pretrained import wrap
+from manyheads.nn.sharing import ScalarMix, branched, groups_of, names_from_layer, own_parameters
 from manyheads.text.pack import Pack
 from nn.test_encoder import CONFIGS, LENGTHS, bare, encodings
 
@@ -103,14 +104,24 @@ def test_a_mix_is_its_formula_and_gradients_reach_every_weight() -> None:
     assert float(mix.weight_S.grad.sum()) == pytest.approx(0, abs=1e-4), "softmax: a common shift changes nothing"
 
 
-def test_climbing_keeps_every_state_or_the_last() -> None:
-    def run(hidden: torch.Tensor, start: int, stop: int) -> torch.Tensor:
-        return hidden + sum(10**layer for layer in range(start, stop))
+@pytest.mark.parametrize("name", FAMILIES)
+def test_states_are_those_of_layers_run_one_by_one(name: str) -> None:
+    encoder, pack = encoder_of(name), Pack.of(encodings(LENGTHS, False))
+    hidden_TD = encoder.layers(encoder.embed(pack), pack, 0, 1)
+    states = encoder.states(hidden_TD, pack, 1, encoder.depth)
+    assert len(states) == encoder.depth - 1
+    for layer, state_TD in enumerate(states, 1):
+        hidden_TD = encoder.layers(hidden_TD, pack, layer, layer + 1)
+        assert torch.equal(state_TD, hidden_TD), layer
+    assert encoder.states(hidden_TD, pack, 1, 1) == []
 
-    below = [torch.zeros(1), torch.ones(1)]
-    assert [float(x) for x in climb(below, run, 1, 3, keep=True)] == [0, 1, 11, 111]
-    assert [float(x) for x in climb(below, run, 1, 3, keep=False)] == [111]
-    assert climb(below, run, 1, 1, keep=False) == below
+
+def test_a_pack_is_sorted_once_for_all_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, pack, sorted_packs = encoder_of("bert"), Pack.of(encodings(LENGTHS, False)), []
+    only = Pack.only
+    monkeypatch.setattr(Pack, "only", lambda self, order: sorted_packs.append(order) or only(self, order))
+    encoder.states(encoder.embed(pack), pack, 0, encoder.depth)
+    assert len(sorted_packs) == 1
 
 
 def test_tasks_in_no_group_are_groups_of_their_own() -> None:

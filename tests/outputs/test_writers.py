@@ -17,7 +17,7 @@ import pytest
 
 from manyheads.durable import writing_bytes
 from manyheads.errors import UsageError
-from manyheads.outputs.kept import as_json_row, beside, joined_types, types_of
+from manyheads.outputs.passthrough import as_json_row, column_types, merged_column_types, with_passthrough
 from manyheads.outputs.writers import ending_of, writer
 from manyheads.tasks.question_answering import QuestionAnswering
 from manyheads.tasks.sentence_embedding import SentenceEmbedding
@@ -85,7 +85,7 @@ def test_csv_has_a_column_for_each_key_and_json_in_cells_of_lists(tmp_path: Path
 
 def test_tsv_is_not_quoted_and_says_what_it_could_not_hold(tmp_path: Path) -> None:
     assert write(tmp_path / "a.tsv") == [
-        "1 cells had tabs or line ends, which tsv cannot hold: they are spaces now; csv keeps them"
+        "1 cells had tabs or line ends, which tsv cannot hold: replaced by spaces; csv keeps them"
     ]
     lines = [line.split("\t") for line in (tmp_path / "a.tsv").read_text().splitlines()]
     assert {len(line) for line in lines} == {12}
@@ -123,7 +123,7 @@ def test_packed_names_give_packed_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a.txt", "a.xlsx", "a.parquet.gz", "a.gz", "a.v2"])
 def test_a_name_that_says_another_kind_is_refused(name: str) -> None:
     with pytest.raises(
-        UsageError, match=r"answers are written as \.jsonl, \.ndjson, \.json, \.csv, \.parquet, \.tsv, and not as"
+        UsageError, match=r"answers are written as \.jsonl, \.ndjson, \.json, \.csv, \.parquet, \.tsv, not as"
     ):
         ending_of(Path(name))
 
@@ -141,17 +141,17 @@ def test_a_kept_column_that_is_called_like_an_answer_is_refused(name: str, tmp_p
 def test_types_are_those_of_parquet_and_of_values_that_agree(tmp_path: Path) -> None:
     table = pa.table({"id": [1], "text": ["a"], "day": pa.array([0], pa.date32()), "__index_level_0__": [3]})
     pq.write_table(table, tmp_path / "a.parquet")
-    assert types_of(tmp_path / "a.parquet") == {"text": pa.string(), "day": pa.date32()}
+    assert column_types(tmp_path / "a.parquet") == {"text": pa.string(), "day": pa.date32()}
     rows = [{"text": "a", "n": 1, "x": 1, "b": True, "mixed": 1, "list": [1], "big": 1 << 70, "none": None},
             {"id": 3, "text": "b", "n": 2, "x": 0.5, "mixed": "a"}]  # fmt: skip
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + "{bad\n")
-    assert types_of(tmp_path / "a.jsonl") == {
+    assert column_types(tmp_path / "a.jsonl") == {
         "text": pa.string(), "n": pa.int64(), "x": pa.float64(), "b": pa.bool_(), "mixed": pa.string(), "list": pa.string(),
         "big": pa.string(),
     }  # fmt: skip
     (tmp_path / "a.csv").write_text("text,n\na,1\n")
-    assert types_of(tmp_path / "a.csv") == {"text": pa.string(), "n": pa.string()}
-    assert joined_types([{"a": pa.int64(), "b": pa.string()}, {"a": pa.string()}, {"b": pa.string()}]) == {
+    assert column_types(tmp_path / "a.csv") == {"text": pa.string(), "n": pa.string()}
+    assert merged_column_types([{"a": pa.int64(), "b": pa.string()}, {"a": pa.string()}, {"b": pa.string()}]) == {
         "a": pa.string(), "b": pa.string(),
     }  # fmt: skip
 
@@ -159,7 +159,7 @@ def test_types_are_those_of_parquet_and_of_values_that_agree(tmp_path: Path) -> 
 def test_times_are_strings_in_json_and_bytes_are_refused() -> None:
     kept = {"day": datetime.date(2020, 1, 2), "x": float("nan")}
     assert as_json_row({"windows": 1, "tasks": {}}, kept) == {"day": "2020-01-02", "x": None, "windows": 1, "tasks": {}}
-    with pytest.raises(UsageError, match="the input's column 'raw' holds what is of the type bytes"):
+    with pytest.raises(UsageError, match="the input's column 'raw' holds a value that is of the type bytes"):
         as_json_row({"windows": 1, "tasks": {}}, {"raw": b"a"})
 
 
@@ -169,4 +169,4 @@ def test_each_answer_meets_the_columns_of_its_own_row_however_far_ahead_rows_are
     def predict(given: Any) -> Any:
         yield from list(given)
 
-    assert [(answer["id"], kept) for answer, kept in beside(rows, predict)] == [(i, {"n": i}) for i in range(10)]
+    assert [(answer["id"], kept) for answer, kept in with_passthrough(rows, predict)] == [(i, {"n": i}) for i in range(10)]

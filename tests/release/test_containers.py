@@ -15,9 +15,9 @@ import pytest
 import yaml
 
 from manyheads.cli import parser
-from manyheads.nn.locate import DISTRIBUTION
+from manyheads.nn.resolve_encoder import DISTRIBUTION
 from manyheads.serve.limits import Limits
-from manyheads.serve.start import DRAIN_S
+from manyheads.serve.server import DRAIN_S
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")

@@ -37,8 +37,8 @@ def test_the_same_comparison_gives_the_same_page_also_by_way_of_a_file() -> None
 def test_the_answer_comes_first_in_a_sentence() -> None:
     page = comparison_page(comparison())
     sentence = (
-        "Sharing helps 1 of 4 tasks (section), hurts 1 (entities), makes no difference that matters to 1 (similarity) "
-        "and is undecided for 1 (answers)."
+        "Sharing helps 1 of 4 tasks (section), hurts 1 (entities), makes no relevant difference to 1 (similarity) "
+        "and is inconclusive for 1 (answers)."
     )
     assert sentence in page
     assert page.index(sentence) < page.index("<figure")
@@ -49,9 +49,9 @@ def test_the_answer_comes_first_in_a_sentence() -> None:
     [
         (("helps", "helps"), "Sharing helps 2 of 2 tasks (t0, t1)."),
         (("hurts", "helps"), "Sharing helps 1 of 2 tasks (t1) and hurts 1 (t0)."),
-        (("inconclusive", "inconclusive"), "Sharing is undecided for 2 of 2 tasks (t0, t1)."),
+        (("inconclusive", "inconclusive"), "Sharing is inconclusive for 2 of 2 tasks (t0, t1)."),
         (("hurts",), "Sharing hurts t0."),
-        (("inconclusive",), "Whether sharing helps t0 is undecided."),
+        (("inconclusive",), "The comparison is inconclusive for t0."),
         ((), "No task has been compared yet."),
     ],
 )
@@ -101,10 +101,10 @@ def test_how_fast_each_task_moves_what_is_shared_is_shown_of_those_that_are_know
     said = comparison()
     said["diagnostics"]["pull"]["entities"] = {"value": 0.123, "low": None, "high": None}
     page = comparison_page(said)
-    assert "How fast does each task move what is shared?" in page
+    assert "How strongly does each task pull the shared encoder?" in page
     assert "0.123" in page
     said["diagnostics"]["pull"] = {"somebody": {"value": 0.5}, "entities": {"value": None}}
-    assert "How fast does each task" not in comparison_page(said)
+    assert "How strongly does each task" not in comparison_page(said)
 
 
 def test_a_pair_is_named_in_the_order_in_which_its_ratio_is_meant() -> None:
@@ -149,8 +149,8 @@ def test_single_models_at_their_own_best_are_shown_with_their_rates_and_the_twin
         "single": [0.8, 0.82], "shared": [0.76, 0.76], "verdict": "no worse",
     }  # fmt: skip
     page = comparison_page({"single": "best", "seeds": [0, 1], "tasks": {"entities": entry}})
-    for shown in ("The single models", "0.0001: 81.0, 0.0002: 82.4", "71.0", "+5.0", "≥", "no worse", "its own recipe"):
+    for shown in ("Single models", "0.0001: 81.0, 0.0002: 82.4", "71.0", "+5.0", "≥", "no worse", "its own recipe"):
         assert shown in page
     plain = comparison_page({"seeds": [0, 1], "tasks": {"entities": {"single": [0.8], "shared": [0.8]}}})
-    assert "The single models" not in plain
+    assert "Single models</h2>" not in plain
     assert "the same examples of the task" in plain

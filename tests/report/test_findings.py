@@ -25,7 +25,7 @@ def test_the_evidence_of_all_examples_gives_the_headline_score(answered: tuple[A
     answers, examples = answers_for(predictor, task, tables[name])
     evidence = task.evidence(answers, examples, [task.cluster(example) for example in examples])
     score = evidence.scores(np.ones((1, evidence.clusters)))[0]
-    assert score == pytest.approx(task.headline(task.score(answers, examples)), abs=1e-9)
+    assert score == pytest.approx(task.main_score(task.score(answers, examples)), abs=1e-9)
 
 
 def test_the_surest_wrong_labels_come_first_and_right_ones_not_at_all() -> None:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from manyheads.html.figures.matrix import Matrix, amounts, opposites
+from manyheads.html.figures.matrix import Matrix, diverging_matrix, sequential_matrix
 from manyheads.html.markup import element
 from manyheads.html.page import Page, Section, document
 from manyheads.report.comparison import comparison_page
-from manyheads.report.facts import training_facts
+from manyheads.report.summary import training_summary
 from manyheads.report.training import training_page
 from report.samples import comparison
 
@@ -38,7 +38,7 @@ def pages(
     folder = tmp_path_factory.mktemp("pages")
     said = comparison()
     said["tasks"] = {("unbroken" * 12 if name == "answers" else name): task for name, task in said["tasks"].items()}
-    made = {"comparison": comparison_page(said), "training": training_page(training_facts(run_folder, *answered))}
+    made = {"comparison": comparison_page(said), "training": training_page(training_summary(run_folder, *answered))}
     for name, page in made.items():
         (folder / f"{name}.html").write_text(page, encoding="utf-8")
     return {name: folder / f"{name}.html" for name in made}
@@ -126,7 +126,7 @@ def test_text_has_a_contrast_of_four_and_a_half_and_marks_of_three(
 def test_every_shade_of_a_matrix_lets_its_numbers_be_read(browser: Browser, tmp_path: Path, scheme: Any) -> None:
     values = [[sign * step / 6 for step in range(7)] for sign in (-1, 1)]
     matrix = Matrix(["minus", "plus"], [f"{step}" for step in range(7)], values, "shades")
-    figure = element("figure", None, opposites(matrix, "shades", lambda v: f"{v:.1f}", largest=1.0))
+    figure = element("figure", None, diverging_matrix(matrix, "shades", lambda v: f"{v:.1f}", largest=1.0))
     path = tmp_path / "shades.html"
     path.write_text(
         document(Page("Shades", "test", "All of them.", [Section("all", "All", [figure])])), encoding="utf-8"
@@ -204,7 +204,7 @@ def test_what_is_printed_is_as_wide_as_the_paper_and_shows_folded_numbers(
 def test_a_confusion_matrix_of_twenty_labels_fits_on_paper(browser: Browser, tmp_path: Path) -> None:
     labels = [f"a longer label {i}" for i in range(20)]
     matrix = Matrix(labels, labels, [[float(i * k) for i in range(20)] for k in range(20)], "x")
-    figure = element("figure", None, amounts(matrix, "matrix", lambda v: f"{v:.0f}"))
+    figure = element("figure", None, sequential_matrix(matrix, "matrix", lambda v: f"{v:.0f}"))
     path = tmp_path / "matrix.html"
     path.write_text(document(Page("Matrix", "test", "One.", [Section("all", "All", [figure])])), encoding="utf-8")
     with opened(browser, path, viewport={"width": 690, "height": 1000}) as page:

@@ -13,8 +13,8 @@ import pytest
 from manyheads.evaluate import answers_for
 from manyheads.metrics.evidence import Tally
 from manyheads.predict import Predictor
-from manyheads.report.facts import COMMONEST, FROZEN, Spread, drawn_interval, training_facts
 from manyheads.report.history import read_history
+from manyheads.report.summary import FROZEN, MOST_COMMON, EvenlySpaced, bootstrap_interval, training_summary
 from manyheads.report.training import lede, training_page
 from manyheads.report.write import write_training_report
 from report.pages import check
@@ -42,8 +42,8 @@ def test_answers_that_someone_has_already_are_not_asked_for_again(run_folder: Pa
     predictor, tables = answered
     have = {name: answers_for(predictor, predictor.tasks[name], table) for name, table in tables.items()}
     mute = Predictor(Mute(), predictor.tasks, predictor.tokenizer, max_length=predictor.max_length)
-    page = training_page(training_facts(run_folder, mute, tables, answered=have))
-    assert page == training_page(training_facts(run_folder, predictor, tables))
+    page = training_page(training_summary(run_folder, mute, tables, answered=have))
+    assert page == training_page(training_summary(run_folder, predictor, tables))
 
 
 class Mute:
@@ -56,7 +56,7 @@ class Mute:
 
 
 def test_a_run_without_validation_data_has_its_losses_and_settings(run_folder: Path, answered: Answered) -> None:
-    facts = training_facts(run_folder, answered[0], {})
+    facts = training_summary(run_folder, answered[0], {})
     bare = {name: replace(task, scores={}, interval=None) for name, task in facts.tasks.items()}
     page = training_page(replace(facts, tasks=bare, combined={}))
     check(page)
@@ -65,7 +65,7 @@ def test_a_run_without_validation_data_has_its_losses_and_settings(run_folder: P
 
 
 def test_names_and_run_files_of_users_are_text(run_folder: Path, answered: Answered) -> None:
-    facts = training_facts(run_folder, answered[0], {})
+    facts = training_summary(run_folder, answered[0], {})
     hostile = "</code><script>window.harmed=1</script>\ud800"
     history = facts.history
     history.losses[hostile] = history.tokens[hostile] = {0: 1.0, 5: 0.5}
@@ -77,7 +77,7 @@ def test_names_and_run_files_of_users_are_text(run_folder: Path, answered: Answe
 
 
 def test_the_summary_names_the_best_and_the_worst_task(run_folder: Path, answered: Answered) -> None:
-    facts = training_facts(run_folder, answered[0], {})
+    facts = training_summary(run_folder, answered[0], {})
     scores = {name: 0.5 + i / 10 for i, name in enumerate(facts.tasks)}
     tasks = {n: replace(t, scores={"validation": {t.headline: scores[n]}}) for n, t in facts.tasks.items()}
     said = lede(replace(facts, tasks=tasks, combined={"validation": 0.65}))
@@ -107,11 +107,11 @@ def test_a_history_is_read_with_what_was_left_out_made_twice_or_damaged(tmp_path
 
 
 def test_steps_that_were_left_out_are_told_at_the_top(run_folder: Path, answered: Answered, tmp_path: Path) -> None:
-    facts = training_facts(run_folder, answered[0], {})
+    facts = training_summary(run_folder, answered[0], {})
     facts.history.add({"step": 4, "loss": {}, "skipped": "the loss of section is not finite", "tasks": ["section"]})
     facts.history.add({"step": 9, "turned_back_to": 3, "left_out": [4]})
     page = training_page(facts)
-    assert "1 step left out by the guards: 4 (the loss of section is not finite)." in page
+    assert "1 step skipped by the guard: 4 (the loss of section is not finite)." in page
     assert "At step 9 the run went back to the checkpoint of step 3." in page
     check(page)
 
@@ -119,20 +119,20 @@ def test_steps_that_were_left_out_are_told_at_the_top(run_folder: Path, answered
 def test_pulls_are_shown_as_the_root_of_their_mean_square_where_they_are_known(
     run_folder: Path, answered: Answered
 ) -> None:
-    facts = training_facts(run_folder, answered[0], {})
+    facts = training_summary(run_folder, answered[0], {})
     facts.history.pulls.clear()
-    assert "How fast does each task" not in training_page(facts)
+    assert "How strongly does each task" not in training_page(facts)
     facts.history.add({"step": 0, "loss": {"section": 1.0}, "pull": {"section": 0.6, "answers": 0.8}})
     facts.history.add({"step": 1, "loss": {"section": 1.0}, "pull": {"section": 0.0, "answers": 1.0}})
     page = training_page(facts)
-    assert "How fast does each task move what is shared?" in page
+    assert "How strongly does each task pull the shared encoder?" in page
     assert "0.424" in page
     check(page)
 
 
 @pytest.mark.parametrize(("count", "most"), [(10, 20), (20, 20), (5000, 20), (0, 20)])
 def test_a_spread_of_examples_goes_from_the_first_to_the_last(count: int, most: int) -> None:
-    chosen = Spread(list(range(count)), most)
+    chosen = EvenlySpaced(list(range(count)), most)
     values = [chosen[i] for i in range(len(chosen))]
     assert len(values) == min(count, most) == len(set(values))
     assert values == sorted(values)
@@ -144,23 +144,23 @@ def test_the_interval_of_a_mean_is_the_one_of_the_normal_distribution() -> None:
     right_E = draw.random(2000) < 0.7
     evidence = Tally(np.stack([right_E, np.ones(2000)], axis=1), "mean")
     score = float(right_E.mean())
-    interval = drawn_interval(evidence, score)
+    interval = bootstrap_interval(evidence, score)
     assert interval is not None
     half = 1.96 * np.sqrt(score * (1 - score) / 2000)
     assert interval == pytest.approx((score - half, score + half), abs=0.15 * half)
-    assert drawn_interval(Tally(np.ones((3, 2)), "mean"), 1.0) is None, "three clusters tell nothing"
+    assert bootstrap_interval(Tally(np.ones((3, 2)), "mean"), 1.0) is None, "three clusters tell nothing"
 
 
 def test_heads_stand_beside_what_needs_less(run_folder: Path, answered: Answered) -> None:
-    facts = training_facts(run_folder, *answered)
+    facts = training_summary(run_folder, *answered)
     page = training_page(facts)
     assert '<th scope="row">this model</th>' in page
-    assert f'<th scope="row">{COMMONEST}</th>' in page
+    assert f'<th scope="row">{MOST_COMMON}</th>' in page
     assert FROZEN not in page, "no head was solved before the first step"
     for name, task in facts.tasks.items():
         table = answered[1][name]
         blind = answered[0].tasks[name].chance([table[i] for i in range(len(table))])
-        assert task.baselines == {COMMONEST: answered[0].tasks[name].headline(blind)}
+        assert task.baselines == {MOST_COMMON: answered[0].tasks[name].main_score(blind)}
     solved = {name: replace(task, baselines={**task.baselines, FROZEN: 0.125}) for name, task in facts.tasks.items()}
     page = training_page(replace(facts, tasks=solved))
     assert f'<th scope="row">{FROZEN}</th><td class="number">12.5</td>' in page

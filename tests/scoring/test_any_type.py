@@ -82,7 +82,7 @@ class Nested(Rating):
     kind: ClassVar[str] = "nested"
 
     @classmethod
-    def holds(cls, entry: Any) -> bool:
+    def matches_entry(cls, entry: Any) -> bool:
         return isinstance(entry, Mapping) and "stars" in entry
 
     def score(self, answers: Sequence[Sequence[Any]], examples: Sequence[float]) -> dict[str, float]:
@@ -141,7 +141,7 @@ def test_rows_without_a_target_are_left_out() -> None:
         "rating", gold, written("p.jsonl", [*PREDICTED["p.rows.jsonl"], {"id": "r3", "tasks": {"stars": 9.0}}])
     )
     assert scores.metrics == pytest.approx(ERROR)
-    assert scores.notes == ["3 reviews", "1 gold rows have nothing for the task and are left out"]
+    assert scores.notes == ["3 reviews", "1 gold rows have nothing for the task and are ignored"]
 
 
 def test_answers_beside_those_of_other_tasks_are_chosen_by_name_or_by_what_the_type_holds() -> None:
@@ -177,14 +177,14 @@ WRONG: dict[str, tuple[Any, Any, str]] = {
     "gold value": ([{"text": "t", "rating": "good"}], [{"answer": 1.0}], r"g.jsonl:1: 'rating' must be a number, seen 'good'"),
     "answer": (
         RATED, [{"answer": 1.0}, {"answer": "5"}, {"answer": 1.0}],
-        r"p.jsonl:2: '5' is no answer that rating can score \(TypeError: .*\)$",
+        r"p.jsonl:2: rating cannot score the answer '5' \(TypeError: .*\)$",
     ),
     "no answer": (
         RATED, [{"rating": 1.0}] * 3,
-        r"p.jsonl:1: \{'rating': 1.0\} is no answer that rating can score \(TypeError: .*\); give the answer as 'answer'$",
+        r"p.jsonl:1: rating cannot score the answer \{'rating': 1.0\} \(TypeError: .*\); give the answer as 'answer'$",
     ),
     "text": (RATED, [{"text": "x", "answer": 1.0}] * 3, r"p.jsonl:1 has the text 'x' where g.jsonl:1 has 't0'"),
-    "number": (RATED, [{"answer": 1.0}] * 2, r"g.jsonl:3 is a row without a partner"),
+    "number": (RATED, [{"answer": 1.0}] * 2, r"g.jsonl:3 has no counterpart"),
 }  # fmt: skip
 
 
@@ -247,8 +247,11 @@ def test_one_file_for_both_has_gold_in_the_column_before_only_where_it_has_colum
     assert scores.notes == ["1 reviews"]
 
 
-def test_known_types_are_named_by_help_and_by_the_error_for_an_unknown_one(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(UsageError, match=r"no task type 'stars'; choose one of .*, rating, lenient, nested"):
+def test_known_types_are_named_by_help_and_by_the_error_for_an_unknown_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    with pytest.raises(UsageError, match=r"no task type is called 'stars'; choose one of .*, rating, lenient, nested"):
         score_files("stars", Path("a"), Path("b"))
     with pytest.raises(SystemExit) as ended:
         main(["score", "--help"])

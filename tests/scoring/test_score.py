@@ -218,9 +218,9 @@ WRONG_TOKENS: dict[str, tuple[str, Any, str]] = {
     "a sentence more": (
         "p.conll",
         GUESS + "\nx O\n",
-        r"p.conll:10 is a row without a partner: there are 2 gold rows and 3",
+        r"p.conll:10 has no counterpart: there are 2 gold rows and 3",
     ),
-    "a sentence less": ("p.conll", GUESS[: GUESS.index("\n\n") + 1], r"gold.conll:7 is a row without a partner"),
+    "a sentence less": ("p.conll", GUESS[: GUESS.index("\n\n") + 1], r"gold.conll:7 has no counterpart"),
     "no tag": (
         "p.conll",
         GUESS.replace("B-MISC", "MISC"),
@@ -268,9 +268,9 @@ WRONG_TOKENS: dict[str, tuple[str, Any, str]] = {
         r"p.jsonl:1 has the text 'Peter Blackburn' where gold.jsonl:1 has 'EU rejects",
     ),
     "json": ("p.jsonl", "{}\n{", r"p.jsonl:2 is not valid JSON"),
-    "array": ("p.jsonl", "[1]\n", r"p.jsonl:1 holds \[1\]; write one JSON object"),
+    "array": ("p.jsonl", "[1]\n", r"p.jsonl:1 holds a list, not a JSON object; write one"),
     "csv": ("p.csv", "a,b\n", r"p.csv: token-classification is scored from CoNLL columns"),
-    "gzip": ("p.conll.gz", b"", r"p.conll.gz is a damaged or cut-off gzip file"),
+    "gzip": ("p.conll.gz", b"", r"p.conll.gz is a damaged or truncated gzip file"),
 }
 
 
@@ -334,8 +334,8 @@ def test_a_row_with_an_error_is_wrong(write: Write) -> None:
 
 
 WRONG_LABELS: dict[str, tuple[str, Any, str]] = {
-    "more": ("p.csv", [{"label": "x"}] * 5, r"p.csv:6 is a row without a partner: there are 4 gold rows and 5"),
-    "less": ("p.csv", [{"label": "x"}] * 3, r"g.csv:5 is a row without a partner"),
+    "more": ("p.csv", [{"label": "x"}] * 5, r"p.csv:6 has no counterpart: there are 4 gold rows and 5"),
+    "less": ("p.csv", [{"label": "x"}] * 3, r"g.csv:5 has no counterpart"),
     "list": (
         "p.jsonl",
         [{"labels": ["x"]}] * 4,
@@ -346,9 +346,9 @@ WRONG_LABELS: dict[str, tuple[str, Any, str]] = {
     "null": ("p.jsonl", [{"label": None}] * 4, r"p.jsonl:1: 'label' must be a string, seen None"),
     "objects": ("p.jsonl", [{"labels": [{}]}] * 4, r"p.jsonl:1: 'labels' must be a list of strings"),
     "text": ("p.csv", [{"text": t, "label": "x"} for t in "abdc"], r"p.csv:4 has the text 'd' where g.csv:4 has 'c'"),
-    "columns": ("p.csv", "label,text\nx,a\nx\n", r"p.csv:3 has 1 columns, the header has 2 \(label, text\)"),
+    "columns": ("p.csv", "label,text\nx,a\nx\n", r"p.csv:3 has 1 column, the header has 2 \(label, text\)"),
     "quotes": ("p.csv", 'label\nx\n"y\n', r"p.csv:3 has a cell whose quotes do not match"),
-    "parquet": ("p.parquet", b"no", r"p.parquet is no readable parquet file"),
+    "parquet": ("p.parquet", b"no", r"p.parquet is not a readable parquet file"),
     "format": ("p.xml", "<a/>", r"p.xml: text-classification is scored from .csv"),
     "tasks": ("p.jsonl", [{"tasks": 3}] * 4, r"p.jsonl:1: 'tasks' must be an object"),
 }
@@ -370,7 +370,7 @@ def test_ids_that_do_not_match_are_refused_with_their_place(write: Write) -> Non
     with pytest.raises(DataError, match=r"m.jsonl:5: id 'i9' has no gold row"):
         score_files(TEXT, gold, more)
     twice = write("t.jsonl", [{"id": f"i{k}", "label": "x"} for k in (0, 1, 1, 2, 3)])
-    with pytest.raises(DataError, match=r"t.jsonl:3: id 'i1' stands at t.jsonl:2 already"):
+    with pytest.raises(DataError, match=r"t.jsonl:3: id 'i1' is already used at t.jsonl:2"):
         score_files(TEXT, gold, twice)
 
 
@@ -446,7 +446,7 @@ def test_a_question_without_a_prediction_is_wrong_and_counted(write: Write) -> N
     assert scores.metrics["exact_match"] == 0.25
     assert scores.metrics["no_answer_f1"] == 0.0, "a missing answer is not an empty one"
     assert "3 questions have no prediction and count as wrong" in scores.notes
-    assert any(note.startswith("1 predictions have an id that gold does not have") for note in scores.notes)
+    assert any(note.startswith("1 predictions have an id that is not in gold") for note in scores.notes)
     assert score_files(QA, gold, write("e.json", {})).metrics["exact_match"] == 0.0
     rows = [
         {"id": "q1", "error": {"type": "t", "message": "m"}}, {"id": "q2", "tasks": {"ner": []}},
@@ -466,7 +466,7 @@ WRONG_ANSWERS: dict[str, tuple[str, Any, str, Any, str]] = {
         squad(QUESTIONS),
         "p.json",
         {"x": "a"},
-        r"p.json: id 'x': neither its id nor any other is in gold",
+        r"p.json: id 'x': none of the ids are in gold",
     ),
     "numbers": ("g.json", squad(QUESTIONS), "p.json", {"q1": 3}, r"p.json: id 'q1': 'answer' must be a string, seen 3"),
     "keys": (
@@ -481,14 +481,14 @@ WRONG_ANSWERS: dict[str, tuple[str, Any, str, Any, str]] = {
         squad(QUESTIONS),
         "p.jsonl",
         [{"id": "q1", "answer": ""}] * 2,
-        r"p.jsonl:2: id 'q1' stands at p.jsonl:1",
+        r"p.jsonl:2: id 'q1' is already used at p.jsonl:1",
     ),
     "order": (
         "g.jsonl",
         [{"question": "?", "answers": []}],
         "p.jsonl",
         [{"answer": ""}] * 2,
-        r"p.jsonl:2 is a row without a partner",
+        r"p.jsonl:2 has no counterpart",
     ),
     "gold": ("g.jsonl", [{"id": "q1", "answers": "Aspirin"}], "p.json", GIVEN, r"g.jsonl:1: 'answers' must be a list"),
     "squad": ("g.json", {"data": [{"qas": []}]}, "p.json", GIVEN, r"g.json: article 1 is not SQuAD"),
@@ -552,7 +552,7 @@ def test_pairs_without_scores_are_ranked_among_all_texts_and_negatives(write: Wr
     rows = [{"vector": v} for v in (eye[0], eye[1], eye[0], eye[1], eye[1], eye[2])]
     scores = score_files(PAIRS, write("h.csv", hard), write("v.jsonl", rows))
     assert scores.metrics == pytest.approx({"recall_at_1": 0.0, "mrr": (1 / 4 + 1 / 2) / 2})
-    assert "each text_a was searched among 4 texts" in scores.notes
+    assert "the partner of each text_a was searched among 4 texts" in scores.notes
 
 
 WRONG_PAIRS: dict[str, tuple[Any, str, Any, str]] = {
@@ -582,7 +582,7 @@ WRONG_PAIRS: dict[str, tuple[Any, str, Any, str]] = {
         [{"cosine": 1}] * 3,
         r"p.csv:2 has no 'similarity' or 'score', and no vectors; its keys are cosine",
     ),
-    "pairs": (SCORED, "p.csv", [{"score": 1}] * 2, r"g.csv:4 is a row without a partner"),
+    "pairs": (SCORED, "p.csv", [{"score": 1}] * 2, r"g.csv:4 has no counterpart"),
     "order": (SCORED, "p.csv", [{"text_a": "x", "score": 1}] * 3, r"p.csv:2 has the text_a 'x' where g.csv:2 has 'a0'"),
     "gold": (
         [{"text_a": "a", "text_b": "b", "score": ""}],
@@ -594,7 +594,7 @@ WRONG_PAIRS: dict[str, tuple[Any, str, Any, str]] = {
         [{"text_a": "a", "text_b": "b", "label": "yes"}],
         "p.csv",
         [{"score": 1}],
-        r"g.csv:2: NLI label 'yes' is none of",
+        r"g.csv:2: NLI label 'yes' is not one of",
     ),
     "positives": (
         [{"text_a": "a", "text_b": "b"}],
@@ -614,7 +614,7 @@ def test_pairs_that_do_not_fit_are_refused_with_their_place(name: str, write: Wr
 
 # -- whatever the kind ------------------------------------------------------------------------------------------------
 def test_an_unknown_type_and_a_missing_file_are_named(write: Write) -> None:
-    with pytest.raises(UsageError, match=r"no task type 'ner'; choose one of token-classification, text-class"):
+    with pytest.raises(UsageError, match=r"no task type is called 'ner'; choose one of token-classification, text-class"):
         score_files("ner", Path("a"), Path("b"))
     with pytest.raises(DataError, match=r"nowhere.csv does not exist"):
         score_files(TEXT, Path("nowhere.csv"), Path("b.csv"))
@@ -623,7 +623,7 @@ def test_an_unknown_type_and_a_missing_file_are_named(write: Write) -> None:
         score_files(TEXT, Path("folder.csv"), Path("b.csv"))
     with pytest.raises(DataError, match=r"no rows of several tasks to choose 'ner' from; leave --task out"):
         score_files(TOKENS, write("g.conll", GOLD), write("p.conll", GUESS), "ner")
-    with pytest.raises(DataError, match=r"e.conll has no rows; give a file with gold data"):
+    with pytest.raises(DataError, match=r"e.conll is empty; give a file with data"):
         score_files(TOKENS, write("e.conll", ""), write("p.conll", GUESS))
 
 

@@ -1,14 +1,21 @@
-"""A toy model, and a server of it."""
+"""A toy model, a server of it, and a browser."""
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from serve.servers import Server, serving
 from toys import write_project
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +40,19 @@ def server(toy_model: Path) -> Iterator[Server]:
     """With the real model, in one worker that does what texts say."""
     with serving(toy_model, "--workers", "1", stub="model") as server:
         yield server
+
+
+@pytest.fixture(scope="module")  # while it is open, this thread has a running event loop
+def browser() -> Iterator[Browser]:
+    if importlib.util.find_spec("playwright") is None:
+        pytest.skip("no playwright: install it from PyPI (pip install playwright)")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip("no Chromium: install Debian's package `chromium`, or set CHROMIUM to the path of one")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        yield launched
+        launched.close()

@@ -1,4 +1,4 @@
-"""Workers that do what texts say: `!raise`, `!kill`, `!hang`, `!sleep 0.5`; and note what reaches them in STUB_SEEN."""
+"""Workers that obey commands in texts: `!raise`, `!kill`, `!hang`, `!sleep 0.5`; the file STUB_SEEN logs their rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from manyheads.serve import worker
-from manyheads.serve.worker import Answering, Crew, Request
+from manyheads.serve.worker import Answer, Request, WorkerSettings
 
 ANSWERS: dict[str, Any] = {
     "entities": [],
@@ -29,8 +29,8 @@ def fake_answers(requests: Sequence[Request]) -> Iterable[dict[str, Any]]:
         yield {**head, "windows": windows, "tasks": {name: ANSWERS[name] for name in names or ANSWERS}}
 
 
-def obeying(answer: Answering) -> Answering:
-    """The same answers, after what the texts say has been done."""
+def obeying(answer: Answer) -> Answer:
+    """The same answers, after obeying the texts."""
 
     def obey(requests: Sequence[Request]) -> Iterable[dict[str, Any]]:
         if seen := os.environ.get("STUB_SEEN"):
@@ -49,17 +49,17 @@ def obeying(answer: Answering) -> Answering:
     return obey
 
 
-def work(pipe: Connection, crew: Crew) -> None:
-    """The life of a worker that has no model: ready at once."""
-    worker.loaded = lambda _: obeying(fake_answers)
-    worker.work(pipe, crew)
+def run_worker(pipe: Connection, settings: WorkerSettings) -> None:
+    """A worker without a model, ready at once."""
+    worker.load_model = lambda _: obeying(fake_answers)
+    worker.run_worker(pipe, settings)
 
 
-def work_never(pipe: Connection, crew: Crew) -> None:
-    """One whose model cannot be loaded."""
+def run_broken_worker(pipe: Connection, settings: WorkerSettings) -> None:
+    """A worker whose model cannot be loaded."""
 
-    def broken(_: Crew) -> Answering:
+    def broken(_: WorkerSettings) -> Answer:
         raise RuntimeError("no such luck")
 
-    worker.loaded = broken
-    worker.work(pipe, crew)
+    worker.load_model = broken
+    worker.run_worker(pipe, settings)

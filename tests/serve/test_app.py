@@ -1,4 +1,4 @@
-"""The routes in this process, with workers that are threads: what is answered, refused, and told of nobody."""
+"""The routes in this process, with threads as workers: what is answered, what is refused, what stays secret."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from manyheads.serve.app import MOST_LEVELS, build_app
+from manyheads.serve.app import build_app
 from manyheads.serve.keys import Keys
 from manyheads.serve.limits import Limits
-from manyheads.serve.queue import FIRST_RATE
-from manyheads.serve.service import Served, Service, with_forms
-from manyheads.serve.worker import Crew, answered
+from manyheads.serve.queue import INITIAL_RATE
+from manyheads.serve.routes import MAX_LEVELS
+from manyheads.serve.served_model import ServedModel, with_answer_forms
+from manyheads.serve.service import Service
+from manyheads.serve.worker import WorkerSettings, answer_rows
 from serve.stub_worker import ANSWERS, fake_answers
 
 T = TypeVar("T")
@@ -39,8 +41,8 @@ class Threads:
     def __init__(self, service: Service) -> None:
         self.queue = service.queue
         self.ready = True
-        self.moved = -float("inf")
-        self.hopeless = None
+        self.last_pass = -float("inf")
+        self.startup_error = None
         self.seen: list[Any] = []
         self._gate = threading.Event()
         self._gate.set()
@@ -49,7 +51,7 @@ class Threads:
         self._thread = threading.Thread(target=self._run)
 
     def start(self) -> None:
-        self.queue.tried(FIRST_RATE)
+        self.queue.record_trial(INITIAL_RATE)
         self._thread.start()
 
     def hold(self) -> None:
@@ -75,18 +77,18 @@ class Threads:
             self.queue.expire()
             units = self.queue.take(0.02)
             self.seen.extend(unit.row for unit in units)
-            for unit, answer in zip(units, answered(fake_answers, [(u.row, u.names) for u in units]), strict=True):
+            for unit, answer in zip(units, answer_rows(fake_answers, [(u.row, u.tasks) for u in units]), strict=True):
                 unit.started = time.monotonic()
-                unit.done(answer)
+                unit.finish(answer)
 
 
 def made(
-    limits: Limits | None = None, keys: Sequence[str] = (), tasks: dict[str, Any] = TASKS, **outside: Any
+    limits: Limits | None = None, keys: Sequence[str] = (), tasks: dict[str, Any] = TASKS, **options: Any
 ) -> SimpleNamespace:
-    service = Service(Served("model", "h" * 64, with_forms(tasks)), Crew("", "", 1, 1, 1024), limits or Limits())
+    service = Service(ServedModel("model", "h" * 64, with_answer_forms(tasks)), WorkerSettings("", "", 1, 1, 1024), limits or Limits())
     pool = Threads(service)
     service.pool = pool  # type: ignore[assignment]
-    return SimpleNamespace(app=build_app(service, Keys(keys), **outside), service=service, pool=pool)
+    return SimpleNamespace(app=build_app(service, Keys(keys), **options), service=service, pool=pool)
 
 
 def talk(server: SimpleNamespace, what: Callable[[httpx.AsyncClient], Awaitable[T]]) -> T:
@@ -217,7 +219,7 @@ def test_the_model_name_chooses_among_several_embedding_tasks_and_is_free_with_o
     )
     assert ask(two, "POST", "/v1/embeddings", json={"input": "a", "model": "similarity"}).status_code == 200
     assert "similarity, other" in ask(two, "POST", "/v1/embeddings", json={"input": "a", "model": "gpt"}).text
-    assert "no task that answers vectors" in ask(none, "POST", "/v1/embeddings", json={"input": "a"}).text
+    assert "no embedding task" in ask(none, "POST", "/v1/embeddings", json={"input": "a"}).text
 
 
 BODIES = [b"", b"{", b"null", b"[]", b'"a"', b'{"inputs": NaN}', b'{"inputs": ["a"], "x": 1}', b"\xff\xfe", b"[" * 5000, b"{}",
@@ -243,7 +245,7 @@ def test_a_body_of_any_depth_is_answered_or_refused_in_our_own_words(server: Sim
         for levels in (50, 51, 400, 496, 497, 498, *range(900, 1000), 5000):  # about 950 are as many as Python reads
             body = b'{"inputs": ["a", {"text": "b", "id": ' + b"[" * levels + b"]" * levels + b"}]}"
             done = await client.post("/v1/predict", content=body, headers={"content-type": "application/json"})
-            if levels + 3 <= MOST_LEVELS:
+            if levels + 3 <= MAX_LEVELS:
                 assert ["error" in row for row in done.json()["outputs"]] == [False, levels >= 50], levels
             else:
                 message = "the body has lists or objects nested in more than 500 levels; leave the inner ones out"
@@ -255,7 +257,7 @@ def test_a_body_of_any_depth_is_answered_or_refused_in_our_own_words(server: Sim
 def test_a_number_of_too_many_digits_is_told_of_in_our_own_words(server: SimpleNamespace) -> None:
     body = b'{"inputs": [{"text": "a", "id": ' + b"9" * 5000 + b"}]}"
     done = ask(server, "POST", "/v1/predict", content=body, headers={"content-type": "application/json"})
-    message = "the body is not JSON that can be read: a number has 5,000 digits, which are too many; send it as a text"
+    message = "the body is not valid JSON: a number has 5,000 digits, too many; send it as a string"
     assert (done.status_code, done.json()["error"]["message"]) == (422, message)
 
 
@@ -325,7 +327,7 @@ def test_too_many_rows_and_too_large_bodies_are_refused(make: Callable[..., Any]
 
 
 def test_bodies_that_together_are_too_large_are_429_and_those_that_do_not_arrive_408(make: Callable[..., Any]) -> None:
-    server = make(Limits(bodies_bytes=150, body_s=0.1))
+    server = make(Limits(all_bodies_bytes=150, body_timeout_s=0.1))
     server.pool.hold()
 
     async def three(client: httpx.AsyncClient) -> list[int]:
@@ -430,9 +432,9 @@ def test_ready_needs_all_workers_and_a_queue_that_moves(make: Callable[..., Any]
     assert ask(server, "GET", "/health/live").status_code == 200
     server.pool.ready = True
     server.pool.hold()
-    server.pool.moved = time.monotonic()
+    server.pool.last_pass = time.monotonic()
     assert ask(server, "GET", "/health/ready").status_code == 200, "slow, but others' rows are answered"
-    server.pool.moved = time.monotonic() - 60
+    server.pool.last_pass = time.monotonic() - 60
     assert ask(server, "GET", "/health/ready").status_code == 503
     server.pool.go_on()
     assert ask(server, "GET", "/health/ready").status_code == 200

@@ -1,4 +1,4 @@
-"""Clients that others wrote: what OpenAI's and LangChain's send, browsers of other origins, monitors, proxies."""
+"""Third-party clients: OpenAI's and LangChain's, browsers of other origins, monitors, proxies."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manyheads.errors import UsageError
+from manyheads.serve.cors import parse_origin
 from manyheads.serve.limits import Limits
-from manyheads.serve.outside import origin, root_path
+from manyheads.serve.proxy import parse_root_path
 from serve.test_app import KEY, TASKS, ask, made
 
 PAGE = "https://pages.example"
@@ -79,7 +80,7 @@ def test_a_compressed_body_is_415(server: SimpleNamespace, path: str, coding: st
     headers = {"content-type": "application/json", "content-encoding": coding}
     done = ask(server, "POST", path, content=b"\x1f\x8b\x08anything", headers=headers)
     assert (done.status_code, done.json()["error"]["type"]) == (415, "compressed")
-    assert problem(done) == f"the body is compressed (Content-Encoding: {coding.lower()!r}); send it as it is"
+    assert problem(done) == f"the body is compressed (Content-Encoding: {coding.lower()!r}); send it uncompressed"
 
 
 @pytest.mark.parametrize("coding", ["identity", ""])
@@ -97,7 +98,7 @@ def test_models_are_listed_as_openai_lists_them_and_can_be_asked_for(server: Sim
         assert ask(server, "GET", f"/v1/models/{card['id']}").json() == card
         assert ask(server, "POST", "/v1/embeddings", json={"input": "a", "model": card["id"]}).status_code == 200
     done = ask(server, "GET", "/v1/models/gpt-4")
-    assert (done.status_code, problem(done)) == (404, "no model 'gpt-4'; there are model, similarity")
+    assert (done.status_code, problem(done)) == (404, "no model 'gpt-4'; available: model, similarity")
     assert 'route="/v1/models/{model}",status="404"' in ask(server, "GET", "/metrics").text
 
 
@@ -148,15 +149,15 @@ def test_pages_of_other_origins_may_not(locked: SimpleNamespace, server: SimpleN
     ("http://[::1]:80", "http://[::1]"),
 ])  # fmt: skip
 def test_origins_are_kept_as_browsers_send_them(given_: str, kept: str) -> None:
-    assert origin(given_) == kept
+    assert parse_origin(given_) == kept
 
 
 @pytest.mark.parametrize(
     "given_", ["", "a.example", "https://", "https://a.example/path", "https://*.example", "null", "ftp://a"]
 )
 def test_what_is_no_origin_is_told(given_: str) -> None:
-    with pytest.raises(UsageError, match="is no origin; write https://HOST"):
-        origin(given_)
+    with pytest.raises(UsageError, match="is not an origin; write https://HOST"):
+        parse_origin(given_)
 
 
 def test_a_proxy_may_strip_the_root_path_or_leave_it(locked: SimpleNamespace) -> None:
@@ -184,13 +185,13 @@ def test_a_root_path_opens_nothing(locked: SimpleNamespace) -> None:
 
 @pytest.mark.parametrize(("given_", "kept"), [("", ""), ("/", ""), ("/a", "/a"), ("/a/b-c.d/", "/a/b-c.d")])
 def test_root_paths_are_kept_without_a_last_slash(given_: str, kept: str) -> None:
-    assert root_path(given_) == kept
+    assert parse_root_path(given_) == kept
 
 
 @pytest.mark.parametrize("given_", ["a", "/a//b", "/a/../b", "/a?b", "https://a.example/b", "/a b"])
 def test_what_is_no_root_path_is_told(given_: str) -> None:
     with pytest.raises(UsageError, match="write it as in --root-path /models/demo"):
-        root_path(given_)
+        parse_root_path(given_)
 
 
 def test_what_could_not_be_answered_in_time_is_413_at_once_and_others_are_answered() -> None:
@@ -202,7 +203,7 @@ def test_what_could_not_be_answered_in_time_is_413_at_once_and_others_are_answer
             assert (done.status_code, done.json()["error"]["type"]) == (413, "too_large")
             assert "retry-after" not in done.headers, "it would be refused again"
             assert (
-                "tokens a second only 800 of one request, some 2 rows like these, are answered within 1 s"
+                "tokens/s at most 800 tokens per request (about 2 rows like these) can be answered within 1 s"
                 in problem(done)
             )
             assert ask(server, "POST", path, json={key: ["word"]}).status_code == 200

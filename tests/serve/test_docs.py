@@ -1,4 +1,4 @@
-"""docs/serving.md holds: its examples run against a server, its tables say what the code does."""
+"""docs/serving.md is correct: its examples run against a server, its tables agree with the code."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from manyheads.serve.gate import KINDS
 from manyheads.serve.limits import Limits
-from manyheads.serve.queue import IN_TIME, LEAST_TOKENS, SHARE
-from manyheads.serve.turns import QUANTUM
+from manyheads.serve.queue import LARGE_SHARE, MIN_PASS_TOKENS, SAFETY
+from manyheads.serve.responses import ERRORS
+from manyheads.serve.scheduling import QUANTUM
 from serve.servers import Server, raw
 
 PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
@@ -62,19 +62,19 @@ def test_there_are_examples_for_curl_python_openai_and_operators() -> None:
 def test_every_route_is_in_the_table(server: Server) -> None:
     paths = {f"{method.upper()} {path}" for path, methods in httpx.get(f"{server.url}/openapi.json").json()["paths"].items()
              for method in methods}  # fmt: skip
-    named = set(re.findall(r"`((?:GET|POST) [^`]+)`", PAGE.partition("## Asking")[0]))
+    named = set(re.findall(r"`((?:GET|POST) [^`]+)`", PAGE.partition("## Requests")[0]))
     assert named == paths | {"GET /", "GET /docs", "GET /openapi.json"}
 
 
 def test_every_metric_is_in_the_table(server: Server) -> None:
     served = set(re.findall(r"^# TYPE (\S+) ", httpx.get(f"{server.url}/metrics").text, re.MULTILINE))
-    assert set(re.findall(r"`(manyheads_\w+)", PAGE.partition("## Metrics")[2].partition("The log is")[0])) == served
+    assert set(re.findall(r"`(manyheads_\w+)", PAGE.partition("## Metrics")[2].partition("The log has")[0])) == served
 
 
 def test_every_refusal_is_in_the_table() -> None:
     named = {int(status): kind for row in rows("status")[1:] for status, kind in
              zip(re.findall(r"\d+", row[0]), re.findall(r"`(\w+)`", row[1]), strict=True)}  # fmt: skip
-    assert named == {status: kind for status, kind in KINDS.items() if status != 400}
+    assert named == {status: kind.type for status, kind in ERRORS.items() if status != 400}
 
 
 # One byte too many: of more, some may come after the connection is closed, which the client is then told of instead.
@@ -95,9 +95,9 @@ def test_the_limits_are_those_of_the_code() -> None:
     limits = Limits()
     numbers = {int(number.replace(",", "")) for row in rows("what") for number in re.findall(r"\d[\d,]*", row[1])}
     numbers -= {0, 8}
-    assert f"{IN_TIME} of the time to the deadline" in PAGE
-    assert SHARE == 0.5, "half"
+    assert f"{SAFETY} of the time to the deadline" in PAGE
+    assert LARGE_SHARE == 0.5, "half"
     assert f"{QUANTUM} tokens each a round" in PAGE
-    assert numbers == {limits.body_bytes, limits.bodies_bytes, limits.rows, limits.characters, limits.unbroken,
-                       limits.batch_tokens, int(1000 * limits.pass_s), LEAST_TOKENS, limits.queue_tokens, int(limits.patience_s),
+    assert numbers == {limits.body_bytes, limits.all_bodies_bytes, limits.rows, limits.characters, limits.word_characters,
+                       limits.batch_tokens, int(1000 * limits.pass_s), MIN_PASS_TOKENS, limits.queue_tokens, int(limits.overload_wait_s),
                        int(limits.deadline_s)}  # fmt: skip

@@ -10,18 +10,14 @@ import asyncio
 import importlib.util
 import json
 import math
-import os
 import random
 import re
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,8 +25,9 @@ from urllib.request import urlopen
 
 import pytest
 
-from manyheads.serve.keys import Keys, asked_for
-from manyheads.serve.service import with_forms
+from manyheads.serve.keys import Keys, challenge
+from manyheads.serve.served_model import with_answer_forms
+from serve.browsers import opened, served
 from toys import SENTENCES, write_project
 
 if TYPE_CHECKING:
@@ -48,7 +45,7 @@ WORDS = {
     "e\u0301tude": "Disease",
 }
 TOPICS = {"drugs": 0.91, "surgery": 0.55, "<u>law</u>": 0.49, **{f"topic {i}": 0.4 - i / 100 for i in range(20)}}
-TASKS: dict[str, Mapping[str, Any]] = with_forms({
+TASKS: dict[str, Mapping[str, Any]] = with_answer_forms({
     "entities": {"type": "token-classification", "labels": ["Chemical", "Disease", "<i>Gene</i>"]},
     "<b>letters</b>": {"type": "token-classification", "labels": [chr(ord("A") + i) for i in range(26)]},
     "section": {"type": "text-classification", "labels": ["METHODS", "RESULTS"], "multi_label": False},
@@ -79,8 +76,8 @@ class Stub:
             if not message.get("more_body"):
                 break
         headers = dict(scope["headers"])
-        if self.keys and not self.keys.admit(scope["path"], headers.get(b"authorization", b""), b""):
-            more = [(b"www-authenticate", asked_for(scope["path"]).encode())]
+        if self.keys and not self.keys.allow(scope["path"], headers.get(b"authorization", b""), b""):
+            more = [(b"www-authenticate", challenge(scope["path"]).encode())]
             await send({"type": "http.response.start", "status": 401, "headers": more})
             await send({"type": "http.response.body", "body": b""})
             return
@@ -93,8 +90,8 @@ class Stub:
         await send({"type": "http.response.body", "body": content})
 
     async def answer(self, path: str, body: bytes, authorization: str) -> tuple[int, str, bytes, dict[str, str]]:
-        name = {"/": "index.html", "/docs": "docs.html"}.get(path, path.removeprefix("/static/"))
-        if path in ("/", "/docs") or path.startswith("/static/"):
+        name = "index.html" if path == "/" else path.removeprefix("/static/")
+        if path == "/" or path.startswith("/static/"):
             kinds = {
                 ".html": "text/html; charset=utf-8",
                 ".css": "text/css",
@@ -112,8 +109,6 @@ class Stub:
             return 401, problem("an API key is needed"), {"www-authenticate": "Bearer"}
         if path == "/v1/tasks":
             return 200, {"model": "canned <s>", "hash": "0123456789abcdef", "tasks": TASKS}, {}
-        if path == "/openapi.json":
-            return 200, openapi(), {}
         asked = json.loads(body)
         self.asked.append((path, asked))
         if self.busy:
@@ -143,21 +138,6 @@ class Stub:
 
 def problem(message: str) -> dict[str, Any]:
     return {"error": {"type": "refused", "message": message}}
-
-
-def openapi() -> dict[str, Any]:
-    schema = {
-        "properties": {"inputs": {"type": "array", "items": {}, "description": "rows <b>"}},
-        "required": ["inputs"],
-    }
-    post = {"description": "Answers.", "requestBody": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/P"}}}},
-            "responses": {"200": {"description": "Successful Response"}, "429": {"description": "Too Many Requests"}}}  # fmt: skip
-    return {
-        "openapi": "3.1.0",
-        "info": {"version": "9.9.9"},
-        "paths": {"/v1/predict": {"post": post}},
-        "components": {"schemas": {"P": schema}},
-    }
 
 
 def spans(text: str, words: dict[str, str]) -> list[dict[str, Any]]:
@@ -201,76 +181,10 @@ def vector(text: str) -> list[float]:
 
 # -- the browser ---------------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if importlib.util.find_spec("playwright") is None:
-        pytest.skip("no playwright: install it from PyPI (pip install playwright)")
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        pytest.skip("no Chromium: install Debian's package `chromium`, or set CHROMIUM to the path of one")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        yield launched
-        launched.close()
-
-
-@contextmanager
-def served(stub: Stub) -> Iterator[str]:
-    """The stub behind uvicorn in a thread; its address."""
-    import uvicorn
-
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(stub, log_config=None, lifespan="off", ws="none", interface="asgi3"))
-    server.capture_signals = nothing  # type: ignore[method-assign]
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        server.force_exit = True
-        thread.join()
-
-
-@contextmanager
-def nothing() -> Iterator[None]:
-    yield
-
-
-@pytest.fixture(scope="module")
 def canned() -> Iterator[tuple[Stub, str]]:
     stub = Stub()
     with served(stub) as url:
         yield stub, url
-
-
-@contextmanager
-def opened(browser: Browser, url: str, **settings: Any) -> Iterator[Page]:
-    """A page, watched: what it asks for, and what it complains of but refusals, which the browser logs by itself."""
-    context = browser.new_context(
-        **{"viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce", **settings}
-    )
-    page = context.new_page()
-    page.set_default_timeout(10_000)
-    # The first page waits for the browser: on a busy machine 10 s were too few.
-    page.set_default_navigation_timeout(60_000)
-    asked: list[str] = []
-    said: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    try:
-        page.goto(url)
-        yield page
-        assert page.evaluate("window.harmed") is None
-        assert page.evaluate("[...document.querySelectorAll('[style]')].length") == 0
-        assert page.evaluate("localStorage.length + sessionStorage.length + document.cookie.length") == 0
-        assert {re.match(r"\w+://[^/]+", one)[0] for one in asked} == {re.match(r"\w+://[^/]+", url)[0]}  # type: ignore[index]
-        assert [line for line in said if not line.startswith("Failed to load resource")] == []
-    finally:
-        context.close()
 
 
 @pytest.fixture
@@ -376,7 +290,7 @@ def test_any_text_is_cut_at_code_points_as_python_cuts_it(page: Page) -> None:
         cuts = sorted(random.sample(range(len(text) + 1), min(len(text) + 1, 2 * random.randint(0, 4))))
         cases.append((text, [{"start": cuts[i], "end": cuts[i + 1]} for i in range(0, len(cuts) - 1, 2)]))
     cases.append(("overlapping spans", [{"start": 0, "end": 5}, {"start": 3, "end": 8}, {"start": 8, "end": 9}]))
-    seen = page.evaluate("async cases => { const {cut, length} = await import('./static/points.js');"
+    seen = page.evaluate("async cases => { const {cut, length} = await import('./static/code_points.js');"
                          "return cases.map(([text, spans]) => [length(text), cut(text, spans)]) }", cases)  # fmt: skip
     for (text, wanted), (length, pieces) in zip(cases[:-1], seen[:-1], strict=True):
         assert length == len(text)
@@ -415,13 +329,13 @@ def test_html_stays_text_wherever_it_comes_from(page: Page) -> None:
 # -- the other tasks ------------------------------------------------------------------------------------------------------
 def test_classes_come_best_first_with_the_given_ones_told_and_a_line_where_many_may_be_given(page: Page) -> None:
     read(page, "a text")
-    assert page.locator(f"{card('section')} .bars li").all_inner_texts() == ["RESULTS given\n0.999", "METHODS\n0.00"], (
+    assert page.locator(f"{card('section')} .bars li").all_inner_texts() == ["RESULTS assigned\n0.999", "METHODS\n0.00"], (
         "no false certainty"
     )
     assert page.locator(f"{card('section')} .limit").count() == 0
     first = page.locator(f"{card('topics')} > .bars > li")
     assert first.count() == 8
-    assert first.all_inner_texts()[:3] == ["drugs given\n0.91", "surgery given\n0.55", "<u>law</u>\n0.49"]
+    assert first.all_inner_texts()[:3] == ["drugs assigned\n0.91", "surgery assigned\n0.55", "<u>law</u>\n0.49"]
     assert float(first.first.locator(".fill").get_attribute("width") or 0) == pytest.approx(91)
     assert first.first.locator(".limit").get_attribute("x1") == "50"
     page.click(f"{card('topics')} summary")
@@ -520,11 +434,11 @@ def test_only_the_chosen_tasks_are_asked_and_only_what_they_need_is_offered(page
 def test_a_model_of_other_tasks_gets_a_page_of_its_own(browser: Browser, canned: tuple[Stub, str]) -> None:
     def other(route: Route) -> None:
         tasks = {
-            **with_forms({"speech": {"type": "token-tagging"}, "rating": {"type": "text-regression"}}),
+            **with_answer_forms({"speech": {"type": "token-tagging"}, "rating": {"type": "text-regression"}}),
             "novel": {"type": "of-another-package", "answers": "json"},
         }
-        word = {"start": 0, "end": 4, "text": "<i>x", "label": "NOUN", "score": 0.75}
-        found = {"speech": [word], "rating": {"fluency": 3.14159, "meaning": -2}, "novel": {"x": [1, 2]}}
+        word = {"start": 0, "end": 4, "text": "<i>x", "tag": "NOUN", "score": 0.75}
+        found = {"speech": [word], "rating": {"values": {"fluency": 3.14159, "meaning": -2}}, "novel": {"x": [1, 2]}}
         answer = {"model": "m", "hash": "h", "tasks": tasks} if route.request.method == "GET" else {
             "model": "m", "hash": "h", "outputs": [{"windows": 1, "tasks": found}]}  # fmt: skip
         route.fulfill(json=answer)
@@ -604,11 +518,6 @@ def test_a_key_is_asked_for_kept_in_memory_only_and_can_be_forgotten(browser: Br
         page.wait_for_selector("#read-answers [role=alert] >> text=An API key is needed")
         page.reload()
         page.wait_for_selector("#key-dialog[open]")
-        page.goto(f"{url}/docs")
-        page.wait_for_selector("#key-dialog[open]")
-        page.keyboard.type(KEY)
-        page.keyboard.press("Enter")
-        page.wait_for_selector(".route")
 
 
 def test_a_browser_is_let_in_by_a_key_as_its_password(browser: Browser) -> None:
@@ -640,7 +549,7 @@ def test_the_keyboard_alone_is_enough_and_focus_is_always_seen(page: Page) -> No
             break
     assert seen[0] == "Skip to the playground"
     tasks = [f"task-{i}" for i in range(len(TASKS))]
-    assert seen[4:] == ["text", "Trial", "Biography", "Review", "question", "A second text, for classes of pairs", *tasks, "read-send",
+    assert seen[4:] == ["text", "Trial", "Biography", "Review", "question", "A second text, for pairs", *tasks, "read-send",
                         "rank-task", "query", "lines", "rank-send"]  # fmt: skip
     page.focus("#task-0")
     page.keyboard.press("Space")
@@ -700,9 +609,6 @@ def test_no_rule_of_accessibility_is_broken_with_answers_errors_and_the_dialog_s
         page.wait_for_selector("#read-answers .notice")
         page.evaluate("document.getElementById('key-dialog').showModal()")
         assert broken(page, "violations") == []
-        page.goto(f"{canned[1]}/docs")
-        page.wait_for_selector(".route")
-        assert broken(page) == []
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])
@@ -716,9 +622,6 @@ def test_no_width_needs_to_be_scrolled_sideways(browser: Browser, canned: tuple[
         page.wait_for_selector("#rank-answers .card")
         for summary in page.locator("main summary").all():
             summary.click()
-        assert page.evaluate(sideways) <= 0
-        page.goto(f"{canned[1]}/docs")
-        page.wait_for_selector(".route")
         assert page.evaluate(sideways) <= 0
 
 
@@ -736,25 +639,6 @@ def test_both_colour_schemes_are_followed_and_the_answers_are_printed(page: Page
     assert page.is_hidden("#read-send")
     assert page.is_hidden("#rank"), "what was not asked for is not printed"
     assert page.evaluate("getComputedStyle(document.querySelector('.passage')).maxHeight") == "none"
-
-
-def test_the_api_page_tells_the_routes_and_fills_this_server_and_its_tasks_into_the_examples(
-    browser: Browser, canned: tuple[Stub, str]
-) -> None:
-    with opened(browser, f"{canned[1]}/docs") as page:
-        page.wait_for_selector("#own-tasks table")
-        assert page.locator(".route h3").all_inner_texts() == ["POST/v1/predict"]
-        assert "inputs needed" in page.inner_text(".route")
-        assert "Other statuses: 429." in page.inner_text(".route")
-        examples = "\n".join(page.locator("main pre").all_inner_texts())
-        assert f"curl {canned[1]}/v1/predict" in examples
-        assert '"tasks": ["entities"]' in examples
-        assert 'model="similarity"' in examples
-        assert page.locator("#own-tasks code").all_inner_texts() == list(TASKS)
-        page.click(".contents >> text='/v1/predict'")
-        assert page.url.endswith("#post-v1-predict")
-        python = page.locator("main pre").nth(1).inner_text()
-        compile(python, "example", "exec")
 
 
 # -- the real server ------------------------------------------------------------------------------------------------------
@@ -809,7 +693,7 @@ def until(holds: Callable[[], bool], process: subprocess.Popen[bytes], said: Pat
         time.sleep(0.2)
 
 
-def test_a_real_server_is_read_ranked_and_documented(browser: Browser, real: str) -> None:
+def test_a_real_server_answers_and_ranks(browser: Browser, real: str) -> None:
     text = f"😀 {' '.join(SENTENCES)} e\u0301 " * 4
     with opened(browser, real) as page:
         assert page.evaluate("fetch('./').then(one => one.headers.get('content-security-policy'))").startswith(
@@ -828,8 +712,3 @@ def test_a_real_server_is_read_ranked_and_documented(browser: Browser, real: str
         assert page.locator("#read-answers .card").count() == 4
         page.click("#rank-send")
         page.wait_for_selector("#rank-answers .ranked li")
-        page.goto(f"{real}/docs")
-        page.wait_for_selector("#own-tasks table")
-        assert {"POST/v1/predict", "POST/v1/embeddings", "GET/v1/tasks"} <= set(
-            page.locator(".route h3").all_inner_texts()
-        )

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from manyheads.serve.schema import EmbeddingsRequest, PredictRequest, encoded
+from manyheads.serve.schema import EmbeddingsRequest, PredictRequest, encode_vector
 
 
 def test_requests_to_predict_are_strict_and_those_of_openai_clients_are_not() -> None:
@@ -29,13 +29,13 @@ def test_requests_to_predict_are_strict_and_those_of_openai_clients_are_not() ->
 @given(st.lists(st.floats(-1, 1, width=32), min_size=2, max_size=8))
 def test_base64_holds_the_same_numbers_as_the_list(vector: list[float]) -> None:
     for dimensions in (None, 1, 2, len(vector)):
-        numbers = encoded(vector, dimensions, "float")
-        packed = encoded(vector, dimensions, "base64")
+        numbers = encode_vector(vector, dimensions, "float")
+        packed = encode_vector(vector, dimensions, "base64")
         assert isinstance(packed, str)
         assert np.frombuffer(base64.b64decode(packed), "<f4").tolist() == numbers
 
 
 def test_fewer_dimensions_are_the_first_ones_at_length_one() -> None:
-    assert encoded([0.6, 0.0, 0.8], 2, "float") == [1.0, 0.0]
-    assert encoded([0.0, 0.0, 1.0], 2, "float") == [0.0, 0.0]
-    assert encoded([3.0, 4.0], 2, "float") == [3.0, 4.0], "all of them: as the model made them"
+    assert encode_vector([0.6, 0.0, 0.8], 2, "float") == [1.0, 0.0]
+    assert encode_vector([0.0, 0.0, 1.0], 2, "float") == [0.0, 0.0]
+    assert encode_vector([3.0, 4.0], 2, "float") == [3.0, 4.0], "all of them: as the model made them"

@@ -24,7 +24,7 @@ import openai
 import pytest
 
 import manyheads as mh
-from manyheads.serve.start import Address, listen
+from manyheads.serve.server import Address, listen
 from serve.servers import Server, raw, serving
 from toys import SENTENCES
 
@@ -183,7 +183,7 @@ def test_a_large_request_is_refused_at_once_or_answered_and_small_ones_beside_it
         done = httpx.post(f"{server.url}/v1/predict", json={"inputs": ["word " * 1_800] * 1_000}, timeout=60)
         assert (done.status_code, done.json()["error"]["type"]) == (413, "too_large"), "three million tokens"
         assert time.monotonic() - started < 5
-        fits = int(re.findall(r"only ([\d,]+) of one request", done.json()["error"]["message"])[0].replace(",", ""))
+        fits = int(re.findall(r"at most ([\d,]+) tokens per request", done.json()["error"]["message"])[0].replace(",", ""))
         rows = max(2, fits // 700)
         statuses: dict[str, list[int]] = {"large": [], "small": []}
 
@@ -430,7 +430,7 @@ def test_another_model_in_the_folder_is_never_answered_from(toy_model: Path, tmp
         assert post(server, ["a"]), "the model that was loaded still answers"
         os.kill(server.workers()[0], signal.SIGKILL)
         server.wait_for("worker_restarted", 2)
-        assert "another model" in server.wait_for("worker_restarted", 2)["reason"]
+        assert "no longer holds the model" in server.wait_for("worker_restarted", 2)["reason"]
         assert httpx.get(f"{server.url}/health/ready").status_code == 503
         assert httpx.get(f"{server.url}/health/live").status_code == 200
         assert server.stop() == 0
@@ -462,7 +462,7 @@ def test_what_cannot_be_served_is_one_sentence_and_exit_status_2(toy_model: Path
             ([str(tmp_path / "absent")], "absent"),
             ([str(toy_model), "--api-keys", str(tmp_path / "keys")], "fewer than 16 characters"),
             ([str(toy_model), "--port", "x"], "whole number from 0 to 65535"),
-            ([str(toy_model), "--allow-origin", "app.example"], "is no origin; write https://HOST"),
+            ([str(toy_model), "--allow-origin", "app.example"], "is not an origin; write https://HOST"),
             ([str(toy_model), "--root-path", "nlp"], "write it as in --root-path /models/demo"),
             ([str(toy_model), "--workers", "0"], "whole number above 0"),
             ([str(toy_model), "--host", "no.such.host.invalid", "--port", "0"], "cannot listen on"),
@@ -477,7 +477,7 @@ def test_a_variable_without_a_key_starts_no_server(toy_model: Path) -> None:
     for value in ("", ","):
         done = command(str(toy_model), "--port", "0", STUB="fake", MANYHEADS_API_KEYS=value)
         assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr.startswith("error: MANYHEADS_API_KEYS is set and has no API key")
+        assert done.stderr.startswith("error: MANYHEADS_API_KEYS is set but has no API key")
 
 
 def test_a_model_that_no_worker_can_load_ends_the_server_with_the_reason(toy_model: Path) -> None:
@@ -491,12 +491,12 @@ def test_a_model_for_torch_says_so_where_there_is_none(toy_model: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (
         f"error: no worker could be started: {toy_model} holds a PyTorch model, and torch is not installed; pip install torch, "
-        "or load what `manyheads export --to onnx` makes of it where torch is"
+        "or convert the model with `manyheads export --to onnx` on a machine that has torch"
     )
 
 
 def test_the_serving_process_never_imports_torch_nor_what_needs_it() -> None:
-    code = ("import sys, manyheads.serve.start, manyheads.cli; "
+    code = ("import sys, manyheads.serve.server, manyheads.cli; "
             "print(sorted({'torch', 'transformers', 'scipy', 'datasets', 'pandas', 'peft'} & set(sys.modules)))")  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from manyheads.bundle.settings import tasks_of
+from manyheads.bundle.tasks import tasks_of
 from manyheads.errors import BundleError, UsageError
 from manyheads.metrics.calibration import sigmoid
 from manyheads.tasks import TASK_TYPES, describe, restore
 from manyheads.tasks.question_answering import Found
+from manyheads.tasks.text_classification.decoding import answers_of
 from manyheads.training.selection import Selection
 
 TEXT = "Ines Prado left Quito for Turin in May."
@@ -36,7 +37,7 @@ def overconfident(task: Any, rows: int = 2000, seed: int = 0) -> tuple[list[Any]
         else:
             noisy_BK = logits_BK + random.gumbel(size=logits_BK.shape)
             labels = [{"label": task.labels[k]} for k in noisy_BK.argmax(-1)]
-        answers = [[answer] for answer in task._answered(3 * logits_BK)]
+        answers = [[answer] for answer in answers_of(task, 3 * logits_BK)]
         return answers, [task.read({"text": TEXT, **label}) for label in labels]
     logit_N = random.normal(0, 1, rows)
     right_N, score_N = random.random(rows) < sigmoid(logit_N), sigmoid(3 * logit_N + 1)
@@ -64,22 +65,22 @@ def case(request: pytest.FixtureRequest) -> tuple[Any, list[Any], list[Any]]:
 
 def test_scores_that_say_too_much_are_brought_down_and_the_answers_stay(case: tuple[Any, list[Any], list[Any]]) -> None:
     task, answers, examples = case
-    fitted = task.calibrated(answers, examples)
+    fitted = task.calibrate(answers, examples)
     assert fitted.temperature == pytest.approx(3, rel=0.25)
     fixed = replace(fitted, threshold=0.5, thresholds=()) if task is MULTI else fitted
-    restated = fixed.restated(answers, task)
+    restated = fixed.recalibrate(answers, task)
     before, after = task.score(answers, examples), fixed.score(restated, examples)
     assert after["ece"] < 0.05 < before["ece"]
     assert {name: value for name, value in after.items() if name != "ece"} == pytest.approx(
         {name: value for name, value in before.items() if name != "ece"}
     )
     fresh, truth = overconfident(task, seed=1)
-    assert fixed.score(fixed.restated(fresh, task), truth)["ece"] < 0.06, "on other data, too"
+    assert fixed.score(fixed.recalibrate(fresh, task), truth)["ece"] < 0.06, "on other data, too"
 
 
 def test_settings_come_back_from_json_and_folders_without_them_load(case: tuple[Any, list[Any], list[Any]]) -> None:
     task, answers, examples = case
-    fitted = task.calibrated(answers, examples)
+    fitted = task.calibrate(answers, examples)
     described = json.loads(json.dumps(describe(fitted)))
     assert tasks_of({"tasks": {"t": described}}, "manyheads.json")["t"] == fitted  # type: ignore[arg-type]
     old = {
@@ -93,15 +94,15 @@ def test_settings_come_back_from_json_and_folders_without_them_load(case: tuple[
 
 def test_calibrating_what_is_calibrated_changes_little(case: tuple[Any, list[Any], list[Any]]) -> None:
     task, answers, examples = case
-    once = task.calibrated(answers, examples)
-    twice = once.calibrated(once.restated(answers, task), examples)
+    once = task.calibrate(answers, examples)
+    twice = once.calibrate(once.recalibrate(answers, task), examples)
     assert twice.temperature == pytest.approx(once.temperature, rel=0.02)
 
 
 def test_no_examples_change_nothing(case: tuple[Any, list[Any], list[Any]]) -> None:
     task, _, _ = case
-    assert task.calibrated([], []) == task
-    assert list(task.restated([], task)) == []
+    assert task.calibrate([], []) == task
+    assert list(task.recalibrate([], task)) == []
 
 
 def test_a_head_with_several_labels_that_gives_none_at_half_gives_some_at_its_own_thresholds() -> None:
@@ -110,17 +111,17 @@ def test_a_head_with_several_labels_that_gives_none_at_half_gives_some_at_its_ow
     logits_BK = -4 + 2 * truth_BK + random.normal(0, 0.5, truth_BK.shape)
     examples = [MULTI.read({"text": TEXT, "labels": [MULTI.labels[int(row_K.argmax())]]}) for row_K in truth_BK]
     fixed = replace(MULTI, threshold=0.5)
-    silent = [[answer] for answer in fixed._answered(logits_BK)]
+    silent = [[answer] for answer in answers_of(fixed, logits_BK)]
     assert fixed.score(silent, examples)["micro_f1"] == 0
     for few in (10, 40):
-        fitted = MULTI.calibrated(silent[:few], examples[:few])
-        assert fitted.score(fitted.restated(silent, MULTI), examples)["micro_f1"] > 0.8
+        fitted = MULTI.calibrate(silent[:few], examples[:few])
+        assert fitted.score(fitted.recalibrate(silent, MULTI), examples)["micro_f1"] > 0.8
 
 
 def test_a_threshold_of_the_users_own_is_kept() -> None:
     answers, examples = overconfident(MULTI)
     given = replace(MULTI, threshold=0.7)
-    assert given.calibrated(answers, examples).limits.tolist() == [0.7] * 6
+    assert given.calibrate(answers, examples).limits.tolist() == [0.7] * 6
     assert MULTI.limits.tolist() == [0.5] * 6
     with pytest.raises(ValueError, match="2 thresholds for 6 labels"):
         replace(MULTI, thresholds=(0.1, 0.2))
@@ -129,14 +130,14 @@ def test_a_threshold_of_the_users_own_is_kept() -> None:
 def test_spans_below_a_threshold_are_left_out_and_a_tuned_one_never_costs_f1() -> None:
     answers, examples = overconfident(SPANS)
     tuned = replace(SPANS, threshold="auto")
-    fitted = tuned.calibrated(answers, examples)
+    fitted = tuned.calibrate(answers, examples)
     assert isinstance(fitted.threshold, float)
-    kept = fitted.restated(answers, tuned)
+    kept = fitted.recalibrate(answers, tuned)
     assert 0 < sum(bool(answer[0]) for answer in kept) < len(answers)
     assert all(span["score"] >= fitted.threshold for answer in kept for span in answer[0])
     assert fitted.score(kept, examples)["f1"] >= SPANS.score(answers, examples)["f1"]
-    assert fitted.conditions() == [f"spans are left out whose score is below {fitted.threshold:.4g}"]
-    assert SPANS.calibrated(answers, examples).threshold == 0.0, "all are kept unless that is asked for"
+    assert fitted.threshold_notes() == [f"spans with a score below {fitted.threshold:.4g} are left out"]
+    assert SPANS.calibrate(answers, examples).threshold == 0.0, "all are kept unless that is asked for"
 
 
 def test_answers_that_are_withheld_do_not_count_for_calibration() -> None:
@@ -152,5 +153,5 @@ def test_answers_that_are_withheld_do_not_count_for_calibration() -> None:
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.kind)
 def test_a_model_cannot_be_chosen_by_its_calibration_error(task: Any) -> None:
     assert "ece" not in task.metric_names
-    with pytest.raises(UsageError, match=r"training.select: t.ece: ece is the distance of scores from the truth"):
+    with pytest.raises(UsageError, match=r"training.select: t.ece: ece is the calibration error"):
         Selection.of({"t.ece": 1.0}, {"t": task}, ["t"])

@@ -65,7 +65,7 @@ def test_in_a_part_of_the_data_labels_weigh_as_much_in_total_as_in_all_of_it(wei
         name="t", labels=("a", "b", "c", "d"), class_weights=weights, label_weights=(2.0, 1.0, 0.5, 1.0)
     )
     part, held = targets([0, 1, 1, 2]), targets([0, 1, 2, 2, 3])
-    assert task.among([part], [part, held]).label_weights == (4.0, 1.5, 1.5, 0.0)
+    assert task.reweighted([part], [part, held]).label_weights == (4.0, 1.5, 1.5, 0.0)
 
 
 def test_given_weights_stay_and_labels_that_a_part_lacks_weigh_nothing() -> None:
@@ -73,6 +73,6 @@ def test_given_weights_stay_and_labels_that_a_part_lacks_weigh_nothing() -> None
     given = TextClassification(
         name="t", labels=("a", "b", "c", "d"), class_weights={"a": 3.0}, label_weights=(3.0, 1.0, 1.0, 1.0)
     )
-    assert given.among([part], [part, held]).label_weights == (3.0, 1.0, 1.0, 0.0)
+    assert given.reweighted([part], [part, held]).label_weights == (3.0, 1.0, 1.0, 0.0)
     plain = TextClassification(name="t", labels=("a", "b", "c", "d"))
-    assert plain.among([part], [part, held]).label_weights == (1.0, 1.0, 1.0, 0.0)
+    assert plain.reweighted([part], [part, held]).label_weights == (1.0, 1.0, 1.0, 0.0)

@@ -14,13 +14,13 @@ import torch
 
 from manyheads.errors import RowError
 from manyheads.model import MultiTaskModel
-from manyheads.nn.encoder import load_encoder
+from manyheads.nn.pretrained import load_encoder
 from manyheads.predict import Predictor, TorchBackend
 from manyheads.tasks import TASK_TYPES, describe, restore
 from manyheads.tasks.base import DataStatistics, Task
 from manyheads.text.pack import Pack
 from manyheads.text.tokenizer import Tokenizer
-from manyheads.training.batches import encode_examples
+from manyheads.training.batch import encode_examples
 from toys import SENTENCES, entity_rows
 
 Rows = list[dict[str, Any]]
@@ -169,26 +169,26 @@ def test_a_head_learns_its_few_examples_and_answers_them(case: tuple[Task[Any], 
     answers = [
         [predictor.answer([{"task": entry}])[0].answers["task"] for entry in task.sources_of_example(example)] for example in examples
     ]
-    metrics = task.calibrated(answers, examples).score(answers, examples)
+    metrics = task.calibrate(answers, examples).score(answers, examples)
     assert all(isinstance(value, float) and np.isfinite(value) for value in metrics.values())
     assert all(-1 <= metrics[name] <= 1 for name in task.metric_names if name in metrics)
     if getattr(task, "objective", None) != "softmax":  # three NLI pairs say nothing about the order of cosines
-        assert task.headline(metrics) >= 0.5 - 1e-9
-    fitted = task.calibrated(answers, examples)
+        assert task.main_score(metrics) >= 0.5 - 1e-9
+    fitted = task.calibrate(answers, examples)
     assert restore(json.loads(json.dumps(describe(fitted)))) == fitted
     later = Predictor(predictor.backend, {"task": fitted}, tokenizer, max_length=64)
     decoded = [
         [later.answer([{"task": entry}])[0].answers["task"] for entry in fitted.sources_of_example(example)] for example in examples
     ]
-    restated = fitted.restated(answers, task)
+    restated = fitted.recalibrate(answers, task)
     assert_alike(restated, decoded)
-    assert fitted.headline(fitted.score(restated, examples)) == pytest.approx(task.headline(metrics))
+    assert fitted.main_score(fitted.score(restated, examples)) == pytest.approx(task.main_score(metrics))
     if getattr(task, "objective", None) != "softmax":
-        assert task.headline(task.chance(examples)) <= task.headline(metrics) + 1e-9
+        assert task.main_score(task.chance(examples)) <= task.main_score(metrics) + 1e-9
     answers = [list(answered) for answered in restated]
     evidence = fitted.evidence(answers, examples, [task.cluster(example) for example in examples])
     once = evidence.scores(np.ones((1, evidence.clusters)))
-    np.testing.assert_allclose(once, task.headline(metrics), atol=1e-9)
+    np.testing.assert_allclose(once, task.main_score(metrics), atol=1e-9)
     for example, answered in zip(examples, answers, strict=True):
         json.dumps(task.answer_keys(answered[0]))
         if task.kind == "token-classification":
@@ -219,12 +219,12 @@ def test_a_long_text_is_read_in_windows_and_answered_once(case: tuple[Task[Any],
         ("token-classification", {"tokens": ["a"], "tags": ["Q-X"]}, "Q-X"),
         ("text-classification", {"text": "  ", "label": "x"}, "empty 'text'"),
         ("text-classification", {"text": "a"}, "has no 'label'"),
-        ("question-answering", {"question": "q", "context": "a b c", "answers": [{"text": "c", "start": 2}]}, "not at offset 2, where the context has 'b'; it stands at 4"),
+        ("question-answering", {"question": "q", "context": "a b c", "answers": [{"text": "c", "start": 2}]}, "not at offset 2, where the context has 'b'; it is at 4"),
         ("question-answering", {"question": "q", "context": "a b c", "answers": [{"text": "z", "start": 2}]}, "nowhere in the context"),
         ("question-answering", {"question": " ", "context": "a", "answers": []}, "'question' is empty"),
         ("sentence-embedding", {"text_a": "a", "text_b": ""}, "'text_b' is empty"),
         ("sentence-embedding", {"text_a": "a", "text_b": "b", "score": "high"}, "'score' must be a number, seen 'high'"),
-        ("sentence-embedding", {"text_a": "a", "text_b": "b", "label": "maybe"}, "NLI label 'maybe' is none of"),
+        ("sentence-embedding", {"text_a": "a", "text_b": "b", "label": "maybe"}, "NLI label 'maybe' is not one of"),
     ],
 )  # fmt: skip
 def test_a_bad_row_is_refused_with_what_is_wrong(kind: str, row: dict[str, Any], message: str) -> None:

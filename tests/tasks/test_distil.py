@@ -14,14 +14,14 @@ from torch.nn.functional import kl_div
 
 from manyheads.errors import DataError, RowError
 from manyheads.model import MultiTaskModel
-from manyheads.nn.encoder import load_encoder
+from manyheads.nn.pretrained import load_encoder
 from manyheads.predict import Predictor, TorchBackend
 from manyheads.tasks import TASK_TYPES
 from manyheads.tasks.base import DataStatistics, Task
 from manyheads.tasks.distillation import Distillation, Soft
 from manyheads.text.pack import Pack
 from manyheads.text.tokenizer import Tokenizer
-from manyheads.training.batches import encode_examples
+from manyheads.training.batch import encode_examples
 from toys import SENTENCES, entity_rows
 
 Rows = list[dict[str, Any]]
@@ -270,16 +270,16 @@ def test_a_row_of_soft_labels_is_read_in_the_tasks_own_terms(
             {"text": "x", "scores": {"a": 2, "b": 0.5, "c": 0}},
             "the score of 'a' must be a number from 0 to 1, seen 2",
         ),
-        ("tags", {"text": "fever", "scores": [{"O": 1}]}, "'scores' want 'words'"),
+        ("tags", {"text": "fever", "scores": [{"O": 1}]}, "'scores' need 'words'"),
         ("tags", {"text": "fever now", "words": [[0, 5]], "scores": [{"O": 1}]}, "no word has scores for 'now' at 6"),
         ("tags", {"text": "fever", "words": [[0, 5]], "scores": [{"O": 0.5}]}, "add up to 0.5, not to 1"),
-        ("tags", {"text": "fever", "words": [[0, 5]], "scores": [{"B-X": 1}]}, "tag 'B-X' is none of the task"),
+        ("tags", {"text": "fever", "words": [[0, 5]], "scores": [{"B-X": 1}]}, "tag 'B-X' is not one of the task's tags"),
         ("tags", {"text": "fever", "words": [[0, 5]], "scores": []}, "has 1 words and 0 'scores'"),
         ("tags", {"text": "fever"}, "has no 'entities'"),
         (
             "tags",
             {"text": "fever", "entities": [{"start": 0, "end": 5, "label": "X"}]},
-            "label 'X' is none of the task",
+            "label 'X' is not one of the task's labels",
         ),
         ("answers", {"question": "q", "context": "a", "answers": [{"start": 0, "end": 1}]}, "has no 'score'"),
         ("answers", {"question": "q", "context": "a", "answers": [{"start": 0, "end": 2, "score": 1}]}, "lies outside"),

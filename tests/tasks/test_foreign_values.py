@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from manyheads.data.readers import read_rows
+from datafiles import read_rows
 from manyheads.errors import DataError, RowError
 from manyheads.tasks.question_answering import QuestionAnswering
 from manyheads.tasks.text_classification import TextClassification

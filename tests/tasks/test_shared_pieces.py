@@ -12,15 +12,16 @@ import torch
 from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
 from manyheads.model import MultiTaskModel
-from manyheads.nn.encoder import load_encoder
-from manyheads.nn.spoken import trained_scores, word_scores
+from manyheads.nn.multiword_pieces import word_scores, word_scores_in_torch
+from manyheads.nn.pretrained import load_encoder
 from manyheads.predict import Predictor, TorchBackend
 from manyheads.tasks import TASK_TYPES
 from manyheads.tasks.base import DataStatistics
 from manyheads.text.entities import EntityExample
 from manyheads.text.pack import Pack
 from manyheads.text.tokenizer import Tokenizer
-from manyheads.training.batches import encode_examples
+from manyheads.training.batch import encode_examples
+from tokenized import vocabulary_size
 
 Rows = list[dict[str, Any]]
 
@@ -92,7 +93,7 @@ def folder_of(tokenizer: Tokenizer, folder: Path) -> str:
     from transformers import BertConfig, BertModel
 
     torch.manual_seed(0)
-    BertModel(BertConfig(vocab_size=tokenizer.vocabulary_size, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+    BertModel(BertConfig(vocab_size=vocabulary_size(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
                          intermediate_size=64, max_position_embeddings=64)).save_pretrained(folder)  # fmt: skip
     return str(folder)
 
@@ -147,7 +148,7 @@ def test_spans_inside_words_are_learned_as_letters(build: Any, tmp_path: Path) -
     rows = [spans("Die Nordbank am See", ("Nord", "ORG")), spans("Am Tromsower Hafen", ("Tromso", "LOC"))]
     task, examples, predictor = learned(rows, build, tmp_path, unit="letter")
     assert score(task, predictor, rows, examples) == 1.0
-    assert not [doubt for example in examples for doubt in task.doubts(example)]
+    assert not [warning for example in examples for warning in task.example_warnings(example)]
 
 
 def test_gold_spans_out_of_reach_are_told_and_their_share_is_in_the_scores(tmp_path: Path) -> None:
@@ -155,8 +156,8 @@ def test_gold_spans_out_of_reach_are_told_and_their_share_is_in_the_scores(tmp_p
     task, examples, predictor = learned(rows, unigram, tmp_path)
     answers = [[predictor.answer([{"task": task.source_of_row(row)}])[0].answers["task"]] for row in rows]
     assert task.score(answers, examples)["out_of_reach"] == 0.5
-    (doubt,) = task.doubts(examples[0])
-    assert doubt.seen == "'Nord', where an answer would be 'Nordbank'"
+    (warning,) = task.example_warnings(examples[0])
+    assert warning.detail == "'Nord', where an answer would be 'Nordbank'"
 
 
 def test_numpy_and_torch_give_words_the_same_scores() -> None:
@@ -171,7 +172,7 @@ def test_numpy_and_torch_give_words_the_same_scores() -> None:
     found = word_scores(scores, output, piece, place)
     inner = np.flatnonzero(place)
     tensors = {key: torch.from_numpy(value) for key, value in output.items()}
-    expected = trained_scores(
+    expected = word_scores_in_torch(
         torch.from_numpy(scores),
         tensors,
         torch.from_numpy(piece),

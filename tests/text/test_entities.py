@@ -44,7 +44,7 @@ def test_a_flag_or_a_joined_emoji_is_not_trimmed_apart() -> None:
 @pytest.mark.parametrize(
     ("text", "spans", "message"),
     [
-        ("a b", [span(1, 2)], "is ' ', in which there is no word"),
+        ("a b", [span(1, 2)], "is ' ', which contains no word"),
         ("🙂 hi Ana", [span(6, 9)], None),
         (
             "🙂🙂 Ana",

@@ -19,9 +19,7 @@ from manyheads.text.spans import (
     CharSpan,
     Scheme,
     Span,
-    char_spans,
     check_tag,
-    overlaps,
     scheme_of,
     spans_of_tags,
     tags_of_char_spans,
@@ -194,8 +192,8 @@ def test_these_are_tags(tag: str) -> None:
         ("-X", "tag '-X' is none of"),
         ("BI-X", "tag 'BI-X' is none of"),
         ("B-", "tag 'B-' has no label; write it as in B-PER"),
-        (3, "tag 3 is no text"),
-        (None, "tag None is no text"),
+        (3, "tag 3 is not a string"),
+        (None, "tag None is not a string"),
     ],
 )
 def test_these_are_none_and_a_sequence_with_one_is_refused(tag: object, message: str) -> None:
@@ -238,24 +236,8 @@ def test_spans_of_words_survive_the_way_through_characters(
         place += data.draw(st.integers(0, 2))
         offsets.append((place, place + width))
         place += width
-    found = char_spans(offsets, spans)
+    found = [(offsets[span.start][0], offsets[span.end - 1][1], span.label) for span in spans]
     tags, aligned = tags_of_char_spans(offsets, found)
     assert all(aligned)
     assert spans_of_tags(tags) == spans
-    assert char_spans(np.array(offsets), spans_of_tags(tags)) == found
-
-
-def test_overlapping_spans_are_named() -> None:
-    assert overlaps([]) == []
-    assert overlaps([(0, 2, "A"), (2, 4, "B")]) == []
-    assert overlaps([(5, 7, "A"), (0, 9, "B"), (2, 3, "C"), (9, 10, "D")]) == [(1, 2), (1, 0)]
-    assert overlaps([(0, 2, "A"), (0, 2, "A")]) == [(0, 1)]
-
-
-@given(st.lists(st.tuples(st.integers(0, 12), st.integers(1, 5)), max_size=6))
-def test_overlaps_are_found_exactly_when_two_spans_share_a_character(pairs: list[tuple[int, int]]) -> None:
-    spans = [(start, start + length, "A") for start, length in pairs]
-    shared = any(a[0] < b[1] and b[0] < a[1] for i, a in enumerate(spans) for b in spans[:i])
-    found = overlaps(spans)
-    assert bool(found) == shared
-    assert all(spans[i][0] <= spans[j][0] < spans[i][1] for i, j in found)
+    assert tags_of_char_spans(np.array(offsets).reshape(-1, 2), found) == (tags, aligned)

@@ -10,7 +10,7 @@ import pytest
 
 from manyheads.errors import EncoderError
 from manyheads.text.tokenizer import Tokenizer
-from tokenized import columns, loaded, whole
+from tokenized import columns, loaded, vocabulary_size, whole
 
 
 def test_a_vocabulary_without_tokenizer_json_goes_through_transformers(
@@ -39,7 +39,7 @@ def test_encoders_without_a_usable_tokenizer_are_refused(tmp_path: Path, monkeyp
         Tokenizer.from_encoder(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "canine"}')
     (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "CanineTokenizer"}')
-    with pytest.raises(EncoderError, match=r"\(CanineTokenizer\) exists in Python code only"):
+    with pytest.raises(EncoderError, match=r"\(CanineTokenizer\) exists only as Python code"):
         Tokenizer.from_encoder(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(EncoderError, match="cannot be read by tokenizers"):
@@ -48,9 +48,9 @@ def test_encoders_without_a_usable_tokenizer_are_refused(tmp_path: Path, monkeyp
     with pytest.raises(EncoderError, match=r"tokenizer_config\.json is not JSON"):
         Tokenizer.load(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(EncoderError, match="no-such-owner/nothing is no local folder, and as a hub id at revision v1"):
+    with pytest.raises(EncoderError, match="no-such-owner/nothing is not a local folder, and cannot be loaded from the hub at revision v1"):
         Tokenizer.from_encoder("no-such-owner/nothing", "v1")
-    with pytest.raises(EncoderError, match="is no local folder"):
+    with pytest.raises(EncoderError, match="is not a local folder"):
         Tokenizer.from_encoder(tmp_path / "not/here at all")
 
 
@@ -79,11 +79,11 @@ def test_expressions_growth_and_templates_of_strangers_are_refused(
     spoilt: Callable[..., Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
     split = {"type": "Split", "pattern": {"Regex": r"(\\w+)+;"}, "behavior": "Isolated", "invert": False}
-    assert "may take for ever: it repeats (+) a group whose content varies" in _refusal(
+    assert "may take forever: it repeats (+) a group whose content varies" in _refusal(
         spoilt(pre_tokenizer=split), capfd
     )
     inside = {"type": "Sequence", "pretokenizers": [split]}
-    assert "may take for ever" in _refusal(spoilt(pre_tokenizer=inside), capfd)
+    assert "may take forever" in _refusal(spoilt(pre_tokenizer=inside), capfd)
     replace = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 10}
     longer = {"type": "Sequence", "normalizers": [replace, replace]}
     assert "makes texts more than 64 times longer" in _refusal(spoilt(normalizer=longer), capfd)
@@ -96,7 +96,7 @@ def test_expressions_growth_and_templates_of_strangers_are_refused(
         "single": pieces,
         "pair": [*pieces, {"Sequence": {"id": "B", "type_id": 1}}],
     }
-    assert "it does not describe" in _refusal(spoilt(post_processor={**template, "special_tokens": {}}), capfd)
+    assert "it does not define" in _refusal(spoilt(post_processor={**template, "special_tokens": {}}), capfd)
     known = {"[NO]": {"id": "[NO]", "ids": [10**6], "tokens": ["[NO]"]}}
     assert "has the id 1000000, but" in _refusal(spoilt(post_processor={**template, "special_tokens": known}), capfd)
     padding = {"strategy": {"Fixed": 10**12}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0,
@@ -105,15 +105,15 @@ def test_expressions_growth_and_templates_of_strangers_are_refused(
 
 
 def test_ids_are_those_of_the_encoder_beside(spoilt: Callable[..., Path], capfd: pytest.CaptureFixture[str]) -> None:
-    assert Tokenizer.load(spoilt()).vocabulary_size > 20
-    size = Tokenizer.load(spoilt()).vocabulary_size
-    assert Tokenizer.load(spoilt({"vocab_size": size})).vocabulary_size == size
+    size = vocabulary_size(Tokenizer.load(spoilt()))
+    assert size > 20
+    assert vocabulary_size(Tokenizer.load(spoilt({"vocab_size": size}))) == size
     message = _refusal(spoilt({"vocab_size": size - 1}), capfd)
-    assert f"has the id {size - 1}, but config.json says that the encoder knows {size - 1}" in message
+    assert f"has the id {size - 1}, but the encoder has {size - 1} by its config.json" in message
     assert "it has the token type 1, but" not in message
-    assert Tokenizer.load(spoilt({"vocab_size": size, "type_vocab_size": 2})).vocabulary_size == size
+    assert vocabulary_size(Tokenizer.load(spoilt({"vocab_size": size, "type_vocab_size": 2}))) == size
     (spoilt() / "config.json").unlink()
-    assert Tokenizer.load(spoilt().parent / spoilt().name).vocabulary_size == size
+    assert vocabulary_size(Tokenizer.load(spoilt().parent / spoilt().name)) == size
 
 
 def test_vocabularies_out_of_proportion_are_refused_before_they_are_read(
@@ -122,7 +122,7 @@ def test_vocabularies_out_of_proportion_are_refused_before_they_are_read(
     many = {"type": "WordPiece", "unk_token": "a", "continuing_subword_prefix": "##", "max_input_chars_per_word": 9,
             "vocab": {f"a{i}": i for i in range(110_000)}}  # fmt: skip
     assert "strings, too many for a vocabulary of 50" in _refusal(spoilt({"vocab_size": 50}, model=many), capfd)
-    monkeypatch.setattr("manyheads.text.tokenizer_files.MOST_PIECES_BYTES", 1000)
+    monkeypatch.setattr("manyheads.text.tokenizer_checks.MOST_PIECES_BYTES", 1000)
     tree = {"type": "Unigram", "unk_id": 0, "vocab": [["x" * 99, -1.0]] * 20, "byte_fallback": False}
     assert "its pieces have 1,980 bytes together" in _refusal(spoilt(model=tree), capfd)
 
@@ -130,8 +130,8 @@ def test_vocabularies_out_of_proportion_are_refused_before_they_are_read(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"pad_token": 7}', "has a 'pad_token' that is no text"),
-        ('{"pad_token": {"text": "x"}}', "has a 'pad_token' that is no text"),
+        ('{"pad_token": 7}', "has a 'pad_token' that is not a text"),
+        ('{"pad_token": {"text": "x"}}', "has a 'pad_token' that is not a text"),
         ('{"pad_token": "a", "pad_token": "b"}', "is given twice"),
         ("[" * 100_000, "nested too deeply"),
     ],

@@ -33,6 +33,11 @@ def test_windows_cover_every_token_and_each_has_one_owner(
     single = tokenizer.encode([source], ROOM)[0][0]
     assert tokenizer.lengths([source], limit) == [[len(window) for window in found]]
     assert [window.window for window in found] == list(range(len(found)))
+    for part in range(1 + pair):
+        every = single.start_L[single.part_L == part]
+        for window in found:
+            inside = window.start_L[window.part_L == part]
+            assert inside.tolist() == every[window.first_token[part] :][: len(inside)].tolist()
     assert (len(found) == 1) == (len(single) <= limit)
     for window in found:
         assert len(window) <= limit
@@ -94,6 +99,16 @@ def test_owners_have_the_most_context_and_the_earlier_wins_a_tie(families: dict[
         for start in window.start_L[own].tolist()
     }
     assert owner == {token: -max(choices)[1] for token, choices in place.items()}
+
+
+def test_equal_tokens_at_one_place_have_one_owner_each(families: dict[str, Path]) -> None:
+    tokenizer = loaded(families["roberta"])
+    text = "\U0001f9d1\U0001f9d1\U0001f9d1\U0001f9d1"  # several byte tokens for a character, all with its offsets
+    found = tokenizer.encode([Source(text, stride=2)], 7)[0]
+    single = tokenizer.encode([Source(text)], ROOM)[0][0]
+    assert len(found) > 2
+    merged = [row for window, own in zip(found, owned(found, 0), strict=True) for row in columns(window, own)]
+    assert merged == columns(single, single.part_L == 0)
 
 
 def test_the_question_of_a_pair_is_owned_by_its_first_window(families: dict[str, Path]) -> None:

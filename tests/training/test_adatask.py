@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from manyheads.errors import CheckpointError
-from manyheads.training.adatask import AdaTask, clip_apart
-from manyheads.training.probe import probe
+from manyheads.training.adatask import AdaTask, clip_by_task
+from manyheads.training.gradient_diagnostics import diagnose
 from manyheads.training.state import load_tensors, tensors_of
 from plans import by_hand, plan, stepped, still, weights
 
@@ -51,7 +51,7 @@ def test_shared_parameters_move_by_the_sum_of_what_adamw_does_for_each_task() ->
     alone = torch.optim.AdamW([plain], lr=0.01, weight_decay=0.1)
     for step in range(25):
         found = {task: gradient(task, step, shared) for task in FACTORS if task != "c" or step % 2 == 0}
-        optimizer.given = {task: [(shared, each.clone())] for task, each in found.items()}
+        optimizer.by_task = {task: [(shared, each.clone())] for task, each in found.items()}
         own.grad = plain.grad = gradient("a", step, own)
         optimizer.step()
         optimizer.zero_grad()
@@ -68,7 +68,7 @@ def test_a_task_alone_takes_the_steps_of_adamw() -> None:
     optimizer = AdaTask([{"params": [one], "weight_decay": 0.1, "lr": 0.01}], {"a": 1.0})
     plain = torch.optim.AdamW([other], lr=0.01, weight_decay=0.1, fused=True)
     for step in range(10):
-        optimizer.given = {"a": [(one, gradient("a", step, one))]}
+        optimizer.by_task = {"a": [(one, gradient("a", step, one))]}
         other.grad = gradient("a", step, one)
         optimizer.step()
         plain.step()
@@ -82,7 +82,7 @@ def test_the_scale_of_a_task_s_gradient_makes_no_difference() -> None:
         optimizer = AdaTask([{"params": [parameter], "lr": 0.01}], FACTORS)
         for step in range(10):
             found = {task: gradient(task, step, parameter) * (scale if task == "a" else 1.0) for task in FACTORS}
-            optimizer.given = {task: [(parameter, each)] for task, each in found.items()}
+            optimizer.by_task = {task: [(parameter, each)] for task, each in found.items()}
             optimizer.step()
         ends.append(parameter.detach().clone())
     torch.testing.assert_close(ends[0], ends[1], rtol=1e-4, atol=1e-5)
@@ -92,7 +92,7 @@ def test_each_task_is_clipped_as_if_it_were_alone() -> None:
     shared, own = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1))
     own.grad = torch.tensor([4.0])
     given = {"loud": [(shared, torch.tensor([3.0, 0.0]))], "soft": [(shared, torch.tensor([0.0, 0.5]))]}
-    norm = clip_apart(given, {"loud": [own]}, 1.0)
+    norm = clip_by_task(given, {"loud": [own]}, 1.0)
     assert float(norm) == pytest.approx((25 + 0.25) ** 0.5)
     assert given["loud"][0][1].tolist() == pytest.approx([0.6, 0.0], rel=1e-4)
     assert own.grad.tolist() == pytest.approx([0.8], rel=1e-4)
@@ -109,7 +109,7 @@ def test_a_step_of_training_adds_up_the_first_steps_of_all_tasks(project: Path, 
     before = weights(made.model)
     gradients, _ = by_hand(made)
     rate = 1e-3
-    for group in made.trainer.making.optimizer.param_groups:
+    for group in made.trainer.components.optimizer.param_groups:
         assert "lr" in group
     phase = made.phases[0]
     record = stepped(made)[1]
@@ -156,7 +156,7 @@ def test_probing_leaves_moments_and_weights_as_they_are(project: Path) -> None:
     made = plan(project, "training.balancing=adatask", "training.steps=8")
     list(made.trainer.run(made.phases[0], 0, 4))
     before = copy.deepcopy(tensors_of(made.trainer))
-    found = probe(made.trainer, range(4), 1e-3)
+    found = diagnose(made.trainer, range(4), 1e-3)
     assert found["affinity"]
     after = tensors_of(made.trainer)
     assert all(torch.equal(value, after[kind][name]) for kind, each in before.items() for name, value in each.items())

@@ -17,7 +17,7 @@ from runs import went
 
 def test_the_untrained_encoder_is_at_no_distance_from_itself_and_another_is(project: Path) -> None:
     made = still(project, "training.anchor=0.5")
-    anchor = made.trainer.gradients.anchor
+    anchor = made.trainer.gradients.objective.anchor
     assert anchor is not None
     [batch] = made.trainer.batcher.batch(0)
     made.model.eval()
@@ -31,7 +31,7 @@ def test_the_untrained_encoder_is_at_no_distance_from_itself_and_another_is(proj
 
 def test_references_do_not_move_with_the_training(project: Path) -> None:
     made = plan(project, "training.anchor=0.5")
-    anchor = made.trainer.gradients.anchor
+    anchor = made.trainer.gradients.objective.anchor
     assert anchor is not None
     before = weights(anchor.encoder)
     went(made)
@@ -45,21 +45,21 @@ def test_the_weight_falls_to_nothing_over_the_run(project: Path) -> None:
 
 def test_it_ends_when_every_known_task_is_far_above_the_untrained_encoder(project: Path) -> None:
     anchor = Anchor(plan(project).model.encoder, 0.4, 10, ["one", "two"])
-    assert not anchor.tell({"one": 0.5, "two": 0.6, "other": 0.0}, 0)
-    assert not anchor.tell({"one": 0.56, "two": 0.64, "other": 0.9}, 2)
+    assert not anchor.observe({"one": 0.5, "two": 0.6, "other": 0.0}, 0)
+    assert not anchor.observe({"one": 0.56, "two": 0.64, "other": 0.9}, 2)
     assert anchor.weight_at(2) == pytest.approx(0.32)
-    assert anchor.tell({"one": 0.56, "two": 0.66, "other": 0.9}, 4)
+    assert anchor.observe({"one": 0.56, "two": 0.66, "other": 0.9}, 4)
     assert (anchor.weight_at(3), anchor.weight_at(4)) == (pytest.approx(0.28), 0.0)
     again = Anchor(anchor.encoder, 0.4, 10, ["one", "two"])
     again.load_state(json.loads(json.dumps(anchor.state())))
     assert again.state() == anchor.state()
-    assert not again.tell({"one": 0.1, "two": 0.1}, 6), "once and for all"
+    assert not again.observe({"one": 0.1, "two": 0.1}, 6), "once and for all"
     assert again.weight_at(6) == 0.0
 
 
 def test_without_a_score_of_the_untrained_encoder_it_stays(project: Path) -> None:
     anchor = Anchor(plan(project).model.encoder, 0.4, 10, ["one"])
-    assert not anchor.tell({"one": 0.9}, 5)
+    assert not anchor.observe({"one": 0.9}, 5)
     assert anchor.weight_at(5) == pytest.approx(0.2)
 
 

@@ -15,11 +15,12 @@ import manyheads.training.run as run_module
 from manyheads.errors import StoppedError
 from manyheads.training.averaging import SAMPLES, Average
 from manyheads.training.checkpoint import Checkpoints
-from manyheads.training.course import Course, predictor_of
-from manyheads.training.run import Trained, run_training
+from manyheads.training.evaluation import Evaluation, predictor_of
+from manyheads.training.plan import Trained
+from manyheads.training.session import TrainingSession
 from manyheads.training.stop import Stop
 from plans import plan, weights
-from runs import Watch, assert_same, history, outcome, went
+from runs import Watch, assert_same, history, outcome, run_training, went
 
 BASE = ("training.steps=6", "training.evaluate_every=3", "training.save_every=0", "training.average=0.5")
 
@@ -72,18 +73,18 @@ def test_the_mean_is_taken_if_it_is_better_on_validation_data_and_only_then(proj
     made = plan(project, *BASE)
     seen: list[dict[str, torch.Tensor]] = []
 
-    class Judged(Course):
-        def _scores(self) -> dict[str, object]:
-            mean = bool(self.average.count) and self.step == 6 and not self.at.due
+    class Judged(TrainingSession):
+        def _evaluate(self) -> Evaluation:
+            mean = bool(self.state.average.count) and self.position.step == 6 and not self.position.due
             seen.append(weights(self.plan.model))
-            return {"metrics": {}, "headlines": {}, "score": (0.9 if better else 0.1) if mean else 0.5}
+            return Evaluation({}, {}, (0.9 if better else 0.1) if mean else 0.5)
 
-    course = Judged(made, log_module.Unlogged(), Watch())
-    course.run()
+    session = Judged(made, log_module.Unlogged(), Watch())
+    session.run()
     assert len(seen) == 3, "two evaluations, and that of the mean"
     kept = seen[2] if better else seen[1]
     assert all(torch.equal(value, kept[name]) for name, value in weights(made.model).items())
-    assert (course.averaged, course.best_step) == (better, 6)
+    assert (session.state.averaged, session.best_step) == (better, 6)
     assert any(not torch.equal(value, seen[1][name]) for name, value in seen[2].items()), "the mean is no single step"
 
 
@@ -92,40 +93,40 @@ def test_a_run_again_on_all_rows_is_averaged_only_if_the_first_one_ended_so(
     project: Path, monkeypatch: pytest.MonkeyPatch, averaged: bool
 ) -> None:
     made, seen = plan(project, *BASE), []
-    monkeypatch.setattr(run_module, "_trained", lambda again, *_, **__: seen.append(again.average))
+    monkeypatch.setattr(run_module, "_train", lambda again, *_, **__: seen.append(again.average))
     done = Trained({}, {}, {}, predictor_of(made, Stop()), 6, None, averaged)
     whole = replace(made, refit=lambda share: replace(made, until=round(6 * share)))
-    run_module._refitted(whole, done, Watch(), Checkpoints(made.output, 1), Stop())
+    run_module._refit(whole, done, Watch(), Checkpoints(made.output, 1), Stop())
     assert seen == [0.5 if averaged else 0.0]
 
 
 def test_without_validation_data_the_model_ends_with_the_mean(project: Path) -> None:
     made = replace(plan(project, *BASE, "output=runs/bare"), validation={})
-    course = Course(made, log_module.Unlogged(), Watch())
+    session = TrainingSession(made, log_module.Unlogged(), Watch())
     means = []
-    clear = course.average.clear
-    course.average.clear = lambda: (means.extend(course.average.mean), clear())[1]  # type: ignore[method-assign]
-    course.run()
-    trained = [dict(made.model.named_parameters())[name] for name in course._trained]
+    clear = session.state.average.clear
+    session.state.average.clear = lambda: (means.extend(session.state.average.mean), clear())[1]  # type: ignore[method-assign]
+    session.run()
+    trained = [dict(made.model.named_parameters())[name] for name in session.state.best.parameters]
     assert all(torch.equal(*pair) for pair in zip(means, trained, strict=True))
-    assert course.averaged
+    assert session.state.averaged
 
 
 def test_adapters_are_averaged_and_what_is_frozen_stays(project: Path) -> None:
     made = plan(project, *BASE, "lora.rank=2", "output=runs/lora")
     before = weights(made.model)
-    course = Course(replace(made, validation={}), log_module.Unlogged(), Watch())
-    assert {name for name in course._trained if "lora" in name}
-    course.run()
+    session = TrainingSession(replace(made, validation={}), log_module.Unlogged(), Watch())
+    assert {name for name in session.state.best.parameters if "lora" in name}
+    session.run()
     moved = {name for name, value in weights(made.model).items() if not torch.equal(value, before[name])}
-    assert moved <= set(course._trained)
+    assert moved <= set(session.state.best.parameters)
 
 
 def test_a_stop_while_the_mean_is_tried_leaves_it_to_be_tried_again(project: Path) -> None:
-    course = Course(plan(project, *BASE), log_module.Unlogged(), Watch())
-    scores = course._scores
-    course._scores = lambda: None if course.average.count and not course.at.due else scores()  # type: ignore[method-assign]
+    session = TrainingSession(plan(project, *BASE), log_module.Unlogged(), Watch())
+    evaluate = session._evaluate
+    session._evaluate = lambda: None if session.state.average.count and not session.position.due else evaluate()  # type: ignore[method-assign]
     with pytest.raises(StoppedError):
-        course.run()
-    assert course.average.count == 3, "it is still to be tried"
-    assert not course.averaged
+        session.run()
+    assert session.state.average.count == 3, "it is still to be tried"
+    assert not session.state.averaged

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from manyheads.data.joined_examples import not_joined
 from manyheads.data.sampler import build_sampler
 from manyheads.data.stream import Stream
-from manyheads.data.units import alone
 from manyheads.tasks import TASK_TYPES
 from manyheads.tasks.base import DataStatistics
 from manyheads.text.tokenizer import Tokenizer
-from manyheads.training.batches import Batch, Batcher, Feed, prefetched
+from manyheads.training.batch import Batch
+from manyheads.training.batches import Batcher, prefetched
+from manyheads.training.feed import Feed
 from toys import SENTENCES
 
 
@@ -26,7 +29,7 @@ def feeds(tokenizer: Tokenizer) -> list[Feed]:
         table = [task.read({"text": text, "label": label if i % 2 else "z"}) for i, text in enumerate(SENTENCES)]
         task = task.fit(sum((task.collect(example) for example in table), DataStatistics()))
         lengths = [sum(map(len, windows)) for windows in tokenizer.encode([task.sources_of_example(e)[0].source for e in table], 64)]
-        made.append(Feed(task, table, Stream(np.array(lengths), 0, name), alone(len(lengths))))  # type: ignore[arg-type]
+        made.append(Feed(task, table, Stream(np.array(lengths), 0, name), not_joined(len(lengths))))  # type: ignore[arg-type]
     return made
 
 
@@ -43,11 +46,11 @@ def batcher(toy_encoder: Path) -> Batcher:
     return batcher_of(toy_encoder, 40)
 
 
-def ids_of(batches: list[Batch]) -> list[list[int]]:
+def ids_of(batches: Sequence[Batch]) -> list[list[int]]:
     return [batch.pack.ids_T.tolist() for batch in batches]
 
 
-def sequences(batches: list[Batch], task: str) -> list[list[int]]:
+def sequences(batches: Sequence[Batch], task: str) -> list[list[int]]:
     """The texts of a task, in order."""
     found = []
     for batch in batches:
@@ -108,13 +111,13 @@ def test_packs_hold_what_the_step_holds_in_order_and_keep_to_their_limit(
 
 def test_a_lower_limit_can_be_asked_for_one_step(toy_encoder: Path) -> None:
     batcher = batcher_of(toy_encoder, 120, 60)
-    assert ids_of(batcher.batch(0, 30)) == ids_of(batcher_of(toy_encoder, 120, 30).batch(0))
-    assert ids_of(batcher.batch(0, 90)) == ids_of(batcher.batch(0)), "the batcher's own limit stays in force"
+    assert ids_of(batcher.packed(batcher.draw(0), 30)) == ids_of(batcher_of(toy_encoder, 120, 30).batch(0))
+    assert ids_of(batcher.packed(batcher.draw(0), 90)) == ids_of(batcher.batch(0)), "the batcher's own limit stays in force"
 
 
 def test_a_step_shorter_than_every_next_example_has_no_pack(toy_encoder: Path) -> None:
     batcher = batcher_of(toy_encoder, 2)
-    assert [] in [batcher.batch(step) for step in range(10)]
+    assert not all(batcher.batch(step) for step in range(10))
 
 
 def test_prefetching_changes_nothing_and_hands_errors_on(batcher: Batcher) -> None:

@@ -205,7 +205,7 @@ def test_a_save_that_fails_at_any_point_leaves_a_whole_checkpoint_and_no_debris(
                 failed = True
                 message = str(error)
                 for words in ("the checkpoint of step 2 could not be written to", str(output / FOLDER),
-                              "No space left on device", "go on with --resume"):  # fmt: skip
+                              "No space left on device", "continue with --resume"):  # fmt: skip
                     assert words in message, faults.seen[at]
         found = Checkpoints(output).newest(ignore)
         assert found is not None
@@ -245,7 +245,7 @@ def test_a_process_that_is_killed_at_any_point_of_a_save_leaves_a_whole_checkpoi
 def test_the_message_of_a_failed_save_names_the_last_good_step(tmp_path: Path) -> None:
     made = saved(tmp_path, 1)
     made.newest(ignore)
-    with Faults(0).under(), pytest.raises(TrainingError, match="the last good one is of step 1: mend that, then go on"):
+    with Faults(0).under(), pytest.raises(TrainingError, match="the last good one is of step 1: fix that, then continue"):
         made.save(snapshot(2))
     with Faults(0).under(), pytest.raises(TrainingError, match="there is none before it"):
         Checkpoints(tmp_path / "other").save(snapshot(2))
@@ -264,7 +264,7 @@ def refused(output: Path, step: int = 2) -> str:
     assert same(found, snapshot(1))
     [line] = said
     assert line.startswith("warning: ")
-    assert line.endswith("; it is put aside, and step 1 is used instead")
+    assert line.endswith("; it is renamed, and step 1 is used instead")
     put = folder.with_name(folder.name + ".damaged")
     assert not folder.exists()
     assert {path.name: path.read_bytes() for path in put.iterdir() if path.is_file()} == before
@@ -456,5 +456,5 @@ def test_a_huge_state_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: 
 
     folder = saved(tmp_path, 2).folder / "step-00000002"
     monkeypatch.setattr(module, "MOST_JSON_BYTES", 10)
-    with pytest.raises(CheckpointError, match="more than any that is written here"):
+    with pytest.raises(CheckpointError, match="more than any file that is written here"):
         read_checkpoint(folder)

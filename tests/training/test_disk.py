@@ -14,10 +14,9 @@ import pytest
 from manyheads.cli import main
 from manyheads.errors import StoppedError
 from manyheads.training.log import HISTORY
-from manyheads.training.run import run_training
 from manyheads.training.stop import Stop
 from plans import plan
-from runs import Watch, checkpoints, outcome, trains, wait_for, went
+from runs import Watch, checkpoints, outcome, run_training, trains, wait_for, went
 
 SETTINGS = ("training.steps=6", "training.evaluate_every=3", "training.save_every=2")
 FILES = (HISTORY, "encoder/model.safetensors", "heads.safetensors", "metrics.json")
@@ -145,7 +144,7 @@ def test_a_disk_that_is_full_when_the_first_checkpoint_is_written(
     line = child.words().splitlines()[-1]
     assert line.startswith("error: the checkpoint of step 0 could not be written to ")
     assert "File too large" in line
-    assert line.endswith("there is none before it: mend that, then go on with --resume")
+    assert line.endswith("there is none before it: fix that, then continue with --resume")
     assert "Traceback" not in child.words()
     assert checkpoints(project.parent / "runs/model") == []
     resumed(project, capsys)
@@ -175,7 +174,7 @@ def test_a_disk_that_is_full_for_the_logs(project: Path, capsys: pytest.CaptureF
     line = child.words().splitlines()[-1]
     assert line.startswith("error: "), child.words()
     assert str(output / HISTORY) in line, child.words()
-    assert "go on with --resume" in line
+    assert "continue with --resume" in line
     assert "Traceback" not in child.words()
     resumed(project, capsys)
 

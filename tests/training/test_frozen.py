@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from manyheads.training.frozen import frozen_layers
-from manyheads.training.run import Plan
+from manyheads.training.plan import Plan
 from plans import plan, still
 
 FROZEN = {
@@ -77,11 +77,11 @@ def test_the_layers_above_see_whole_packs_whose_shapes_are_few(project: Path) ->
 
 
 def windows_of(made: Plan) -> list[object]:
-    from manyheads.training.batches import encode_examples
+    from manyheads.training.batch import encode_examples
 
     found = []
     for feed in made.trainer.batcher.feeds:
-        examples = [feed.example(unit) for unit in range(len(feed.units))]
+        examples = [feed.example(unit) for unit in range(len(feed.examples))]
         asked = encode_examples(feed.task, examples, made.tokenizer, max_length=made.max_length, budget=10**6)
         found += [window for sources in asked for source in sources for window in source]
     return found
@@ -97,7 +97,7 @@ def test_what_drops_out_or_trains_is_not_kept(project: Path) -> None:
         made = plan(project, *LONG, *overrides)
         made.trainer.prepare(made.phases[0])
         assert frozen_layers(made.model) == 0, overrides
-        assert made.trainer.gradients.frozen is None
+        assert made.trainer.gradients.passes.frozen is None
 
 
 def test_a_phase_of_one_epoch_keeps_nothing(project: Path) -> None:
@@ -130,6 +130,6 @@ def test_a_thawed_phase_leaves_the_store(project: Path) -> None:
     first, second = made.phases
     list(made.trainer.run(first, 0, first.steps))
     made.trainer.prepare(second)
-    assert made.trainer.gradients.frozen is None
+    assert made.trainer.gradients.passes.frozen is None
     with torch.no_grad():
         assert frozen_layers(made.model) == 0

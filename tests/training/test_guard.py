@@ -17,13 +17,13 @@ from manyheads.balance import BALANCERS
 from manyheads.cli import main
 from manyheads.errors import DivergedError, StoppedError
 from manyheads.tasks.text_classification import TextClassification
-from manyheads.training.guard import LARGEST, SETTLED, UNINFORMED, WINDOW, Guard, Skip, reason
-from manyheads.training.loop import StepRecord
-from manyheads.training.run import Plan, run_training
+from manyheads.training.guard import LARGEST, LEAST_SPIKE, SETTLED, WINDOW, Guard, Skip, find_fault
+from manyheads.training.plan import Plan
 from manyheads.training.state import state_of, tensors_of
+from manyheads.training.step_record import StepRecord
 from manyheads.training.stop import Stop
 from plans import plan, weights
-from runs import Watch, assert_same, history, outcome, went
+from runs import Watch, assert_same, history, outcome, run_training, went
 
 OPTIONS = ("training.save_every=2", "training.evaluate_every=1000")
 NAN, INF = float("nan"), float("inf")
@@ -46,8 +46,8 @@ class Poisoned:
 def poison(made: Plan, steps: Collection[int], factor: float = NAN, name: str = "section") -> Plan:
     """The plan, with bad losses of one task in these steps."""
     gradients = made.trainer.gradients
-    bad = Poisoned(gradients.tasks[name], steps, factor)
-    gradients.tasks = {**gradients.tasks, name: bad}  # type: ignore[dict-item]
+    bad = Poisoned(gradients.objective.tasks[name], steps, factor)
+    gradients.objective.tasks = {**gradients.objective.tasks, name: bad}  # type: ignore[dict-item]
     of = gradients.of
 
     def noted(step: int, *rest: Any, **options: Any) -> Any:
@@ -177,12 +177,12 @@ def test_a_skip_names_task_rows_and_their_places(project: Path) -> None:
     [_, record] = steps(made, 0, 2)
     skip = record.skip
     assert skip is not None
-    rows = made.trainer.batcher.rows(1)["section"]
+    rows = made.trainer.batcher.draw(1).rows["section"]
     assert {name: list(found) for name, found in skip.rows.items()} == {"section": rows}
     table = next(feed.table for feed in made.trainer.batcher.feeds if feed.task.name == "section")
     places = [table.where(row) for row in rows]
     assert all("data/sections.csv:" in place for place in places)
-    assert skip.line().startswith("step 1: left out, the loss of section is not finite (rows ")
+    assert skip.line().startswith("step 1: skipped, the loss of section is not finite (rows ")
     assert all(place in skip.line() for place in places[:5])
     assert skip.to_json() == {"step": 1, "skipped": "the loss of section is not finite", "tasks": ["section"],
                               "rows": {"section": rows}}  # fmt: skip
@@ -198,13 +198,13 @@ def test_a_line_names_no_more_than_five_rows() -> None:
 
 def test_losses_and_norms_that_are_not_finite_are_bad() -> None:
     limits = [LARGEST, LARGEST]
-    assert reason({"a": 1.0, "b": 2.0}, limits, 1.0) is None
+    assert find_fault({"a": 1.0, "b": 2.0}, limits, 1.0) is None
     for odd in (NAN, INF, -INF):
-        assert reason({"a": 1.0, "b": odd}, limits, 1.0) == ("the loss of b is not finite", ("b",))
-        assert reason({"a": 1.0, "b": 2.0}, limits, odd) == ("the gradient is not finite", ())
-        assert reason({"a": 1.0, "b": 2.0}, limits, None) is None
-    assert reason({"a": 9.0, "b": 2.0}, [8.5, 3.0], 1.0) == ("the loss jumped: a 9 (limit 8.5)", ("a",))
-    assert reason({"a": 8.5, "b": 2.0}, [8.5, 3.0], 1.0) is None
+        assert find_fault({"a": 1.0, "b": odd}, limits, 1.0) == ("the loss of b is not finite", ("b",))
+        assert find_fault({"a": 1.0, "b": 2.0}, limits, odd) == ("the gradient is not finite", ())
+        assert find_fault({"a": 1.0, "b": 2.0}, limits, None) is None
+    assert find_fault({"a": 9.0, "b": 2.0}, [8.5, 3.0], 1.0) == ("the loss jumped: a 9 (limit 8.5)", ("a",))
+    assert find_fault({"a": 8.5, "b": 2.0}, [8.5, 3.0], 1.0) is None
 
 
 def test_a_spike_is_so_many_times_the_mean_of_the_last_steps() -> None:
@@ -230,14 +230,14 @@ def test_no_loss_below_three_times_the_uninformed_one_is_a_spike() -> None:
     guard = Guard()
     for _ in range(2 * SETTLED):
         guard.accept({"a": 0.001})
-    assert guard.limits(["a"]) == [UNINFORMED]
+    assert guard.limits(["a"]) == [LEAST_SPIKE]
 
 
 def test_without_a_spike_factor_every_finite_loss_is_good() -> None:
     guard = Guard(spike=None)
     settle(guard, ["a"])
-    assert reason({"a": 3e38}, guard.limits(["a"]), 1.0) is None
-    assert reason({"a": INF}, guard.limits(["a"]), 1.0) is not None
+    assert find_fault({"a": 3e38}, guard.limits(["a"]), 1.0) is None
+    assert find_fault({"a": INF}, guard.limits(["a"]), 1.0) is not None
 
 
 def test_limits_are_float32_so_that_a_device_judges_as_the_cpu_does() -> None:
@@ -273,12 +273,12 @@ def test_its_state_survives_json() -> None:
     guard = Guard(skips=1)
     settle(guard, ["a", "b"])
     guard.refuse(3)
-    guard.turn_back([3, 4])
+    guard.roll_back([3, 4])
     guard.refuse(7)
     other = Guard(skips=1)
     other.load_state(json.loads(json.dumps(guard.state())))
     assert other.state() == guard.state()
-    assert (other.turned_back, other.avoided, other.bad) == (True, frozenset({3, 4}), [7])
+    assert (other.rolled_back, other.avoided, other.bad) == (True, frozenset({3, 4}), [7])
     assert other.limits(["a", "b", "c"]) == guard.limits(["a", "b", "c"])
     assert other.refuse(8), "two bad steps are more than one"
 
@@ -294,12 +294,12 @@ def run_of(project: Path, bad: Collection[int], *overrides: str, output: str = "
 
 def test_bad_steps_are_told_and_logged_and_the_others_made(project: Path) -> None:
     made, watch = run_of(project, {2, 4}, "training.steps=6")
-    assert [line.split(":")[0] for line in watch.lines("left out")] == ["step 2", "step 4"]
+    assert [line.split(":")[0] for line in watch.lines("skipped,")] == ["step 2", "step 4"]
     rows = history(made.output)
     assert [row["step"] for row in rows if "skipped" in row] == [2, 4]
     bad = next(row for row in rows if row.get("step") == 4)
     assert bad["tasks"] == ["section"]
-    assert bad["rows"] == {"section": made.trainer.batcher.rows(4)["section"]}
+    assert bad["rows"] == {"section": made.trainer.batcher.draw(4).rows["section"]}
     assert [row["step"] for row in rows if row.get("loss")] == [0, 1, 3, 5]
 
 

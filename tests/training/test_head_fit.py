@@ -9,13 +9,14 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-import manyheads.training.head_fit as head_fit
+import manyheads.training.head_problem as head_problem
 from manyheads.nn.pooling import mean_pool
-from manyheads.training.head_fit import PENALTIES, SHRUNK, fit_heads, shrink_heads
-from manyheads.training.run import Plan
+from manyheads.training.head_fit import SHRUNK, fit_heads, shrink_heads
+from manyheads.training.head_problem import PENALTIES
+from manyheads.training.plan import Plan
 from manyheads.training.stop import Stop
 from plans import plan, weights
-from runs import StopAtPass, Watch, outcome, went
+from runs import StopAtPass, Watch, outcome, run_training, went
 from toys import SENTENCES, write_csv
 
 FIT = ("training.fit_heads=true", "training.steps=4", "training.evaluate_every=2", "training.save_every=0")
@@ -46,8 +47,8 @@ def features(made: Plan) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("penalty", PENALTIES[:3])
 def test_a_solved_head_is_that_of_scikit_learn(sections: Path, penalty: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(head_fit, "PENALTIES", (penalty,))
-    monkeypatch.setattr(head_fit, "SCALES", (1.0,))
+    monkeypatch.setattr(head_problem, "PENALTIES", (penalty,))
+    monkeypatch.setattr(head_problem, "SCALES", (1.0,))
     made = plan(sections, *FIT)
     fits = {fit.task: fit for fit in fit_heads(made.model, made.tasks, made.trainer.batcher)}
     assert fits["section"].penalty == penalty
@@ -76,7 +77,7 @@ def test_every_head_with_a_loss_of_its_own_is_solved_and_knows_more_than_before(
 def test_a_head_without_a_finite_solution_stays_as_it_began(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = plan(project, *FIT)
     before = weights(made.model)
-    monkeypatch.setattr(head_fit._Problem, "losses", lambda self, features: torch.tensor([float("nan")]))
+    monkeypatch.setattr(head_problem.HeadProblem, "losses", lambda self, features: torch.tensor([float("nan")]))
     assert fit_heads(made.model, made.tasks, made.trainer.batcher) == []
     assert all(torch.equal(before[name], value) for name, value in weights(made.model).items())
 
@@ -84,10 +85,10 @@ def test_a_head_without_a_finite_solution_stays_as_it_began(project: Path, monke
 def test_a_solution_whose_scores_are_small_is_brought_to_their_scale(
     sections: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(head_fit, "PENALTIES", (0.005,))
+    monkeypatch.setattr(head_problem, "PENALTIES", (0.005,))
     found = {}
-    for scales in ((1.0,), head_fit.SCALES):
-        monkeypatch.setattr(head_fit, "SCALES", scales)
+    for scales in ((1.0,), head_problem.SCALES):
+        monkeypatch.setattr(head_problem, "SCALES", scales)
         made = plan(sections, *FIT)
         fits = {fit.task: fit for fit in fit_heads(made.model, made.tasks, made.trainer.batcher)}
         found[scales] = fits["section"].loss, weights(made.model.heads["section"])
@@ -95,7 +96,7 @@ def test_a_solution_whose_scores_are_small_is_brought_to_their_scale(
     assert less < loss
     ratios = {float(value.abs().max() / small[name].abs().max()) for name, value in large.items()}
     assert all(ratio == pytest.approx(max(ratios), rel=1e-3) for ratio in ratios)
-    assert any(max(ratios) == pytest.approx(scale, rel=1e-3) for scale in head_fit.SCALES[1:])
+    assert any(max(ratios) == pytest.approx(scale, rel=1e-3) for scale in head_problem.SCALES[1:])
 
 
 def test_a_penalty_is_chosen_where_each_fold_lacks_labels(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +130,6 @@ def test_a_run_that_is_stopped_while_its_solved_heads_are_scored_goes_on_bit_for
     project: Path, passes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from manyheads.errors import StoppedError
-    from manyheads.training.run import run_training
 
     monkeypatch.setenv("MANYHEADS_CACHE", str(project.parent / "whole"))
     whole = plan(project, *FIT, "output=runs/whole")

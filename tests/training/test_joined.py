@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from manyheads.data.joined_examples import join_examples
 from manyheads.data.sampler import build_sampler
 from manyheads.data.stream import Stream
-from manyheads.data.units import joined
 from manyheads.tasks.base import DataStatistics
 from manyheads.tasks.token_classification import TokenClassification
 from manyheads.text.entities import EntityExample
 from manyheads.text.pack import Source
 from manyheads.text.tokenizer import Tokenizer
-from manyheads.training.batches import Batcher, Feed, encode_examples
-from manyheads.training.team import Team
+from manyheads.training.batch import encode_examples
+from manyheads.training.batches import Batcher
+from manyheads.training.distributed.team import Team
+from manyheads.training.feed import Feed
 from toys import SENTENCES
 
 ROOM = 48
@@ -38,7 +40,7 @@ def batcher_of(toy_encoder: Path, share: float, team: Team | None = None) -> Bat
         [sum(map(len, w)) for w in tokenizer.encode([task.sources_of_example(e)[0].source for e in table], 64)], np.int64
     )
     specials = int(sum(tokenizer.lengths([Source("")], 64)[0]))
-    units = joined(lengths, ["a"] * len(table), share, room=ROOM, specials=specials, seed=0, name="ner")
+    units = join_examples(lengths, ["a"] * len(table), share, room=ROOM, specials=specials, seed=0, name="ner")
     feed: Any = Feed(task, table, Stream(units.lengths(lengths, specials), 0, "ner"), units)  # type: ignore[arg-type]
     sampler = build_sampler("proportional", {"ner": feed.stream.tokens_per_epoch}, 100, steps=1000)
     return Batcher([feed], sampler, tokenizer, max_length=64, budget=64, **({"team": team} if team else {}))
@@ -50,19 +52,19 @@ def test_tokens_are_what_was_counted_and_rows_come_once_an_epoch(toy_encoder: Pa
     [feed] = batcher.feeds
     seen: Counter[int] = Counter()
     for step in range(-(-feed.stream.tokens_per_epoch // 100)):
-        assert sum(batch.tokens["ner"] for batch in batcher.batch(step)) == batcher.tokens(step).get("ner", 0)
-        seen.update(batcher.rows(step).get("ner", []))
+        assert sum(batch.tokens["ner"] for batch in batcher.batch(step)) == batcher.draw(step).tokens.get("ner", 0)
+        seen.update(batcher.draw(step).rows.get("ner", []))
     assert set(seen) == set(range(len(SENTENCES)))
     assert set(seen.values()) <= {1, 2}  # the last step reaches into the second epoch
     if share == 1.0:
-        assert len(feed.units) < len(SENTENCES)
+        assert len(feed.examples) < len(SENTENCES)
 
 
 def test_a_joined_unit_has_the_words_and_tags_of_its_sentences(toy_encoder: Path) -> None:
     batcher = batcher_of(toy_encoder, 1.0)
     [feed] = batcher.feeds
-    for unit in range(len(feed.units)):
-        rows = [feed.table[row] for row in feed.units.rows(unit)]
+    for unit in range(len(feed.examples)):
+        rows = [feed.table[row] for row in feed.examples.rows(unit)]
         whole = feed.example(unit)
         assert [whole.text[a:b] for a, b, _ in whole.spans] == [e.text[a:b] for e in rows for a, b, _ in e.spans]
         tags = []

@@ -15,9 +15,10 @@ import torch
 
 from manyheads.balance.base import Balancer, GramianBalancer
 from manyheads.errors import TrainingError
-from manyheads.training.gradients import step_seed
-from manyheads.training.loop import BALANCING, Trainer
-from manyheads.training.run import Plan
+from manyheads.training.gradients.compute import step_seed
+from manyheads.training.loop import Trainer
+from manyheads.training.optim import BALANCING
+from manyheads.training.plan import Plan
 from manyheads.training.state import state_of, tensors_of
 from plans import assert_equal, by_hand, plan, stepped, still, summed, weights
 
@@ -39,7 +40,7 @@ class Sum(GramianBalancer):
 def told(made: Plan, method: str, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """Arguments of every call of a method of the balancer, which does its work all the same."""
     calls: list[tuple[Any, ...]] = []
-    balancer = made.trainer.making.balancer
+    balancer = made.trainer.components.balancer
     plain = getattr(balancer, method)
 
     def noted(*arguments: Any) -> None:
@@ -107,8 +108,8 @@ def test_losses_of_several_labels_a_text_split_alike(project: Path) -> None:
 def with_balancer(made: Plan, balancer: Balancer) -> Plan:
     """The plan with a trainer that balances otherwise."""
     old = made.trainer
-    making = replace(old.making, balancer=balancer)
-    return replace(made, trainer=Trainer(old.model, old.tasks, old.batcher, old.parts, making))
+    components = replace(old.components, balancer=balancer)
+    return replace(made, trainer=Trainer(old.model, old.tasks, old.batcher, old.parts, components))
 
 
 @pytest.mark.parametrize("model", [(), (BRANCHED,)], ids=["shared", "branched"])
@@ -148,7 +149,7 @@ def test_pcgrad_is_that_of_the_paper_on_gradients_taken_by_autograd(project: Pat
         flat = {task: FACTORS[task] * torch.cat([gradients[task][name].flatten().double() for name in shared])
                 for task in TASKS}  # fmt: skip
         found, record = stepped(made, step)
-        order = made.trainer.making.balancer.order(step, TASKS)  # type: ignore[attr-defined]
+        order = made.trainer.components.balancer.order(step, TASKS)  # type: ignore[attr-defined]
         orders = {TASKS[i]: [TASKS[j] for j in others] for i, others in enumerate(order)}
         expected, some = projected(flat, orders)
         seen = torch.cat([found[name].flatten().double() for name in shared])
@@ -245,7 +246,7 @@ def test_uncertainty_learns_and_is_not_clipped_with_the_rest(project: Path) -> N
         record = stepped(made, step)[1]
     for task in TASKS:
         assert record.weights[task] != pytest.approx(FACTORS[task], rel=1e-3)
-    groups = made.trainer.making.optimizer.param_groups
+    groups = made.trainer.components.optimizer.param_groups
     assert [group["lr"] for group in groups if group["part"] == BALANCING] == [0.01]
 
 
@@ -280,7 +281,7 @@ def test_a_step_whose_loss_or_gradient_is_not_finite_leaves_no_trace(project: Pa
     assert ("the loss of section" if broken == "loss" else "the gradient") in record.skip.reason
     assert record.losses == {}
     assert {name: list(rows) for name, rows in record.skip.rows.items()} == {
-        "section": made.trainer.batcher.rows(2)["section"]
+        "section": made.trainer.batcher.draw(2).rows["section"]
     }
     assert re.search(r"sections\.\w+:\d+", record.skip.line()), "rows are named as in errors"
     after = weights(made.model)

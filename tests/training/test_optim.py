@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from manyheads.training.loop import BALANCING
-from manyheads.training.optim import adamw, parameter_groups, set_rates
+from manyheads.training.optim import BALANCING, adamw, parameter_groups, set_rates
 from manyheads.training.parts import Part
 from plans import plan, stepped
 
@@ -30,7 +29,7 @@ def test_biases_and_norms_do_not_decay() -> None:
 
 def test_every_parameter_of_a_model_is_in_one_group(project: Path) -> None:
     made = plan(project, "sharing.shared_layers=1", "training.balancing=uncertainty", "training.weight_decay=0.2")
-    groups = made.trainer.making.optimizer.param_groups
+    groups = made.trainer.components.optimizer.param_groups
     found = [id(p) for group in groups for p in group["params"] if group["part"] != BALANCING]
     assert sorted(found) == sorted(id(p) for p in made.model.parameters())
     names = {id(p): name for name, p in made.model.named_parameters()}
@@ -64,7 +63,7 @@ def test_each_part_learns_at_its_own_rate(project: Path) -> None:
                "training.warmup=0.5", "tasks.section.learning_rate_factor=3", "sharing.shared_layers=1")  # fmt: skip
     made = plan(project, *options)
     record = stepped(made, 2)[1]
-    rates = {group["part"]: group["lr"] for group in made.trainer.making.optimizer.param_groups}
+    rates = {group["part"]: group["lr"] for group in made.trainer.components.optimizer.param_groups}
     half = 3 / 6  # of a warmup of six steps
     expected = {"embeddings": 0.25e-4, "layer 0": 0.5e-4, "entities: layer 1": 1e-4, "section: layer 1": 3e-4,
                 "answers: layer 1": 1e-4, "similarity: layer 1": 1e-4, "head entities": 1e-2, "head section": 3e-2,

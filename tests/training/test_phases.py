@@ -14,8 +14,17 @@ from torch import nn
 
 from manyheads.errors import UsageError
 from manyheads.training.parts import Part, places_of
-from manyheads.training.phases import READY_MADE, SMALL_RATE, Freeze, Phase, Rates, check_phases, plan_lines, ready_made
-from manyheads.training.run import Plan
+from manyheads.training.phases import (
+    NAMED_PHASES,
+    SMALL_RATE,
+    Freeze,
+    Phase,
+    Rates,
+    check_phases,
+    named_phases,
+    plan_lines,
+)
+from manyheads.training.plan import Plan
 from plans import plan, weights
 
 DEPTHS = (1, 2, 6, 12, 24)
@@ -45,10 +54,10 @@ def trained(phase: Phase, depth: int) -> list[str]:
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
-@pytest.mark.parametrize("name", READY_MADE)
+@pytest.mark.parametrize("name", NAMED_PHASES)
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 100, 1001, 30_000])
 def test_phases_of_a_ready_made_plan_add_up_and_train_every_head(name: str, depth: int, steps: int) -> None:
-    phases = ready_made(name, whole(steps), depth, steps / 3)
+    phases = named_phases(name, whole(steps), depth, steps / 3)
     assert sum(phase.steps for phase in phases) == steps
     assert all(phase.steps > 0 for phase in phases)
     assert all(0 <= phase.warmup <= phase.steps for phase in phases)
@@ -59,7 +68,7 @@ def test_phases_of_a_ready_made_plan_add_up_and_train_every_head(name: str, dept
 
 
 def test_thirds_of_twelve_layers_freeze_four_thaw_four_in_turn_and_train_four() -> None:
-    phases = ready_made("thirds", whole(1000), 12, 300)
+    phases = named_phases("thirds", whole(1000), 12, 300)
     heads = ["head a", "head b"]
     assert [trained(phase, 12) for phase in phases] == [
         [f"layer {i}" for i in range(start, 12)] + heads for start in (8, 7, 6, 5, 4)
@@ -69,14 +78,14 @@ def test_thirds_of_twelve_layers_freeze_four_thaw_four_in_turn_and_train_four() 
 
 @pytest.mark.parametrize(("depth", "starts"), [(1, [0]), (2, [1, 0]), (6, [4, 3, 2]), (24, [*range(16, 7, -1)])])
 def test_thirds_scale_to_the_depth(depth: int, starts: list[int]) -> None:
-    phases = ready_made("thirds", whole(9000), depth, 3000)
+    phases = named_phases("thirds", whole(9000), depth, 3000)
     lowest = [next(i for i in range(depth) if f"layer {i}" in trained(phase, depth)) for phase in phases]
     assert lowest == starts
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_gradual_trains_heads_then_three_more_layers_at_a_time_then_all_at_a_small_rate(depth: int) -> None:
-    first, *middle, last = ready_made("gradual", whole(10_000), depth, 1000)
+    first, *middle, last = named_phases("gradual", whole(10_000), depth, 1000)
     assert first.steps == 2000, "two epochs"
     assert trained(first, depth) == ["head a", "head b"]
     thawed = [sum(name.startswith("layer") for name in trained(phase, depth)) for phase in middle]
@@ -92,11 +101,11 @@ def test_gradual_trains_heads_then_three_more_layers_at_a_time_then_all_at_a_sma
 
 
 def test_the_heads_of_a_short_gradual_run_have_at_most_three_tenths() -> None:
-    assert ready_made("gradual", whole(900), 6, 300)[0].steps == 270
+    assert named_phases("gradual", whole(900), 6, 300)[0].steps == 270
 
 
 def test_heads_then_all_gives_a_fifth_to_the_heads() -> None:
-    heads, everything = ready_made("heads-then-all", whole(500, patience=3, curve="cosine"), 6, 100)
+    heads, everything = named_phases("heads-then-all", whole(500, patience=3, curve="cosine"), 6, 100)
     assert (heads.steps, everything.steps) == (100, 400)
     assert (heads.warmup, everything.warmup) == (6, 24)
     assert trained(heads, 6) == ["head a", "head b"]
@@ -207,7 +216,7 @@ def gradients_seen(made: Plan) -> tuple[set[str], set[str]]:
         found.update(names[id(p)] for p in given)
         pulled.update(names[id(p)] for p in given if p.grad.any())
 
-    made.trainer.making.optimizer.register_step_pre_hook(look)
+    made.trainer.components.optimizer.register_step_pre_hook(look)
     return found, pulled
 
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from manyheads.errors import UsageError
-from manyheads.nn.attention import pack_attention
+from manyheads.nn.encoder import pack_attention
 from manyheads.text.pack import Segments
 from manyheads.training.loop import Trainer
+from manyheads.training.plan import Plan
 from manyheads.training.precision import Precision, precision_of
-from manyheads.training.run import Plan
 from plans import by_hand, plan, stepped, still, weights
 
 CPU = torch.device("cpu")
@@ -70,8 +70,8 @@ def test_a_run_in_bf16_learns_and_its_losses_and_weights_are_float32(
 def scaled(made: Plan) -> Plan:
     """The plan with a trainer in fp16 with a loss scale: on a CPU no setting gives it, but it runs there as on a GPU."""
     old = made.trainer
-    making = replace(old.making, precision=Precision(CPU, torch.float16))
-    return replace(made, trainer=Trainer(old.model, old.tasks, old.batcher, old.parts, making))
+    components = replace(old.components, precision=Precision(CPU, torch.float16))
+    return replace(made, trainer=Trainer(old.model, old.tasks, old.batcher, old.parts, components))
 
 
 @pytest.mark.parametrize("method", ["static", "uncertainty", "gradnorm", "pcgrad", "famo"])
@@ -82,7 +82,7 @@ def test_gradients_of_scaled_losses_are_scaled_back_whatever_the_balancing(
     plain, plain_record = stepped(still(project, *options))
     made = scaled(still(project, *options))
     norms: list[dict[str, float]] = []
-    monkeypatch.setattr(made.trainer.making.balancer, "observe_norms", lambda step, found, losses: norms.append(found))
+    monkeypatch.setattr(made.trainer.components.balancer, "observe_norms", lambda step, found, losses: norms.append(found))
     found, record = stepped(made)
     assert set(found) == set(plain)
     one, two = (torch.cat([grads[name].flatten() for name in plain]) for grads in (plain, found))
@@ -108,10 +108,10 @@ def test_a_scale_that_is_too_large_skips_the_step_and_is_lowered(project: Path) 
     hook.remove()
     pulled: set[str] = set()
     for step in range(1, 6):  # gradients of the toys may overflow at half of the first scale too
-        scale = made.trainer.gradients.scaler.get_scale()
+        scale = made.trainer.gradients.passes.scaler.get_scale()
         gradient, _ = stepped(made, step)
         pulled |= {name for name, each in gradient.items() if each.any()}
-        if made.trainer.gradients.scaler.get_scale() == scale:
+        if made.trainer.gradients.passes.scaler.get_scale() == scale:
             break
     after = weights(made.model)
     # The softmax over positions is the same with any bias: its gradient is rounding, exactly 0 in 2 of 200 vocabularies.

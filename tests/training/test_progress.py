@@ -10,11 +10,11 @@ import pytest
 
 from manyheads.errors import StoppedError
 from manyheads.training.log import HISTORY
-from manyheads.training.loop import StepRecord
 from manyheads.training.progress import Console
-from manyheads.training.run import run_training
+from manyheads.training.step_record import StepRecord
 from manyheads.training.stop import Stop
 from plans import plan
+from runs import run_training
 
 
 class Terminal(io.StringIO):

@@ -13,10 +13,9 @@ from safetensors.torch import load_file
 from manyheads.api import load
 from manyheads.errors import StoppedError
 from manyheads.start import evaluate_model
-from manyheads.training.run import run_training
 from manyheads.training.stop import Stop
 from plans import plan, weights
-from runs import PulledError, Watch, outcome, went
+from runs import PulledError, Watch, outcome, run_training, went
 from toys import SENTENCES, write_csv
 
 REFIT = ("training.refit=true", "training.steps=4", "training.evaluate_every=2", "training.save_every=1")
@@ -67,7 +66,7 @@ def test_who_evaluates_on_rows_that_were_trained_on_in_the_end_is_told(alone: Pa
     assert "before the model was trained again on all rows" in (made.output / "README.md").read_text(encoding="utf-8")
     told: list[str] = []
     evaluate_model(load(made.output), data=None, split="validation", names=None, say=told.append)
-    assert any("section · validation: the model was trained on these rows" in line for line in told)
+    assert any("section · validation: the final model was also trained on these rows" in line for line in told)
     evaluate_model(load(made.output), data=None, split="test", names=None, say=pytest.fail)
 
 
@@ -111,11 +110,11 @@ def test_a_run_that_is_asked_to_stop_in_its_second_part_is_saved(alone: Path) ->
     class Asked(Watch):
         def say(self, line: str) -> None:
             super().say(line)
-            if "trained again on all rows" in line:
+            if "training again on all rows" in line:
                 stop.asked = "SIGTERM"
 
     made = plan(alone, *REFIT, "training.fit_heads=false")
-    with pytest.raises(StoppedError, match="go on with --resume"):
+    with pytest.raises(StoppedError, match="continue with --resume"):
         run_training(made, Asked(), stop=stop)
     went(plan(alone, *REFIT, "training.fit_heads=false"), resume=True)
     assert (made.output / "manyheads.json").exists()

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 import torch
 
-import manyheads.training.course as course_module
+import manyheads.training.evaluation as evaluation_module
 from manyheads.api import load
 from manyheads.cli import main
 from manyheads.start import train_run
-from manyheads.training.course import Course
 from manyheads.training.log import RunLog
-from manyheads.training.loop import StepRecord
+from manyheads.training.plan import Plan
 from manyheads.training.progress import Quiet
-from manyheads.training.run import Plan
+from manyheads.training.session import TrainingSession
+from manyheads.training.step_record import StepRecord
 from plans import plan, weights
 from toys import SENTENCES, entity_rows, write_jsonl
 
@@ -46,10 +46,10 @@ class Watch(Quiet):
         return [line for line, _ in self.said if words in line]
 
 
-def course(
+def session(
     made: Plan, scores: Sequence[float | Mapping[str, float]], monkeypatch: pytest.MonkeyPatch
-) -> tuple[Course, Watch]:
-    """A plan's course with an evaluation after every step that gives these scores, of all tasks or of each."""
+) -> tuple[TrainingSession, Watch]:
+    """A plan's session with an evaluation after every step that gives these scores, of all tasks or of each."""
     script = iter(scores)
 
     def calibrate(predictor: Any, tables: Any) -> Any:
@@ -57,10 +57,10 @@ def course(
         each = score if isinstance(score, Mapping) else dict.fromkeys(made.tasks, score)
         return dict(made.tasks), {n: dict.fromkeys(task.metric_names, each[n]) for n, task in made.tasks.items()}
 
-    monkeypatch.setattr(course_module, "calibrate", calibrate)
+    monkeypatch.setattr(evaluation_module, "calibrate", calibrate)
     watch = Watch(made)
     log = RunLog(made.output)
-    run = Course(made, log, watch)
+    run = TrainingSession(made, log, watch)
     run.run()
     log.close()
     return run, watch
@@ -77,19 +77,19 @@ def test_the_last_phase_ends_when_patience_runs_out_with_the_best_weights(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = plan(project, "training.evaluate_every=1", "training.patience=2")
-    run, watch = course(made, [0.1, 0.5, 0.4, 0.3], monkeypatch)
-    assert run.step == 4
+    run, watch = session(made, [0.1, 0.5, 0.4, 0.3], monkeypatch)
+    assert run.position.step == 4
     assert same(weights(made.model), watch.after[2])
     assert not same(weights(made.model), watch.after[4])
-    assert watch.lines("step 4: phase 'all' ends, 2 evaluations without a better one")
+    assert watch.lines("step 4: phase 'all' ends: 2 evaluations without improvement")
 
 
 def test_without_patience_all_steps_are_made_and_the_best_weights_kept(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = plan(project, "training.steps=5", "training.evaluate_every=2")
-    run, watch = course(made, [0.5, 0.4, 0.5], monkeypatch)
-    assert run.step == 5
+    run, watch = session(made, [0.5, 0.4, 0.5], monkeypatch)
+    assert run.position.step == 5
     assert same(weights(made.model), watch.after[5]), "of equal scores the later one has learned more"
     assert [line.split(":")[0] for line in watch.lines("combined")] == ["step 2", "step 4", "step 5"]
 
@@ -98,7 +98,7 @@ def test_a_later_score_that_few_examples_cannot_tell_from_the_best_is_taken_and_
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = plan(project, "training.steps=3", "training.evaluate_every=1")
-    _, watch = course(made, [0.5, 0.49, 0.1], monkeypatch)
+    _, watch = session(made, [0.5, 0.49, 0.1], monkeypatch)
     assert same(weights(made.model), watch.after[2])
 
 
@@ -109,8 +109,8 @@ def test_a_phase_that_runs_out_of_patience_hands_its_best_weights_to_the_next(
         "training.phases=[{name: one, steps: 8, patience: 2}, {name: two, steps: 2, schedule: constant, warmup: 0}]"
     )
     made = plan(project, "training.steps=null", phases, "training.evaluate_every=1")
-    run, watch = course(made, [0.5, 0.4, 0.3, 0.2, 0.1], monkeypatch)
-    assert run.step == 5
+    run, watch = session(made, [0.5, 0.4, 0.3, 0.2, 0.1], monkeypatch)
+    assert run.position.step == 5
     assert [record.phase for record in watch.records] == ["one"] * 3 + ["two"] * 2
     [start] = [state for line, state in watch.said if line == "phase 'two': 2 steps"]
     assert same(start, watch.after[1])
@@ -123,7 +123,7 @@ def test_patience_that_runs_out_at_the_end_of_a_phase_counts_too(
 ) -> None:
     phases = "training.phases=[{name: one, steps: 3, patience: 2}, {name: two, steps: 1}]"
     made = plan(project, "training.steps=null", phases, "training.evaluate_every=1")
-    _, watch = course(made, [0.5, 0.4, 0.3, 0.9], monkeypatch)
+    _, watch = session(made, [0.5, 0.4, 0.3, 0.9], monkeypatch)
     [start] = [state for line, state in watch.said if line.startswith("phase 'two'")]
     assert same(start, watch.after[1])
     assert same(weights(made.model), watch.after[4])
@@ -132,8 +132,8 @@ def test_patience_that_runs_out_at_the_end_of_a_phase_counts_too(
 def test_each_phase_waits_for_its_own_best(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     phases = "training.phases=[{name: one, steps: 2}, {name: two, steps: 4, patience: 2}]"
     made = plan(project, "training.steps=null", phases, "training.evaluate_every=1")
-    run, _ = course(made, [0.8, 0.9, 0.1, 0.2, 0.3, 0.4], monkeypatch)
-    assert run.step == 6, "worse than the phase before, but rising"
+    run, _ = session(made, [0.8, 0.9, 0.1, 0.2, 0.3, 0.4], monkeypatch)
+    assert run.position.step == 6, "worse than the phase before, but rising"
 
 
 @pytest.mark.parametrize("model", ["sharing.shared_layers=1", "training.seed=0"])
@@ -145,10 +145,10 @@ def test_a_task_that_runs_out_of_patience_trains_no_more_and_gets_its_best_weigh
     rising = [0.1 * i for i in range(1, 8)]
     own = [0.2, 0.9, 0.8, 0.7, 0.7, 0.7, 0.7]
     scores = [dict.fromkeys(TASKS, all_) | {task: one} for all_, one in zip(rising, own, strict=True)]
-    run, watch = course(made, scores, monkeypatch)
-    assert run.step == 7
+    run, watch = session(made, scores, monkeypatch)
+    assert run.position.step == 7
     assert [task in record.tokens for record in watch.records] == [True] * 4 + [False] * 3
-    assert watch.lines(f"step 4: {task} trains no more, 2 evaluations without a better one")
+    assert watch.lines(f"step 4: {task} stops training: 2 evaluations without improvement")
     mine = [name for name, p in made.model.named_parameters()
             if any(p is q for part in made.trainer.parts if part.tasks == (task,) for q in part.parameters)]  # fmt: skip
     assert any(name.startswith("encoder") or name.startswith("branch") for name in mine) == (model != "training.seed=0")
@@ -164,17 +164,17 @@ def test_what_is_kept_as_best_is_what_was_scored_before_a_head_was_put_back(
 ) -> None:
     made = plan(project, "training.steps=3", "training.evaluate_every=1", "tasks.section.patience=1")
     scores = [dict.fromkeys(TASKS, all_) | {"section": one} for all_, one in ((0.1, 0.5), (0.9, 0.4), (0.1, 0.1))]
-    _, watch = course(made, scores, monkeypatch)
-    assert watch.lines("step 2: section trains no more")
+    _, watch = session(made, scores, monkeypatch)
+    assert watch.lines("step 2: section stops training")
     assert same(weights(made.model), watch.after[2])
 
 
 def test_the_last_task_is_never_stopped(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     patience = [f"tasks.{task}.patience=1" for task in TASKS]
     made = plan(project, "training.steps=4", "training.evaluate_every=1", *patience)
-    run, watch = course(made, [0.5, 0.4, 0.3, 0.2], monkeypatch)
-    assert run.step == 4
-    assert len(watch.lines("trains no more")) == 3
+    run, watch = session(made, [0.5, 0.4, 0.3, 0.2], monkeypatch)
+    assert run.position.step == 4
+    assert len(watch.lines("stops training")) == 3
     assert [len(record.tokens) for record in watch.records] == [4, 4, 1, 1]
 
 
@@ -182,7 +182,7 @@ def test_scores_reach_a_difficulty_driven_sampler(project: Path, monkeypatch: py
     made = plan(project, "training.sampling=difficulty", "training.steps=2", "training.evaluate_every=1")
     sampler = made.trainer.batcher.sampler
     before = sampler.draw(0)
-    course(made, [dict.fromkeys(TASKS, 0.9) | {"section": 0.1}] * 2, monkeypatch)
+    session(made, [dict.fromkeys(TASKS, 0.9) | {"section": 0.1}] * 2, monkeypatch)
     assert sampler.draw(0) == before
     assert sampler.draw(1)["section"] > 1.2 * before["section"]
 

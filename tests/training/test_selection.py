@@ -6,7 +6,7 @@ import pytest
 
 from manyheads.errors import UsageError
 from manyheads.tasks import TASK_TYPES
-from manyheads.training.selection import Selection, Waiting
+from manyheads.training.selection import Patience, Selection
 
 TASKS = {"entities": TASK_TYPES["token-classification"](name="entities"),
          "section": TASK_TYPES["text-classification"](name="section")}  # fmt: skip
@@ -14,7 +14,7 @@ METRICS = {"entities": {"f1": 0.5, "precision": 0.75}, "section": {"accuracy": 1
 
 
 def test_without_weights_it_is_the_mean_of_the_main_metrics() -> None:
-    expected = (METRICS["entities"]["f1"] + TASKS["section"].headline(METRICS["section"])) / 2
+    expected = (METRICS["entities"]["f1"] + TASKS["section"].main_score(METRICS["section"])) / 2
     assert Selection().score(TASKS, METRICS) == pytest.approx(expected)
 
 
@@ -58,12 +58,12 @@ def test_what_cannot_be_selected_is_refused_with_the_known_names(key: str, messa
 
 
 def test_waiting_counts_evaluations_since_the_best() -> None:
-    waiting = Waiting(2)
+    waiting = Patience(2)
     assert [waiting.better(score) for score in (0.1, 0.3, 0.3)] == [True, True, False]
     assert not waiting.over
     assert not waiting.better(0.2)
     assert waiting.over
     assert waiting.better(0.4)
     assert not waiting.over
-    patient = Waiting(None)
+    patient = Patience(None)
     assert not any(patient.better(float("nan")) or patient.over for _ in range(9))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from manyheads.text.pack import STEADY
-from manyheads.training.run import Plan
+from manyheads.training.plan import Plan
 from plans import assert_equal, stepped, still
 
 WEIGHTED = ("tasks.section.weight=3", "tasks.answers.weight=0.5")
@@ -58,7 +58,7 @@ def test_packs_are_steady_and_keep_to_their_limit_with_their_tail(project: Path,
 
 def test_packs_that_must_be_smaller_than_the_multiple_have_no_tail(project: Path) -> None:
     made = steady(still(project), STEADY)
-    for batch in made.trainer.batcher.batch(0, max_tokens=60):
+    for batch in made.trainer.batcher.packed(made.trainer.batcher.draw(0), 60):
         assert batch.pack.tokens == sum(batch.tokens.values())
 
 

@@ -16,7 +16,7 @@ import pytest
 
 import manyheads.config.build as build_module
 import manyheads.config.dataset as dataset_module
-import manyheads.training.run as run_module
+import manyheads.training.model_folder as model_folder
 from manyheads.errors import StoppedError
 from manyheads.predict import TorchBackend
 from manyheads.training.checkpoint import Checkpoints
@@ -74,7 +74,7 @@ def test_a_signal_is_noted_while_the_run_looks_for_it_itself(number: signal.Sign
         stop.check()
         os.kill(os.getpid(), number)
         assert (unasked, stop.asked) == (None, number.name)
-        with pytest.raises(StoppedError, match=f"stopped by {number.name}; the training is saved: go on with --resume"):
+        with pytest.raises(StoppedError, match=f"stopped by {number.name}; the training is saved: continue with --resume"):
             stop.check()
     assert signal.getsignal(number) is before, "nobody listens any more"
 
@@ -121,12 +121,12 @@ def test_a_run_that_is_stopped_by_a_signal_ends_with_75_and_goes_on(
     assert time.monotonic() - asked < 5, "one step and a save"
     steps = lines(project)
     assert (
-        f"error: stopped by {number.name} after step {steps} of 24; it is saved: go on with --resume" in child.words()
+        f"error: stopped by {number.name} after step {steps} of 24; it is saved: continue with --resume" in child.words()
     )
     assert f"step-{steps:08d}" in checkpoints(project.parent / "runs/model")
     again = trains(project, *settings(), "--resume")
     assert again.status() == 0, again.words()
-    assert f"going on after step {steps} of 24" in again.words()
+    assert f"resuming after step {steps} of 24" in again.words()
     assert left(project) == expected
 
 
@@ -210,7 +210,7 @@ def test_a_second_signal_ends_the_run_at_once_and_costs_steps_alone(
         assert child.status() == -signal.SIGINT
     again = trains(project, *settings(), "--resume")
     assert again.status() == 0
-    assert "going on after step 8 of 24" in again.words()
+    assert "resuming after step 8 of 24" in again.words()
     assert left(project) == expected
 
 
@@ -219,7 +219,7 @@ def test_a_run_that_is_killed_with_all_steps_made_has_only_its_model_to_save(
 ) -> None:
     marker = project.parent / "saves"
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "save_bundle", slow("save_bundle", marker, 60, run_module.save_bundle))
+        patch.setattr(model_folder, "save_bundle", slow("save_bundle", marker, 60, model_folder.save_bundle))
         child = trains(project, *settings())
         wait_for(marker.exists, "model to save")
         os.kill(child.pid, signal.SIGKILL)
@@ -227,7 +227,7 @@ def test_a_run_that_is_killed_with_all_steps_made_has_only_its_model_to_save(
     before = lines(project)
     again = trains(project, *settings(), "--resume")
     assert again.status() == 0, again.words()
-    assert "going on after step 24 of 24" in again.words()
+    assert "resuming after step 24 of 24" in again.words()
     assert lines(project) == before, "no step is made again"
     assert left(project) == expected
     assert checkpoints(project.parent / "runs/model") == []

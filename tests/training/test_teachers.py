@@ -16,13 +16,13 @@ import manyheads as mh
 from manyheads.cli import main
 from manyheads.errors import CheckpointError, DataError
 from manyheads.report.baselines import baseline_parts
-from manyheads.report.facts import TEACHER, training_facts
+from manyheads.report.summary import TEACHER, training_summary
 from manyheads.training.lessons import annealed
-from manyheads.training.run import Plan, run_training
+from manyheads.training.plan import Plan
 from manyheads.training.stop import Stop
-from manyheads.training.teachers import teach
+from manyheads.training.teaching import teach
 from plans import assert_equal, plan, stepped
-from runs import PulledError, Watch, assert_same, history, outcome, went
+from runs import PulledError, Watch, assert_same, history, outcome, run_training, went
 from toys import SENTENCES, write_csv, write_jsonl
 
 Run = Callable[..., Path]
@@ -109,7 +109,7 @@ def test_a_student_that_has_few_labels_learns_the_teachers_answers_from_unlabell
     assert watch.lines("taught by") == [f"section: taught by {teacher} (task 'section') on 82 of 82 texts"]
     assert watch.lines("the teacher scores 1.0000 on validation data")
     assert [row["teacher"] for row in history(made.output) if "teacher" in row] == ["section"]
-    facts = training_facts(made.output, mh.load(made.output).predictor, made.validation)
+    facts = training_summary(made.output, mh.load(made.output).predictor, made.validation)
     assert facts.tasks["section"].baselines[TEACHER] == 1.0
     assert "its teacher" in repr(baseline_parts(facts.tasks))
 
@@ -203,7 +203,7 @@ def test_what_cannot_teach_is_refused_before_training_with_all_mistakes_at_once(
         ("bad.jsonl", "bad.jsonl:1: has no 'scores'"),
         ("labels.jsonl", "labels.jsonl:1: 'scores' has the labels A, FEVER, and the task has FEVER, GLUCOSE"),
         ("sums.jsonl", "sums.jsonl:1: 'scores' add up to 1.3, not to 1"),
-        ("twice.jsonl", "twice.jsonl:2: has the text of .*twice.jsonl:1 and other soft labels"),
+        ("twice.jsonl", "twice.jsonl:2: has the same text as .*twice.jsonl:1 but different soft labels"),
         ("strange.jsonl", "soft labels for none of the 4 training rows"),
     ],
 )
@@ -231,7 +231,7 @@ def test_each_mistake_is_told_with_its_place(
     [
         ("{}", "a teacher is either a model or a file of soft labels"),
         ("{model: a, file: b.jsonl}", "a teacher is either a model or a file of soft labels"),
-        ("{file: b.jsonl, task: x}", "a file of soft labels has no heads; leave task out"),
+        ("{file: b.jsonl, task: x}", "a file of soft labels has no heads; remove task"),
         ("{modle: a}", "unknown key 'training.teachers.section.modle'"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What is tuned of a run file: what its user left open, around what the recipe would do."""
+"""The settings to tune are those that the run file leaves open, in ranges around the recipe's values."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from manyheads.config.files import parse_run
 from manyheads.config.schema import Run
 from manyheads.errors import UsageError
-from manyheads.tune.space import EVERY_TASK, LAYERS, NO_TASK, TOPS, Space, Usual, Value, space_of
+from manyheads.tune.space import EVERY_TASK, LAYERS, NO_TASK, TOPS, Defaults, Space, Value, space_of
 
 TASKS = {"ner": "token-classification", "topic": "text-classification", "near": "sentence-embedding"}
-USUAL = Usual(rate=1.7e-4, head_rate=5e-4, epochs=15.04, depth=6)
+DEFAULTS = Defaults(rate=1.7e-4, head_rate=5e-4, epochs=15.04, depth=6)
 
 
 def run(*tasks: str, more: str = "") -> Run:
@@ -24,8 +24,8 @@ def names(space: Space) -> list[str]:
     return [setting.name for setting in space.settings]
 
 
-def test_what_the_run_file_leaves_open_is_tuned_around_the_usual_values() -> None:
-    space = space_of(run("ner", "topic", "near"), USUAL)
+def test_what_the_run_file_leaves_open_is_tuned_around_the_defaults() -> None:
+    space = space_of(run("ner", "topic", "near"), DEFAULTS)
     assert names(space) == ["learning_rate", "head_learning_rate", "epochs", "private_tops", "private_layers",
                             "weights.topic", "weights.near"]  # fmt: skip
     for setting in space.settings:
@@ -33,18 +33,18 @@ def test_what_the_run_file_leaves_open_is_tuned_around_the_usual_values() -> Non
             assert setting.usual in setting.choices
         else:
             assert setting.low <= float(setting.usual) <= setting.high
-    assert space.usual["epochs"] == 15.0
-    assert not space.changes(space.usual), "the first trial is the run file as it is"
+    assert space.defaults["epochs"] == 15.0
+    assert not space.changes(space.defaults), "the first trial is the run file as it is"
 
 
 def test_one_task_has_no_weights_and_no_layers_of_its_own() -> None:
-    space = space_of(run("topic"), USUAL)
+    space = space_of(run("topic"), DEFAULTS)
     assert names(space) == ["learning_rate", "head_learning_rate", "epochs"]
-    assert set(space.held) == {"private_tops", "weights"}
+    assert set(space.fixed) == {"private_tops", "weights"}
 
 
 @pytest.mark.parametrize(
-    ("more", "held"),
+    ("more", "fixed"),
     [
         ("training: {learning_rate: 3.0e-4, epochs: 2}\n", {"learning_rate", "epochs"}),
         ("training: {learning_rate: 5.0e-5}\n", {"learning_rate"}),  # the schema's own default, but written
@@ -55,17 +55,17 @@ def test_one_task_has_no_weights_and_no_layers_of_its_own() -> None:
         ("training: {phases: [{steps: 3}]}\n", {"learning_rate", "head_learning_rate", "epochs"}),
     ],
 )
-def test_what_the_run_file_says_is_held(more: str, held: set[str]) -> None:
-    space = space_of(run("ner", "topic", more=more), USUAL)
-    assert set(space.held) == held
-    assert not held & set(names(space))
+def test_what_the_run_file_gives_is_fixed(more: str, fixed: set[str]) -> None:
+    space = space_of(run("ner", "topic", more=more), DEFAULTS)
+    assert set(space.fixed) == fixed
+    assert not fixed & set(names(space))
 
 
-def test_a_written_setting_is_tuned_when_it_is_named_and_nothing_else_then() -> None:
-    written = run("topic", more="training: {steps: 90, learning_rate: 3.0e-4}\n")
-    space = space_of(written, USUAL, ["steps"])
+def test_a_given_setting_is_tuned_when_it_is_named_and_nothing_else_then() -> None:
+    given_run = run("topic", more="training: {steps: 90, learning_rate: 3.0e-4}\n")
+    space = space_of(given_run, DEFAULTS, ["steps"])
     assert [(each.name, each.usual, each.low, each.high) for each in space.settings] == [("steps", 90, 30, 180)]
-    assert names(space_of(run("ner", "topic"), USUAL, ["weights"])) == ["weights.topic"]
+    assert names(space_of(run("ner", "topic"), DEFAULTS, ["weights"])) == ["weights.topic"]
 
 
 @pytest.mark.parametrize(
@@ -78,19 +78,19 @@ def test_a_written_setting_is_tuned_when_it_is_named_and_nothing_else_then() -> 
 )
 def test_a_key_that_cannot_be_tuned_is_refused(keys: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        space_of(run("topic"), USUAL, keys)
+        space_of(run("topic"), DEFAULTS, keys)
 
 
-def test_a_run_file_that_says_everything_leaves_nothing_to_tune() -> None:
+def test_a_run_file_that_gives_everything_leaves_nothing_to_tune() -> None:
     whole = run("topic", more="training: {learning_rate: 1.0e-4, head_learning_rate: 1.0e-3, steps: 5}\n")
     with pytest.raises(UsageError, match=r"there is nothing to tune .*learning_rate: set in the run file"):
-        space_of(whole, USUAL)
+        space_of(whole, DEFAULTS)
 
 
 @given(st.data())
 def test_whatever_is_proposed_is_a_run_file(data: st.DataObject) -> None:
     tasks = data.draw(st.sampled_from([("ner", "topic"), ("ner", "topic", "near")]))
-    space = space_of(run(*tasks), USUAL)
+    space = space_of(run(*tasks), DEFAULTS)
     values: dict[str, Value] = {}
     for setting in space.settings:
         if setting.choices:

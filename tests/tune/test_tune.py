@@ -19,16 +19,16 @@ import yaml
 
 from manyheads.cli import main
 from manyheads.config.files import load_run
-from manyheads.crew.hands import Crew, Ended, Hand
 from manyheads.errors import ManyheadsError, StoppedError, TrainingError, UsageError
+from manyheads.jobs.workers import Exit, Worker, WorkerSpec
 from manyheads.start import train_run
 from manyheads.training.progress import Quiet
 from manyheads.training.stop import Stop, StopSignals
 from manyheads.tune import command
-from manyheads.tune.command import RESULT, Asked, tune
-from manyheads.tune.result import chosen
+from manyheads.tune.command import RESULT, TuneOptions, tune
+from manyheads.tune.result import best_trial
 from manyheads.tune.space import Setting, Space
-from manyheads.tune.study import Study, Trial, Tried
+from manyheads.tune.study import Study, Trial, TrialRecord
 from manyheads.tune.worker import Outcome, work
 from runs import Child, Watch, checkpoints
 from toys import write_project
@@ -37,20 +37,20 @@ FEW = ("training.steps=8", "training.evaluate_every=2")
 KEYS = ("learning_rate", "private_tops")
 
 
-class ForkHand:
+class ForkWorker:
     """A trial in a fork of the test's process, which starts at once. Its machine has other threads than the leader's."""
 
     def __init__(self, said: Path) -> None:
         self.said = said
 
-    def start(self, module: str, task: Mapping[str, Any]) -> None:
+    def start(self, module: str, payload: Mapping[str, Any]) -> None:
         assert module == "manyheads.tune.worker"
 
         def act() -> int:
-            torch.get_num_threads = lambda: 2  # what is told of it: a fork that really has more threads crashes in OpenMP
+            torch.get_num_threads = lambda: 2  # only what it reports: a fork that really has more threads crashes in OpenMP
             try:
                 with StopSignals() as stop:
-                    work(task, stop)
+                    work(payload, stop)
             except ManyheadsError as error:
                 print(error)
                 return error.exit_status
@@ -58,8 +58,8 @@ class ForkHand:
 
         self.child = Child(act, self.said)
 
-    def ended(self) -> Ended | None:
-        return Ended(self.child.status(), self.child.words().strip()) if self.child.ended() else None
+    def poll(self) -> Exit | None:
+        return Exit(self.child.status(), self.child.words().strip()) if self.child.ended() else None
 
     def stop(self) -> None:
         os.kill(self.child.pid, signal.SIGTERM)
@@ -67,13 +67,13 @@ class ForkHand:
 
 @pytest.fixture(autouse=True)
 def _forks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Hands that fork. What a process of its own does is tested once, with the command."""
+    """Workers that fork. A process of its own is tested once, with the command."""
 
     @contextmanager
-    def hands(crew: Crew) -> Iterator[list[Hand]]:
-        yield [ForkHand(tmp_path / f"said-{number}") for number in range(crew.workers)]
+    def workers(spec: WorkerSpec) -> Iterator[list[Worker]]:
+        yield [ForkWorker(tmp_path / f"said-{number}") for number in range(spec.count)]
 
-    monkeypatch.setattr(command, "hands_of", hands)
+    monkeypatch.setattr(command, "open_workers", workers)
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +81,8 @@ def run_file(tmp_path_factory: pytest.TempPathFactory, toy_encoder: Path) -> Pat
     return write_project(tmp_path_factory.mktemp("tune"), toy_encoder)
 
 
-def asked(run: Path, output: Path, trials: int = 4, **more: Any) -> Asked:
-    return Asked(run, output, **{"trials": trials, "overrides": FEW, "keys": KEYS, **more})
+def asked(run: Path, output: Path, trials: int = 4, **more: Any) -> TuneOptions:
+    return TuneOptions(run, output, **{"trials": trials, "overrides": FEW, "keys": KEYS, **more})
 
 
 @pytest.fixture(scope="module")
@@ -90,13 +90,13 @@ def made(run_file: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """A finished tuning."""
     output = run_file.parent / "made"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "hands_of", lambda crew: _one_hand(run_file.parent / "said-made"))
+        patch.setattr(command, "open_workers", lambda spec: _one_worker(run_file.parent / "said-made"))
         yield output, tune(asked(run_file, output), Quiet(), Stop())
 
 
 @contextmanager
-def _one_hand(said: Path) -> Iterator[list[Hand]]:
-    yield [ForkHand(said)]
+def _one_worker(said: Path) -> Iterator[list[Worker]]:
+    yield [ForkWorker(said)]
 
 
 def test_the_first_trial_is_the_run_file_as_it_is(
@@ -126,7 +126,7 @@ def test_the_best_trial_is_there_as_a_run_file_and_as_the_model_that_comes_of_it
     assert "test" in result["scores"]["section"]
     assert "test" not in json.dumps(result["trials"]), "no trial has seen test data"
     page = (output / "report.html").read_text(encoding="utf-8")
-    assert "Settings by trials" in page
+    assert "Hyperparameter search" in page
     assert all(f"{100 * each['score']:.1f}" in page for each in result["trials"] if each["score"] is not None)
 
 
@@ -167,7 +167,7 @@ def test_a_tuning_that_is_asked_to_stop_keeps_what_is_tried(
             if line.startswith("trial 1:"):
                 stop.asked = "SIGTERM"
 
-    with pytest.raises(StoppedError, match="stopped by SIGTERM; what is tried is kept, and the same command goes on"):
+    with pytest.raises(StoppedError, match="stopped by SIGTERM; the trials are kept, run the same command to continue"):
         tune(asked(run_file, tmp_path / "a"), Asks(), stop)
     assert not (tmp_path / "a" / RESULT).exists()
     assert tune(asked(run_file, tmp_path / "a"), Quiet(), Stop())["trials"] == made[1]["trials"]
@@ -189,7 +189,7 @@ def test_when_time_is_up_the_first_trial_is_finished_and_none_is_begun(run_file:
 
 
 def test_several_at_a_time_make_as_many_trials_and_never_drop_the_first(run_file: Path, tmp_path: Path) -> None:
-    result = tune(asked(run_file, tmp_path / "a", crew=Crew(2)), Quiet(), Stop())
+    result = tune(asked(run_file, tmp_path / "a", workers=WorkerSpec(2)), Quiet(), Stop())
     assert sum(each["state"] in ("finished", "pruned") for each in result["trials"]) == 4
     assert result["trials"][0]["state"] == "finished"
 
@@ -205,30 +205,30 @@ def test_a_trial_that_diverges_is_noted_and_one_that_fails_ends_the_tuning(
     run_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ends(status: int, words: str) -> Any:
-        class Hand(ForkHand):
-            def start(self, module: str, task: Mapping[str, Any]) -> None:
-                self.bad = bool(task["job"]["changes"])
+        class Failing(ForkWorker):
+            def start(self, module: str, payload: Mapping[str, Any]) -> None:
+                self.bad = bool(payload["job"]["changes"])
                 if not self.bad:
-                    super().start(module, task)
+                    super().start(module, payload)
 
-            def ended(self) -> Ended | None:
-                return Ended(status, words) if self.bad else super().ended()
+            def poll(self) -> Exit | None:
+                return Exit(status, words) if self.bad else super().poll()
 
         @contextmanager
-        def hands(crew: Crew) -> Iterator[list[Any]]:
-            yield [Hand(tmp_path / "said")]
+        def workers(spec: WorkerSpec) -> Iterator[list[Any]]:
+            yield [Failing(tmp_path / "said")]
 
-        return hands
+        return workers
 
-    monkeypatch.setattr(command, "hands_of", ends(3, "loss is nan"))
+    monkeypatch.setattr(command, "open_workers", ends(3, "loss is nan"))
     result = tune(asked(run_file, tmp_path / "a", trials=2), Quiet(), Stop())
     assert [(each["state"], each["words"]) for each in result["trials"]] == [
         ("finished", ""),
         ("diverged", "loss is nan"),
     ]
-    monkeypatch.setattr(command, "hands_of", ends(1, "no memory"))
+    monkeypatch.setattr(command, "open_workers", ends(1, "no memory"))
     with pytest.raises(
-        TrainingError, match="a trial failed: trial 1: no memory; mend that, and the same command goes on"
+        TrainingError, match="a trial failed: trial 1: no memory; fix that, and run the same command to continue"
     ):
         tune(asked(run_file, tmp_path / "b", trials=2), Quiet(), Stop())
 
@@ -300,11 +300,11 @@ def test_a_trial_under_way_is_given_out_again_as_it_was(tmp_path: Path) -> None:
     one.report(second, 1, 8, 0.4)
     again = study(tmp_path)
     assert [(trial.number, trial.values) for trial in again.unfinished()] == [(1, second.values)]
-    assert again.tried()[1].evaluations == [(0.125, 0.4)]
+    assert again.history()[1].evaluations == [(0.125, 0.4)]
     assert (again.outcome(0), again.outcome(1)) == (ended(0.5), None)
 
 
-def test_a_journal_cut_off_by_a_power_cut_is_gone_on_with(tmp_path: Path) -> None:
+def test_a_journal_cut_off_by_a_power_cut_is_repaired(tmp_path: Path) -> None:
     one = study(tmp_path)
     one.finish(one.propose(), ended(0.5))
     with (tmp_path / "study.journal").open("ab") as file:
@@ -325,13 +325,13 @@ def test_a_journal_of_another_tuning_or_of_none_is_refused(tmp_path: Path) -> No
 def test_what_is_better_by_less_than_noise_is_not_taken() -> None:
     recipe = Outcome(0.9, {"a": 0.9}, {"a": 1000}, 10)  # half a standard error: 0.0047
 
-    def tried(*scores: float | None) -> list[Tried]:
-        return [Tried(Trial(i, {}), "finished" if score else "pruned", score, [], "") for i, score in enumerate(scores)]
+    def tried(*scores: float | None) -> list[TrialRecord]:
+        return [TrialRecord(Trial(i, {}), "finished" if score else "pruned", score, [], "") for i, score in enumerate(scores)]
 
-    assert chosen(tried(0.9, 0.904, 0.85), recipe) == (0, pytest.approx(0.00474, abs=1e-5))
-    assert chosen(tried(0.9, 0.904, 0.906, 0.906), recipe)[0] == 2
-    assert chosen(tried(0.9, None, 0.4), recipe)[0] == 0
-    assert chosen(tried(None, None, 0.4), None)[0] == 2, "the run file's own settings diverged"
+    assert best_trial(tried(0.9, 0.904, 0.85), recipe) == (0, pytest.approx(0.00474, abs=1e-5))
+    assert best_trial(tried(0.9, 0.904, 0.906, 0.906), recipe)[0] == 2
+    assert best_trial(tried(0.9, None, 0.4), recipe)[0] == 0
+    assert best_trial(tried(None, None, 0.4), None)[0] == 2, "the run file's own settings diverged"
 
 
 # Wrong use
@@ -347,7 +347,7 @@ def test_wrong_use_is_one_sentence_with_status_2_and_nothing_is_written(
         (["--keys", "learning_rte"], "did you mean learning_rate"),
         (["--set", "training.setps=1"], "setps"),
         (["--set", "training.freeze=all"], "nothing to tune"),
-        (["--address", "somewhere:1"], "--address is for --engine ray"),
+        (["--address", "somewhere:1"], "--address requires --engine ray"),
         (["-o", str(tmp_path / "full")], "holds thesis.txt but no tuning"),
         (["-o", str(run_file)], "is a file; give -o a new folder"),
     ):

@@ -2,11 +2,11 @@
 
 from manyheads.serve import worker
 
-real = worker.loaded
+real = worker.load_model
 
 
-def loaded(crew):  # type: ignore[no-untyped-def]
-    answer = real(crew)
+def load_model(settings):  # type: ignore[no-untyped-def]
+    answer = real(settings)
 
     def poisoned(requests):  # type: ignore[no-untyped-def]
         answers = list(answer(requests))
@@ -17,4 +17,4 @@ def loaded(crew):  # type: ignore[no-untyped-def]
     return poisoned
 
 
-worker.loaded = loaded
+worker.load_model = load_model

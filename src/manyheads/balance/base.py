@@ -1,19 +1,21 @@
-"""What a balancer is: the weights of the tasks' losses in a step. One method per file; all of them answer `Balancer`.
+"""The protocol of a balancer, which weights the losses or gradients of tasks in a step.
 
-The trainer knows five modes. `losses`: one backward of `sum_t weights[t] * loss_t`, perhaps over several micro-packs, so
-weights never depend on the losses of their own step. `norms`: the same, but what only one task trains has its static
-weight, and the norms of the tasks' gradients are observed: at what their heads read, and now and then, in steps in which the
-tasks run one after the other, at all that they share. `last-layer`: the same weights, but the tasks run one after the
-other and the norms of their gradients are observed. `gramian`: the tasks run one after the other, `combine` turns the
-dot products of their gradients into weights, and the sum is taken in place: no matrix of all gradients is ever built.
-`moments`: the tasks run one after the other, and the optimizer is given the gradient of each.
+The trainer supports five modes:
+- `losses`: one backward of `sum_t weights[t] * loss_t`, possibly over several micro-packs, so weights never depend on the
+  losses of their own step.
+- `norms`: the same, but parameters of a single task have its static weight, and norms of the tasks' gradients are observed:
+  at the hidden states that heads read, and in some steps, in which tasks run one after the other, at all shared parameters.
+- `last-layer`: the same weights; tasks run one after the other and norms of their gradients are observed.
+- `gramian`: tasks run one after the other, `combine` turns the dot products of their gradients into weights, and the sum is
+  taken in place: no matrix of all gradients is ever built.
+- `moments`: tasks run one after the other, and the optimizer receives the gradient of each.
 
 Decided here, for every method:
-- The user's static weights stay in force. Loss methods multiply them by factors whose mean over the run's tasks is 1
-  (equal-norm: that keep the length of the step); gradient methods see each gradient times its static weight. Where the
-  tasks do not differ, the step is the static one, so a learning rate carries over from one method to the next.
-- A task's factor does not depend on who else is in the step, so a sampler that draws one task at a time balances too.
-- What is not finite is observed by nobody: such a step leaves no trace.
+- The user's static weights stay in force. Loss methods multiply them by factors with a mean of 1 over the run's tasks
+  (equal-norm: factors that keep the length of the step); gradient methods see each gradient times its static weight. If
+  tasks do not differ, the step is the static one, so a learning rate carries over between methods.
+- A task's factor does not depend on the other tasks in the step, so balancing also works with one task at a time.
+- Values that are not finite are not observed: such a step leaves no trace.
 
 Letters of shapes here: K tasks in the step, P parameters.
 """
@@ -22,7 +24,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -32,11 +35,12 @@ from manyheads.errors import UsageError
 
 Mode = Literal["losses", "norms", "last-layer", "gramian", "moments"]
 
-# Against the largest squared norm: what rounding leaves of a float32 gradient (6e-8, squared). Less is no gradient.
+# Relative to the largest squared norm, about the rounding error of a float32 gradient (6e-8, squared). Below: no gradient.
 NO_GRADIENT = 1e-14
 
-# Elements of a task's gradient taken at once. 16 Ki of 4 tasks fit in a core's cache: 67 ms for 4 gradients of 22.6M
-# float32 on 2 cores, 81 ms with `torch.dot` on whole parameters, which is also 400 times less exact. Elsewhere, few launches.
+# Elements of a task's gradient per chunk. 16 Ki of 4 tasks fit in a core's cache: 67 ms for 4 gradients of 22.6M float32 on
+# 2 cores, 81 ms with `torch.dot` on whole parameters, which is also 400 times less exact. On a GPU, large chunks mean
+# few launches.
 CHUNK_CPU = 1 << 14
 CHUNK_ELSEWHERE = 1 << 22
 
@@ -45,8 +49,9 @@ class Balancer(ABC):
     """Weights of a run's tasks, step by step."""
 
     mode: ClassVar[Mode] = "losses"
-    needs_losses_after: ClassVar[bool] = False  # True: the trainer reads the batch's losses again after the update
-    parameters_rate: float = 0.0  # learning rate that `parameters()` want, whatever the model's
+    saved: ClassVar[tuple[str, ...]] = ()  # the state: attributes with these names after `_`, each a mapping by task
+    needs_losses_after: ClassVar[bool] = False  # True: the trainer computes the losses of the batch again after the update
+    parameters_rate: float = 0.0  # learning rate of `parameters()`, independent of the model's
 
     def __init__(self, weights: Mapping[str, float]) -> None:
         """`weights`: static weight of each task of the run, at least 0, not all 0. Raises UsageError otherwise."""
@@ -62,7 +67,7 @@ class Balancer(ABC):
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """Names of the run's tasks, in the run file's order."""
+        """Names of the run's tasks, in the order of the run file."""
         return tuple(self.static)
 
     def parameters(self) -> list[nn.Parameter]:
@@ -71,22 +76,22 @@ class Balancer(ABC):
 
     @abstractmethod
     def weights(self, step: int, present: Sequence[str]) -> dict[str, Tensor]:
-        """Weight of the loss of each task present: 0-dim tensors, which may carry a gradient.
+        """Weight of the loss of each task present: 0-dim tensors, possibly with a gradient.
 
-        The answer is the same for the whole step; ask again for each of its backwards, as a graph serves only one.
-        In gramian mode these are the static weights, and what a task's own parameters, its head, are trained with.
-        In norms mode they are of what tasks share, and a task's own parameters have its static weight.
+        Weights are the same for the whole step; call it again for each backward, as a graph can be used only once.
+        In gramian mode these are the static weights, for the parameters of a single task, such as its head.
+        In norms mode they are for shared parameters; those of a single task have its static weight.
         """
 
     def penalty(self, present: Sequence[str]) -> Tensor | None:
-        """A term to add to the total, once a step (0-dim), or None."""
+        """A term to add to the total loss once per step (0-dim), or None."""
         return None
 
     def observe(self, step: int, losses: Mapping[str, float]) -> None:  # noqa: B027 (most methods ignore it)
         """After a step: the mean loss of each task present, unweighted."""
 
     def wants_norms(self, step: int, present: Sequence[str]) -> bool:
-        """Norms mode, before a step: whether tasks are to run one after the other, for norms at everything they share."""
+        """Norms mode, before a step: whether to run tasks one after the other, to observe norms at all shared parameters."""
         return False
 
     def observe_norms(self, step: int, norms: Mapping[str, float], losses: Mapping[str, float]) -> None:  # noqa: B027
@@ -95,8 +100,8 @@ class Balancer(ABC):
     def observe_pull(self, step: int, at_heads: Mapping[str, float], norms: Mapping[str, float]) -> None:  # noqa: B027
         """Norms mode, after a step: norms of each task's unweighted gradient.
 
-        `at_heads`: at the hidden states that its head reads, at every step. `norms`: at everything tasks share, in the steps
-        for which `wants_norms` asked, else empty. 0 is a gradient that is not there.
+        `at_heads`: at the hidden states that its head reads, at every step. `norms`: at all shared parameters, in steps
+        for which `wants_norms` is true, else empty. 0 means no gradient.
         """
 
     def observe_after(self, step: int, before: Mapping[str, float], after: Mapping[str, float]) -> None:  # noqa: B027
@@ -105,42 +110,39 @@ class Balancer(ABC):
     def combine(self, step: int, gramian_KK: Tensor, present: Sequence[str]) -> Tensor:
         """Gramian mode: the weight of each task's gradient in their sum, weights_K, float64 on the CPU.
 
-        `gramian_KK` (float64, CPU) holds the dot products of the gradients of the unweighted losses, in the order of
-        `present`; the static weights are within the answer. Raises ValueError for another shape.
+        `gramian_KK` (float64, CPU) has the dot products of the gradients of the unweighted losses, in the order of
+        `present`; the result includes the static weights. Raises ValueError for another shape.
         """
         raise NotImplementedError(f"{type(self).__name__} balances losses, not gradients: its mode is {self.mode}")
 
     def state(self) -> dict[str, Any]:
-        """What a resumed run needs to go on bit for bit, as JSON; without `parameters()`."""
-        return {}
+        """What a resumed run needs to continue bit for bit, as JSON; without `parameters()`."""
+        return {key: deepcopy(getattr(self, f"_{key}")) for key in self.saved}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a `state()` of the same method and tasks. Raises UsageError for any other."""
-        self._check_state(state, ())
+        """Continue from a `state()` of the same method and tasks. Raises UsageError for any other."""
+        strangers = {task for key in self.saved if key in state for task in state[key]} - set(self.static)
+        if set(state) != set(self.saved) or strangers:
+            raise UsageError(
+                f"the saved state of balancing holds {sorted(state) or 'nothing'} for {sorted(strangers) or 'known tasks'}; "
+                f"{type(self).__name__} needs {sorted(self.saved) or 'nothing'} for {', '.join(self.tasks)}: "
+                "resume with the method and the tasks it was saved with"
+            )
+        for key in self.saved:
+            setattr(self, f"_{key}", deepcopy(dict(state[key])))
 
     def shown(self) -> dict[str, float]:
-        """The weights last used, for the log."""
+        """The last weights, for the log."""
         return dict(self._shown)
 
     def _given(self, weights: Mapping[str, float], present: Sequence[str]) -> dict[str, Tensor]:
-        """Weights of those present, remembered for the log."""
+        """Weights of tasks present, stored for the log."""
         self._shown = {task: weights[task] for task in present}
         return {task: torch.tensor(weight, dtype=torch.float32) for task, weight in self._shown.items()}
 
-    def _check_state(self, state: Mapping[str, Any], keys: Iterable[str]) -> None:
-        """Raises UsageError unless the state has exactly these keys, and under each of them known tasks."""
-        wanted = set(keys)
-        strangers = {task for key in wanted & set(state) for task in state[key]} - set(self.static)
-        if set(state) != wanted or strangers:
-            raise UsageError(
-                f"the saved state of balancing holds {sorted(state) or 'nothing'} for {sorted(strangers) or 'known tasks'}; "
-                f"{type(self).__name__} needs {sorted(wanted) or 'nothing'} for {', '.join(self.tasks)}: "
-                "resume with the method and the tasks it was saved with"
-            )
-
 
 class GramianBalancer(Balancer):
-    """A method that combines gradients. It has only to say how, for two or more gradients that are there."""
+    """A method that combines gradients; subclasses implement `_solve` for two or more nonzero gradients."""
 
     mode: ClassVar[Mode] = "gramian"
 
@@ -149,9 +151,9 @@ class GramianBalancer(Balancer):
         return {task: torch.tensor(self.static[task], dtype=torch.float32) for task in present}
 
     def combine(self, step: int, gramian_KK: Tensor, present: Sequence[str]) -> Tensor:
-        """Weights of the gradients. A task without a gradient is as if absent; one alone has its static weight.
+        """Weights of the gradients. A task without a gradient is treated as absent; a single task has its static weight.
 
-        A Gramian that is not finite gives static weights: the sum is as broken as its parts, for the trainer's guard.
+        A Gramian that is not finite gives static weights: the sum is not finite either, which the trainer's guard detects.
         """
         if gramian_KK.shape != (len(present), len(present)):
             raise ValueError(f"a Gramian of {len(present)} tasks is square, seen {tuple(gramian_KK.shape)}")
@@ -163,7 +165,7 @@ class GramianBalancer(Balancer):
         if bool(scaled_KK.isfinite().all()):
             largest = max(square_K.tolist(), default=0.0)
             there = [i for i, square in enumerate(square_K.tolist()) if square > NO_GRADIENT * largest]
-            there.sort(key=lambda i: rank[present[i]])  # the answer must not depend on the order of running
+            there.sort(key=lambda i: rank[present[i]])  # the result must not depend on the order of the tasks
             if len(there) > 1:
                 part_KK = scaled_KK[there][:, there] / largest  # solvers have absolute tolerances
                 factors_K = self._solve(step, part_KK, [present[i] for i in there])
@@ -180,9 +182,13 @@ class GramianBalancer(Balancer):
 def gramian(gradients: Sequence[Sequence[Tensor | None]]) -> Tensor:
     """Dot products of K gradients, each a list of P tensors: (K, K), float64, CPU. None is a gradient of 0.
 
-    Sums are float32 within a chunk of a parameter and float64 between chunks. The result equals its transpose to the bit:
-    some processors round the two triangles of a product differently (an EPYC with AVX-512 does), so their mean is given.
-    Raises ValueError where lists differ in length.
+    Sums are float32 within a chunk of a parameter and float64 between chunks. The result equals its transpose exactly: some
+    processors (an EPYC with AVX-512) round the two triangles of a product differently, so their mean is returned.
+    Raises ValueError for lists of different lengths.
+
+    >>> gramian([[torch.tensor([1.0, 0.0])], [torch.tensor([1.0, 1.0])]])
+    tensor([[1., 1.],
+            [1., 2.]], dtype=torch.float64)
     """
     total_KK = torch.zeros(len(gradients), len(gradients), dtype=torch.float64)
     parts: list[Tensor] = []
@@ -198,16 +204,19 @@ def gramian(gradients: Sequence[Sequence[Tensor | None]]) -> Tensor:
             rows_KP = rows_KP if rows_KP.dtype == torch.float64 else rows_KP.float()
             parts.append(rows_KP @ rows_KP.T)
     if parts:
-        # Moved once: thousands of small results would each wait for the device; and not every device has float64.
+        # Moved once, since each of thousands of small results would wait for the device; and not every device has float64.
         total_KK += torch.stack([part.to(parts[0].dtype) for part in parts]).cpu().double().sum(0)
     return (total_KK + total_KK.T) / 2
 
 
 @torch.no_grad()
 def combined(gradients: Sequence[Sequence[Tensor | None]], weights_K: Tensor) -> list[Tensor | None]:
-    """`sum_t weights[t] * gradient_t`, parameter by parameter, written into the first task's tensor that is there.
+    """`sum_t weights[t] * gradient_t` per parameter, written in place into the first tensor that is not None.
 
-    None where no task reaches a parameter. Raises ValueError unless there is one weight for each gradient.
+    None for a parameter without any gradient. Raises ValueError unless there is one weight per gradient.
+
+    >>> combined([[torch.tensor([1.0])], [torch.tensor([2.0])]], torch.tensor([1.0, 3.0]))
+    [tensor([7.])]
     """
     weights = weights_K.tolist()
     if len(weights) != len(gradients):
@@ -224,12 +233,20 @@ def combined(gradients: Sequence[Sequence[Tensor | None]], weights_K: Tensor) ->
 
 
 def all_finite(*figures: Mapping[str, float]) -> bool:
-    """Whether no value is infinite or not a number."""
+    """Whether all values are finite.
+
+    >>> all_finite({"a": 1.0}, {"a": math.inf})
+    False
+    """
     return all(math.isfinite(value) for figure in figures for value in figure.values())
 
 
 def checked(method: str, option: str, value: float, least: float, most: float = math.inf) -> float:
-    """The option's value, if it is finite and `least <= value <= most`. Raises UsageError."""
+    """The value as float, if finite and `least <= value <= most`. Raises UsageError.
+
+    >>> checked("dwa", "window", 100, least=1)
+    100.0
+    """
     if not (math.isfinite(value) and least <= value <= most):
         limits = f"at least {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
         raise UsageError(f"balancing by {method}: {option} is {value}; give a number of {limits}")

@@ -1,8 +1,8 @@
-"""CAGrad: the step near the mean gradient that serves the worst-served task best. Liu 2021 (arXiv:2110.14048).
+"""CAGrad: the step near the mean gradient that is best for the worst-off task. Liu 2021 (arXiv:2110.14048).
 
 With `g0` the mean gradient and `gw` a convex combination, `w` minimises `gw.g0 + c |g0| |gw|` and the step is
 `g0 + c |g0| gw / |gw|`. Decided here: it is divided by `1 + c` (as one of the scalings of the paper's code) and
-multiplied by K, so that equal gradients give the static step. Where `gw` is 0 there is no direction to add: `g0` alone.
+multiplied by K, so that equal gradients give the static step. If `gw` is 0, there is no direction to add: `g0` alone.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ TINY = 1e-12  # of squared norms, the largest gradient being 1
 
 
 class CAGradBalancer(GramianBalancer):
-    """`c` bounds how far from the mean gradient the step may go, in its norm."""
+    """`c` bounds the distance of the step from the mean gradient, relative to its norm."""
 
     def __init__(self, weights: Mapping[str, float], *, c: float = 0.5) -> None:
-        """`c` from 0, the mean gradient, to below 1: from there on the paper's convergence is lost. Raises UsageError."""
+        """`c` from 0 (the mean gradient) to below 1, where the paper's convergence proof ends. Raises UsageError."""
         super().__init__(weights)
         self.c = checked("cagrad", "c", c, 0, 0.999)
 
@@ -40,7 +40,7 @@ class CAGradBalancer(GramianBalancer):
 
 
 def worst_combination(matrix_KK: np.ndarray, mean_K: np.ndarray, radius: float) -> np.ndarray:
-    """The `w` on the simplex with the least `w.mean + radius sqrt(w.G.w)`: convex, K numbers, by SLSQP from the middle."""
+    """Minimise `w.mean + radius sqrt(w.G.w)` over the simplex: convex, K numbers, by SLSQP from its centre."""
     from scipy.optimize import LinearConstraint, minimize
 
     count = len(matrix_KK)

@@ -1,15 +1,15 @@
-"""Dynamic weight average: tasks whose loss falls slowly get more. Liu, Johns & Davison 2019 (arXiv:1803.10704).
+"""Dynamic weight average: tasks whose loss falls slowly get more weight. Liu, Johns & Davison 2019 (arXiv:1803.10704).
 
 `factor_t = K softmax_t(r_t / temperature)` with `r_t = L_t(last) / L_t(before last)`. The paper averages losses over
-epochs. Tasks here have epochs of different lengths, so the averages are over windows of `window` steps *in which the task
-took part*, one window after the other; the weights change when a window ends. Until a task has two, its ratio is 1.
+epochs. Here tasks have epochs of different lengths, so averages are over consecutive windows of `window` steps *in which the
+task took part*, and weights change when a window ends. Until a task has two windows, its ratio is 1.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -18,7 +18,9 @@ from manyheads.errors import UsageError
 
 
 class DwaBalancer(Balancer):
-    """Two finished windows and a running one for each task."""
+    """Two finished windows and a running one per task."""
+
+    saved: ClassVar[tuple[str, ...]] = ("running", "means")
 
     def __init__(self, weights: Mapping[str, float], *, temperature: float = 2.0, window: float = 100) -> None:
         """`temperature`: higher is closer to equal weights. `window`: whole steps. Raises UsageError."""
@@ -39,7 +41,7 @@ class DwaBalancer(Balancer):
         return self._given({task: self.static[task] * exponentials[task] / mean for task in present}, present)
 
     def observe(self, step: int, losses: Mapping[str, float]) -> None:
-        """Adds the losses to the running windows."""
+        """Add the losses to the running windows."""
         if not all_finite(losses):
             return
         for task, loss in losses.items():
@@ -51,16 +53,6 @@ class DwaBalancer(Balancer):
             self._running[task] = [total, steps]
 
     def _ratio(self, task: str) -> float:
-        """How much of its loss a task kept; 1 until two windows are known, or after one without a loss."""
+        """Ratio of a task's last two mean losses; 1 until two windows are known, or after one without a loss."""
         means = self._means.get(task, [])
         return means[1] / means[0] if len(means) == 2 and means[0] > 0 else 1.0
-
-    def state(self) -> dict[str, Any]:
-        """The windows."""
-        return {"running": dict(self._running), "means": dict(self._means)}
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a saved state."""
-        self._check_state(state, ("running", "means"))
-        self._running = {task: list(values) for task, values in state["running"].items()}
-        self._means = {task: list(values) for task, values in state["means"].items()}

@@ -1,13 +1,13 @@
-"""FAMO: all losses should fall at the same relative speed, without per-task gradients. Liu 2023 (arXiv:2306.03792).
+"""FAMO: losses should fall at the same relative speed, without gradients per task. Liu 2023 (arXiv:2306.03792).
 
 `weight_t` is proportional to `z_t / L_t` with `z = softmax(logits)`. After the update the losses of the same batch are
-read again, and the logits descend along `log before - log after`: a task that fell less than the others gains.
+computed again, and the logits descend along `log before - log after`: a task whose loss fell less gains weight.
 
 Decided here:
-- `L_t` in the weight is the loss last seen (after the last update), not this step's, which a step of several micro-packs
-  does not know before its backward. On one fixed batch both are the same number. Before any loss, it is 1.
-- Losses are taken to be at least 0 with a minimum of 0, as the paper does by default; a loss counts as at least 1e-8.
-- Logits learn by Adam at 0.025 with an L2 pull of `decay` to 0, as the paper's code; only tasks in the step are compared.
+- `L_t` in the weight is the last known loss (after the last update), not this step's, which is unknown before the backward
+  of a step of several micro-packs. On one fixed batch both are equal. Before any loss, it is 1.
+- Losses are assumed to have a minimum of 0, as by default in the paper, and are clamped to at least 1e-8.
+- Logits are learned by Adam at 0.025 with an L2 decay of `decay`, as in the paper's code; only tasks in a step are compared.
 """
 
 from __future__ import annotations
@@ -18,21 +18,23 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from manyheads.balance.adam import Adam
+from manyheads.balance.adam import Moments, adam_step
 from manyheads.balance.base import Balancer, all_finite, checked
 
 LEAST_LOSS = 1e-8
 
 
 class FamoBalancer(Balancer):
-    """A logit and the loss last seen of each task."""
+    """A logit and the last known loss of each task."""
 
     needs_losses_after: ClassVar[bool] = True
+    saved: ClassVar[tuple[str, ...]] = ("logits", "losses", "adam")
 
     def __init__(self, weights: Mapping[str, float], *, rate: float = 0.025, decay: float = 0.01) -> None:
         """`rate` and `decay` of the logits (the paper's alpha and gamma). Raises UsageError."""
         super().__init__(weights)
-        self._adam = Adam(checked("famo", "rate", rate, 0, 1))
+        self.rate = checked("famo", "rate", rate, 0, 1)
+        self._adam: Moments = {}
         self.decay = checked("famo", "decay", decay, 0, 1)
         self._logits = dict.fromkeys(self.tasks, 0.0)
         self._losses: dict[str, float] = {}
@@ -46,7 +48,7 @@ class FamoBalancer(Balancer):
         return self._given({task: self.static[task] * factors[task] / mean for task in present}, present)
 
     def observe(self, step: int, losses: Mapping[str, float]) -> None:
-        """Remembers the losses."""
+        """Store the losses."""
         if all_finite(losses):
             self._losses |= {task: max(loss, LEAST_LOSS) for task, loss in losses.items()}
 
@@ -66,15 +68,9 @@ class FamoBalancer(Balancer):
         gradients = {
             task: shares[task] / total * (falls[task] - mean_fall) + self.decay * self._logits[task] for task in tasks
         }
-        self._adam.step(self._logits, gradients)
-
-    def state(self) -> dict[str, Any]:
-        """Logits, losses last seen and Adam's moments."""
-        return {"logits": dict(self._logits), "losses": dict(self._losses), "adam": dict(self._adam.moments)}
+        adam_step(self._logits, gradients, self._adam, self.rate)
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a saved state."""
-        self._check_state(state, ("logits", "losses", "adam"))
-        self._logits = dict.fromkeys(self.tasks, 0.0) | state["logits"]
-        self._losses = dict(state["losses"])
-        self._adam.moments = {task: list(moments) for task, moments in state["adam"].items()}
+        """Continue from a saved state; tasks it lacks start from 0."""
+        super().load_state(state)
+        self._logits = dict.fromkeys(self.tasks, 0.0) | self._logits

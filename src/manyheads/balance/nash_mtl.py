@@ -1,13 +1,13 @@
-"""Nash-MTL: the step on which the tasks, bargaining, would agree. Navon 2022 (arXiv:2202.01017).
+"""Nash-MTL: the step that is the bargaining solution of the tasks. Navon 2022 (arXiv:2202.01017).
 
-The weights `a` solve `G a = 1 / a`. That is where `a.G.a / 2 - sum log a` is least, a convex and self-concordant function of
-K numbers: damped Newton finds it in at most a few dozen steps, 0.3 ms. Decided here:
-- Our own solver. The paper's chain of convex programs, as TorchJD has it, takes 20 to 50 ms, stopped off the
-  solution in 4 of 100 cases (cosine of the steps down to 0.65) and in 2 of 40 with unit gradients, and needs a GPL solver.
-- It works on the cosines of the gradients and divides by their norms at the end: the same solution, whatever the scales.
+The weights `a` solve `G a = 1 / a`, the minimum of `a.G.a / 2 - sum log a`, a convex and self-concordant function of K
+numbers. Damped Newton finds it in at most a few dozen steps, 0.3 ms. Decided here:
+- Our own solver. The paper's sequence of convex programs, as in TorchJD, takes 20 to 50 ms, stopped short of the solution
+  in 4 of 100 cases (cosine of the steps down to 0.65) and in 2 of 40 with unit gradients, and needs a GPL solver.
+- It solves for the cosines of the gradients and divides by their norms at the end: the same solution at any scale.
 - Weights are scaled to add up to K, so that equal gradients give the static step; the paper's length limit is left to the
-  trainer's clipping. The solution's own length follows the largest gradient, and is unbounded where gradients are opposite.
-- The agreement does not depend on the scale of gradients, so static weights only decide, by 0, who takes part.
+  trainer's clipping. The solution's own length follows the largest gradient, and is unbounded for opposite gradients.
+- The solution does not depend on the scale of gradients, so a static weight has an effect only if it is 0.
 """
 
 from __future__ import annotations

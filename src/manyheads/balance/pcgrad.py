@@ -1,8 +1,8 @@
-"""PCGrad: a gradient that conflicts with another loses its part along it. Yu 2020 (arXiv:2001.06782).
+"""PCGrad: a gradient that conflicts with another is projected onto its normal plane. Yu 2020 (arXiv:2001.06782).
 
 Decided here: the projections run in the space of coefficients. Every projected gradient is a combination of the K
-gradients, and its dot product with any of them is a row of the Gramian, so no gradient is copied. The results are added
-up, as in the paper: without conflicts the step is the static one. The order is drawn from (seed, step).
+gradients, and its dot products with them follow from the Gramian, so no gradient is copied. The results are added up, as in
+the paper: without conflicts the step is the static one. The order is a function of (seed, step).
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from manyheads.balance.draw import generator
 
 
 class PCGradBalancer(GramianBalancer):
-    """Nothing but a seed."""
+    """The only setting is a seed."""
 
     def __init__(self, weights: Mapping[str, float], *, seed: int) -> None:
         super().__init__(weights)
         self.seed = seed
 
     def order(self, step: int, tasks: Sequence[str]) -> list[list[int]]:
-        """For each task, the others in the order to project on, as positions in `tasks`.
+        """For each task, the order of the others to project on, as indices in `tasks`.
 
-        Drawn for all tasks of the run: the order of two tasks does not depend on a third's presence.
+        Drawn for all tasks of the run, so the order of two tasks does not depend on a third.
         """
         lots = generator(self.seed, step).random((len(self.tasks), len(self.tasks)))
         rank = {task: i for i, task in enumerate(self.tasks)}

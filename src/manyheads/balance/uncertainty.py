@@ -1,11 +1,11 @@
-"""Weights learned with the model as the noise of each task. Kendall, Gal & Cipolla 2018 (arXiv:1705.07115).
+"""Weights learned with the model, from the noise of each task. Kendall, Gal & Cipolla 2018 (arXiv:1705.07115).
 
 The form is the paper's for classification, `L / s² + log s`, with the log variance `v = log s²` learned for stability:
-`exp(-v) L + v / 2`. It starts at weight 1 and is least at `exp(-v) = 1 / (2 L)`; for a loss of half a squared error that
-variance is the noise's. A static weight multiplies both terms: on `L` alone it would be learned away.
+`exp(-v) L + v / 2`. It starts at weight 1 and has its minimum at `exp(-v) = 1 / (2 L)`; for half a squared error, that is
+the variance of the noise. A static weight multiplies both terms; on `L` alone, learning would undo it.
 
-Decided here: the log variances start at 0 and learn at a rate of their own, 0.01, without decay. At the 2e-5 of
-fine-tuning, Adam would move them by 0.02 in a thousand steps, and the method would be static weights under another name.
+Decided here: the log variances start at 0 and have their own learning rate, 0.01, without decay. At the 2e-5 of
+fine-tuning, Adam would move them by 0.02 in a thousand steps, and weights would stay static.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ class UncertaintyBalancer(Balancer):
         self._last: dict[str, Tensor] = {}
 
     def parameters(self) -> list[nn.Parameter]:
-        """The log variances, in the order of the tasks; move their `data` to the losses' device to avoid a copy a step."""
+        """The log variances, in the order of the tasks; move their `data` to the device of the losses to avoid copies."""
         return list(self.log_variance.values())
 
     def weights(self, step: int, present: Sequence[str]) -> dict[str, Tensor]:
-        """`static * exp(-v)`, with a gradient to v."""
+        """`static * exp(-v)`, differentiable in v."""
         weights = {task: self.static[task] * torch.exp(-self.log_variance[task]) for task in present}
         self._last = {task: weight.detach() for task, weight in weights.items()}
         return weights
 
     def penalty(self, present: Sequence[str]) -> Tensor | None:
-        """`static * v / 2` of the tasks present, added up: what keeps variances from growing for ever."""
+        """Sum of `static * v / 2` over the tasks present, which keeps variances from growing without bound."""
         if not present:
             return None
         return torch.stack([self.static[task] * self.log_variance[task] / 2 for task in present]).sum()
 
     def shown(self) -> dict[str, float]:
-        """The weights last used. Waits for the device, so that no step has to."""
+        """The last weights. Waits for the device here, so that steps need not."""
         return {task: float(weight) for task, weight in self._last.items()}

@@ -1,9 +1,9 @@
-"""Answering a folder of files: parts of rows in, Parquet out, resumable after a kill with no row missing, doubled or changed.
+"""Answers a folder of files into Parquet: resumable after a kill, with no row missing, duplicated or changed.
 
-    parts.py     an input cut into parts that can be answered one by one, by anybody
-    columns.py   output rows as Arrow tables
-    work.py      one part answered and written, whole or not at all
-    run.py       the parts that are left, by this process or by actors of Ray; the manifest
+    parts.py     splits the input into parts that can be answered independently
+    results.py   one part answered and written, completely or not at all
+    manifest.py  the job that an output folder belongs to
+    run.py       the missing parts, answered by this process or by Ray actors
 
-What a part holds depends on its rows alone, so it makes no difference who answers it, or when.
+A part's answers depend on its rows alone, so it makes no difference which process answers it, or when.
 """

@@ -1,20 +1,21 @@
-"""The model folder: save, load, verify. The only room that knows its format.
+"""The model folder: save, load, verify. Only this package knows its format.
 
     manyheads.json       format version, tasks with settings and labels, sharing, sha256 and size of every file, versions
-    encoder/             transformers config, tokenizer, model.safetensors: loads in plain transformers too
+    encoder/             transformers config, tokenizer, model.safetensors: plain transformers can load it too
     heads.safetensors    `TASK.parameter`, and `_mix.TASK.parameter` of learned layer mixes
-    branches.safetensors `BRANCH/parameter`: what tasks own of the encoder; absent when they share all of it
-    adapters/NAME/       adapters kept apart, in peft's format; the folder may then do without encoder/model.safetensors
+    branches.safetensors `BRANCH/parameter`: what tasks own of the encoder; absent if they share all of it
+    adapters/NAME/       adapters that are not merged, in peft's format; encoder/model.safetensors may then be absent
     metrics.json         scores by task and split
     run.yaml             the run file that made it
     README.md            model card
 
-Safetensors and JSON only: nothing here can run code when loaded. `manyheads.json` is written last, so a folder that has
-one is whole; every file is checked against it before it is read.
+Safetensors and JSON only, so loading runs no code from the folder. `manyheads.json` is written last, so a folder that has
+one is complete; every file is checked against it before it is read.
 """
 
+from manyheads.bundle.encoder import UnmergedAdapters
+from manyheads.bundle.exported import ExportedBundle, is_exported, load_exported, verify_exported
 from manyheads.bundle.folder import Bundle, Contents, is_finished, load_bundle, save_bundle
-from manyheads.bundle.layers import Apart
 from manyheads.bundle.manifest import (
     ADAPTER_FILES,
     ADAPTERS,
@@ -25,14 +26,15 @@ from manyheads.bundle.manifest import (
     METRICS,
     RUN,
     SHARED,
-    Base,
     manifest_hash,
     plain_name,
     read_manifest,
-    sharing_of,
-    verify,
+    was_refitted,
 )
-from manyheads.bundle.near import near_models
+from manyheads.bundle.sharing import Base
+from manyheads.bundle.suggestions import model_suggestions
+from manyheads.bundle.tasks import tasks_of
+from manyheads.bundle.verify import verify
 
 __all__ = [
     "ADAPTERS",
@@ -44,17 +46,22 @@ __all__ = [
     "METRICS",
     "RUN",
     "SHARED",
-    "Apart",
     "Base",
     "Bundle",
     "Contents",
+    "ExportedBundle",
+    "UnmergedAdapters",
+    "is_exported",
     "is_finished",
     "load_bundle",
+    "load_exported",
     "manifest_hash",
-    "near_models",
+    "model_suggestions",
     "plain_name",
     "read_manifest",
     "save_bundle",
-    "sharing_of",
+    "tasks_of",
     "verify",
+    "verify_exported",
+    "was_refitted",
 ]

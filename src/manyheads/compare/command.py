@@ -1,7 +1,7 @@
 """`manyheads compare`: is each task better or worse off in the shared model, how sure is that, and what should be done?
 
-Decided here: `compare.json` and the report are functions of the kept runs alone, without dates or durations of this one, so
-a comparison that was killed ends in the same bytes. What was measured on the clock (`cost.json`) is kept like a run.
+Decided here: `compare.json` and the report depend on the kept runs alone, not on today's date or durations, so a comparison
+that was killed ends in the same bytes. Measured times (`cost.json`) are kept as runs are.
 """
 
 from __future__ import annotations
@@ -9,35 +9,37 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from manyheads.compare.advice import advise, remedy
-from manyheads.compare.crew import Maker
-from manyheads.compare.jobs import compared_split
-from manyheads.compare.ladder import climb_all, reason_against, rungs_of, write_model
+from manyheads.compare.advice import advise, most_wanted
+from manyheads.compare.private_layers import is_wholly_shared, search, steps_of
 from manyheads.compare.result import (
     findings,
-    flat,
-    judged,
+    flatten,
+    judge_outcomes,
+    mean_curve,
     mean_diagnostics,
     task_entry,
-    twin_entry,
     with_tokens,
-)
-from manyheads.compare.search import singles
+)  # fmt: skip
+from manyheads.compare.runner import Runner
+from manyheads.compare.runs import compared_split
+from manyheads.compare.single_models import train_single_models
 from manyheads.compare.statistics import Settings
 from manyheads.compare.verdict import every_task_no_worse
 from manyheads.config.dataset import rows_of
 from manyheads.config.files import as_given, load_run
-from manyheads.crew.hands import Crew
-from manyheads.crew.workshop import Job, Workshop, contents, open_workshop
 from manyheads.durable import replace_file
 from manyheads.errors import UsageError
+from manyheads.jobs.experiment import Experiment, data_hashes, open_experiment
+from manyheads.jobs.job import Job
+from manyheads.jobs.workers import WorkerSpec
 
 if TYPE_CHECKING:
     from manyheads.compare.outcome import Outcome
-    from manyheads.compare.search import Single
+    from manyheads.compare.single_models import SingleModel
     from manyheads.compare.verdict import Judgement
     from manyheads.config.files import RunFile
     from manyheads.training.progress import Progress
@@ -46,14 +48,14 @@ if TYPE_CHECKING:
 RESULT = "compare.json"
 REPORT = "report.html"
 MODEL = "remedy"
-"""The model folder that the ladder leaves."""
+"""The model folder with private layers."""
 COST = "cost.json"
 FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What the user wants to know."""
+class CompareOptions:
+    """The options of the command."""
 
     run: Path
     output: Path
@@ -61,180 +63,199 @@ class Asked:
     overrides: tuple[str, ...] = ()
     settings: Settings = field(default_factory=Settings)
     subsets: tuple[str, ...] = ()
-    """`pairs`, `leave-one-out`: further runs, with two tasks, or all but one."""
+    """`pairs`, `leave-one-out`: also runs of two tasks, or of all but one."""
     try_remedy: bool = False
-    crew: Crew = field(default_factory=Crew)
+    workers: WorkerSpec = field(default_factory=WorkerSpec)
     singles: Literal["best", "twin", "both"] = "best"
-    """What the shared model is held against; `both`: twins are shown beside single models at their own best."""
+    """What the shared model is compared with: the best single-task models, or paired runs (`twin`). With `both` the verdict
+    is on the former, and paired runs are listed too."""
 
 
-def compare(asked: Asked, progress: Progress, stop: Stop) -> dict[str, Any]:
-    """Train what is missing, compare, and write `compare.json` and `report.html`; the former as returned.
+@dataclass(frozen=True, slots=True)
+class _Runs:
+    """The finished runs of a comparison; each sequence has one for each seed."""
 
-    Raises UsageError for a run that cannot be compared, StoppedError when asked to stop: what is done is kept.
+    shared: Sequence[Outcome]
+    paired: Mapping[str, Sequence[Outcome]]
+    best: Mapping[str, SingleModel]
+    subsets: Mapping[tuple[str, ...], Sequence[Outcome]]
+
+    @property
+    def single(self) -> Mapping[str, Sequence[Outcome]]:
+        """What the shared runs are judged against."""
+        return {name: model.runs for name, model in self.best.items()} or self.paired
+
+
+def compare(options: CompareOptions, progress: Progress, stop: Stop) -> dict[str, Any]:
+    """Train what is missing, compare, write `compare.json` and `report.html`, and return the content of the former.
+
+    Raises UsageError for a run that cannot be compared, and StoppedError when asked to stop; finished runs are kept.
     """
-    from manyheads.config.build import window_lengths
-
-    shop = open_shop(asked)
-    maker = Maker(shop, asked.crew, progress, stop)
-    names = list(shop.dataset)
-    twins = [(name,) for name in names] if asked.singles != "best" else []
-    climbs = asked.try_remedy and asked.singles != "twin" and reason_against(shop.file(Job(asked.seeds[0]))) is None
-    plain = [Job(seed, tasks, keep=climbs and not tasks) for seed in asked.seeds for tasks in ((), *twins)]
-    more = [Job(seed, tasks) for tasks in _subsets(names, asked.subsets) for seed in asked.seeds]
-    outcomes = maker.outcomes([*plain, *more])
-    shared = [outcomes[Job(seed)] for seed in asked.seeds]
-    twin = {name: [outcomes[Job(seed, (name,))] for seed in asked.seeds] for (name,) in twins}
-    best = singles(maker, asked.seeds) if asked.singles != "twin" else {}
-    single = {name: list(best[name].runs) for name in best} or twin
-    found = judged(dict.fromkeys(names, shared), single, asked.settings)
-    file = shop.file(Job(asked.seeds[0]))
-    diagnostics = mean_diagnostics([outcome.diagnostics for outcome in shared])
-    result: dict[str, Any] = {
-        "format": FORMAT, "run": asked.run.name, "seeds": list(asked.seeds), "level": asked.settings.level,
-        "margin": asked.settings.margin, "replicates": asked.settings.replicates, "complete": True,
-        "single": "best" if best else "twin",
-        "every_task_no_worse": every_task_no_worse(found, asked.settings),
-        "tasks": {name: task_entry(shop, name, found[name], shared, single[name]) for name in names},
-        "diagnostics": diagnostics,
-        "cost": with_tokens(_cost(shop, asked), shared, single),
-        "remedy": None,
-        "data": rows_of(shop.dataset, window_lengths(shop.tokenizer, file.run.encoder.max_length)),
-        "settings": flat(as_given(file.run)),
-        "versions": _versions(),
-        "hashes": {**contents(shop.dataset), "encoder": shop.encoder},
-    }  # fmt: skip
-    for name, own in best.items():
-        result["tasks"][name]["own"] = own.to_json()
-    if best and twin:
-        beside = judged(dict.fromkeys(names, shared), twin, asked.settings)
-        for name, judgement in beside.items():
-            result["tasks"][name]["twin"] = twin_entry(name, judgement, twin[name])
-    advice = advise(findings(shop, file, found, shared, single), diagnostics, int(_config(file).num_hidden_layers))
-    for name, entry in advice.items():
-        result["tasks"][name]["advice"] = entry
-    if asked.subsets:
+    experiment, settings = open_comparison(options), options.settings
+    runner = Runner(experiment, options.workers, progress, stop)
+    file = experiment.run_file(Job(options.seeds[0]))
+    ladder = options.try_remedy and options.singles != "twin" and is_wholly_shared(file)
+    runs = _train(runner, options, keep_shared=ladder)
+    names = list(experiment.dataset)
+    found = judge_outcomes(dict.fromkeys(names, runs.shared), runs.single, settings)
+    result = _result(experiment, options, file, runs, found)
+    paired = judge_outcomes(dict.fromkeys(names, runs.shared), runs.paired, settings) if runs.best and runs.paired else {}
+    depth = int(_encoder_config(file).num_hidden_layers)
+    advice = advise(findings(experiment, file, found, runs.shared, runs.single), result["diagnostics"], depth)
+    for name, task in result["tasks"].items():
+        if name in runs.best:
+            task["own"] = runs.best[name].to_json()
+        if name in paired:
+            task["twin"] = {**paired[name].to_json(), "curve": mean_curve(runs.paired[name], name)}
+        task["advice"] = advice[name]
+    if options.subsets:
         result["subsets"] = {
-            ", ".join(tasks): _against(
-                tasks, [outcomes[Job(seed, tasks)] for seed in asked.seeds], single, asked.settings
-            )
-            for tasks in _subsets(names, asked.subsets)
+            ", ".join(tasks): _judgements(dict.fromkeys(tasks, subset), runs.single, settings)
+            for tasks, subset in runs.subsets.items()
         }
-    wanted = remedy(advice)
-    if climbs:
-        result["remedy"] = _climbed(maker, asked, found, shared, best)
-    elif asked.try_remedy and wanted is not None:
-        result["remedy"] = _tried(maker, asked, wanted, single)
-    _write(asked.output, result)
+    wanted = most_wanted(advice)
+    if ladder:
+        result["remedy"] = _add_private_layers(runner, options, found, runs)
+    elif options.try_remedy and wanted is not None:
+        result["remedy"] = _try_changes(runner, options, wanted, runs.single)
+    _write(options.output, result)
     return result
 
 
-def open_shop(asked: Asked) -> Workshop:
-    """The run file and all its data, read and checked. Raises UsageError for what cannot be compared."""
-    _check(load_run(asked.run, asked.overrides), asked)
-    shop = open_workshop(asked.run, asked.overrides, asked.output)
-    for name in shop.dataset:
-        compared_split(shop.dataset, name)
-    return shop
+def open_comparison(options: CompareOptions) -> Experiment:
+    """Read and check the run file and all its data. Raises UsageError for a run that cannot be compared."""
+    _check(load_run(options.run, options.overrides), options)
+    experiment = open_experiment(options.run, options.overrides, options.output)
+    for name in experiment.dataset:
+        compared_split(experiment.dataset, name)
+    return experiment
 
 
-def _check(file: RunFile, asked: Asked) -> None:
-    """Raise UsageError where twins could not be like the shared run, or nothing could come out."""
+def _check(file: RunFile, options: CompareOptions) -> None:
+    """Raise UsageError if there is nothing to compare, or paired runs could not match the shared run."""
     if len(file.run.tasks) < 2:
-        raise UsageError(f"{asked.run} has one task; there is nothing to share, and nothing to compare")
-    if not asked.seeds or len(set(asked.seeds)) < len(asked.seeds):
-        raise UsageError(f"seeds are {', '.join(map(str, asked.seeds)) or 'none'}; give different ones, at least 6")
-    twins = asked.singles != "best"
-    waiting = [name for name, section in file.run.tasks.items() if section.patience]
-    if twins and waiting:
-        raise UsageError(f"tasks.{waiting[0]}.patience ends a task's training by its score, after which the others get its "
-                         "tokens: twins would not see the same examples; leave it out, or give --singles best")  # fmt: skip
-    if twins and file.run.training.sampling.method == "difficulty":
-        raise UsageError("training.sampling.method difficulty follows the scores, so twins would not see the same examples; "
-                         "choose another method, or give --singles best")  # fmt: skip
+        raise UsageError(f"{options.run} has one task; there is nothing to share, and nothing to compare")
+    if not options.seeds or len(set(options.seeds)) < len(options.seeds):
+        raise UsageError(f"seeds are {', '.join(map(str, options.seeds)) or 'none'}; give different ones, at least 6")
+    if options.singles == "best":
+        return
+    patient = [name for name, section in file.run.tasks.items() if section.patience]
+    if patient:
+        raise UsageError(f"tasks.{patient[0]}.patience stops training a task by its score and gives its tokens to others: "
+                         "paired runs would not see the same examples; leave it out, or give --singles best")  # fmt: skip
+    if file.run.training.sampling.method == "difficulty":
+        raise UsageError("training.sampling.method difficulty follows the scores: paired runs would not see the same "
+                         "examples; choose another method, or give --singles best")  # fmt: skip
 
 
-def _subsets(names: Sequence[str], wanted: Sequence[str]) -> list[tuple[str, ...]]:
-    found: list[tuple[str, ...]] = []
-    if "pairs" in wanted:
-        found += [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
-    if "leave-one-out" in wanted:
+def _train(runner: Runner, options: CompareOptions, *, keep_shared: bool) -> _Runs:
+    names, seeds = list(runner.experiment.dataset), options.seeds
+    alone = [(name,) for name in names] if options.singles != "best" else []
+    subsets = _subsets(names, options.subsets)
+    jobs = [Job(seed, tasks, keep=keep_shared and not tasks) for seed in seeds for tasks in ((), *alone)]
+    outcomes = runner.outcomes([*jobs, *(Job(seed, tasks) for tasks in subsets for seed in seeds)])
+    by_tasks = {tasks: [outcomes[Job(seed, tasks)] for seed in seeds] for tasks in ((), *alone, *subsets)}
+    best = train_single_models(runner, seeds) if options.singles != "twin" else {}
+    return _Runs(by_tasks[()], {name: by_tasks[name,] for (name,) in alone}, best,
+                 {tasks: by_tasks[tasks] for tasks in subsets})  # fmt: skip
+
+
+def _subsets(names: Sequence[str], kinds: Sequence[str]) -> list[tuple[str, ...]]:
+    found = list[tuple[str, ...]]()
+    if "pairs" in kinds:
+        found += combinations(names, 2)
+    if "leave-one-out" in kinds:
         found += [tuple(other for other in names if other != name) for name in names]
-    return [some for some in dict.fromkeys(found) if 1 < len(some) < len(names)]
+    return [tasks for tasks in dict.fromkeys(found) if 1 < len(tasks) < len(names)]
 
 
-def _config(file: RunFile) -> Any:
-    """Of the encoder."""
+def _result(
+    experiment: Experiment, options: CompareOptions, file: RunFile, runs: _Runs, found: Mapping[str, Judgement]
+) -> dict[str, Any]:
+    """The content of compare.json, before advice and remedies."""
+    from manyheads.bundle.manifest import versions
+    from manyheads.config.workload import window_lengths
+
+    settings = options.settings
+    return {
+        "format": FORMAT, "run": options.run.name, "seeds": list(options.seeds), "level": settings.level,
+        "margin": settings.margin, "replicates": settings.replicates, "complete": True,
+        "single": "best" if runs.best else "twin",
+        "every_task_no_worse": every_task_no_worse(found, settings),
+        "tasks": {name: task_entry(experiment, name, found[name], runs.shared, runs.single[name]) for name in found},
+        "diagnostics": mean_diagnostics([outcome.diagnostics for outcome in runs.shared]),
+        "cost": with_tokens(_cost(experiment, options.seeds[0]), runs.shared, runs.single),
+        "remedy": None,
+        "data": rows_of(experiment.dataset, window_lengths(experiment.tokenizer, file.run.encoder.max_length)),
+        "settings": flatten(as_given(file.run)),
+        "versions": versions(),
+        "hashes": {**data_hashes(experiment.dataset), "encoder": experiment.encoder_hash},
+    }  # fmt: skip
+
+
+def _encoder_config(file: RunFile) -> Any:
     from transformers import AutoConfig
 
-    from manyheads.config.model import locate
+    from manyheads.config.model import encoder_location
 
-    return AutoConfig.from_pretrained(locate(file).path_or_id)
+    return AutoConfig.from_pretrained(encoder_location(file).path_or_id)
 
 
-def _cost(shop: Workshop, asked: Asked) -> dict[str, Any]:
-    """As measured once for this comparison."""
+def _cost(experiment: Experiment, seed: int) -> dict[str, Any]:
+    """The cost of the models, measured once for each comparison."""
     from manyheads.compare.cost import costs
 
-    path = shop.folder / COST
-    key = shop.key(Job(asked.seeds[0]))
+    path, key = experiment.folder / COST, experiment.key(Job(seed))
     if path.exists():
         kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if kept.get("run") == key:
             return dict(kept["cost"])
-    found = costs(shop, asked.seeds[0])
-    shop.folder.mkdir(parents=True, exist_ok=True)
+    found = costs(experiment, seed)
+    experiment.folder.mkdir(parents=True, exist_ok=True)
     replace_file(path, json.dumps({"run": key, "cost": found}, indent=1) + "\n")
     return found
 
 
-def _climbed(
-    maker: Maker, asked: Asked, found: Mapping[str, Judgement], shared: Sequence[Outcome], best: Mapping[str, Single]
+def _add_private_layers(
+    runner: Runner, options: CompareOptions, found: Mapping[str, Judgement], runs: _Runs
 ) -> dict[str, Any] | None:
-    """The ladder, for each task that falls behind its single model; the first seed's model with what they got is kept."""
-    margin, rungs = asked.settings.margin, rungs_of(_config(maker.shop.file(Job(asked.seeds[0]))))
-    behind = {
-        name: best[name] for name, one in found.items() if not one.no_worse and one.difference.mean < -margin
-    }
-    ways = climb_all(maker, behind, asked.seeds, margin=margin, rungs=rungs)
-    if not ways:
+    """Private layers for each task that falls behind; the first seed's model with them is written."""
+    from manyheads.compare.model_folders import save_with_private_layers
+
+    seeds, margin = options.seeds, options.settings.margin
+    steps = steps_of(_encoder_config(runner.experiment.run_file(Job(seeds[0]))))
+    behind = [name for name, one in found.items() if not one.no_worse and one.difference.mean < -margin]
+    tried = {name: search(runner, name, runs.best[name], seeds, margin=margin, steps=steps) for name in behind}
+    searches = {name: one for name, one in tried.items() if one is not None}
+    if not searches:
         return None
-    runs = {name: list(ways[name].runs) if name in ways else list(shared) for name in best}
-    after = judged(runs, {name: list(one.runs) for name, one in best.items()}, asked.settings)
-    write_model(maker, asked.seeds[0], ways, asked.output / MODEL)
+    remedied = {name: searches[name].runs if name in searches else runs.shared for name in runs.best}
+    after = judge_outcomes(remedied, runs.single, options.settings)
+    private = {name: (one.model, one.chosen.split.private) for name, one in searches.items()}
+    save_with_private_layers(runner.experiment.folder_of(Job(seeds[0])), private, options.output / MODEL)
     return {"name": "the ladder", "changes": {}, "tasks": {name: one.to_json() for name, one in after.items()},
-            "climbs": {name: way.to_json() for name, way in ways.items()}, "model": MODEL,
-            "every_task_no_worse": every_task_no_worse(after, asked.settings)}  # fmt: skip
+            "climbs": {name: one.to_json() for name, one in searches.items()}, "model": MODEL,
+            "every_task_no_worse": every_task_no_worse(after, options.settings)}  # fmt: skip
 
 
-def _tried(
-    maker: Maker, asked: Asked, wanted: Mapping[str, Any], single: Mapping[str, Sequence[Outcome]]
+def _try_changes(
+    runner: Runner, options: CompareOptions, wanted: Mapping[str, Any], single: Mapping[str, Sequence[Outcome]]
 ) -> dict[str, Any]:
-    """The shared run with the proposed change, against the same twins."""
+    """The shared run with the advised changes, against the same single runs."""
     changes = tuple(f"{key}={value}" for key, value in wanted["changes"].items())
-    jobs = [Job(seed, (), changes) for seed in asked.seeds]
-    shop, outcomes = maker.shop, maker.outcomes(jobs)
-    runs = [outcomes[job] for job in jobs]
-    found = judged(dict.fromkeys(single, runs), single, asked.settings)
-    tasks = {
-        name: {"scores": [shop.dataset[name].task.headline(run.scores[name]) for run in runs], **judgement.to_json()}
-        for name, judgement in found.items()
-    }
+    runs = list(runner.outcomes([Job(seed, (), changes) for seed in options.seeds]).values())
+    tasks = _judgements(dict.fromkeys(single, runs), single, options.settings)
+    for name, entry in tasks.items():
+        task = runner.experiment.dataset[name].task
+        tasks[name] = {"scores": [task.main_score(run.scores[name]) for run in runs], **entry}
     return {"name": wanted["name"], "changes": wanted["changes"], "tasks": tasks}
 
 
-def _against(
-    tasks: Sequence[str], runs: Sequence[Outcome], single: Mapping[str, Sequence[Outcome]], settings: Settings
+def _judgements(
+    runs: Mapping[str, Sequence[Outcome]], single: Mapping[str, Sequence[Outcome]], settings: Settings
 ) -> dict[str, Any]:
-    """Some of the tasks together, against each of them alone."""
-    found = judged(dict.fromkeys(tasks, runs), {name: single[name] for name in tasks}, settings)
+    found = judge_outcomes(runs, {name: single[name] for name in runs}, settings)
     return {name: judgement.to_json() for name, judgement in found.items()}
-
-
-def _versions() -> dict[str, str]:
-    from manyheads.bundle.manifest import versions
-
-    return versions()
 
 
 def _write(folder: Path, result: Mapping[str, Any]) -> None:

@@ -1,26 +1,26 @@
-"""The difference that sharing makes to one task, how sure it is, and Holm's correction over tasks.
+"""The difference that sharing makes to one task with its interval and p-values, and Holm's correction over tasks.
 
-One task has S paired seeds; in each, the shared and the single model were scored on the same test set. The estimate is the
-mean difference; its variance has two parts, seeds and test set (`bootstrap.py`), and each part reaches as far as Student's t
-with its own degrees of freedom says (Banerjee 1960).
+A task has S paired seeds; for each, the shared and the single model were scored on the same test set. The estimate is the
+mean difference. Its variance has two parts, seeds and test set (`bootstrap.py`), and each part is multiplied by the t
+quantile of its own degrees of freedom (Banerjee 1960).
 
-Tried, and measured by simulation with six seeds on the clusters of real test sets: coverage of 95 % intervals, the lowest,
-the mean and the highest of 32 scenarios (`benchmarks/sharing_simulation.py`; 1,000 to 6,000 comparisons each, 250 to 500 for
-those not taken, whose extremes are the wider by chance).
+Alternatives were simulated with six seeds on the clusters of real test sets. Coverage of 95 % intervals, the lowest, the
+mean and the highest of 32 scenarios (`benchmarks/sharing_simulation.py`; 1,000 to 6,000 comparisons each, 250 to 500 for
+the alternatives, so that chance widens their extremes):
 
-    this one                                                       94.7  95.8   97.0
-    one t quantile for the same sum (Satterthwaite 1946)           90.4  94.9   98.0   in 10 of 24 more than 5 % false
-    halfway between these two                                      90.8  95.5   98.0   as good, but made up
-    Satterthwaite, the whole variance of draws, not the covariance 94.8  97.8  100.0   counts twice what seeds do to a set
-    percentiles of seeds and clusters drawn together               88.4  97.7  100.0   counts it thrice, and no t tails
-    the same, deviations of seeds times sqrt(S / (S - 1))          90.4  98.0  100.0   mends neither
+    this method                                                    94.7  95.8   97.0
+    one t quantile for the same sum (Satterthwaite 1946)           90.4  94.9   98.0   over 5 % false in 10 of 24
+    halfway between these two                                      90.8  95.5   98.0   as good, but ad hoc
+    Satterthwaite, total variance of samples, not the covariance   94.8  97.8  100.0   counts the interaction twice
+    percentiles of seeds and clusters sampled together             88.4  97.7  100.0   counts it three times, no t tails
+    the same, deviations of seeds times sqrt(S / (S - 1))          90.4  98.0  100.0   fixes neither
     the same, studentised                                          94.6  97.7   99.6
-    t over seeds, this test set taken for all                      79.2  90.4   97.2   what a table of seeds suggests
+    t over seeds, ignoring the test set                            79.2  90.4   97.2   what a table of seeds suggests
 
-On draws that the choice had not seen it covers 94.1 to 96.9 %, 95.8 in the mean of 28 scenarios; the lowest is 20 documents.
-For normal data, six seeds and any mixture of the parts this one covers 95.0 to 96.6 %, Satterthwaite's 94.2 to 95.8; at the
-98.75 % that Holm asks of four tasks 98.7 to 99.5 against 98.2 to 99.0. Left over: Spearman on 20 pairs covers 99 %, since a
-draw of so few repeats many and ranks them alike.
+On random streams not used for this choice coverage is 94.1 to 96.9 %, with a mean of 95.8 in 28 scenarios; the lowest has 20
+documents. For normal data, six seeds and any mixture of the parts this method covers 95.0 to 96.6 %, Satterthwaite's 94.2 to
+95.8; at the 98.75 % that Holm requires for four tasks 98.7 to 99.5 against 98.2 to 99.0. Known limit: Spearman on 20 pairs
+covers 99 %, since a sample of so few has many ties.
 """
 
 from __future__ import annotations
@@ -32,35 +32,35 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from manyheads.compare.bootstrap import Variance, drawn_differences, variance
+from manyheads.compare.bootstrap import Variance, bootstrap_differences, variance
 from manyheads.metrics.evidence import Evidence
 
 EXACT_SEEDS = 16
-"""Up to here all sign flips are tried, 65,536 of them; beyond it as many at random."""
+"""Up to this many seeds all sign flips are enumerated, at most 65,536; with more, as many random ones are drawn."""
 
 LARGEST = 1.0
-"""Of differences: 100 points. Only correlations can differ by more, where one model ranks pairs the wrong way round."""
+"""Bound of differences: 100 points. Only correlations can differ by more, if one of them is negative."""
 
 NO_SPREAD = 1e-9
-"""A standard error below it is rounding: a billion units could not tell."""
+"""A standard error below this is rounding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a comparison asks for. Raises ValueError for a value that makes no sense."""
+    """Levels and sizes of a comparison. Raises ValueError for values out of range."""
 
     level: float = 0.95
-    """Of intervals; one minus it is the level of every test."""
+    """Confidence level of intervals; tests have the level 1 - `level`."""
     margin: float = 0.01
-    """Differences within it, as a fraction, do not matter: 1 point."""
+    """Differences within it do not matter; a fraction: 0.01 is 1 point."""
     replicates: int = 2000
-    """Draws of the clusters. Another two thousand move the half-width of an interval by 2 %."""
+    """Bootstrap samples. Another two thousand move the half-width of an interval by 2 %."""
     seed: int = 0
-    """Of the draws."""
+    """Of the bootstrap."""
     least_seeds: int = 2
-    """Fewer give no verdict: one seed cannot tell what another would have given."""
+    """Fewer seeds give no verdict: one seed shows nothing of the variance of seeds."""
     power: float = 0.8
-    """Chance to settle a task with the seeds that are named as needed."""
+    """Probability that the number of seeds named as needed settles a task."""
 
     def __post_init__(self) -> None:
         for name in ("level", "margin", "power"):
@@ -78,54 +78,54 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """Shared minus single; fractions, positive where sharing is better."""
+    """Shared minus single, as fractions; positive means sharing is better."""
 
     shared: tuple[float, ...]
-    """Of each seed."""
+    """The score with each seed, as in `single`."""
     single: tuple[float, ...]
     mean: float
     low: float
     high: float
     p: float
-    """Two-sided, of no difference."""
+    """Two-sided; the null hypothesis is no difference."""
     p_equivalent: float
-    """Of a difference beyond the margin: the larger p of two one-sided tests (Schuirmann 1987)."""
+    """The null hypothesis is a difference beyond the margin: the larger p of two one-sided tests (Schuirmann 1987)."""
     p_worse: float
-    """Of a difference below minus the margin: one one-sided test, of non-inferiority."""
+    """The null hypothesis is a difference below minus the margin: one one-sided test, of non-inferiority."""
     low_one_sided: float
-    """Where the one-sided interval of the same level begins: the lower end of the two-sided 90 % interval for 95 %."""
+    """Lower bound of the one-sided interval: at the level 95 %, the lower end of the two-sided 90 % interval."""
     p_sign_flip: float
-    """Of no difference, from the signs of the seeds alone and for this test set alone; 1/2**(S-1) at best."""
+    """Of no difference, from the signs of the seeds and for this test set only; at least 1/2**(S-1)."""
     variance: Variance
     units: int
-    """Scored things in the test set: entities, labels, questions, pairs."""
-
-    @property
-    def error(self) -> float:
-        """Standard error of the mean."""
-        return float(np.sqrt(self.variance.total))
+    """Number of scored units in the test set: entities, labels, questions, pairs."""
 
     def to_json(self) -> dict[str, Any]:
-        """Mean, interval, p-values, and what they come from."""
+        """Mean, interval, p-values, and the variances they are computed from."""
         names = ("mean", "low", "high", "p", "p_equivalent", "p_worse", "low_one_sided", "p_sign_flip")
         return {name: getattr(self, name) for name in names} | {
-            "standard_error": self.error,
+            "standard_error": float(np.sqrt(self.variance.total)),
             "variance_each_seed": self.variance.each_seed,
             "variance_test_set": self.variance.test_set,
         }
 
 
 def compare_scores(shared: Sequence[Evidence], single: Sequence[Evidence], settings: Settings) -> Difference:
-    """The difference over paired seeds: evidence i of both is of seed i, all of it on the same test set.
+    """The difference over paired seeds: evidence i of both models is of seed i, all on the same test set.
 
-    With one seed the interval speaks of the test set only, with one cluster of the seeds only. An interval ends where
-    differences end. Raises ValueError when there are no pairs, or the test sets differ.
+    With one seed the interval covers the test set only, with one cluster the seeds only. It is clipped to possible
+    differences. Raises ValueError if there are no pairs, or the test sets differ.
+
+    >>> from manyheads.metrics.evidence import Tally
+    >>> accuracy = [Tally(np.array([[right, 10.0]] * 40), "mean") for right in (8.0, 9.0, 8.5, 7.0, 8.5, 8.0)]
+    >>> round(compare_scores(accuracy[:3], accuracy[3:], Settings(replicates=100)).mean, 3)
+    0.067
     """
     _check(shared, single)
     shared_S, single_S = _metrics(shared), _metrics(single)
     difference_S = shared_S - single_S
-    drawn_BS = drawn_differences(shared, single, replicates=settings.replicates, seed=settings.seed)
-    parts = variance(difference_S, drawn_BS, clusters=shared[0].clusters)
+    sample_BS = bootstrap_differences(shared, single, replicates=settings.replicates, seed=settings.seed)
+    parts = variance(difference_S, sample_BS, clusters=shared[0].clusters)
     mean, units = float(difference_S.mean()), shared[0].units
     found = _inference(mean, parts, units, settings)
     most = LARGEST if abs(mean) <= LARGEST else 2 * LARGEST
@@ -138,9 +138,12 @@ def compare_scores(shared: Sequence[Evidence], single: Sequence[Evidence], setti
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """p-values adjusted for their number, in the given order: none below alpha by chance but with probability alpha.
+    """p-values adjusted for their number, in the given order; controls the family-wise error rate.
 
-    Holm 1979, A simple sequentially rejective multiple test procedure. Raises ValueError for what is no probability.
+    Holm 1979, A simple sequentially rejective multiple test procedure. Raises ValueError for values outside 0 to 1.
+
+    >>> holm([0.01, 0.03, 0.5])
+    (0.03, 0.06, 0.5)
     """
     p_K = np.asarray(p_values, np.float64)
     if not ((p_K >= 0) & (p_K <= 1)).all():
@@ -152,9 +155,12 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
 
 
 def sign_flip(difference_S: npt.NDArray[np.float64], *, seed: int = 0) -> float:
-    """Two-sided p of the mean when each seed's sign could as well have been the other; exact up to 16 seeds.
+    """Two-sided p of the mean if each seed's sign were random (Fisher 1935); exact up to 16 seeds.
 
-    Fisher 1935. The smallest p of S seeds is 2**(1 - S): 0.031 of 6, 0.062 of 5.
+    The smallest p of S seeds is 2**(1 - S).
+
+    >>> sign_flip(np.full(6, 0.01)), sign_flip(np.full(5, 0.01))
+    (0.03125, 0.0625)
     """
     count = len(difference_S)
     if count <= EXACT_SEEDS:
@@ -169,7 +175,7 @@ def sign_flip(difference_S: npt.NDArray[np.float64], *, seed: int = 0) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Inference:
-    """An interval and p-values: of no difference, of one below minus the margin, of one above it."""
+    """An interval and p-values, whose null hypotheses are: no difference, one below minus the margin, one above it."""
 
     low: float
     high: float
@@ -184,22 +190,22 @@ def _inference(mean: float, parts: Variance, units: int, settings: Settings) -> 
         return _Inference(-1.0, 1.0, -1.0, 1.0, 1.0, 1.0)
     if parts.total < NO_SPREAD**2:
         return _without_spread(mean, parts, units, settings)
-    reach, one_sided = parts.reach(settings.alpha), parts.reach(2 * settings.alpha)
+    reach, one_sided = parts.half_width(settings.alpha), parts.half_width(2 * settings.alpha)
     beyond = [_one_sided(parts, settings.margin + side * mean) for side in (1, -1)]
     return _Inference(mean - reach, mean + reach, mean - one_sided, parts.p_value(abs(mean)), *beyond)
 
 
 def _one_sided(parts: Variance, spare: float) -> float:
-    """p of what would be `spare` away from the estimate; above a half where the estimate is beyond it."""
+    """p of a value at the distance `spare` from the estimate; above 0.5 if the estimate is beyond it."""
     p = parts.p_value(abs(spare)) / 2
     return p if spare > 0 else 1 - p
 
 
 def _without_spread(mean: float, parts: Variance, units: int, settings: Settings) -> _Inference:
-    """When seeds and draws all gave the same difference, which no variance can be estimated from.
+    """Inference if all seeds and samples have the same difference, so that no variance can be estimated.
 
-    Were a share q of units to differ, `units` of them would all agree with probability (1 - q)**units: the rule of three.
-    A difference that is the same everywhere has the p-value of as many equal signs.
+    If a share q of units differed, all `units` would agree with probability (1 - q)**units (the rule of three). A constant
+    difference has the p-value of as many equal signs.
     """
     reach = 1 - settings.alpha ** (1 / max(units, 1))
     p = min(1.0, 2.0 ** (1 - min(parts.seeds, parts.clusters))) if abs(mean) > NO_SPREAD else 1.0

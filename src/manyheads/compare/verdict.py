@@ -1,18 +1,18 @@
-"""What to say of each task: helps, hurts, equivalent, no worse, or inconclusive and what would settle it.
+"""The verdict on each task: helps, hurts, equivalent, no worse, or inconclusive with the seeds that would settle it.
 
 Decided here:
-- Helps and hurts are tests of no difference, corrected by Holm over all tasks; equivalent is two one-sided tests within the
-  margin, corrected by Holm among themselves: each kind of wrong statement has its own 5 %.
+- Helps and hurts test for a difference, corrected by Holm over all tasks. Equivalent is two one-sided tests within the
+  margin, corrected separately: each kind of false statement has its own 5 %.
 - No worse is one of these two tests: the difference is above minus the margin (non-inferiority; Piaggio et al. 2012,
-  CONSORT), by Holm again. It is the verdict where neither a difference nor equivalence is shown; `no_worse` says it of
-  any task, of one that is hurt by less than matters too. "Every task is no worse" is an intersection-union test, which
-  needs no correction (Berger 1982): each task's own 90 % interval begins above minus the margin.
-- A task can pass several: it is better, surely, and by less than matters. It is called better, and the sentence says the
-  rest.
-- Too few seeds or a single cluster never give a verdict, whatever the p-values: they speak of half of the uncertainty.
-- The seeds that would settle a task are counted as if the difference and the variances were those seen: so many that
-  some answer comes out in 80 % of comparisons. The variance of the test set stays whatever the seeds, so there may be no
-  such number. The level is the one that Holm leaves the task when every other undecided one stays undecided.
+  CONSORT), corrected by Holm too. It is the verdict if neither a difference nor equivalence is shown; `no_worse` is set for
+  any task that passes, also for one that is hurt by less than the margin. "Every task is no worse" is an intersection-union
+  test, which needs no correction (Berger 1982): each task's own 90 % interval begins above minus the margin.
+- A task that passes several tests, for example surely better but by less than the margin, has the first verdict; the
+  sentence adds the rest.
+- Too few seeds or a single cluster never give a verdict, as half of the variance is unknown.
+- The number of seeds needed assumes the difference and variances seen, and gives an answer in 80 % of comparisons. Seeds
+  do not reduce the variance of the test set, so there may be no such number. The level is what Holm leaves to the task if
+  all other undecided tasks stay undecided.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from manyheads.compare.statistics import Difference, Settings, holm
 Verdict = Literal["helps", "hurts", "equivalent", "no worse", "inconclusive"]
 
 USUAL_SEEDS = 6
-"""Fewest that let a sign-flip test reach 0.05."""
+"""The smallest number with which a sign-flip test can reach 0.05."""
 MOST_SEEDS = 1000
-"""Nobody trains more twins; a number beyond it is none."""
+"""Larger numbers of seeds count as unreachable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,34 +42,33 @@ class Judgement:
     p_equivalent_holm: float
     p_worse_holm: float
     no_worse: bool
-    """Whether it is shown that the difference is above minus the margin, whatever the verdict."""
+    """Whether the difference is shown to be above minus the margin, whatever the verdict."""
     seeds_needed: int | None
-    """In all, not in addition; None where there is a verdict, or no number of seeds would help (`why` says which)."""
+    """In total; None with a verdict, or if no number of seeds would help (`why` says which)."""
     why: str
-    """One sentence, in points."""
+    """The reason as a sentence, in points."""
 
     def to_json(self) -> dict[str, Any]:
-        """The keys of a task in compare.json that statistics know."""
-        adjusted = {
-            "p_holm": self.p_holm,
-            "p_equivalent_holm": self.p_equivalent_holm,
-            "p_worse_holm": self.p_worse_holm,
-        }
+        """The statistics of a task in compare.json."""
+        found = self.difference
+        adjusted = {name: getattr(self, name) for name in ("p_holm", "p_equivalent_holm", "p_worse_holm")}
         return {
-            "clusters": self.difference.variance.clusters,
-            "units": self.difference.units,
-            "shared": list(self.difference.shared),
-            "single": list(self.difference.single),
-            "difference": self.difference.to_json() | adjusted,
-            "verdict": self.verdict,
-            "no_worse": self.no_worse,
-            "seeds_needed": self.seeds_needed,
-            "why": self.why,
-        }
+            "clusters": found.variance.clusters, "units": found.units,
+            "shared": list(found.shared), "single": list(found.single), "difference": found.to_json() | adjusted,
+            **{name: getattr(self, name) for name in ("verdict", "no_worse", "seeds_needed", "why")},
+        }  # fmt: skip
 
 
 def judge(differences: Mapping[str, Difference], settings: Settings) -> dict[str, Judgement]:
-    """A verdict for each task, given all of them."""
+    """A verdict on each task, with p-values corrected for the number of tasks.
+
+    >>> import numpy as np
+    >>> from manyheads.compare.statistics import compare_scores
+    >>> from manyheads.metrics.evidence import Tally
+    >>> better, worse = ([Tally(np.array([[right, 10.0]] * 40), "mean")] * 6 for right in (8.0, 7.0))
+    >>> judge({"entities": compare_scores(better, worse, Settings())}, Settings())["entities"].verdict
+    'helps'
+    """
     p_holm = holm([difference.p for difference in differences.values()])
     p_same = holm([difference.p_equivalent for difference in differences.values()])
     p_worse = holm([difference.p_worse for difference in differences.values()])
@@ -88,16 +87,16 @@ def judge(differences: Mapping[str, Difference], settings: Settings) -> dict[str
 
 
 def every_task_no_worse(found: Mapping[str, Judgement], settings: Settings) -> bool:
-    """Whether all tasks together are shown to be no worse: each by its own test, uncorrected (Berger 1982)."""
+    """Whether all tasks are shown to be no worse, each by its own uncorrected test (Berger 1982)."""
     differences = [judgement.difference for judgement in found.values()]
     return all(one.p_worse < settings.alpha and _judgeable(one, settings) for one in differences)
 
 
 def seeds_to_settle(difference: Difference, *, alpha: float, alpha_worse: float, settings: Settings) -> int | None:
-    """Fewest seeds that would find either a difference or no worse, with the power of `settings`.
+    """The smallest number of seeds that would show a difference or no worse, with the power of `settings`.
 
-    `alpha` is the level of the test of no difference, `alpha_worse` that of no worse, which equivalence includes. None when
-    the variance of the test set alone is too much, or it would take more than 1,000.
+    `alpha` is the level of the test for a difference, `alpha_worse` that for no worse, which equivalence includes. None if
+    it takes more than 1,000 seeds, or the variance of the test set alone is too large.
     """
 
     def settled(seeds: int) -> bool:
@@ -114,11 +113,11 @@ def seeds_to_settle(difference: Difference, *, alpha: float, alpha_worse: float,
 
 
 def _power(mean: float, parts: Variance, alpha: float, alpha_worse: float, margin: float) -> float:
-    """Chance of some answer: an estimate far enough from 0, or far enough above minus the margin."""
+    """Probability of an estimate far enough from 0, or far enough above minus the margin."""
     from scipy.special import ndtr
 
-    error, far = parts.total**0.5, parts.reach(alpha)
-    above = min(far, parts.reach(2 * alpha_worse) - margin)
+    error, far = parts.total**0.5, parts.half_width(alpha)
+    above = min(far, parts.half_width(2 * alpha_worse) - margin)
     if above <= -far:
         return 1.0
     return float(ndtr((-far - mean) / error) + ndtr((mean - above) / error))
@@ -155,7 +154,7 @@ def _why(difference: Difference, verdict: Verdict, needed: int | None, settings:
     if verdict in ("helps", "hurts"):
         within = max(abs(difference.low), abs(difference.high)) < settings.margin
         word = "better" if verdict == "helps" else "worse"
-        return f"Shared is {word} than alone: {seen}" + (f"; surely less than {margin}." if within else ".")
+        return f"Shared is {word} than alone: {seen}" + (f"; surely by less than {margin}." if within else ".")
     if verdict == "equivalent":
         return f"Shared and alone differ by less than {margin}: {seen}."
     if verdict == "no worse":
@@ -167,14 +166,14 @@ def _why(difference: Difference, verdict: Verdict, needed: int | None, settings:
 def _what_next(difference: Difference, needed: int | None, settings: Settings) -> str:
     parts = difference.variance
     if parts.clusters < 2:
-        return "the test set is one cluster, which cannot tell what another would give; test on more"
+        return "the test set is a single cluster, so its variance is unknown; test on more"
     if parts.seeds < settings.least_seeds:
-        number = "one seed" if parts.seeds == 1 else f"{parts.seeds} seeds"
-        return f"{number} cannot tell what others would give; run {needed} or more"
+        number = "one seed does" if parts.seeds == 1 else f"{parts.seeds} seeds do"
+        return f"{number} not show how much seeds vary; run {needed} or more"
     if not parts.total:
         return f"all runs agree, but {difference.units} examples are too few; test on more"
     if needed is not None:
-        return f"about {needed} seeds would settle it, if it stays at that"
+        return f"about {needed} seeds would settle it, if difference and variance stay the same"
     largest = replace(parts, seeds=MOST_SEEDS)
     if largest.test_set > largest.each_seed / MOST_SEEDS:
         return "more seeds would not settle it: the test set is too small for a difference of this size"
@@ -182,7 +181,7 @@ def _what_next(difference: Difference, needed: int | None, settings: Settings) -
 
 
 def _points(fraction: float, *, sign: bool = False) -> str:
-    """In points: one digit, or two below 0.1."""
+    """In points, with one decimal, or two below 0.1."""
     points = 100 * fraction
     digits = 1 if abs(points) >= 0.095 else 2
     shown = round(points, digits)

@@ -1,1 +1,1 @@
-"""Run files: YAML to frozen settings, strictly; settings to finished parts. The only builder of things from settings."""
+"""Run files: strict parsing of YAML to frozen settings, and the only code that builds parts from settings."""

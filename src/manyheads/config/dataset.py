@@ -1,10 +1,9 @@
-"""The data of a run: each task's files read, its labels settled, its splits checked."""
+"""The data of a run: reads each task's files, infers its labels, and checks its splits."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manyheads.config.files import RunFile
@@ -15,8 +14,8 @@ from manyheads.data.build import DataSource, build_table
 from manyheads.data.hub import Hub
 from manyheads.data.readers import Files
 from manyheads.data.report import ReadReport, Skipped
-from manyheads.data.saved import Saved, is_saved
-from manyheads.data.split import part_table, split_table
+from manyheads.data.saved_datasets import SavedDataset, is_saved_dataset
+from manyheads.data.split import split_table
 from manyheads.data.table import ExampleTable
 from manyheads.data.validate import WindowLengths, measure
 from manyheads.data.warnings import Loaded, warnings_of
@@ -26,19 +25,19 @@ if TYPE_CHECKING:
     from manyheads.tasks.base import Task
 
 SPLIT_SEED = 0
-"""Of `validation_fraction`: the same examples validate whatever the seed of the training."""
+"""Seed of the validation split, which does not depend on the seed of the training."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskData:
-    """A task fitted to its training data, and its splits, read and checked."""
+    """A task fitted to its training data, and its checked splits."""
 
     task: Task[Any]
     splits: dict[str, Loaded]
     whole: ExampleTable[Any] | None = None
-    """All training examples, where the validation examples were cut from them."""
+    """All training examples, if the validation examples were split off from them."""
     teaching: Teaching | None = None
-    """Who teaches the task, and the rows without labels."""
+    """The task's teacher, and the rows that only the teacher labels."""
 
     def table(self, split: str) -> ExampleTable[Any]:
         """The examples of a split."""
@@ -49,8 +48,39 @@ Dataset = dict[str, TaskData]
 """The data of every task of a run."""
 
 
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The data of a run, and which of its tasks are trained: all, or those named in `only`."""
+
+    dataset: Dataset
+    only: Sequence[str] = ()
+
+    @property
+    def tasks(self) -> dict[str, Task[Any]]:
+        """All tasks."""
+        return {name: data.task for name, data in self.dataset.items()}
+
+    @property
+    def trained(self) -> dict[str, Task[Any]]:
+        """The tasks that are trained."""
+        return {name: self.dataset[name].task for name in self.only or self.dataset}
+
+    @property
+    def single(self) -> bool:
+        """Whether just one of several tasks is trained."""
+        return len(self.trained) == 1 < len(self.dataset)
+
+    def tables(self, split: str) -> dict[str, ExampleTable[Any]]:
+        """The examples of a split, for each trained task that has it."""
+        return {name: self.dataset[name].table(split) for name in self.trained if split in self.dataset[name].splits}
+
+    def selected(self, select: Mapping[str, float]) -> dict[str, float]:
+        """The entries of `training.select` that belong to trained tasks."""
+        return {key: weight for key, weight in select.items() if not self.only or key.partition(".")[0] in self.trained}
+
+
 def data_warnings(dataset: Dataset) -> list[str]:
-    """What is likely to be wrong with the data, although it can be trained on."""
+    """Warnings about data that is usable but probably wrong."""
     return [
         f"warning: tasks.{name}.data.{split}: {text}"
         for name, data in dataset.items()
@@ -59,16 +89,23 @@ def data_warnings(dataset: Dataset) -> list[str]:
     ]
 
 
-def taught_contents(dataset: Mapping[str, TaskData]) -> dict[str, str]:
-    """A sha256 of each task's teacher, with the rows that it alone labels."""
+def content_hashes(dataset: Mapping[str, TaskData]) -> dict[str, str]:
+    """A sha256 of each table and teacher that training depends on."""
+    found = {f"{name}.{split}": data.table(split).content_hash() for name, data in dataset.items()
+             for split in ("train", "validation") if split in data.splits}  # fmt: skip
+    return found | teacher_hashes(dataset)
+
+
+def teacher_hashes(dataset: Mapping[str, TaskData]) -> dict[str, str]:
+    """A sha256 of each task's teacher and of the rows that only the teacher labels."""
     return {f"{name}.teacher": data.teaching.contents(data.table("train"))
             for name, data in dataset.items() if data.teaching is not None}  # fmt: skip
 
 
 def rows_of(dataset: Dataset, lengths: WindowLengths) -> dict[str, dict[str, dict[str, int]]]:
-    """What became of the rows of each split: `{task: {split: {read, used, windowed, skipped, left_out}}}`.
+    """Row counts of each split: `{task: {split: {read, used, windowed, skipped, left_out}}}`.
 
-    All are tokenised for it, some 50,000 short rows a second. `lengths`: of all windows of a source.
+    Tokenises all rows, about 50,000 short ones per second. `lengths`: lengths of all windows of a source.
     """
     return {
         name: {split: {"read": loaded.report.rows, "used": len(loaded.table),
@@ -81,26 +118,26 @@ def rows_of(dataset: Dataset, lengths: WindowLengths) -> dict[str, dict[str, dic
 
 
 def source_of(file: RunFile, path: DataPath) -> DataSource:
-    """Where the data of one split comes from. Raises DataError for keys that do not go together."""
+    """The data source of one split. Raises DataError for keys that exclude one another."""
     given = path if isinstance(path, SourceData) else SourceData(path=path)
     paths = [given.path] if isinstance(given.path, str) else given.path
     hub = [part for part in paths if part.startswith("hf:")]
     if hub:
         if len(paths) > 1 or given.format is not None or given.names:
-            raise DataError(f"{hub[0]}: a data set of the hub stands alone, without other paths, 'format' and 'names'")
+            raise DataError(f"{hub[0]}: a Hub data set cannot be combined with other paths, 'format' or 'names'")
         return Hub(hub[0].removeprefix("hf:"), given.config, given.split, given.columns)
-    if len(paths) == 1 and given.format is None and not given.names and is_saved(file.resolve(paths[0])):
-        return Saved(shown(file.resolve(paths[0])), given.split, given.columns)
+    if len(paths) == 1 and given.format is None and not given.names and is_saved_dataset(file.resolve(paths[0])):
+        return SavedDataset(file.display_path(paths[0]), given.split, given.columns)
     for key in ("config", "split", "columns"):
         if getattr(given, key):
             raise DataError(
-                f"{paths[0]}: '{key}' is for data sets of the hub; write hf:{paths[0]}, or leave '{key}' out"
+                f"{paths[0]}: '{key}' is for Hub data sets; write hf:{paths[0]}, or remove '{key}'"
             )
-    return Files(tuple(shown(file.resolve(part)) for part in paths), given.format, tuple(given.names))
+    return Files(tuple(map(file.display_path, paths)), given.format, tuple(given.names))
 
 
 def read_dataset(file: RunFile) -> Dataset:
-    """Read and check the data of every task. Raises DataError naming task, split and place of each defect, of all tasks."""
+    """Read and check the data of every task. Raises DataError with task, split and place of every error in any of them."""
     errors = unknown_teachers(file)
     dataset: Dataset = {}
     for name in file.run.tasks:
@@ -113,7 +150,7 @@ def read_dataset(file: RunFile) -> Dataset:
 
 
 def read_task(file: RunFile, name: str) -> TaskData:
-    """Read and check the data of one task. Raises DataError, with the defects of all its splits."""
+    """Read and check the data of one task. Raises DataError with the errors of all its splits."""
     section = file.run.tasks[name]
     unfitted = with_own_vectors(file, task_of(name, section), section)
     found: dict[str, tuple[ExampleTable[Any], ReadReport]] = {}
@@ -129,11 +166,11 @@ def read_task(file: RunFile, name: str) -> TaskData:
     _raise_all(errors)
     whole, report = found["train"]
     statistics = report.statistics
-    for _, other in found.values():  # what scores may be follows from all splits, what labels there are from train
+    for _, other in found.values():  # the range of scores depends on all splits, the labels only on train
         statistics = statistics.widened(other.statistics)
     task = unfitted.fit(statistics)
     if section.data.validation is None and section.validation_fraction > 0:
-        found |= _divided(whole, report, section.validation_fraction)
+        found |= _split_off(whole, report, section.validation_fraction)
     splits: dict[str, Loaded] = {}
     for split in (name for name in ("train", "validation", "test") if name in found):
         table, told = found[split]
@@ -148,7 +185,7 @@ def read_task(file: RunFile, name: str) -> TaskData:
 
 
 def on_all_rows(dataset: Dataset) -> Dataset:
-    """The data with the validation rows that were cut from training rows put back, and nothing left to choose by."""
+    """The data with split-off validation rows put back into the training rows, and without validation splits."""
     found = {}
     for name, data in dataset.items():
         train = data.splits["train"]
@@ -157,17 +194,17 @@ def on_all_rows(dataset: Dataset) -> Dataset:
     return found
 
 
-def _divided(
+def _split_off(
     whole: ExampleTable[Any], report: ReadReport, fraction: float
 ) -> dict[str, tuple[ExampleTable[Any], ReadReport]]:
-    """Train and validation out of the training data. Raises DataError."""
-    parts = part_table(whole, fraction, SPLIT_SEED)
-    aside = Skipped(len(parts.validation), parts.validation.where(0))
-    skipped = {**report.skipped, "set aside for validation": aside}
+    """Split the training data into train and validation. Raises DataError."""
+    parts = split_table(whole, fraction, SPLIT_SEED)
+    split_off = Skipped(len(parts.validation), parts.validation.where(0))
+    skipped = {**report.skipped, "set aside for validation": split_off}
     counted = parts.train.survey()
     train = replace(report, used=len(parts.train), skipped=skipped, statistics=counted.statistics, places=counted.places)
-    held = replace(parts.validation.survey(parts.notes), formats=report.formats)
-    return {"train": (parts.train, train), "validation": (parts.validation, held)}
+    validation = replace(parts.validation.survey(parts.notes), formats=report.formats)
+    return {"train": (parts.train, train), "validation": (parts.validation, validation)}
 
 
 def _raise_all(errors: list[str]) -> None:
@@ -176,7 +213,7 @@ def _raise_all(errors: list[str]) -> None:
 
 
 def read_split(file: RunFile, task: Task[Any], split: str) -> ExampleTable[Any] | None:
-    """One split of the data of a trained task; None where the run file has none."""
+    """One split of the data of a trained task; None if the run file has none."""
     section = file.run.tasks[task.name]
     path = getattr(section.data, split)
     if path is not None and (split != "train" or section.data.validation is not None):
@@ -186,31 +223,24 @@ def read_split(file: RunFile, task: Task[Any], split: str) -> ExampleTable[Any] 
     whole = _table(file, task, section.data.train, "train")[0]
     if not section.validation_fraction:
         return _checked(whole, split)
-    return _checked(split_table(whole, section.validation_fraction, SPLIT_SEED)[split == "validation"], split)
+    parts = split_table(whole, section.validation_fraction, SPLIT_SEED)
+    return _checked(parts.validation if split == "validation" else parts.train, split)
 
 
 def _table(file: RunFile, task: Task[Any], path: DataPath, split: str) -> tuple[ExampleTable[Any], ReadReport]:
     try:
         return build_table(task, source_of(file, path), split)
     except DataError as error:
-        raise _placed(error, task, split) from None
+        raise _with_place(error, task, split) from None
 
 
 def _checked(table: ExampleTable[Any], split: str, *, trains: bool = False) -> ExampleTable[Any]:
     try:
         table.check(trains=trains)
     except DataError as error:
-        raise _placed(error, table.task, split) from None
+        raise _with_place(error, table.task, split) from None
     return table
 
 
-def _placed(error: DataError, task: Task[Any], split: str) -> DataError:
+def _with_place(error: DataError, task: Task[Any], split: str) -> DataError:
     return DataError("\n".join(f"tasks.{task.name}.data.{split}: {line}" for line in str(error).splitlines()))
-
-
-def shown(path: Path) -> Path:
-    """A path as a person would type it: relative when it lies below the working folder."""
-    try:
-        return path.relative_to(Path.cwd())
-    except ValueError:
-        return path

@@ -1,8 +1,8 @@
-"""Reading a run file: YAML with line numbers, so that every complaint names `file:line`.
+"""Reads run files: YAML with line numbers, so that every error message starts with `file:line`.
 
-Decided here: a run file may come from a stranger. Only plain YAML is read, no tag makes anything but text, numbers, lists
-and mappings. What is small on disk and large in memory (aliases of aliases, numbers of thousands of digits) is refused while
-it is still a tree of nodes; merge keys are counted as what they become.
+Decided here: run files are untrusted input. Only plain YAML is accepted: tags construct nothing but text, numbers, lists and
+mappings. Input that is small on disk but large in memory (nested aliases, numbers of thousands of digits) is refused as a
+tree of nodes, before values are constructed; merge keys count as their expansion.
 """
 
 from __future__ import annotations
@@ -19,36 +19,42 @@ from pydantic import BaseModel, ValidationError
 from manyheads.config.schema import Run, section_of
 from manyheads.config.section import Section
 from manyheads.errors import ConfigError
-from manyheads.text.plain_files import size_of
+from manyheads.tasks import TASK_TYPES
+from manyheads.text.untrusted_files import checked_size
 
 Place = tuple[str | int, ...]
 
-MOST_BYTES = 1 << 20
-"""Of a run file. 30,000 labels fit; PyYAML reads some 300,000 bytes a second."""
-MOST_NODES = 100_000
-"""Keys and values, with aliases written out."""
-LONGEST_VALUE = 4096
-"""Characters of one value: the longest path that Linux has."""
-MOST_DIGITS = 64
-MOST_ERRORS = 20
-"""Mistakes that are told of at once."""
-SHOWN = 200
-"""Characters of a strange value that a message repeats."""
+MAX_BYTES = 1 << 20
+"""Size of a run file: enough for 30,000 labels. PyYAML reads about 300,000 bytes per second."""
+MAX_NODES = 100_000
+"""Keys and values, with aliases expanded."""
+MAX_VALUE_CHARACTERS = 4096
+"""The longest path on Linux."""
+MAX_DIGITS = 64
+MAX_ERRORS = 20
+"""Errors reported at once."""
+MAX_SHOWN = 200
+"""Characters of a value that an error message quotes."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunFile:
-    """A checked run file and where it stands."""
+    """A checked run file and its path."""
 
     run: Run
     path: Path
 
     def resolve(self, path: str) -> Path:
-        """A path of the run file: relative ones start at its folder. Raises ConfigError."""
+        """The absolute path of a path in the run file, relative to the folder of the run file. Raises ConfigError."""
         try:
             return (self.path.parent / Path(path).expanduser()).resolve()
-        except RuntimeError as error:  # a ~user that is none, or links in a circle
-            raise ConfigError(f"{self.path}: the path {path!r} leads nowhere ({error})") from None
+        except RuntimeError as error:  # unknown ~user, or a loop of links
+            raise ConfigError(f"{self.path}: the path {path!r} cannot be resolved ({error})") from None
+
+    def display_path(self, path: str) -> Path:
+        """A path in the run file, for messages: relative to the working folder if it is inside it. Raises ConfigError."""
+        resolved = self.resolve(path)
+        return resolved.relative_to(Path.cwd()) if resolved.is_relative_to(Path.cwd()) else resolved
 
 
 def load_run(path: Path, overrides: Sequence[str] = ()) -> RunFile:
@@ -56,7 +62,7 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> RunFile:
     try:
         if path.is_dir():
             raise ConfigError(f"{path} is a folder; give the YAML file in it")
-        size_of(path, MOST_BYTES)
+        checked_size(path, MAX_BYTES)
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such run file") from None
@@ -68,9 +74,9 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> RunFile:
 
 
 def as_given(run: Run) -> dict[str, Any]:
-    """The settings of a run as JSON values, without those left at their defaults.
+    """The settings of a run as JSON values, without defaults.
 
-    A setting of `training` that its user wrote stays even at its default: where it is not written the recipe settles it.
+    Settings of `training` that the user wrote are kept even if equal to the default: without them the recipe would decide.
     """
     values: dict[str, Any] = run.model_dump(mode="json", exclude_defaults=True)
     written = run.training.model_dump(mode="json", exclude_unset=True)
@@ -82,20 +88,20 @@ def parse_run(text: str, name: str, overrides: Sequence[str] = ()) -> Run:
     node, values = _read(text, name)
     if not isinstance(values, dict):
         raise ConfigError(f"{name}:1: a run file is a mapping with the keys {', '.join(Run.model_fields)}")
-    lines, doubled = _lines(node, name)
+    lines, duplicates = _lines(node, name)
     for override in overrides:
         _override(values, override, lines)
     try:
         run = Run.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("\n".join([*doubled, *_sentences(error, values, lines, name)])) from None
-    if doubled:
-        raise ConfigError("\n".join(doubled))
+        raise ConfigError("\n".join([*duplicates, *_messages(error, values, lines, name)])) from None
+    if duplicates:
+        raise ConfigError("\n".join(duplicates))
     return run
 
 
 def _read(text: str, name: str) -> tuple[yaml.Node | None, Any]:
-    """The nodes of a YAML text, and what they say. Raises ConfigError."""
+    """The nodes and the value of a YAML text. Raises ConfigError."""
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
@@ -106,24 +112,24 @@ def _read(text: str, name: str) -> tuple[yaml.Node | None, Any]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        raise ConfigError(f"{name}:{line}: this is not YAML: {str(error.problem)[:SHOWN]}") from None
+        raise ConfigError(f"{name}:{line}: invalid YAML: {str(error.problem)[:MAX_SHOWN]}") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{name}: this is not YAML: {str(error).splitlines()[0][:SHOWN]}") from None
+        raise ConfigError(f"{name}: invalid YAML: {str(error).splitlines()[0][:MAX_SHOWN]}") from None
     except RecursionError:
-        raise ConfigError(f"{name}: lists and mappings are nested too deeply; a run file has five levels") from None
+        raise ConfigError(f"{name}: lists and mappings are nested too deeply; a run file has at most five levels") from None
 
 
 def _check_nodes(loader: yaml.SafeLoader, root: yaml.Node, name: str) -> None:
-    """Raise ConfigError for a value that is no value, for an alias that holds itself, and for bombs of aliases."""
+    """Raise ConfigError for invalid scalars, aliases that contain themselves, and alias bombs."""
     sizes: dict[int, int | None] = {}
 
     def size(node: yaml.Node) -> int:
-        """Nodes below this one and itself, with aliases written out."""
+        """Number of nodes in this subtree, with aliases expanded."""
         here = f"{name}:{node.start_mark.line + 1}"
         if id(node) in sizes:
             known = sizes[id(node)]
             if known is None:
-                raise ConfigError(f"{here}: an alias stands inside of what it names; write it out")
+                raise ConfigError(f"{here}: an alias is inside the value it refers to; write the value out")
             return known
         sizes[id(node)] = None
         total = 1
@@ -133,9 +139,9 @@ def _check_nodes(loader: yaml.SafeLoader, root: yaml.Node, name: str) -> None:
             pairs = isinstance(node, yaml.MappingNode)
             children = [part for pair in node.value for part in pair] if pairs else node.value
             total += sum(size(child) for child in children)
-        if total > MOST_NODES:
+        if total > MAX_NODES:
             raise ConfigError(
-                f"{here}: more than {MOST_NODES:,} values, with aliases written out; a run file has hundreds"
+                f"{here}: more than {MAX_NODES:,} values with aliases expanded; a run file has hundreds"
             )
         sizes[id(node)] = total
         return total
@@ -144,21 +150,21 @@ def _check_nodes(loader: yaml.SafeLoader, root: yaml.Node, name: str) -> None:
 
 
 def _check_scalar(loader: yaml.SafeLoader, node: yaml.ScalarNode, here: str) -> None:
-    """Raise ConfigError for a value that is too long, is no text, or is not of the type that its form or tag says."""
+    """Raise ConfigError for a value that is too long, has invalid characters, or does not match its type or tag."""
     value, kind = node.value, node.tag.rpartition(":")[2]
-    if len(value) > LONGEST_VALUE or (kind in ("int", "float") and len(value) > MOST_DIGITS):
-        raise ConfigError(f"{here}: a value of {len(value):,} characters ({value[:20]}...); give a shorter one")
+    if len(value) > MAX_VALUE_CHARACTERS or (kind in ("int", "float") and len(value) > MAX_DIGITS):
+        raise ConfigError(f"{here}: a value of {len(value):,} characters ({value[:20]}...); shorten it")
     if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in value):
         raise ConfigError(
-            f"{here}: {value[:SHOWN]!r} holds a character that is none (NUL, or half of a surrogate pair)"
+            f"{here}: {value[:MAX_SHOWN]!r} contains an invalid character (NUL or a lone surrogate)"
         )
     if kind in ("int", "float", "bool", "timestamp"):
         try:
             made = loader.construct_object(node)
         except (ValueError, KeyError, OverflowError):
-            raise ConfigError(f"{here}: {value[:SHOWN]!r} is no {kind}; correct it, or put it in quotes") from None
+            raise ConfigError(f"{here}: {value[:MAX_SHOWN]!r} is not a valid {kind}; correct it, or quote it") from None
         if kind == "int" and abs(made) >= 1 << 63:
-            raise ConfigError(f"{here}: {value[:SHOWN]} is too large a number")
+            raise ConfigError(f"{here}: {value[:MAX_SHOWN]} is too large; integers have at most 63 bits")
 
 
 def _override(values: dict[str, Any], override: str, lines: dict[Place, str]) -> None:
@@ -174,14 +180,14 @@ def _override(values: dict[str, Any], override: str, lines: dict[Place, str]) ->
     try:
         inner[last] = _read(value, f"--set {key}")[1]
     except ConfigError:
-        raise ConfigError(f"--set {override[:SHOWN]}: the value is not YAML") from None
+        raise ConfigError(f"--set {override[:MAX_SHOWN]}: the value is not valid YAML") from None
     lines[tuple(key.split("."))] = f"--set {override}"
 
 
 def _lines(node: yaml.Node | None, name: str) -> tuple[dict[Place, str], list[str]]:
-    """`file:line` of every key and item; what is to be said of keys that stand twice in one mapping."""
+    """`file:line` of every key and item, and an error for every duplicate key."""
     found: dict[Place, str] = {}
-    doubled: list[str] = []
+    duplicates: list[str] = []
     seen: set[int] = set()
 
     def walk(node: yaml.Node, place: Place) -> None:
@@ -193,7 +199,7 @@ def _lines(node: yaml.Node | None, name: str) -> tuple[dict[Place, str], list[st
             for key, value in node.value:
                 here = f"{name}:{key.start_mark.line + 1}"
                 if key.value in keys:
-                    doubled.append(f"{here}: the key '{key.value[:SHOWN]}' stands twice in this mapping; keep one")
+                    duplicates.append(f"{here}: duplicate key '{key.value[:MAX_SHOWN]}'; keep one of them")
                 keys.add(key.value)
                 found[(*place, key.value)] = here
                 walk(value, (*place, key.value))
@@ -204,31 +210,31 @@ def _lines(node: yaml.Node | None, name: str) -> tuple[dict[Place, str], list[st
 
     if node is not None:
         walk(node, ())
-    return found, doubled[:MOST_ERRORS]
+    return found, duplicates[:MAX_ERRORS]
 
 
-def _sentences(error: ValidationError, values: Any, lines: dict[Place, str], name: str) -> list[str]:
-    """Pydantic's complaints in our words, one for each place of the file, unknown keys first."""
+def _messages(error: ValidationError, values: Any, lines: dict[Place, str], name: str) -> list[str]:
+    """Readable errors, one for each place in the file, unknown keys first."""
     problems = sorted(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
     found: dict[Place, str] = {}
-    for problem in problems:  # a value of several types has a complaint for each of them
-        found.setdefault(_real_place(problem["loc"], values), _sentence(problem, values, lines, name))
-    # The other types of a value complain of it as a whole, where one has more to say of what is in it.
-    told = [text for place, text in found.items() if not any(_within(other, place) for other in found)]
-    if len(told) > MOST_ERRORS:
-        return [*told[:MOST_ERRORS], f"{name}: there are {len(told) - MOST_ERRORS} more"]
-    return told
+    for problem in problems:  # a union gives an error for each of its types
+        found.setdefault(_real_place(problem["loc"], values), _message(problem, values, lines, name))
+    # If one type of a union reports an error inside a value, drop what the others report about the value as a whole.
+    messages = [text for place, text in found.items() if not any(_within(other, place) for other in found)]
+    if len(messages) > MAX_ERRORS:
+        return [*messages[:MAX_ERRORS], f"{name}: {len(messages) - MAX_ERRORS} more errors"]
+    return messages
 
 
 def _within(place: Place, outer: Place) -> bool:
     return len(place) > len(outer) and place[: len(outer)] == outer
 
 
-def _sentence(problem: Any, values: Any, lines: dict[Place, str], name: str) -> str:
-    """A complaint of pydantic's in our words."""
+def _message(problem: Any, values: Any, lines: dict[Place, str], name: str) -> str:
+    """One pydantic error as a readable message."""
     place = _real_place(problem["loc"], values)
     known = next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), f"{name}:1")
-    dotted = ".".join(str(part)[:SHOWN] for part in place)
+    dotted = ".".join(str(part)[:MAX_SHOWN] for part in place)
     if problem["type"] == "extra_forbidden":
         keys = _known_keys(place[:-1], values)
         near = difflib.get_close_matches(str(place[-1]), keys, n=1, cutoff=0.5)
@@ -236,19 +242,19 @@ def _sentence(problem: Any, values: Any, lines: dict[Place, str], name: str) -> 
         return f"{known}: unknown key '{dotted}'{hint} (known here: {', '.join(keys)})"
     if problem["type"] == "union_tag_invalid":
         kinds = problem["ctx"]["expected_tags"].replace("'", "")
-        return f"{known}: {dotted} has type {problem['ctx']['tag'][:SHOWN]!r}; the types are {kinds}"
+        return f"{known}: {dotted} has type {problem['ctx']['tag'][:MAX_SHOWN]!r}; the types are {kinds}"
     if problem["type"] == "union_tag_not_found":
-        return f"{known}: {dotted} has no 'type'; say which kind of task it is"
+        return f"{known}: {dotted} has no 'type'; the types are {', '.join(TASK_TYPES)}"
     if problem["type"] == "missing":
         return f"{known}: {dotted} is missing"
     seen = problem.get("input")
-    shown = f", seen {seen!r:.{SHOWN}}" if isinstance(seen, str | int | float | bool | None) else ""
+    shown = f", seen {seen!r:.{MAX_SHOWN}}" if isinstance(seen, str | int | float | bool | None) else ""
     message = problem["msg"].removeprefix("Value error, ")
     return f"{known}: {dotted}: {message[0].lower() + message[1:1000]}{shown}"
 
 
 def _real_place(location: tuple[int | str, ...], values: Any) -> Place:
-    """Pydantic's location without the names of union members, which are no keys of the file."""
+    """Pydantic's location without the names of union members, which are not keys of the file."""
     place: list[str | int] = []
     inner = values
     for i, part in enumerate(location):
@@ -262,7 +268,7 @@ def _real_place(location: tuple[int | str, ...], values: Any) -> Place:
 
 
 def _known_keys(place: Place, values: Any) -> list[str]:
-    """Keys that may stand at a place of the file."""
+    """Keys allowed at a place in the file."""
     model: type[BaseModel] = Run
     inner = values
     for depth, part in enumerate(place):

@@ -1,4 +1,4 @@
-"""Settings to a model: which layers tasks own, and where adapters sit."""
+"""Settings to a model: shared and private layers, and adapters."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ if TYPE_CHECKING:
     from manyheads.config.strategies import Sharing
     from manyheads.model import MultiTaskModel
     from manyheads.nn.encoder import Encoder
-    from manyheads.nn.locate import Located
     from manyheads.nn.lora import Lora
+    from manyheads.nn.resolve_encoder import ResolvedEncoder
     from manyheads.nn.sharing import Branch
     from manyheads.tasks.base import Task
     from manyheads.training.adapters import Adapters
 
 
-def locate(file: RunFile) -> Located:
-    """Where the encoder is: a folder beside the run file, bundled, or on the hub."""
-    from manyheads.nn.locate import holds_encoder, locate_encoder
+def encoder_location(file: RunFile) -> ResolvedEncoder:
+    """The encoder of a run: a folder relative to the run file, bundled, or on the Hub."""
+    from manyheads.nn.resolve_encoder import holds_encoder, resolve_encoder
 
     encoder = file.run.encoder
-    beside = file.resolve(encoder.name)
-    name = str(beside) if holds_encoder(beside) else encoder.name
-    return locate_encoder(name, encoder.revision)
+    local = file.resolve(encoder.name)
+    name = str(local) if holds_encoder(local) else encoder.name
+    return resolve_encoder(name, encoder.revision)
 
 
-def build_model(file: RunFile, located: Located, tasks: Mapping[str, Task[Any]]) -> MultiTaskModel:
-    """The model of a run. Weights of heads and adapters come from torch's generator, seeded with the run's seed.
+def build_model(file: RunFile, located: ResolvedEncoder, tasks: Mapping[str, Task[Any]]) -> MultiTaskModel:
+    """The model of a run, with heads and adapters initialised from the run's seed.
 
-    Raises EncoderError, and UsageError for sharing or adapters that the encoder does not allow.
+    Raises EncoderError, and UsageError for sharing or adapters that the encoder does not support.
     """
     import torch
 
     from manyheads.model import MultiTaskModel
-    from manyheads.nn.encoder import load_encoder
+    from manyheads.nn.pretrained import load_encoder
 
     run = file.run
-    encoder = load_encoder(located.path_or_id, located.revision)
+    encoder = load_encoder(located.path_or_id)
     if run.encoder.max_length > encoder.max_length:
         raise EncoderError(
             f"encoder.max_length is {run.encoder.max_length}, but {run.encoder.name} reads at most {encoder.max_length} "
@@ -53,17 +53,17 @@ def build_model(file: RunFile, located: Located, tasks: Mapping[str, Task[Any]])
     torch.manual_seed(run.training.seed)
     lora = lora_of(file)
     if lora is None:
-        branches = _owned_layers(run.sharing, encoder, tasks)
+        branches = _private_layers(run.sharing, encoder, tasks)
     elif run.sharing.shared_layers is not None:
-        raise UsageError("lora and sharing.shared_layers exclude one another; for adapters of single tasks on the upper "
-                         "layers set lora.adapters: per-task and lora.layers")  # fmt: skip
+        raise UsageError("lora and sharing.shared_layers cannot be combined; for adapters per task on the upper layers "
+                         "set lora.adapters: per-task and lora.layers")  # fmt: skip
     else:
         branches = _adapted(lora, encoder, list(tasks) if run.lora and run.lora.adapters == "per-task" else [])
     return MultiTaskModel(encoder, tasks, branches, layer_mix=run.sharing.layer_mix)
 
 
 def lora_of(file: RunFile) -> Lora | None:
-    """The adapter of a run file."""
+    """The adapter settings of a run file."""
     from manyheads.nn.lora import Lora
 
     section = file.run.lora
@@ -74,8 +74,8 @@ def lora_of(file: RunFile) -> Lora | None:
     )
 
 
-def adapters_of_run(file: RunFile, located: Located) -> Adapters | None:
-    """What becomes of the adapters when the model is saved."""
+def adapters_of_run(file: RunFile, located: ResolvedEncoder) -> Adapters | None:
+    """How the adapters of a run are saved."""
     from manyheads.bundle import Base
     from manyheads.training.adapters import Adapters
 
@@ -86,11 +86,11 @@ def adapters_of_run(file: RunFile, located: Located) -> Adapters | None:
     folder = Path(located.path_or_id).resolve()
     name = str(folder) if located.origin == "folder" else encoder.name
     base = Base.of(name, encoder.revision, folder) if section.save == "adapter-only" else None
-    return Adapters(lora, encoder.name, apart=section.save != "merged", base=base)
+    return Adapters(lora, encoder.name, unmerged=section.save != "merged", base=base)
 
 
-def _owned_layers(sharing: Sharing, encoder: Encoder, tasks: Mapping[str, Task[Any]]) -> list[Branch]:
-    """A branch for every group of tasks but the first, which has the encoder itself."""
+def _private_layers(sharing: Sharing, encoder: Encoder, tasks: Mapping[str, Task[Any]]) -> list[Branch]:
+    """A branch for each group of tasks except the first, which uses the encoder itself."""
     from manyheads.nn.sharing import Branch, branched, groups_of, names_from_layer
 
     start = sharing.shared_layers
@@ -99,7 +99,7 @@ def _owned_layers(sharing: Sharing, encoder: Encoder, tasks: Mapping[str, Task[A
         return []
     if start > encoder.depth:
         raise UsageError(f"sharing.shared_layers is {start}, but the encoder has {encoder.depth} layers; "
-                         f"give 0 to {encoder.depth}")  # fmt: skip
+                         f"use 0 to {encoder.depth}")  # fmt: skip
     groups = groups_of(((name, tuple(members)) for name, members in sharing.groups.items()), tasks)
     owned = names_from_layer(encoder, start)
     return [
@@ -109,25 +109,25 @@ def _owned_layers(sharing: Sharing, encoder: Encoder, tasks: Mapping[str, Task[A
 
 
 def _check_groups(sharing: Sharing, tasks: Mapping[str, Task[Any]]) -> None:
-    """Raise UsageError for a group of unknown tasks, or with a name that cannot be one."""
+    """Raise UsageError for a group with an unknown task or an invalid name."""
     from manyheads.bundle import plain_name
 
     for group, members in sharing.groups.items():
         if not plain_name(group):
             raise UsageError(
-                f"sharing.groups: the name {group!r} must start with a letter and hold letters, digits, - and _ only"
+                f"sharing.groups: the name {group!r} must start with a letter and contain only letters, digits, - and _"
             )
-        strange = [task for task in members if task not in tasks]
-        if strange:
+        unknown = [task for task in members if task not in tasks]
+        if unknown:
             raise UsageError(
-                f"sharing.groups.{group}: there is no task '{strange[0]}'; the tasks are {', '.join(tasks)}"
+                f"sharing.groups.{group}: there is no task '{unknown[0]}'; the tasks are {', '.join(tasks)}"
             )
         if group in tasks and group not in members:
-            raise UsageError(f"sharing.groups.{group} has the name of a task that is not in it; rename the group")
+            raise UsageError(f"sharing.groups.{group} is named like a task that is not in it; rename the group")
 
 
 def _adapted(lora: Lora, encoder: Encoder, tasks: list[str]) -> list[Branch]:
-    """One adapter in the encoder, or one for each of the tasks in a branch of its own."""
+    """One adapter in the encoder, or one per task, each in its own branch."""
     from manyheads.nn.lora import adapted_layers, add_adapter
     from manyheads.nn.sharing import Branch, branched
 
@@ -145,15 +145,15 @@ def _adapted(lora: Lora, encoder: Encoder, tasks: list[str]) -> list[Branch]:
 
 
 def _checkpoint(encoder: Encoder) -> None:
-    """Hidden states inside a layer are computed again in the backward pass instead of kept (Chen et al. 2016)."""
+    """Recompute the hidden states inside a layer in the backward pass instead of storing them (Chen et al. 2016)."""
     model = encoder.model
     try:
-        if hasattr(model, "activation_checkpointing_enable"):  # its name from transformers 5.2x on
+        if hasattr(model, "activation_checkpointing_enable"):  # since transformers 5.2x
             model.activation_checkpointing_enable()
         else:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     except ValueError:
         raise EncoderError(
-            f"encoders of the family '{encoder.config.model_type}' have no gradient checkpointing; "
-            "leave training.gradient_checkpointing out"
+            f"encoders of type '{encoder.config.model_type}' do not support gradient checkpointing; "
+            "remove training.gradient_checkpointing"
         ) from None

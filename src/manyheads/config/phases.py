@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from manyheads.errors import UsageError
-from manyheads.training.phases import Freeze, Phase, Rates, check_phases, ready_made
+from manyheads.training.phases import Freeze, Phase, Rates, check_phases, named_phases
 
 if TYPE_CHECKING:
     from manyheads.config import strategies
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from manyheads.training.parts import Part
 
 EPOCHS = 3.0
-"""When neither epochs nor steps are given."""
+"""Default if neither epochs nor steps are given."""
 
 
 def build_phases(file: RunFile, parts: Sequence[Part], depth: int, steps_an_epoch: float) -> list[Phase]:
-    """The phases of a run; a single one without `training.phases`. Raises UsageError for what cannot be trained."""
+    """The phases of a run; a single one without `training.phases`. Raises UsageError if a phase trains nothing."""
     training = file.run.training
     factors = {name: section.learning_rate_factor for name, section in file.run.tasks.items()}
     tasks = list(file.run.tasks)
@@ -36,8 +36,8 @@ def build_phases(file: RunFile, parts: Sequence[Part], depth: int, steps_an_epoc
             "all", 0 if freeze.everything else steps, _rates(training, factors), freeze, training.schedule,
             round(training.warmup * steps), training.patience,
         )  # fmt: skip
-        phases = ready_made(training.phases, whole, depth, steps_an_epoch) if training.phases else [whole]
-    if any(phase.steps for phase in phases):  # `freeze: all` is no training at all: features as they are
+        phases = named_phases(training.phases, whole, depth, steps_an_epoch) if training.phases else [whole]
+    if any(phase.steps for phase in phases):  # `freeze: all` means no training
         check_phases(phases, parts, "training.phases" if training.phases else "training.freeze")
     return phases
 
@@ -74,13 +74,13 @@ def _rates(training: Training, factors: dict[str, float]) -> Rates:
 
 
 def _freeze(section: strategies.Freeze, where: str, depth: int, tasks: list[str]) -> Freeze:
-    """Raises UsageError for layers past the depth and unknown heads."""
+    """Frozen parts. Raises UsageError for layers that do not exist and unknown heads."""
     layers = set(range(section.layers)) if isinstance(section.layers, int) else set(section.layers)
     if layers and max(layers) >= depth:
-        raise UsageError(f"{where}.layers goes up to layer {max(layers)}, but the encoder has layers 0 to {depth - 1}")
-    strange = [name for name in section.heads if name not in tasks]
-    if strange:
-        raise UsageError(f"{where}.heads: there is no task '{strange[0]}'; the tasks are {', '.join(tasks)}")
+        raise UsageError(f"{where}.layers includes layer {max(layers)}, but the encoder has layers 0 to {depth - 1}")
+    unknown = [name for name in section.heads if name not in tasks]
+    if unknown:
+        raise UsageError(f"{where}.heads: there is no task '{unknown[0]}'; the tasks are {', '.join(tasks)}")
     below = isinstance(section.layers, int) and section.layers > 0
     embeddings = below if section.embeddings is None else section.embeddings
     return Freeze(section.all, section.encoder, embeddings, frozenset(layers), frozenset(section.heads))

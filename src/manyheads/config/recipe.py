@@ -1,15 +1,15 @@
-"""The recipe: ordinary settings from the facts of the data and the encoder, for whatever the run file does not say.
+"""The recipe: training settings derived from the size of the data and the encoder, where the run file sets none.
 
-Decided here: a short pure function, printed with its reasons by `manyheads validate`, and every key of it can be overridden.
-Those of heads, steps and epochs come from held-out training rows (docs/decisions.md). ANCHOR is a pilot's, whose weight was
-picked on test scores: it is to be chosen anew on validation rows.
+Decided here: a pure function whose result `manyheads validate` prints with reasons; every setting can be overridden.
+The settings of heads, steps and epochs were chosen on held-out training rows (docs/decisions.md). ANCHOR is from a pilot that
+chose it on test scores; it is to be chosen again on validation rows.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from manyheads.config.schema import Training
@@ -17,41 +17,41 @@ from manyheads.config.strategies import Balancing
 from manyheads.training.optim import shared_rate_factor
 
 ROWS_PER_STEP = 16
-"""Of each task. Small steps: a hundred rows are then some hundred steps."""
+"""Rows of each task. Steps are small so that a hundred rows still give about a hundred steps."""
 CONTRASTED_ROWS = 32
-"""Where the rows of a step are compared with one another."""
+"""Rows of a task whose loss compares the rows of a step."""
 STEP_TOKENS = (128, 4096)
 EPOCHS = (3.0, 15.0)
-"""For much data and for little."""
+"""For large and for small data."""
 FEW_ROWS = 300
-"""Up to here the most epochs; beyond they fall with the square root of the rows."""
+"""Up to this many rows, the most epochs; beyond, they fall with the square root of the rows."""
 RATE = 1.0e-4
 HEAD_RATE = 5.0e-4
 RATE_WIDTH = 384
-"""The width of encoder that takes RATE. BERT-base, twice as wide, takes 5e-5, large ones 3.75e-5 (Devlin et al. 2019)."""
+"""Encoder width at which RATE applies. BERT-base, twice as wide, takes 5e-5, large ones 3.75e-5 (Devlin et al. 2019)."""
 ANCHOR = 0.2
-ADAPTED = 5.0
-"""Factor on the rate of low-rank adapters, whose updates are small. Hu et al. 2022."""
+LORA_FACTOR = 5.0
+"""Factor on the learning rate of low-rank adapters, whose updates are small. Hu et al. 2022."""
 REFIT_ROWS = 800
-"""With fewer rows, those set aside for validation are worth training on once everything is chosen."""
+"""With fewer rows, a final training that includes the validation rows pays off."""
 EVALUATIONS = 5
-"""In a run, where an epoch is longer than a fifth of it."""
+"""Evaluations of a run whose epochs are longer than a fifth of it."""
 
 
 @dataclass(frozen=True, slots=True)
-class TaskFacts:
-    """What the recipe knows of one task's training data."""
+class TaskSize:
+    """Size and kind of one task's training data."""
 
     name: str
     rows: int
     tokens: int
-    """Of all rows together."""
+    """Total over all rows."""
     compares: bool = False
-    """Whether the loss compares the rows of a step."""
+    """Whether the loss compares the rows of a step with one another."""
     plain: bool = False
-    """Whether its head has no weights: then the untrained encoder may be good at it already."""
+    """Whether the head has no weights: the untrained encoder may then already be good at the task."""
     set_aside: bool = False
-    """Whether its validation rows were cut from its training rows."""
+    """Whether the validation rows were split off from the training rows."""
 
     @property
     def length(self) -> float:
@@ -60,12 +60,12 @@ class TaskFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """What the recipe knows of a run."""
+class RecipeInputs:
+    """Everything the recipe depends on."""
 
-    tasks: tuple[TaskFacts, ...]
+    tasks: tuple[TaskSize, ...]
     width: int
-    """Of the encoder."""
+    """Width of the encoder."""
     shared: bool = True
     """Whether the tasks train any part of the encoder together."""
     adapters: bool = False
@@ -76,18 +76,22 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Settings of `training`, and why each is what it is."""
+    """Settings of `training`, and the reason for each."""
 
-    values: Mapping[str, Any] = field(default_factory=dict)
-    reasons: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, tuple[Any, str]]
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The settings without reasons."""
+        return {key: value for key, (value, _) in self.settings.items()}
 
     def completed(self, training: Training) -> Training:
-        """The settings of a run file with those of the recipe where it says nothing."""
+        """The settings of a run file, completed by those of the recipe."""
         return training.model_copy(update=self._used(training))
 
     def lines(self, training: Training) -> list[str]:
-        """What the recipe settled, and why."""
-        return [f"{key}: {_shown(value)} ({self.reasons[key]})" for key, value in self._used(training).items()]
+        """A line on each setting that the recipe decides, with its reason."""
+        return [f"{key}: {_shown(value)} ({self.settings[key][1]})" for key, value in self._used(training).items()]
 
     def _used(self, training: Training) -> dict[str, Any]:
         given = training.model_fields_set
@@ -96,67 +100,64 @@ class Recipe:
         return {key: value for key, value in self.values.items() if key not in given | durations | heads}
 
 
-def recipe_of(facts: Facts) -> Recipe:
-    """Settings for a run.
+def recipe_of(inputs: RecipeInputs) -> Recipe:
+    """The recipe of a run.
 
-    >>> facts = Facts((TaskFacts("section", rows=300, tokens=7500),), width=384)
-    >>> recipe_of(facts).values["epochs"], recipe_of(facts).values["tokens_per_step"]
+    >>> inputs = RecipeInputs((TaskSize("section", rows=300, tokens=7500),), width=384)
+    >>> recipe_of(inputs).values["epochs"], recipe_of(inputs).values["tokens_per_step"]
     (15.0, 400)
     """
-    tasks, several = facts.tasks, facts.shared and len(facts.tasks) > 1
+    tasks, several = inputs.tasks, inputs.shared and len(inputs.tasks) > 1
     rows = sum(task.rows for task in tasks)
     tokens = max(1, sum(task.tokens for task in tasks))
     epochs = sum(epochs_for(task.rows) * task.tokens for task in tasks) / tokens
     per_step = math.ceil(sum(rows_per_step(task) * task.length for task in tasks))
-    rate = RATE * RATE_WIDTH / facts.width * (ADAPTED if facts.adapters else 1.0)
+    rate = RATE * RATE_WIDTH / inputs.width * (LORA_FACTOR if inputs.adapters else 1.0)
     rate *= shared_rate_factor(len(tasks)) if several else 1.0
-    values: dict[str, Any] = {
-        "epochs": round(epochs, 1),
-        "tokens_per_step": min(max(per_step, STEP_TOKENS[0]), STEP_TOKENS[1]),
-        "learning_rate": float(f"{rate:.3g}"),
-        "head_learning_rate": HEAD_RATE,
-        "warmup": 0.1,
-        "fit_heads": True,
+    average = tokens / max(1, rows)
+    settings: dict[str, tuple[Any, str]] = {
+        "epochs": (
+            round(epochs, 1),
+            f"{rows:,} rows: {EPOCHS[1]:.0f} up to {FEW_ROWS} rows, fewer with more, at least {EPOCHS[0]:.0f}",
+        ),
+        "tokens_per_step": (
+            min(max(per_step, STEP_TOKENS[0]), STEP_TOKENS[1]),
+            f"about {ROWS_PER_STEP} rows{' of each task' if several else ''}, {average:.0f} tokens each on average",
+        ),
+        "learning_rate": (
+            float(f"{rate:.3g}"),
+            f"for an encoder of width {inputs.width}"
+            + (f" and the square root of {len(tasks)} tasks" if several else ""),
+        ),
+        "head_learning_rate": (HEAD_RATE, "heads are untrained"),
+        "warmup": (0.1, "fraction of the steps"),
+        "fit_heads": (True, "fit heads to the frozen encoder first"),
     }
-    reasons = {
-        "epochs": f"{rows:,} rows: {EPOCHS[1]:.0f} up to {FEW_ROWS} rows, fewer with more, at least {EPOCHS[0]:.0f}",
-        "tokens_per_step": f"about {ROWS_PER_STEP} rows{' of each task' if several else ''}, {tokens / max(1, rows):.0f} "
-                           "tokens each on average",
-        "learning_rate": f"for an encoder of width {facts.width}"
-                         f"{f' and the square root of {len(tasks)} tasks' if several else ''}",
-        "head_learning_rate": "heads are new",
-        "warmup": "of the steps",
-        "fit_heads": "heads are solved on the frozen encoder first",
-    }  # fmt: skip
-    if facts.fast_bf16:
-        values["precision"] = "bf16"
-        reasons["precision"] = "this processor multiplies it in tiles"
+    if inputs.fast_bf16:
+        settings["precision"] = "bf16", "this CPU has bf16 matrix units (AMX)"
     if several:
-        values["balancing"] = Balancing(method="equal-norm")
-        reasons["balancing"] = "all tasks pull the shared encoder equally"
+        settings["balancing"] = Balancing(method="equal-norm"), "all tasks pull the shared encoder equally"
         plain = [task.name for task in tasks if task.plain]
         if plain and len(plain) < len(tasks):
-            values["anchor"] = ANCHOR
-            reasons["anchor"] = f"the other tasks would undo what the encoder knows of {', '.join(plain)}"
+            settings["anchor"] = ANCHOR, f"keeps what the encoder already knows about {', '.join(plain)}"
     if any(task.set_aside and task.rows < REFIT_ROWS for task in tasks):
-        values["refit"] = True
-        reasons["refit"] = f"fewer than {REFIT_ROWS:,} rows: those set aside for validation are trained on at the end"
-    return Recipe(values, reasons)
+        settings["refit"] = True, f"fewer than {REFIT_ROWS:,} rows: validation rows are included in a final training"
+    return Recipe(settings)
 
 
 def epochs_for(rows: int) -> float:
-    """Passes over the data of a task."""
+    """Epochs for a task of this size."""
     least, most = EPOCHS
     return min(most, max(least, most * math.sqrt(FEW_ROWS / max(1, rows))))
 
 
-def rows_per_step(task: TaskFacts) -> int:
-    """About how many rows of a task are in a step."""
+def rows_per_step(task: TaskSize) -> int:
+    """Approximate rows of a task in a step."""
     return CONTRASTED_ROWS if task.compares else ROWS_PER_STEP
 
 
 def evaluate_every(steps: int, steps_an_epoch: int) -> int:
-    """Once an epoch, but about `EVALUATIONS` times in a run at most, and twice at least."""
+    """Steps between evaluations: an epoch, but at most about `EVALUATIONS` and at least 2 evaluations per run."""
     wanted = max(steps_an_epoch, math.ceil(steps / EVALUATIONS))
     return max(1, min(wanted, steps // 2))
 

@@ -1,4 +1,4 @@
-"""What every section of the run file is."""
+"""Base class of the sections of a run file."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """A mapping of the run file: unknown keys are errors, values cannot be changed afterwards."""
+    """A mapping in the run file: unknown keys are errors, instances are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -1,4 +1,4 @@
-"""Sections of the run file that say how tasks share the encoder and how it is trained."""
+"""Sections of the run file on sharing the encoder between tasks and on training it."""
 
 from __future__ import annotations
 
@@ -19,42 +19,42 @@ def _decay(value: Any) -> Any:
 
 
 LayerDecay = Annotated[float, Field(gt=0, le=1), BeforeValidator(_decay)]
-"""Of the rate from one layer to the one below; `true` is 0.95."""
+"""Factor on the learning rate from one layer to the one below; `true` is 0.95."""
 
 
 class Sharing(Section):
-    """Which layers tasks share."""
+    """Layers that tasks share."""
 
     shared_layers: Layer | None = None
-    """The bottom layers that all tasks share; None: all of them, 0: none, not even embeddings."""
+    """Number of bottom layers that all tasks share; None: all, 0: none, not even embeddings."""
     groups: dict[str, Annotated[list[str], Field(min_length=1)]] = Field(default_factory=dict)
-    """Tasks that own their upper layers together. Others own theirs alone."""
+    """Groups of tasks that share their upper layers. Other tasks have private ones."""
     layer_mix: bool = False
     """Each head reads a learned mix of all layers (scalar mix)."""
 
     @model_validator(mode="after")
     def _each_once(self) -> Sharing:
-        twice = [
+        repeated = [
             task for task, count in Counter(t for members in self.groups.values() for t in members).items() if count > 1
         ]
-        if twice:
-            raise ValueError(f"task '{twice[0]}' is in two groups; a task has one")
+        if repeated:
+            raise ValueError(f"task '{repeated[0]}' is in two groups; keep one")
         if self.groups and self.shared_layers is None:
-            raise ValueError("groups own the layers above shared_layers; give shared_layers")
+            raise ValueError("groups share the layers above shared_layers; set shared_layers")
         return self
 
 
 class Lora(Section):
-    """Low-rank adapters on the encoder, whose own weights then stay as they are."""
+    """Low-rank adapters on the encoder, whose own weights are frozen."""
 
     rank: int = Field(8, gt=0, le=4096)
-    """No encoder is wider: a larger rank would be no low one."""
+    """At most the width of the widest encoders."""
     alpha: int = Field(16, gt=0)
     dropout: float = Field(0.1, ge=0, lt=1)
     targets: list[str] = Field(default_factory=list)
-    """Last names of linear modules; none: query and value."""
+    """Names of linear modules (last component); empty: query and value."""
     layers: list[Layer] = Field(default_factory=list)
-    """From 0; none: all."""
+    """Layers with adapters, from 0; empty: all."""
     bias: Literal["none", "all", "lora_only"] = "none"
     adapters: Literal["shared", "per-task"] = "shared"
     save: Literal["merged", "apart", "adapter-only"] = "merged"
@@ -62,20 +62,20 @@ class Lora(Section):
     @model_validator(mode="after")
     def _own_biases(self) -> Lora:
         if self.adapters == "per-task" and self.bias != "none":
-            raise ValueError("adapters of single tasks cannot train biases, which all tasks share; set bias: none")
+            raise ValueError("adapters per task cannot train biases, which all tasks share; set bias: none")
         return self
 
 
 class Freeze(Section):
-    """What is left as it is."""
+    """Parts that are not trained."""
 
     all: bool = False
-    """The whole network: its features as they are."""
+    """Freeze everything, for features without training."""
     encoder: bool = False
     embeddings: bool | None = None
-    """None: with the bottom layers."""
+    """None: frozen together with the bottom layers."""
     layers: Layer | list[Layer] = 0
-    """How many from the bottom, or which, from 0."""
+    """Number of bottom layers, or a list of layers from 0."""
     heads: list[str] = Field(default_factory=list)
 
 
@@ -87,7 +87,7 @@ FreezeOrName = Annotated[Freeze, BeforeValidator(_named_freeze)]
 
 
 class PhaseSection(Section):
-    """One of the phases of a run. What is not given is taken from `training`."""
+    """One phase of a run. Keys that are not set are inherited from `training`."""
 
     name: str | None = None
     epochs: float | None = Field(None, gt=0)
@@ -114,9 +114,9 @@ def _by_name_or_in_full(value: Any) -> str:
 Phases = Annotated[
     Annotated[Literal["heads-then-all", "gradual", "thirds"], Tag("by name")]
     | Annotated[list[PhaseSection], Field(min_length=1), Tag("in full")],
-    Discriminator(_by_name_or_in_full),  # so that a mistake in one phase is named, not the list refused as no name
+    Discriminator(_by_name_or_in_full),  # so that an error inside a phase is reported, instead of "not a name"
 ]
-"""A ready-made plan, or the phases one by one."""
+"""A named plan, or a list of phases."""
 
 
 class Sampling(Section):
@@ -126,13 +126,13 @@ class Sampling(Section):
         "temperature"
     )
     exponent: float = Field(0.5, ge=0, le=1)
-    """Of temperature and difficulty: shares follow the tokens of the data to this power."""
+    """For temperature and difficulty: shares are proportional to the tokens of the data to this power."""
     cap: float | None = Field(10.0, ge=1)
-    """The largest share over the smallest."""
+    """Maximum ratio of the largest to the smallest share."""
     shares: dict[str, float] = Field(default_factory=dict)
-    """Of `fixed`: one for each task."""
+    """For `fixed`: the share of each task."""
     bound: float = Field(2.0, ge=1)
-    """Of `difficulty`: how far a share may move from that of temperature."""
+    """For `difficulty`: maximum factor between a share and that of temperature."""
 
 
 def _named_method(value: Any) -> Any:
@@ -143,13 +143,13 @@ SamplingOrName = Annotated[Sampling, BeforeValidator(_named_method)]
 
 
 class Balancing(Section):
-    """How the losses of tasks are weighed against one another."""
+    """Balancing of the tasks' losses or gradients."""
 
     method: str = "static"
     normalize: Literal["none", "log-classes", "initial-loss"] = "log-classes"
-    """What losses are divided by before they are weighted."""
+    """Normalisation of losses before they are weighted."""
     options: dict[str, float] = Field(default_factory=dict)
-    """Of the method, such as `alpha` of gradnorm."""
+    """Options of the method, such as `alpha` of gradnorm."""
 
 
 BalancingOrName = Annotated[Balancing, BeforeValidator(_named_method)]
@@ -163,27 +163,27 @@ def _model_or_file(value: Any) -> Any:
 
 
 class TeacherSection(Section):
-    """Who teaches a task: a model, or a file of soft labels."""
+    """The teacher of a task: a model or a file of soft labels."""
 
     model: str | None = None
-    """A model folder, or a hub id."""
+    """A model folder or a Hub id."""
     file: str | None = None
-    """Soft labels of any system (docs/teachers.md)."""
+    """Soft labels from any system (docs/teachers.md)."""
     task: str | None = None
-    """The head of the model; None: the one with the task's name, or the only one of its type."""
+    """Head of the model; None: the one with the task's name, or the only one of its type."""
     unlabelled: str | list[str] = Field(default_factory=list)
-    """Files of rows without labels, which only the teacher labels."""
+    """Files of unlabelled rows, for the teacher to label."""
 
     @model_validator(mode="after")
     def _one_source(self) -> TeacherSection:
         if (self.model is None) == (self.file is None):
             raise ValueError(
-                "a teacher is either a model or a file of soft labels; give one of the keys model and file"
+                "a teacher is either a model or a file of soft labels; set one of the keys model and file"
             )
         if self.file is not None and self.task is not None:
-            raise ValueError("a file of soft labels has no heads; leave task out")
+            raise ValueError("a file of soft labels has no heads; remove task")
         return self
 
 
 Teacher = Annotated[TeacherSection, BeforeValidator(_model_or_file)]
-"""A path ending in .jsonl or .parquet (or .gz of them) is a file of soft labels; any other is a model."""
+"""A path that ends in .jsonl or .parquet (optionally with .gz) is a file of soft labels; any other is a model."""

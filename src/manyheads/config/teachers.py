@@ -1,4 +1,4 @@
-"""Settings to teachers: model folders and files of soft labels, checked against the tasks they are to teach."""
+"""Settings to teachers: model folders and files of soft labels, checked against the tasks they teach."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from manyheads.config.strategies import TeacherSection
 from manyheads.data.formats.lines import opened
 from manyheads.data.report import MOST_ERRORS
 from manyheads.data.table import texts_digest
-from manyheads.data.unlabelled import bare_rows, read_unlabelled
+from manyheads.data.unlabelled import read_unlabelled, rows_of_any_task
 from manyheads.errors import BundleError, DataError, RowError
-from manyheads.nn.locate import looks_like_path
+from manyheads.nn.resolve_encoder import looks_like_path
 from manyheads.training.teachers import FileTeacher, ModelTeacher, Teacher
 
 if TYPE_CHECKING:
@@ -28,19 +28,19 @@ ENDINGS = (".jsonl", ".parquet")
 
 @dataclass(frozen=True, slots=True)
 class Teaching:
-    """The teacher of a task, and the rows that it alone labels."""
+    """The teacher of a task, and the rows that only the teacher labels."""
 
     teacher: Teacher
     unlabelled: list[Any] = field(default_factory=list)
-    """Record batches of a table."""
+    """Record batches of an example table."""
 
     @property
     def count(self) -> int:
-        """Rows without labels."""
+        """Number of unlabelled rows."""
         return sum(map(len, self.unlabelled))
 
     def extended(self, table: ExampleTable[Any]) -> ExampleTable[Any]:
-        """Training examples with the unlabelled ones behind them."""
+        """The training examples followed by the unlabelled ones."""
         return table.with_unlabelled(self.unlabelled) if self.unlabelled else table
 
     def contents(self, table: ExampleTable[Any]) -> str:
@@ -50,97 +50,94 @@ class Teaching:
 
 
 def unknown_teachers(file: RunFile) -> list[str]:
-    """What is wrong with the tasks that `training.teachers` names."""
+    """An error for each task in `training.teachers` that does not exist."""
     tasks = file.run.tasks
-    told = []
+    errors = []
     for name in file.run.training.teachers:
         if name not in tasks:
             near = get_close_matches(name, tasks, 1, 0.5)
             hint = f"did you mean '{near[0]}'? " if near else ""
-            told.append(f"training.teachers.{name}: there is no task '{name}'; {hint}the tasks are {', '.join(tasks)}")
-    return told
+            errors.append(f"training.teachers.{name}: there is no task '{name}'; {hint}the tasks are {', '.join(tasks)}")
+    return errors
 
 
 def read_teaching(file: RunFile, task: Task[Any], table: ExampleTable[Any]) -> Teaching | None:
-    """The teacher of a fitted task, whose training examples are in `table`. Raises DataError."""
+    """The teacher of a fitted task; `table`: its training examples. Raises DataError."""
     section = file.run.training.teachers.get(task.name)
     if section is None:
         return None
     try:
         return _teaching(file, section, task, table)
     except (DataError, BundleError) as error:
-        told = str(error).splitlines()
-        raise DataError("\n".join(f"training.teachers.{task.name}: {line}" for line in told)) from None
+        lines = str(error).splitlines()
+        raise DataError("\n".join(f"training.teachers.{task.name}: {line}" for line in lines)) from None
 
 
 def _teaching(file: RunFile, section: TeacherSection, task: Task[Any], table: ExampleTable[Any]) -> Teaching:
     distillation = task.distillation
     if distillation is None:
-        raise DataError(f"{task.kind} tasks cannot be taught; leave the teacher out")
+        raise DataError(f"{task.kind} tasks cannot have a teacher; remove it")
     teacher: Teacher
     if section.file is not None:
-        teacher = _soft_file(file.resolve(section.file), task)
+        teacher = _soft_label_file(file.display_path(section.file), task)
     else:
-        assert section.model is not None, "the schema wants one of them"
-        teacher = _model(file, section.model, section.task, task)
+        assert section.model is not None, "the schema requires one of them"
+        teacher = _model_teacher(file, section.model, section.task, task)
     paths = [section.unlabelled] if isinstance(section.unlabelled, str) else section.unlabelled
-    found = Teaching(teacher, read_unlabelled(task, distillation.unlabelled, [_shown(file, path) for path in paths]))
+    found = Teaching(teacher, read_unlabelled(task, distillation.unlabelled, list(map(file.display_path, paths))))
     if isinstance(teacher, FileTeacher):
         whole = found.extended(table)
         digests = [int(digest) for digest in whole.digests()]
         if not any(digest in teacher.rows for digest in digests):
             raise DataError(f"{teacher.shown} has soft labels for none of the {len(whole):,} training rows; its texts "
-                            "must be those of the rows, character for character")  # fmt: skip
-        lacking = [i for i, d in enumerate(digests) if d not in teacher.rows and not whole.is_labelled(i)]
-        if lacking:
-            raise DataError(f"{whole.where(lacking[0])}: {len(lacking):,} unlabelled rows, of which this is the first, "
-                            f"have no soft labels in {teacher.shown}; add them there, or leave the rows out")  # fmt: skip
+                            "must match those of the rows exactly")  # fmt: skip
+        missing = [i for i, d in enumerate(digests) if d not in teacher.rows and not whole.is_labelled(i)]
+        if missing:
+            raise DataError(f"{whole.where(missing[0])}: {len(missing):,} unlabelled rows, of which this is the first, "
+                            f"have no soft labels in {teacher.shown}; add them there, or remove the rows")  # fmt: skip
     return found
 
 
 def is_folder(file: RunFile, name: str) -> bool:
-    """Whether a model is named by a path, which starts at the run file, and not by its id on the hub."""
+    """Whether a model name is a path relative to the run file, and not a Hub id."""
     return name.count("/") != 1 or looks_like_path(name) or file.resolve(name).exists()
 
 
-def _model(file: RunFile, name: str, head: str | None, task: Task[Any]) -> ModelTeacher:
-    """A head of a model, by its manifest alone."""
+def _model_teacher(file: RunFile, name: str, head: str | None, task: Task[Any]) -> ModelTeacher:
+    """One head of a model, from its manifest alone."""
     from manyheads.api import find_model
-    from manyheads.bundle import MANIFEST, manifest_hash, read_manifest
-    from manyheads.bundle.settings import tasks_of
+    from manyheads.bundle import MANIFEST, manifest_hash, read_manifest, tasks_of
 
-    folder = _shown(file, name) if is_folder(file, name) else find_model(name)
+    folder = file.display_path(name) if is_folder(file, name) else find_model(name)
     manifest = read_manifest(folder)
     heads = tasks_of(manifest, folder / MANIFEST)
-    alike = [known for known, found in heads.items() if found.kind == task.kind]
+    alike = [other for other, found in heads.items() if found.kind == task.kind]
     if head is None:
         head = task.name if task.name in heads or len(alike) != 1 else alike[0]
     if head not in heads:
-        raise DataError(f"{folder} has no task '{head}'; its tasks are {', '.join(heads)}: name one as 'task'")
+        raise DataError(f"{folder} has no task '{head}'; its tasks are {', '.join(heads)}; name one as 'task'")
     if heads[head].kind != task.kind:
         hint = f"; name one of {', '.join(alike)} as 'task'" if alike else ""
         raise DataError(f"task '{head}' of {folder} is {heads[head].kind}, and this one is {task.kind}{hint}")
     distillation = task.distillation
-    assert distillation is not None, "asked before"
+    assert distillation is not None, "checked by the caller"
     try:
         distillation.check_teacher(heads[head])
     except DataError as error:
         raise DataError(f"{folder} (task '{head}') cannot teach this task: {error}; train the teacher on the same labels, "
-                        f"or list them under tasks.{task.name}.labels") from None  # fmt: skip
+                        f"or list its labels under tasks.{task.name}.labels") from None  # fmt: skip
     return ModelTeacher(folder, head, heads[head], manifest_hash(manifest))
 
 
-def _soft_file(path: Path, task: Task[Any]) -> FileTeacher:
-    """A file of soft labels, every row of it read. Raises DataError with the place of each bad one."""
-    from manyheads.config.dataset import shown
-
-    path, distillation = shown(path), task.distillation
-    assert distillation is not None, "asked before"
+def _soft_label_file(path: Path, task: Task[Any]) -> FileTeacher:
+    """Read and check a file of soft labels. Raises DataError with the place of each bad row."""
+    distillation = task.distillation
+    assert distillation is not None, "checked by the caller"
     if not path.name.removesuffix(".gz").endswith(ENDINGS):
         raise DataError(f"{path}: soft labels are read from {' or '.join(ENDINGS)}, each also as .gz")
     rows: dict[int, RawRow] = {}
     errors: list[str] = []
-    for raw in bare_rows(path, "soft label"):
+    for raw in rows_of_any_task(path, "soft label"):
         try:
             example = distillation.unlabelled(raw.values)
             distillation.of_row(raw.values, example)
@@ -152,24 +149,18 @@ def _soft_file(path: Path, task: Task[Any]) -> FileTeacher:
         digest = texts_digest(task, example)
         first = rows.setdefault(digest, raw)
         if first is not raw and first.values != raw.values:
-            errors.append(f"{raw.where}: has the text of {first.where} and other soft labels; keep one of them")
+            errors.append(f"{raw.where}: has the same text as {first.where} but different soft labels; keep one of them")
     if errors:
         raise DataError("\n".join(errors[:MOST_ERRORS]))
     with opened(path) as stream:
         return FileTeacher(path, rows, hashlib.file_digest(stream, "sha256").hexdigest())
 
 
-def _shown(file: RunFile, path: str) -> Path:
-    from manyheads.config.dataset import shown
-
-    return shown(file.resolve(path))
-
-
-def teacher_lines(name: str, teaching: Teaching, table: ExampleTable[Any]) -> list[str]:
-    """Who teaches a task, and how many rows, for people."""
+def teacher_line(name: str, teaching: Teaching, table: ExampleTable[Any]) -> str:
+    """One line on the teacher of a task and the rows it labels."""
     teacher, whole = teaching.teacher, teaching.extended(table)
     count = len(table)
     if isinstance(teacher, FileTeacher):
         count = sum(int(digest) in teacher.rows for digest in whole.digests()) - teaching.count
     more = f" and {teaching.count:,} without labels" if teaching.count else ""
-    return [f"teacher of {name}: {teacher.shown}, on {count:,} of {len(table):,} labelled rows{more}"]
+    return f"teacher of {name}: {teacher.shown}, on {count:,} of {len(table):,} labelled rows{more}"

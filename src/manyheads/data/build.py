@@ -1,36 +1,32 @@
-"""Rows of files and of the hub into tables: every row through its task once, and what is bad told with its place.
+"""Rows of files and of the hub to tables: every row is read by its task once, and bad rows are reported with their places.
 
-What `Task.read`, `row_of_target`, `collect`, `cluster` and the texts of `sources_of_example` return depends on no
-setting of the task, so a table serves every run with a task of that type and name.
+What `Task.read`, `row_of_target`, `collect`, `cluster` and the texts of `sources_of_example` return does not depend on the
+settings of a task, so a table serves every run with a task of that type and name.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from manyheads.data.cache import TemporaryFolder, cache_folder, find, store, table_key
 from manyheads.data.formats.rows import RawRow
 from manyheads.data.hub import Hub, open_hub
 from manyheads.data.readers import Files, Opened, open_files
-from manyheads.data.report import MOST_ERRORS, ReadReport, Skipped, Tally, count_row, exact_place, refuse
-from manyheads.data.saved import Saved, open_saved
-from manyheads.data.table import SCHEMA, ExampleT, ExampleTable, open_table, texts_digest
-from manyheads.data.tags import TagWatch
+from manyheads.data.report import MOST_ERRORS, ReadReport, RunningStatistics, Skipped, count_row, exact_place, refuse
+from manyheads.data.saved_datasets import SavedDataset, open_saved_dataset
+from manyheads.data.table import BATCH_ROWS, ExampleT, ExampleTable, open_table, record_batch, row_json, texts_digest
+from manyheads.data.tag_scheme import TagSchemeCheck
 from manyheads.errors import DataError, RowError
 from manyheads.tasks.base import Task
 
-DataSource = Files | Hub | Saved
+DataSource = Files | Hub | SavedDataset
 
-BATCH_ROWS = 4096
 BATCH_BYTES = 4_000_000
-"""Rows are written when there are this many, or they are this large: what building a table holds in memory."""
+"""Rows are written once they are this large, or BATCH_ROWS many: what building a table holds in memory."""
 
 
 def build_table(
@@ -38,11 +34,11 @@ def build_table(
 ) -> tuple[ExampleTable[ExampleT], ReadReport]:
     """The examples of a task in a data source, from the cache if they were read before.
 
-    `split` (train, validation, test) is what a hub data set is asked for unless it names one itself. `cache` defaults
-    to `cache_folder()`; where it cannot be used, a temporary folder takes its place. Raises DataError, with up to
-    MOST_ERRORS lines of `place: message`, for bad rows, and when no row can be used.
+    `split` (train, validation, test) is loaded of a hub dataset that names none itself. `cache` defaults to
+    `cache_folder()`; a temporary folder replaces one that cannot be used. Raises DataError, with up to MOST_ERRORS lines
+    of `place: message`, for bad rows, and if no row can be used.
     """
-    opened = _opened(source, type(task), split)
+    opened = _open(source, type(task), split)
     key = table_key(task, opened.fingerprint)
     folder = cache if cache is not None else cache_folder()
     kept = find(task, folder, key)
@@ -58,19 +54,19 @@ def build_table(
         raise DataError(f"{source}: no room to keep the examples: {error}; set MANYHEADS_CACHE to a folder") from None
 
 
-def _opened(source: DataSource, task: type[Task[Any]], split: str) -> Opened:
+def _open(source: DataSource, task: type[Task[Any]], split: str) -> Opened:
     if isinstance(source, Hub):
         return open_hub(source, task, split)
-    return open_saved(source, task, split) if isinstance(source, Saved) else open_files(source, task, split)
+    return open_saved_dataset(source, task, split) if isinstance(source, SavedDataset) else open_files(source, task)
 
 
 def _built(
     task: Task[ExampleT], opened: Opened, folder: Path, key: str, keep: TemporaryFolder | None
 ) -> tuple[ExampleTable[ExampleT], ReadReport]:
-    """A table written and opened. Raises OSError where the folder cannot be written, or loses the file at once."""
+    """Write and open a table. Raises OSError if the folder cannot be written, or loses the file at once."""
 
     def fill(write: Callable[[Any], object]) -> ReadReport:
-        read = _read(task, opened.rows(), lambda rows: write(_batch(rows)))
+        read = _read(task, opened.rows(), lambda rows: write(record_batch(rows)))
         return replace(read, formats=opened.formats)
 
     path, report = store(folder, key, fill)
@@ -78,12 +74,12 @@ def _built(
 
 
 def _read(task: Task[Any], rows: Iterable[RawRow], write: Callable[[list[tuple[Any, ...]]], object]) -> ReadReport:
-    """Every row through the task. Raises DataError telling of the first MOST_ERRORS that it refuses."""
+    """Read every row with the task. Raises DataError with the first MOST_ERRORS rows that it refuses."""
     read = used = size = 0
     skipped: dict[str, Skipped] = {}
     notes: dict[str, Skipped] = {}
     left_out: dict[str, Skipped] = {}
-    statistics, places, tags = Tally(), {}, TagWatch()
+    statistics, places, tags = RunningStatistics(), {}, TagSchemeCheck()
     errors: list[str] = []
     waiting: list[tuple[Any, ...]] = []
     for raw in _until_broken(rows, errors):
@@ -95,7 +91,7 @@ def _read(task: Task[Any], rows: Iterable[RawRow], write: Callable[[list[tuple[A
             if reason is not None:
                 count_row(skipped, reason, raw.where)
                 continue
-            text = _text(values)
+            text = row_json(values)
             example = task.read(values)
         except RowError as error:
             errors.append(f"{exact_place(values, raw.where, raw.lines, task.read)}: {error}")
@@ -125,7 +121,7 @@ def _read(task: Task[Any], rows: Iterable[RawRow], write: Callable[[list[tuple[A
 
 
 def _count(raw: RawRow, notes: dict[str, Skipped], left_out: dict[str, Skipped]) -> None:
-    """What a reader says of a row that is used."""
+    """Count the notes of a used row, and what is left out of it."""
     for note in raw.notes:
         count_row(notes, note, raw.where)
     for part in raw.left_out:
@@ -133,7 +129,7 @@ def _count(raw: RawRow, notes: dict[str, Skipped], left_out: dict[str, Skipped])
 
 
 def _until_broken(rows: Iterable[RawRow], errors: list[str]) -> Iterator[RawRow]:
-    """The rows; a defect of the file itself ends them and joins the errors of the rows before it."""
+    """The rows, up to a defect of the file itself, which is added to the errors."""
     try:
         yield from rows
     except DataError as error:
@@ -141,7 +137,7 @@ def _until_broken(rows: Iterable[RawRow], errors: list[str]) -> Iterator[RawRow]
 
 
 def _target(task: Task[Any], values: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
-    """The task's own row, or why there is none. A string is a csv column of that name, and is left alone."""
+    """The task's own row of a row with `targets`, or why there is none."""
     targets = values["targets"]
     if not isinstance(targets, Mapping):
         raise RowError(f"'targets' must be an object with a key for each task, seen {targets!r}")
@@ -151,20 +147,6 @@ def _target(task: Task[Any], values: Mapping[str, Any]) -> tuple[dict[str, Any],
     return dict(task.row_of_target(values, target)), None
 
 
-def _batch(rows: list[tuple[Any, ...]]) -> Any:
-    columns = zip(*rows, strict=True)
-    return pa.record_batch([pa.array(cells, kind) for cells, kind in zip(columns, SCHEMA.types, strict=True)], SCHEMA)
-
-
-def _text(values: Mapping[str, Any]) -> bytes:
-    """The row as JSON. Raises RowError for half a surrogate pair, which JSON escapes can smuggle into a text."""
-    try:
-        return json.dumps(values, ensure_ascii=False, default=str).encode()
-    except UnicodeEncodeError as error:
-        half = f"\\u{ord(error.object[error.start]):04x}"
-        raise RowError(f"holds {half}, half of a surrogate pair, which is no character; mend the text") from None
-
-
 def _short(cluster: str) -> str:
-    """A context that names a cluster is long, and only needs to differ from the others."""
+    """The cluster, hashed if it is long (a context): it only needs to differ from others."""
     return cluster if len(cluster) <= 64 else hashlib.sha256(cluster.encode()).hexdigest()[:32]

@@ -1,12 +1,12 @@
-"""Tables kept on disk between runs. Anything in the folder may be deleted at any time.
+"""Tables cached on disk between runs. Anything in the folder may be deleted at any time.
 
-Decided here:
-- A table is kept under a name made from the sha256 of the files' contents and names, the task's type and name, and the
-  code that read them; times and sizes play no part. So a changed file is always read again, and an unchanged one never.
-- Whenever a table is opened its files are touched, and whenever one is written, those that nobody opened for 30 days go.
-  Times of modification are used, not of access, which many file systems do not keep.
-- Processes need no lock: files appear whole by renaming, and a table that goes while it is wanted is read again. One
-  that is open stays readable until it is let go. Touching and removing never fail a run.
+Design:
+- The name of a table is a hash of the files' contents and names, the task's type and name, and the code that reads them;
+  times and sizes do not matter. So a changed file is always read again, and an unchanged one never.
+- Opening a table touches its files; writing one removes those not opened for 30 days. Modification times are used, because
+  many file systems do not keep access times.
+- Processes need no lock: files appear complete by renaming, and a table that is removed before it is opened is built again.
+  An open table stays readable after its removal. Errors in touching and removing files never fail a run.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from manyheads.data.table import SCHEMA, ExampleT, ExampleTable, open_table
 from manyheads.tasks.base import Task
 
 KEPT_S = 30 * 24 * 3600
-"""Seconds after which a table that nobody opened is removed."""
+"""Seconds after which an unopened table is removed."""
 _OURS = re.compile(r"[0-9a-f]{64}\.(arrow|json|\d+\.[0-9a-f]{32}\.(json\.)?tmp)")
-"""Names of tables, and of what a killed process left of one. The folder is the user's choice: nothing else is touched."""
+"""Names of tables, and of partial tables of killed processes. Other files in the folder are never touched."""
 
 
 def cache_folder() -> Path:
@@ -46,16 +46,16 @@ def cache_folder() -> Path:
 
 
 def table_key(task: Task[Any], fingerprint: str) -> str:
-    """The name of a table: 64 hexadecimal digits of all that its rows depend on."""
+    """The name of a table: a sha256 of everything that its rows depend on."""
     code = "\0".join((_code(), task.kind, type(task).__qualname__, task.name))
     return hashlib.sha256(f"{code}\0{fingerprint}".encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def find(task: Task[ExampleT], folder: Path, key: str) -> tuple[ExampleTable[ExampleT], ReadReport] | None:
-    """The table under this key, which counts as used now; None when there is none, or it is not whole."""
+    """The table under this key, which counts as opened now; None if there is none, or it is damaged."""
     path, described = folder / f"{key}.arrow", folder / f"{key}.json"
     for file in (path, described):
-        with suppress(OSError):  # not there, or a cache that may only be read
+        with suppress(OSError):  # missing, or a read-only cache
             os.utime(file)
     try:
         report = ReadReport.from_json(json.loads(described.read_text(encoding="utf-8")))
@@ -66,9 +66,9 @@ def find(task: Task[ExampleT], folder: Path, key: str) -> tuple[ExampleTable[Exa
 
 
 def store(folder: Path, key: str, fill: Callable[[Callable[[Any], object]], ReadReport]) -> tuple[Path, ReadReport]:
-    """A new table: `fill` is given what writes a record batch of SCHEMA. It appears last, whole or not at all.
+    """Write a table atomically: `fill` is given a function that writes a record batch of SCHEMA.
 
-    Tables that were not used for long are removed. Raises OSError where the folder cannot be made or written.
+    Also removes tables not opened for KEPT_S. Raises OSError if the folder cannot be made or written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / f"{key}.{os.getpid()}.{uuid4().hex}.tmp"
@@ -88,7 +88,7 @@ def store(folder: Path, key: str, fill: Callable[[Callable[[Any], object]], Read
 
 
 def prune(folder: Path, now_s: float) -> None:
-    """Remove what was neither written nor opened for KEPT_S before `now_s`. Raises nothing: what cannot go stays."""
+    """Remove tables neither written nor opened for KEPT_S before `now_s`. Errors are ignored."""
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             with suppress(OSError):  # another process was first, or (Windows) has it open
@@ -97,7 +97,7 @@ def prune(folder: Path, now_s: float) -> None:
 
 
 class TemporaryFolder:
-    """A folder that goes when the last table that needs it does."""
+    """A folder that is removed with the last table that needs it."""
 
     def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="manyheads-"))
@@ -106,7 +106,7 @@ class TemporaryFolder:
 
 @lru_cache
 def _code() -> str:
-    """The version, and a hash of the modules that decide what a row becomes."""
+    """A hash of the version and of the modules that turn files into rows."""
     try:
         version = metadata.version("manyheads")
     except metadata.PackageNotFoundError:

@@ -1,6 +1,6 @@
-"""What reading a split has to tell: a report where it went well, the bad rows with their places where it did not.
+"""The result of reading a split: a report, or an error that lists the bad rows with their places.
 
-Decided here: reading goes on after a row that cannot be used, to tell of twenty at once; then all of it is refused.
+Reading continues after a bad row, to report up to twenty at once; then the split is refused.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from dataclasses import astuple, dataclass, field
 from typing import Any
 
 from manyheads.errors import DataError, RowError
-from manyheads.tasks.base import DataStatistics, Moments, together
+from manyheads.tasks.statistics import DataStatistics, Moments, add_moments
 
 MOST_ERRORS = 20
-"""Bad rows that one DataError tells of; enough to see a pattern, few enough to read."""
+"""Bad rows listed in one DataError; enough to see a pattern, few enough to read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Rows, or parts of them, of which one thing is to be said, such as why they were not used."""
+    """Rows, or parts of rows, with one thing in common, such as the reason why they were not used."""
 
     count: int
     where: str
@@ -28,7 +28,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class ReadReport:
-    """What became of the rows of one split."""
+    """What was read of one split."""
 
     rows: int
     used: int
@@ -36,19 +36,19 @@ class ReadReport:
     """By reason."""
     statistics: DataStatistics = field(default_factory=DataStatistics)
     places: Mapping[str, str] = field(default_factory=dict)
-    """Where each label is first seen."""
+    """The first place of each label."""
     notes: Mapping[str, Skipped] = field(default_factory=dict)
-    """What was decided in reading, with the count of rows and the first of them (`RawRow.notes`)."""
+    """Assumptions made in reading (`RawRow.notes`)."""
     told: tuple[str, ...] = ()
-    """Sentences on the whole split."""
+    """Warnings about the split as a whole."""
     left_out: Mapping[str, Skipped] = field(default_factory=dict)
-    """What used rows say besides that the task cannot hold, by kind."""
+    """Parts of used rows that the task has no place for, by kind."""
     formats: tuple[str, ...] = ()
-    """Of the files."""
+    """Titles of the files' formats."""
 
     @property
     def warnings(self) -> list[str]:
-        """All that is to be said, as sentences."""
+        """All warnings, as sentences."""
         return [*self.told, *(
             f"{note.where}: {text}" if note.count == 1 else f"{note.count:,} rows, the first at {note.where}: {text}"
             for text, note in self.notes.items()
@@ -72,7 +72,7 @@ class ReadReport:
 
     @staticmethod
     def from_json(kept: Mapping[str, Any]) -> ReadReport:
-        """The report again. Raises KeyError, TypeError or ValueError for JSON that is none."""
+        """The report from its JSON. Raises KeyError, TypeError or ValueError for anything else."""
         skipped = {reason: Skipped(*skip) for reason, skip in kept["skipped"].items()}
         numbers = {name: Moments(*moments) for name, moments in kept["numbers"].items()}
         statistics = DataStatistics(kept["labels"], frozenset(kept["flags"]), numbers)
@@ -83,13 +83,13 @@ class ReadReport:
 
 
 def count_row(counts: dict[str, Skipped], text: str, where: str) -> None:
-    """One more row, or part of one, of which this is to be said."""
+    """Count one more row, or part of one, under a text."""
     before = counts.get(text, Skipped(0, where))
     counts[text] = Skipped(before.count + 1, before.where)
 
 
-class Tally:
-    """Sum of many facts. Adding them one by one would copy all counts each time."""
+class RunningStatistics:
+    """The sum of the statistics of many examples, updated in place."""
 
     def __init__(self) -> None:
         self._labels: Counter[str] = Counter()
@@ -97,13 +97,13 @@ class Tally:
         self._numbers: dict[str, Moments] = {}
 
     def add(self, statistics: DataStatistics) -> list[str]:
-        """Counts added, flags united; gives the labels not seen before."""
+        """Add the statistics of an example; returns its labels not seen before."""
         new = [label for label in statistics.labels if label not in self._labels]
         self._labels.update(statistics.labels)
         if not statistics.flags <= self._flags:
             self._flags |= statistics.flags
         if statistics.numbers:
-            self._numbers = together(self._numbers, statistics.numbers)
+            self._numbers = add_moments(self._numbers, statistics.numbers)
         return new
 
     def total(self) -> DataStatistics:
@@ -112,7 +112,7 @@ class Tally:
 
 
 def refuse(errors: Sequence[str]) -> None:
-    """Raise DataError telling of these, MOST_ERRORS at most; nothing when there are none."""
+    """Raise DataError with up to MOST_ERRORS errors, if there are any."""
     if len(errors) > MOST_ERRORS:
         errors = [*errors[:MOST_ERRORS], f"there are more; reading stopped after {MOST_ERRORS}"]
     if errors:
@@ -120,7 +120,7 @@ def refuse(errors: Sequence[str]) -> None:
 
 
 def exact_place(row: dict[str, Any], where: str, lines: int, use: Callable[[dict[str, Any]], object]) -> str:
-    """`where`; for a refused row with a line a word, the line of the first word that `use` refuses on its own."""
+    """The place of a refused row. If each word has its own line: the line of the first word that `use` refuses alone."""
     path, _, first = where.rpartition(":")
     for k in range(lines if lines > 1 else 0):
         try:

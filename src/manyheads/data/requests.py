@@ -1,16 +1,14 @@
-"""Rows to be answered, as users send them: jsonl, csv, parquet or plain texts, a file or standard input.
+"""Rows to answer, as users send them: jsonl, csv, parquet or plain texts, from a file or standard input.
 
-Unlike training data, one bad row must not stop the others: it comes out as a RowError in its place. Rows are read one at
-a time, so a file of a million rows needs no more memory than one of ten. A row that could not be written as JSON again
-(its `id` is in the answer) is a bad one; times and decimals of Parquet become strings. What is wrong with a file as a whole
-(a bomb, a cut-off archive) ends the reading.
+Unlike in training data, a bad row does not stop the others: a RowError takes its place. Rows are read one at a time, so a
+file of a million rows needs no more memory than one of ten. A row that could not be written as JSON again (its `id` is in
+the answer) is bad; times and decimals of Parquet become strings. Errors of the file as a whole (a bomb, a truncated archive)
+end the reading.
 """
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, time
@@ -21,45 +19,42 @@ from pathlib import Path
 from typing import IO, Any
 from uuid import UUID
 
-from manyheads.data.formats.head import Head
 from manyheads.data.formats.json_items import items_of
-from manyheads.data.formats.lines import byte_stream, is_packed, lines, opened, unpacked
+from manyheads.data.formats.lines import byte_stream, lines, opened
+from manyheads.data.formats.messages import counted
 from manyheads.data.formats.parquet import ParquetRows
-from manyheads.data.formats.rows import counted
-from manyheads.data.plain_texts import Sniffed, text_rows
+from manyheads.data.formats.preview import Preview
 from manyheads.data.strict_json import read_json
+from manyheads.data.text_lines import SniffedStream, text_rows
 from manyheads.errors import DataError, RowError
-from manyheads.text.separated import TEXTS, CellError, Cells, Columns, rows_of_cells
+from manyheads.text.delimited import TEXTS, CellError, CellRow, Header, read_cells
 
 Requested = dict[str, Any] | RowError
-Lines = IO[bytes] | Sniffed
+Lines = IO[bytes] | SniffedStream
 
 LONGEST_ROW_BYTES = 4 << 20
 """War and Peace has 3.2 MB. The tokens of a text and their answers take 200 bytes for each of its characters."""
 MOST_LEVELS = 50
-"""Of lists and objects in one another, in a row."""
+"""Nested lists and objects in a row."""
 STRANGE = "surrogateescape"
-"""Bytes that are not UTF-8 become halves of surrogate pairs, which no UTF-8 has, so that their row can be told."""
+"""Bytes that are not UTF-8 become halves of surrogate pairs, which valid UTF-8 never has, so that their row is known."""
 
 
-def read_requests(source: Path | IO[bytes] | Sniffed) -> Iterator[Requested]:
-    """Rows of a file by its ending (`.jsonl`, `.csv`, `.tsv`, `.parquet`, `.txt`, each also `.gz`), or of a byte stream.
+def read_requests(source: Path | IO[bytes] | SniffedStream) -> Iterator[Requested]:
+    """Rows of a file by its ending (`.jsonl`, `.json`, `.csv`, `.tsv`, `.parquet`, `.txt`, also `.gz`), or of a byte stream.
 
-    A stream holds JSON lines or plain texts, which its first line tells.
-
-    A `.json` file holds JSON lines, or one array of rows.
-
-    Raises DataError at once for a file that is not there or of another format.
+    A stream holds JSON lines or plain texts, recognised by its first line; a `.json` file JSON lines, or one array of rows.
+    Raises DataError at once for a file that is missing or of another format.
     """
     if not isinstance(source, Path):
-        return _stream(source if isinstance(source, Sniffed) else Sniffed(source))
+        return _stream(source if isinstance(source, SniffedStream) else SniffedStream(source))
     if source.is_dir():
         raise DataError(f"{source} is a folder; give a jsonl, csv or parquet file")
     opened(source).close()
     ending = Path(source.name.removesuffix(".gz")).suffix.lower()
     if ending == ".parquet":
         return _parquet(source)
-    if ending == ".json" and Head.of(source).json.array:
+    if ending == ".json" and Preview.of(source).json.array:
         return _json_array(source)
     if ending in (".jsonl", ".ndjson", ".json"):
         return _file_lines(source)
@@ -67,10 +62,10 @@ def read_requests(source: Path | IO[bytes] | Sniffed) -> Iterator[Requested]:
         return _csv(source, tabs=ending == ".tsv")
     if ending == ".txt":
         return _file_lines(source, lambda stream: _only_texts(stream, source))
-    raise DataError(f"{source}: the ending '{ending}' is not known; rows come as .jsonl, .csv, .tsv, .parquet or .txt")
+    raise DataError(f"{source}: unknown ending '{ending}'; rows are read from .jsonl, .csv, .tsv, .parquet or .txt")
 
 
-def _stream(stream: Sniffed) -> Iterator[Requested]:
+def _stream(stream: SniffedStream) -> Iterator[Requested]:
     yield from _texts(stream) if stream.plain else _json_lines(stream)
 
 
@@ -80,30 +75,24 @@ def _texts(stream: Lines) -> Iterator[Requested]:
 
 
 def _only_texts(stream: IO[bytes], path: Path) -> Iterator[Requested]:
-    sniffed = Sniffed(stream, str(path))
+    sniffed = SniffedStream(stream, str(path))
     if sniffed.plain:
         yield from _texts(sniffed)
     elif any(line is not None and line.strip() for line in _lines(sniffed)):
-        raise DataError(f"{path} holds JSON, and its lines would be answered as texts; let its name end in .jsonl")
+        raise DataError(f"{path} holds JSON, and its lines would be answered as texts; rename it to end in .jsonl")
 
 
 def _file_lines(path: Path, rows: Callable[[IO[bytes]], Iterator[Requested]] | None = None) -> Iterator[Requested]:
-    with opened(path) as stored:
-        try:
-            yield from (rows or _json_lines)(unpacked(path, stored) if is_packed(path) else stored)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise DataError(f"{path} is a damaged or cut-off gzip file ({error}); copy it again") from None
+    with byte_stream(path) as stream:
+        yield from (rows or _json_lines)(stream)
 
 
 def _json_array(path: Path) -> Iterator[Requested]:
-    """Rows of one array. Raises DataError where the array itself is broken: nothing behind can be told apart."""
+    """Rows of one array. Raises DataError if the array itself is broken, because no item after that can be found."""
     with byte_stream(path) as stream:
         for item in items_of(stream, str(path), LONGEST_ROW_BYTES):
-            yield _json_row(item.text.encode("utf-8", "surrogatepass"), _where(item.number, item.line))
-
-
-def _where(item: int, line: int | None) -> str:
-    return f"item {item}" if line is None else f"line {line}"
+            where = f"item {item.number}" if item.line is None else f"line {item.line}"
+            yield _json_row(item.text.encode("utf-8", "surrogatepass"), where)
 
 
 def _json_lines(stream: Lines) -> Iterator[Requested]:
@@ -116,7 +105,7 @@ def _json_lines(stream: Lines) -> Iterator[Requested]:
 
 
 def _lines(stream: Lines) -> Iterator[bytes | None]:
-    """Lines; None for one that is too long, which is passed over."""
+    """Lines; None in place of one that is too long."""
     while line := stream.readline(LONGEST_ROW_BYTES + 1):
         if len(line) <= LONGEST_ROW_BYTES:
             yield line
@@ -134,31 +123,31 @@ def _json_row(line: bytes, where: str) -> Requested:
     if not isinstance(row, dict):
         return RowError(f'{where} must be an object such as {{"text": "..."}}, seen {type(row).__name__}')
     if (b"\\ud" in line or b"\\uD" in line) and not _is_whole(json.dumps(row, ensure_ascii=False)):
-        return RowError(f"{where} holds half of a surrogate pair, which is no character; mend the text", _id_of(row))
+        return RowError(f"{where} contains half of a surrogate pair, which is not a character; fix the text", _id_of(row))
     return row
 
 
 def _csv(path: Path, *, tabs: bool) -> Iterator[Requested]:
     decoded = (line for _, line in lines(path, LONGEST_ROW_BYTES, STRANGE))
-    rows = rows_of_cells(decoded, tabs=tabs, longest=LONGEST_ROW_BYTES)
+    rows = read_cells(decoded, tabs=tabs, longest=LONGEST_ROW_BYTES)
     try:
-        header = next(rows, Cells(1, []))
-        columns = Columns(header)
-        _check_columns(columns.known, f"{path}:{header.line}: the header")
+        first = next(rows, CellRow(1, []))
+        header = Header(first)
+        _check_columns(header.known, f"{path}:{first.line}: the header")
         for row in rows:
-            yield _csv_row(columns, row)
+            yield _csv_row(header, row)
     except CellError as error:
         raise DataError(f"{path}:{error.line} {error}") from None
 
 
-def _csv_row(columns: Columns, row: Cells) -> Requested:
-    values, number = columns.row(row), row.line
+def _csv_row(header: Header, row: CellRow) -> Requested:
+    values, number = header.row(row), row.line
     if values is None:
-        names, cells = columns.names, row.cells
-        # Cells are left out at the end of a row; one too many comes of a comma in a text.
+        names, cells = header.names, row.cells
+        # Missing cells are at the end of a row; an extra one comes from a comma in a text.
         sure = takewhile(lambda pair: len(cells) < len(names) or pair[0] not in TEXTS, zip(names, cells, strict=False))
         return RowError(
-            f"line {number} has not as many columns as the header: {counted(len(cells))}, not {len(names)}",
+            f"line {number} has {counted(len(cells), 'column')}, but the header has {len(names)}",
             _id_of({name: cell.strip() for name, cell in sure}),
         )
     given = {name: cell for name, cell in values.items() if cell != "" or name == "text"}
@@ -188,7 +177,7 @@ def _parquet_row(row: dict[str, Any], number: int) -> Requested:
 
 
 def _check_columns(names: Sequence[str], where: str) -> None:
-    """Raise DataError for columns that hold no text, or that cannot be told apart (of a csv, `Columns` says that)."""
+    """Raise DataError for columns without text, or two of the same name (`Header` checks that of a csv)."""
     if not {"text", "tokens"} & set(names):
         raise DataError(f"{where} needs a 'text' column; it has {', '.join(names)[:200] or 'nothing'}")
     twice = sorted(name for name, count in Counter(names).items() if count > 1 and name)
@@ -197,7 +186,11 @@ def _check_columns(names: Sequence[str], where: str) -> None:
 
 
 def as_json(value: Any) -> Any:
-    """A value of a Parquet file as JSON has it. Raises ValueError, whose message goes on after "that", where it has not."""
+    """A value of a Parquet file as a JSON value. Raises ValueError, with a message to follow "that", if JSON has none.
+
+    >>> as_json({"day": date(2024, 5, 1), "price": Decimal("1.50")})
+    {'day': '2024-05-01', 'price': '1.50'}
+    """
     if isinstance(value, date | time):  # datetimes are dates
         return value.isoformat()
     if isinstance(value, Decimal | UUID):
@@ -207,14 +200,14 @@ def as_json(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: as_json(inner) for key, inner in value.items()}
     if isinstance(value, float) and not isfinite(value):
-        raise ValueError(f"is {value}, which is no number")
+        raise ValueError(f"is {value}, which is not a number")
     if not isinstance(value, str | int | float | None):
         raise ValueError(f"is of the type {type(value).__name__}, which JSON does not have")
     return value
 
 
 def _id_of(row: Mapping[str, Any]) -> Any:
-    """The id of a row that is bad for another reason; None for one that may be bad too."""
+    """The id of a bad row; None if the id may be bad too."""
     found = row.get("id")
     if isinstance(found, str):
         return found if found and _is_whole(found) else None
@@ -222,7 +215,7 @@ def _id_of(row: Mapping[str, Any]) -> Any:
 
 
 def _is_whole(text: str) -> bool:
-    """Whether a text can be written as UTF-8: halves of surrogate pairs cannot, and stand for bytes that are not UTF-8."""
+    """Whether a text can be written as UTF-8, which halves of surrogate pairs (see STRANGE) cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:

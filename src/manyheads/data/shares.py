@@ -1,11 +1,10 @@
-"""How the tasks of a step share its tokens: one small class for each method.
+"""How the tasks of a step share its tokens: one small class per sampling method.
 
-A method gives relative weights to the tasks that take part in a step; `Sampler` turns them into tokens. Sizes are
-tokens of training data. Every method here is a pure function of the step and of who takes part; `Difficulty` also
-needs scores, and is replaced by another `Difficulty` when they are told.
+A method gives relative weights to the tasks active in a step; `Sampler` turns them into tokens. Sizes are tokens of training
+data. Every method is a pure function of the step and the active tasks; `Difficulty` also needs scores, and is replaced by
+another `Difficulty` when there are new ones.
 
-Decided here: caps and mean gaps are taken over the tasks that take part, so a task that has stopped no longer holds
-the others back. Weights are worked out in Python floats, task by task: a step has a handful of tasks.
+Caps and mean gaps are computed over the active tasks, so a stopped task no longer affects the others.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ class Shares(Protocol):
 
     @property
     def steady(self) -> bool:
-        """Whether the step makes no difference to `at`."""
+        """Whether `at` is the same in every step."""
         ...
 
     def at(self, step: int, active: Sequence[str]) -> dict[str, float]:
-        """Relative weight, 0 or more, of each of the `active` tasks in a step; at least one is above 0.
+        """Relative weight, at least 0, of each of the `active` tasks in a step; at least one is above 0.
 
-        Raises KeyError for a task that the method was not told about.
+        Raises KeyError for a task that the method does not know.
         """
         ...
 
@@ -44,7 +43,7 @@ class RoundRobin:
     steady: ClassVar[bool] = False
 
     def at(self, step: int, active: Sequence[str]) -> dict[str, float]:
-        """All for the task whose turn it is."""
+        """All tokens for the task whose turn it is."""
         turn = active[step % len(active)]
         return {task: float(task == turn) for task in active}
 
@@ -62,7 +61,7 @@ class Uniform:
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """Shares that were given. They need not add up to 1.
+    """Given shares. They need not add up to 1.
 
     Raises ValueError for a share that is not above 0.
     """
@@ -76,7 +75,7 @@ class Fixed:
                 raise ValueError(f"the share of {task} is {share}; give a number above 0, or leave the task out")
 
     def at(self, step: int, active: Sequence[str]) -> dict[str, float]:
-        """What was given."""
+        """The given shares."""
         return {task: float(self.shares[task]) for task in active}
 
 
@@ -105,31 +104,25 @@ class Temperature:
 
 @dataclass(frozen=True, slots=True)
 class Annealed:
-    """Size raised to 1 - 0.8 e / (E - 1) in epoch e of E: proportional at first, nearly uniform at the end.
+    """Size raised to 1 - 0.8 s / (S - 1) in step s of S: proportional at first, nearly uniform at the end.
 
-    Stickland & Murray 2019. `steps` are those of the whole run. Without `epochs` every step counts as one, so the
-    exponent falls evenly; past the end it stays at 0.2. Raises ValueError for a task without tokens, no steps, more
-    epochs than steps, a cap below 1.
+    Stickland & Murray 2019, with steps for epochs. Past the end the exponent stays at 0.2. Raises ValueError for a task
+    without tokens, no steps, a cap below 1.
     """
 
     tokens: Mapping[str, int]
     steps: int
-    epochs: int | None = None
     cap: float = math.inf
     steady: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         _check_sizes(self.tokens, self.cap)
-        if self.steps < 1 or not 1 <= (self.steps if self.epochs is None else self.epochs) <= self.steps:
-            raise ValueError(
-                f"annealing over {self.steps} steps and {self.epochs} epochs; give at least one step and no more epochs"
-            )
+        if self.steps < 1:
+            raise ValueError(f"annealing over {self.steps} steps; give at least one")
 
     def exponent(self, step: int) -> float:
         """The exponent of a step."""
-        epochs = self.steps if self.epochs is None else self.epochs
-        epoch = min(step * epochs // self.steps, epochs - 1)
-        return 1 - ANNEALED_BY * epoch / max(epochs - 1, 1)
+        return 1 - ANNEALED_BY * min(step, self.steps - 1) / max(self.steps - 1, 1)
 
     def at(self, step: int, active: Sequence[str]) -> dict[str, float]:
         """tokens ** exponent(step), capped."""
@@ -140,10 +133,10 @@ class Annealed:
 class Difficulty:
     """More for tasks that are further from their best score: weight of `base` times clip(gap / mean gap, 1/b, b).
 
-    gap = target - score, at least 0; a target is the task's best score, such as that of a model of its own, and
-    1.0 where none is given. Sampling in proportion to this gap is from Gottumukkala et al. 2020 (Dynamic Sampling
-    Strategies for Multi-Task Reading Comprehension); the bound b is ours: without it a solved task gets nothing and is
-    forgotten. A task without a score has the mean gap; before the first scores, and when no gap is left, `base` rules.
+    gap = target - score, at least 0; the target is the task's best score, such as that of a single-task model, and 1.0
+    by default. Sampling in proportion to this gap is from Gottumukkala et al. 2020 (Dynamic Sampling Strategies for
+    Multi-Task Reading Comprehension); the bound b is ours: without it a solved task gets nothing and is forgotten. A
+    task without a score has the mean gap; without any scores or gaps the weights are those of `base`.
     Raises ValueError for a bound below 1, a target or score that is not finite.
     """
 
@@ -161,8 +154,8 @@ class Difficulty:
                 if not math.isfinite(value):
                     raise ValueError(f"the {kind} of {task} is {value}; give a finite number")
 
-    def told(self, scores: Mapping[str, float]) -> Difficulty:
-        """The same method with newer scores; tasks that are not named keep their last one."""
+    def with_scores(self, scores: Mapping[str, float]) -> Difficulty:
+        """The same method with new scores; other tasks keep their last one."""
         return replace(self, scores={**self.scores, **scores})
 
     def at(self, step: int, active: Sequence[str]) -> dict[str, float]:

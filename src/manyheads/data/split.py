@@ -1,16 +1,15 @@
-"""A validation part of the training data, when there is no file of one.
+"""A validation split of the training data, for tasks without a validation file.
 
-Decided here: each cluster (document, article), or text that stands alone, goes where its sha256 sends it. So the parts do
-not depend on the order of the rows, equal texts stay together, and a row added later moves no other. Where documents are too
-few to be divided (one for the whole file), their passages or sentences are, and the user is told so.
+The sha256 of a cluster (document, article), or of the text of an example without one, decides its side. So the split does
+not depend on the order of the rows, equal texts stay together, and adding a row moves no other. If there are too few
+documents to divide (one for the whole file), passages or sentences are divided instead, with a note to the user.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 import numpy as np
 
@@ -22,25 +21,23 @@ if TYPE_CHECKING:
 
 
 MOST_HELD = 2.0
-"""A validation part of more than so many times its share is told of: there are few documents."""
+"""A validation split larger than this many times its share gets a note: there are few documents."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parted(Generic[ExampleT]):
-    """The two parts of a table."""
+class Split(NamedTuple, Generic[ExampleT]):
+    """A table divided in two."""
 
     train: ExampleTable[ExampleT]
     validation: ExampleTable[ExampleT]
     notes: tuple[str, ...] = ()
-    """What the user should know of the division, each with a place."""
+    """Notes to the user, each with a place."""
 
 
-def part_table(table: ExampleTable[ExampleT], fraction: float, seed: int) -> Parted[ExampleT]:
-    """Divide a table: each cluster, or text that stands alone, goes where its sha256 sends it.
+def split_table(table: ExampleTable[ExampleT], fraction: float, seed: int) -> Split[ExampleT]:
+    """Divide a table by the sha256 of clusters, or of texts without one.
 
-    The order of the rows does not matter, equal texts stay together and documents whole. At least one goes to each
-    side, and whatever holds a label that train would be left without goes to train. Raises DataError when nothing is
-    left for validation.
+    Each side gets at least one; a cluster with a label that train would otherwise lack goes to train. Raises DataError if
+    nothing is left for validation.
     """
     digests, clusters = table.digests().tolist(), table.clusters()
     keys = [cluster or str(digest) for cluster, digest in zip(clusters, digests, strict=True)]
@@ -48,29 +45,21 @@ def part_table(table: ExampleTable[ExampleT], fraction: float, seed: int) -> Par
     notes = []
     if not held_N.any() and any(clusters):
         documents = len(set(keys))
-        keys = [table.task.passage(example) or str(digest) for example, digest in zip(table, digests, strict=True)]
+        keys = [table.task.subcluster(example) or str(digest) for example, digest in zip(table, digests, strict=True)]
         held_N = _held(table, keys, fraction, seed)
         notes = [f"{table.where(0)}: the data names {documents} document{'s' * (documents > 1)}, which cannot be divided "
                  "into train and validation; its passages or sentences are, so a document is on both sides: give a "
                  "validation file for scores on new documents"]  # fmt: skip
     if not held_N.any():
         raise DataError(
-            f"{table.where(0)}: too little data to set a validation part aside ({len(table)} examples, {len(set(keys))} "
+            f"{table.where(0)}: too little data for a validation split ({len(table)} examples, {len(set(keys))} "
             "separate texts or documents); give a validation file"
         )
     share = float(held_N.mean())
     if share > MOST_HELD * fraction and len(table) * fraction >= 20:
-        notes.append(f"{table.where(0)}: {share:.0%} of the data is set aside for validation, not {fraction:.0%}, because "
+        notes.append(f"{table.where(0)}: {share:.0%} of the data is used for validation, not {fraction:.0%}, because "
                      f"there are only {len(set(keys))} documents or separate texts; give a validation file")  # fmt: skip
-    return Parted(table.take(np.flatnonzero(~held_N)), table.take(np.flatnonzero(held_N)), tuple(notes))
-
-
-def split_table(
-    table: ExampleTable[ExampleT], fraction: float, seed: int
-) -> tuple[ExampleTable[ExampleT], ExampleTable[ExampleT]]:
-    """(train, validation), as `part_table` divides them."""
-    parts = part_table(table, fraction, seed)
-    return parts.train, parts.validation
+    return Split(table.take(np.flatnonzero(~held_N)), table.take(np.flatnonzero(held_N)), tuple(notes))
 
 
 def _held(table: ExampleTable[Any], keys: Sequence[str], fraction: float, seed: int) -> npt.NDArray[np.bool_]:
@@ -80,7 +69,7 @@ def _held(table: ExampleTable[Any], keys: Sequence[str], fraction: float, seed: 
     held.discard(max(hashes, key=hashes.__getitem__))
     needed, alone = _needed(table, keys, held, hashes)
     held -= needed
-    if not held and len(hashes) > 1:  # the next ones that leave train every label
+    if not held and len(hashes) > 1:  # the next that leaves every label in train
         held = {key for key in sorted(hashes, key=hashes.__getitem__) if key not in alone}
         held = {min(held, key=hashes.__getitem__)} if held else held
     return np.array([key in held for key in keys], bool)
@@ -89,8 +78,8 @@ def _held(table: ExampleTable[Any], keys: Sequence[str], fraction: float, seed: 
 def _needed(
     table: ExampleTable[Any], keys: Sequence[str], held: Set[str], hashes: Mapping[str, int]
 ) -> tuple[set[str], set[str]]:
-    """Keys that train needs back: for each label that only held-out keys have, the one of them with the lowest hash. And
-    all keys that have a label of their own.
+    """Keys that train needs back: for each label found in held-out keys only, the one with the lowest hash. And all keys
+    with a label that no other key has.
     """
     holders: dict[str, set[str]] = {}
     for key, example in zip(keys, table, strict=True):

@@ -1,11 +1,11 @@
 """The endless, shuffled stream of one task's examples, addressed by tokens.
 
-All epochs, each in its own order, are thought of as laid end to end; an example belongs to the step in which its first
-token falls. So what a step trains on is a function of two numbers, resuming needs no state, and every example is seen
-once in each epoch whatever the size of the steps.
+All epochs, each in its own order, are laid end to end; an example belongs to the step that contains its first token. So what
+a step trains on is a function of two numbers, resuming needs no state, and every example is seen once per epoch whatever the
+size of the steps.
 
-Decided here: an order is the argsort of raw Philox words, not `Generator.permutation`: numpy keeps the words of a bit
-generator the same over its versions, but reserves the right to change what is made of them (NEP 19).
+An order is the argsort of raw Philox words, not `Generator.permutation`: numpy guarantees the words of a bit generator over
+versions, but not what a generator makes of them (NEP 19).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 EPOCHS_HELD = 3
-"""A step seldom touches more than two epochs; a third spares the work when a caller looks back."""
+"""A step rarely touches more than two epochs; the third is for callers that look back."""
 
 
 class Stream:
     """Order of a task's examples. A pure function of (seed, name, lengths)."""
 
     def __init__(self, lengths: npt.NDArray[np.integer], seed: int, name: str) -> None:
-        """`lengths`: tokens of each example, all of its windows together. Raises ValueError for none or one below 1."""
+        """`lengths`: tokens of each example, in all of its windows. Raises ValueError for none or one below 1."""
         lengths_N = np.asarray(lengths, np.int64)
         if lengths_N.ndim != 1 or not len(lengths_N) or lengths_N.min() < 1:
             raise ValueError("a stream needs at least one example, each of at least one token")
@@ -58,7 +58,7 @@ class Stream:
         Raises ValueError for a range that starts below 0 or ends before it starts.
         """
         if not 0 <= token_from <= token_to:
-            raise ValueError(f"no range of tokens: {token_from} to {token_to}")
+            raise ValueError(f"not a range of tokens: {token_from} to {token_to}")
         found: list[int] = []
         total = self.tokens_per_epoch
         for epoch in range(token_from // total, -(-token_to // total)):
@@ -68,7 +68,7 @@ class Stream:
         return found
 
     def _lay(self, epoch: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Indices in the order of an epoch, and the token of the epoch at which each starts."""
+        """Indices in the order of an epoch, and the first token of each in the epoch."""
         key = hashlib.sha256(f"{self._seed}\0{self._name}\0{epoch}".encode()).digest()
         words_N = np.random.Philox(key=int.from_bytes(key[:16], "big")).random_raw(len(self._lengths_N))
         order_N = np.argsort(words_N, kind="stable").astype(np.int64)

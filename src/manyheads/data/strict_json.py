@@ -1,4 +1,4 @@
-"""JSON from strangers: what could not be written as JSON again is refused, in words of our own."""
+"""Untrusted JSON. Values that could not be written as JSON again are refused, with our own error messages."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from typing import Any
 
 
 def read_json(data: bytes, most_levels: int) -> Any:
-    """A value of `most_levels` lists and objects in one another at most.
+    """A JSON value nested at most `most_levels` deep.
 
-    Raises ValueError whose message wants the name of what was read before it: `is not UTF-8 (byte 3)`.
+    Raises ValueError with a message to follow the name of the input: `is not UTF-8 (byte 3)`.
+
+    >>> read_json(b'{"a": NaN}', 50)
+    Traceback (most recent call last):
+    ...
+    ValueError: is not valid JSON: NaN is not a number
     """
     try:
         value = json.loads(data.decode("utf-8-sig"), parse_constant=_refused, parse_float=_finite, parse_int=_whole)
@@ -20,14 +25,14 @@ def read_json(data: bytes, most_levels: int) -> Any:
     except UnicodeDecodeError as error:
         raise ValueError(f"is not UTF-8 (byte {error.start + 1})") from None
     except ValueError as error:
-        raise ValueError(f"is not JSON that can be read: {error}") from None
+        raise ValueError(f"is not valid JSON: {error}") from None
     if deep:
         raise ValueError(f"has lists or objects nested in more than {most_levels} levels; leave the inner ones out")
     return value
 
 
 def is_deeper(value: Any, levels: int) -> bool:
-    """Whether more than so many lists and objects are in one another."""
+    """Whether lists and objects are nested deeper than this."""
     level = [value]
     for _ in range(levels):
         level = [
@@ -42,7 +47,7 @@ def is_deeper(value: Any, levels: int) -> bool:
 
 
 def _refused(name: str) -> float:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
 
 
 def _finite(text: str) -> float:
@@ -55,7 +60,5 @@ def _finite(text: str) -> float:
 def _whole(text: str) -> int:
     try:
         return int(text)
-    except ValueError:  # Python's limit, 4,300 by default, which holds for writing as well
-        raise ValueError(
-            f"a number has {len(text.lstrip('-')):,} digits, which are too many; send it as a text"
-        ) from None
+    except ValueError:  # Python's limit, 4,300 by default, which applies to writing as well
+        raise ValueError(f"a number has {len(text.lstrip('-')):,} digits, too many; send it as a string") from None

@@ -1,8 +1,8 @@
-"""Examples of one task and split, read from disk at random.
+"""Examples of one task and split, with random access on disk.
 
-Decided here: a table is an Arrow IPC file, mapped into memory: a data set may be larger than the machine's memory, and
-what is read of it is shared by all processes. Rows are kept as JSON and read again by the task when they are asked for.
-`data/build.py` makes tables, `data/cache.py` keeps them.
+A table is a memory-mapped Arrow IPC file: a dataset may be larger than the machine's memory, and all processes share the
+pages in memory. Rows are stored as JSON and parsed by the task on access. `data/build.py` makes tables, `data/cache.py`
+stores them.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import json
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
-from manyheads.data.report import MOST_ERRORS, ReadReport, Tally, exact_place, refuse
+from manyheads.data.formats.messages import did_you_mean
+from manyheads.data.report import MOST_ERRORS, ReadReport, RunningStatistics, exact_place, refuse
 from manyheads.errors import RowError
 from manyheads.tasks.base import Task
 
@@ -31,15 +31,14 @@ ExampleT = TypeVar("ExampleT")
 SCHEMA = pa.schema(
     {"row": pa.string(), "where": pa.string(), "cluster": pa.string(), "lines": pa.int32(), "digest": pa.uint64()}
 )
-"""Columns of a table: the row as JSON, its place and how many lines it has, its cluster, a digest of its texts."""
-
-
+"""Columns of a table: the row as JSON, its place and number of lines, its cluster, a digest of its texts."""
+BATCH_ROWS = 4096
 HASHED_ROWS = 1024
 """Rows joined before they are hashed."""
 
 
 class ExampleTable(Generic[ExampleT]):
-    """Examples by index, or a selection of them. Reading one costs its JSON and the task's own checks, some 20 µs."""
+    """Examples by index, or a selection of them. Reading one parses its JSON and runs the task's checks, about 20 µs."""
 
     def __init__(
         self,
@@ -49,7 +48,7 @@ class ExampleTable(Generic[ExampleT]):
         keep: Any,
         labelled: int | None = None,
     ) -> None:
-        """`batches`: record batches of SCHEMA; `chosen_N`: rows of them; `keep`: held while the table lives.
+        """`batches`: record batches of SCHEMA; `chosen_N`: rows of them; `keep`: kept alive with the table.
 
         The first `labelled` rows of the batches have labels; None: all of them.
         """
@@ -69,7 +68,7 @@ class ExampleTable(Generic[ExampleT]):
         row = self.row(index)
         if self.is_labelled(index):
             return self.task.read(row)
-        assert self.task.distillation is not None, "only a task that can be taught has unlabelled rows"
+        assert self.task.distillation is not None, "only tasks with distillation have unlabelled rows"
         return self.task.distillation.unlabelled(row)
 
     def __iter__(self) -> Iterator[ExampleT]:
@@ -85,15 +84,15 @@ class ExampleTable(Generic[ExampleT]):
         return int(self._chosen_N[index]) < self._labelled
 
     def where(self, index: int) -> str:
-        """The place the example came from, as in errors."""
+        """The place of the example in the data, as in errors."""
         return str(self._cell(1, index))
 
     def clusters(self) -> list[str]:
-        """What each example belongs to (document, article); empty where it stands alone. Long names are hashed."""
+        """The document or article of each example; empty if it has none. Long names are hashed."""
         return [str(value) for value in self._column(2)]
 
     def digests(self) -> npt.NDArray[np.uint64]:
-        """For each example 64 bits of the sha256 of its texts; equal texts, equal digests."""
+        """For each example 64 bits of the sha256 of its texts."""
         return np.array(self._column(4), np.uint64)
 
     def content_hash(self) -> str:
@@ -105,24 +104,24 @@ class ExampleTable(Generic[ExampleT]):
         return digest.hexdigest()
 
     def take(self, indices: npt.NDArray[np.int64]) -> ExampleTable[ExampleT]:
-        """A table of these examples, on the same file."""
+        """A table of these examples, backed by the same file."""
         return ExampleTable(self.task, self._batches, self._chosen_N[indices], self._keep, self._labelled)
 
     def with_task(self, task: Task[ExampleT]) -> ExampleTable[ExampleT]:
-        """The same examples for the task once it is fitted."""
+        """The same examples for the fitted task."""
         return ExampleTable(task, self._batches, self._chosen_N, self._keep, self._labelled)
 
     def with_unlabelled(self, batches: Sequence[Any]) -> ExampleTable[ExampleT]:
-        """These examples, and behind them those of record batches whose rows have no labels."""
+        """These examples, followed by those of record batches whose rows have no labels."""
         first, more = self._starts[-1], sum(map(len, batches))
         chosen_N = np.concatenate([self._chosen_N, np.arange(first, first + more)])
         return ExampleTable(self.task, [*self._batches, *batches], chosen_N, self._keep, first)
 
     def check(self, *, trains: bool = True) -> None:
-        """Raise DataError for rows that the fitted task cannot be trained on, or else cannot be scored on.
+        """Raise DataError for rows that the fitted task cannot be trained on (or, without `trains`, scored on).
 
-        A label that the task does not know is refused in training data alone, which has one only where the run file lists
-        others. In other data it is a miss.
+        An unknown label is refused in training data only, where it means that the run file lists other labels. In other
+        data it counts as a miss.
         """
         errors: list[str] = []
         known: Sequence[str] | None = getattr(self.task, "labels", None)
@@ -148,8 +147,8 @@ class ExampleTable(Generic[ExampleT]):
         refuse(errors)
 
     def survey(self, told: Sequence[str] = ()) -> ReadReport:
-        """Statistics of these examples, computed anew: what `build_table` reports, for a selection. `told`: notes on it."""
-        statistics, places = Tally(), {}
+        """The report that `build_table` would give for these examples alone. `told`: notes on the selection."""
+        statistics, places = RunningStatistics(), {}
         for index in range(len(self)):
             for label in statistics.add(self.task.collect(self[index])):
                 places[label] = self.where(index)
@@ -171,10 +170,25 @@ class ExampleTable(Generic[ExampleT]):
 
 
 def open_table(task: Task[ExampleT], path: Path, keep: Any) -> ExampleTable[ExampleT]:
-    """The table in a file of SCHEMA; `keep` is held while the table lives. Raises OSError and ArrowInvalid (a ValueError)."""
+    """The table in a file of SCHEMA; `keep` is kept alive with it. Raises OSError and ArrowInvalid (a ValueError)."""
     reader = pa.ipc.open_file(pa.memory_map(str(path)))
     batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
     return ExampleTable(task, batches, np.arange(sum(map(len, batches))), keep)
+
+
+def row_json(values: Mapping[str, Any]) -> bytes:
+    """The row as JSON. Raises RowError for half a surrogate pair, which JSON escapes can put into a text."""
+    try:
+        return json.dumps(values, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        raise RowError(f"contains {half}, half of a surrogate pair, which is not a character; fix the text") from None
+
+
+def record_batch(rows: Sequence[tuple[Any, ...]]) -> Any:
+    """A record batch of SCHEMA from rows with its columns."""
+    columns = zip(*rows, strict=True)
+    return pa.record_batch([pa.array(cells, kind) for cells, kind in zip(columns, SCHEMA.types, strict=True)], SCHEMA)
 
 
 def texts_digest(task: Task[ExampleT], example: ExampleT) -> int:
@@ -185,11 +199,9 @@ def texts_digest(task: Task[ExampleT], example: ExampleT) -> int:
 
 
 def _unlisted(task: str, label: str, known: Sequence[str]) -> str:
-    """That a label of the training data is none of the task's."""
-    near = get_close_matches(label, known, 1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    """The error for a training label that the task does not list."""
     listed = ", ".join(known[:20]) + (" …" if len(known) > 20 else "")
     return (
-        f"label {label!r} is not among the labels of the task, which are {listed}{hint}; add it to tasks.{task}.labels, or "
-        "leave 'labels' out, so that all labels of the data count"
+        f"label {label!r} is not among the labels of the task, which are {listed}; {did_you_mean(label, known)}add it to "
+        f"tasks.{task}.labels, or leave 'labels' out, so that all labels of the data count"
     )

@@ -1,11 +1,8 @@
-"""What a data set holds and what is wrong with it, before anything is trained.
+"""The contents of a dataset and problems with it, before training.
 
-Decided here:
-- What can be trained on and is likely to be wrong all the same is a warning (`data/warnings.py`).
-- What is longer than the encoder is read in overlapping windows, and counted here. Only training may leave windows
-  out, beyond a number that is given; those examples are counted as truncated.
-
-Token counts come from a function that is given, so that this file knows no tokenizer.
+Data that can be trained on but is probably wrong gets a warning (`data/warnings.py`). Texts longer than the encoder are read
+in overlapping windows, and counted here. Only training may leave out windows, beyond a given number; those examples count as
+truncated. A function that is passed in counts tokens, so this module is independent of tokenizers.
 """
 
 from __future__ import annotations
@@ -36,19 +33,19 @@ class Measured:
     """Sizes of the N examples of a table."""
 
     tokens_N: npt.NDArray[np.int32]
-    """All windows of all texts of an example: what training on it costs, and what `Stream` takes."""
+    """Tokens in all windows of all texts of an example: the cost of training on it, and the lengths for `Stream`."""
     windows_N: npt.NDArray[np.int32]
-    """Windows of the longest text of an example; above 1, it did not fit the encoder at once."""
+    """Windows of the longest text of an example; more than 1 if it does not fit into the encoder."""
 
     @property
     def windowed(self) -> int:
-        """Examples that do not fit the encoder at once."""
+        """Examples with a text longer than the encoder."""
         return int((self.windows_N > 1).sum())
 
 
 @dataclass(frozen=True, slots=True)
 class SplitReport:
-    """One split of one task."""
+    """The contents of one split of one task."""
 
     task: str
     split: str
@@ -59,28 +56,24 @@ class SplitReport:
     truncated: int
     """Examples with a text of more windows than training reads."""
     windowed: int
-    """Examples with a text that is read in more than one window."""
+    """Examples with a text that is read in several windows."""
     labels: Mapping[str, int]
     """Most frequent first."""
     tokens: Mapping[str, int]
     """Percentiles of the tokens of an example: p50, p90, p99, max."""
     warnings: tuple[str, ...] = ()
     left_out: Mapping[str, Skipped] = field(default_factory=dict)
-    """What used rows say besides that the task cannot hold, by kind."""
+    """Parts of used rows that the task has no place for, by kind."""
     formats: tuple[str, ...] = ()
-    """Of the files."""
+    """Titles of the files' formats."""
 
     def lines(self) -> list[str]:
-        """A readable account, aligned."""
+        """The report as aligned text."""
         rows = [
             ("rows read", self.rows, ""),
             ("used", self.used, ""),
-            ("truncated", self.truncated, "too long for a step, read up to there" if self.truncated else ""),
-            (
-                "windowed",
-                self.windowed,
-                "longer than the encoder, read in overlapping windows" if self.windowed else "",
-            ),
+            ("truncated", self.truncated, "too long for a step, read up to its limit" if self.truncated else ""),
+            ("windowed", self.windowed, "longer than the encoder, read in overlapping windows" if self.windowed else ""),
         ]
         for reason, skip in self.skipped.items():
             rows.append(("skipped", skip.count, f"{reason}, the first at {skip.where}"))
@@ -98,7 +91,7 @@ class SplitReport:
         return lines + [f"  {'warning':<10} {warning}" for warning in self.warnings]
 
     def to_json(self) -> dict[str, Any]:
-        """The same as JSON."""
+        """The report as JSON."""
         return {
             "task": self.task, "split": self.split, "rows": self.rows, "used": self.used, "truncated": self.truncated,
             "windowed": self.windowed, "labels": dict(self.labels), "tokens": dict(self.tokens),
@@ -109,7 +102,7 @@ class SplitReport:
 
 
 def measure(table: ExampleTable[Any], window_lengths: WindowLengths) -> Measured:
-    """Tokens and windows of every example. Memory is bounded by a thousand examples, whatever the table."""
+    """Tokens and windows of every example. Holds at most a thousand examples in memory."""
     tokens_N = np.zeros(len(table), np.int32)
     windows_N = np.zeros(len(table), np.int32)
     for start in range(0, len(table), MEASURED_AT_ONCE):
@@ -125,9 +118,9 @@ def measure(table: ExampleTable[Any], window_lengths: WindowLengths) -> Measured
 def examine(
     splits: Mapping[str, Loaded], measured: Mapping[str, Measured], *, windows_trained: int | None = None
 ) -> list[SplitReport]:
-    """An account of each split of one task, with the warnings that concern it.
+    """A report with warnings on each split of one task.
 
-    Training reads the first `windows_trained` windows of a text (None: all of them).
+    Training reads the first `windows_trained` windows of a text (None: all).
     """
     warnings = warnings_of(splits)
     reports = []
@@ -158,20 +151,13 @@ def examine(
 
 
 def overview(reports: Sequence[SplitReport]) -> list[str]:
-    """One aligned row for each split of all tasks, under a heading."""
+    """A table with a heading and a row for each split of all tasks."""
     head = ["task", "split", "rows", "used", "truncated", "windowed", "skipped", "labels", "p50", "p90", "p99", "max"]
     table = [head]
     for report in reports:
         skipped = sum(skip.count for skip in report.skipped.values())
-        counts = [
-            report.rows,
-            report.used,
-            report.truncated,
-            report.windowed,
-            skipped,
-            len(report.labels),
-            *report.tokens.values(),
-        ]
+        counts = [report.rows, report.used, report.truncated, report.windowed, skipped, len(report.labels),
+                  *report.tokens.values()]  # fmt: skip
         table.append([report.task, report.split, *(f"{count:,}" for count in counts)])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return [

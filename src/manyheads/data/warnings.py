@@ -1,7 +1,7 @@
-"""What is likely to be wrong with data that can be trained on all the same: warnings, each with what to do.
+"""Warnings about data that can be trained on but is probably wrong, each with what to do.
 
-Decided here: a warning never stops a run. A label with one example, or one that validation has and training does not, is
-nearly always a slip of the pen, but real data has such labels too: they are counted, and scored as misses.
+A warning never stops a run. A label with one example, or one found in validation but not in training, is nearly always a
+typo, but real data has such labels too: they are counted, and scored as misses.
 """
 
 from __future__ import annotations
@@ -11,24 +11,25 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher, get_close_matches
+from difflib import SequenceMatcher
 from typing import Any
 
 import numpy as np
 
+from manyheads.data.formats.messages import counted, did_you_mean
 from manyheads.data.report import ReadReport
 from manyheads.data.table import ExampleTable
-from manyheads.tasks.base import Doubt, Task
+from manyheads.tasks.base import ExampleWarning, Task
 
 FEW_ROWS = 50
-"""A validation part of fewer rows gives scores that chance decides."""
+"""Validation scores on fewer rows are mostly chance."""
 FEW_STEPS = 100
 MANY_NUMBERS = 20
-"""Rare labels that are looked through for slips, and scores of which one can be told to lie far out."""
+"""Rare labels that are checked for typos, and the number of scores from which outliers are reported."""
 FEW_UNANSWERABLE = 0.05
 SHOWN = 5
 FAR_OUT = 3.0
-"""A score is told of that lies further from the middle than so many times the distance of 99 % of the others."""
+"""A score is an outlier if it is this many times further from the median than 99 % of the others."""
 IGNORED = frozenset("\"'`_- \t\u200b\ufeff")
 _SEPARATORS = re.compile(r"\s*[,;/]\s*")
 
@@ -50,7 +51,7 @@ def warnings_of(splits: Mapping[str, Loaded]) -> dict[str, list[str]]:
         warnings = list(report.warnings)
         if split == "train":
             warnings += label_warnings(task, report)
-            warnings += [*task.form_warnings(report.statistics, report.used), *_unanswerable(report)]
+            warnings += [*task.data_warnings(report.statistics, report.used), *_unanswerable(report)]
         elif train is not None:
             warnings += unseen_labels(task, report) + _shared(train.table, loaded.table)
         if split == "validation" and len(loaded.table) < FEW_ROWS:
@@ -59,33 +60,28 @@ def warnings_of(splits: Mapping[str, Loaded]) -> dict[str, list[str]]:
                 f"{counted(len(loaded.table), 'example')}, so scores depend on chance; raise "
                 f"tasks.{task.name}.validation_fraction, or name a larger file under tasks.{task.name}.data.validation",
             )
-        found[split] = [*warnings, *_far_out(loaded), *doubts(loaded.table)]
+        found[split] = [*warnings, *_far_out(loaded), *example_warnings(loaded.table)]
     return found
 
 
-def doubts(table: ExampleTable[Any]) -> list[str]:
-    """What is odd in single examples: a sentence for each kind, with its count and the first of it."""
+def example_warnings(table: ExampleTable[Any]) -> list[str]:
+    """Warnings about single examples: a sentence for each kind, with its count and the first place."""
     counts: Counter[str] = Counter()
-    first: dict[str, tuple[str, Doubt]] = {}
-    if type(table.task).doubts is Task.doubts:  # which has none: no need to read the examples
+    first: dict[str, tuple[str, ExampleWarning]] = {}
+    if type(table.task).example_warnings is Task.example_warnings:  # not overridden: no need to read the examples
         return []
     for index, example in enumerate(table):
-        for doubt in table.task.doubts(example):
-            counts[doubt.what] += 1
-            first.setdefault(doubt.what, (table.where(index), doubt))
+        for warning in table.task.example_warnings(example):
+            counts[warning.problem] += 1
+            first.setdefault(warning.problem, (table.where(index), warning))
     return [
-        f"{counts[what]:,} {what}, the first at {where}: {doubt.seen}" + (f"; {doubt.advice}" if doubt.advice else "")
-        for what, (where, doubt) in first.items()
+        f"{counts[what]:,} {what}, the first at {where}: {warning.detail}" + (f"; {warning.advice}" if warning.advice else "")
+        for what, (where, warning) in first.items()
     ]
 
 
-def counted(count: int, what: str) -> str:
-    """`1 example`, `20 examples`."""
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
-
-
 def step_warnings(steps: int) -> list[str]:
-    """A warning when a run has few steps."""
+    """A warning if a run has few steps."""
     if steps >= FEW_STEPS:
         return []
     return [
@@ -95,7 +91,7 @@ def step_warnings(steps: int) -> list[str]:
 
 
 def label_warnings(task: Task[Any], report: ReadReport) -> list[str]:
-    """Of labels in training data that have no example or one, or look like slips."""
+    """Warnings about labels in training data that have no example or one, or look like typos."""
     counts = report.statistics.labels
     known: Sequence[str] = getattr(task, "labels", ())
     warnings = [f"label {label!r} is listed but has no example" for label in known if label not in counts]
@@ -111,7 +107,7 @@ def label_warnings(task: Task[Any], report: ReadReport) -> list[str]:
 
 
 def _unanswerable(report: ReadReport) -> list[str]:
-    """Of a few questions without answers among many that have some."""
+    """A warning about a few questions without answers among many that have some."""
     without, others = report.statistics.labels.get("unanswerable", 0), report.statistics.labels.get("answerable", 0)
     if not 0 < without <= FEW_UNANSWERABLE * others:
         return []
@@ -122,15 +118,15 @@ def _unanswerable(report: ReadReport) -> list[str]:
 
 
 def unseen_labels(task: Task[Any], report: ReadReport) -> list[str]:
-    """Of labels that training never shows: no answer can be right on them."""
+    """A warning about labels that training data lacks: no answer can be right on them."""
     known = getattr(task, "labels", None)
     unseen = {label: n for label, n in report.statistics.labels.items() if known is not None and label not in known}
     if not unseen or known is None:
         return []
-    names = ", ".join(_shown([label], report) + _near(label, known) for label in list(unseen)[:SHOWN])
+    names = ", ".join(_shown([label], report) + _hint(label, known) for label in list(unseen)[:SHOWN])
     more = f" and {len(unseen) - SHOWN} more" if len(unseen) > SHOWN else ""
-    return [f"labels that training never shows: {names}{more}; they are scored as misses: correct them, or add examples "
-            "to train"]  # fmt: skip
+    return [f"labels that are not in the training data: {names}{more}; they are scored as misses: correct them, or add "
+            "examples to train"]  # fmt: skip
 
 
 def _shown(labels: Sequence[str], report: ReadReport) -> str:
@@ -139,14 +135,13 @@ def _shown(labels: Sequence[str], report: ReadReport) -> str:
     return ", ".join(f"{label!r} ({counts.get(label, 0):,}, the first at {places.get(label, '?')})" for label in labels)
 
 
-def _near(label: str, known: Sequence[str]) -> str:
-    """A known label like the unknown one, for a message."""
-    near = get_close_matches(label, known, 1)
-    return f", did you mean {near[0]!r}?" if near else ""
+def _hint(label: str, known: Sequence[str]) -> str:
+    hint = did_you_mean(label, known).strip()
+    return f", {hint}" if hint else ""
 
 
 def _alike(known: Sequence[str], report: ReadReport) -> list[str]:
-    """Labels that differ in form alone."""
+    """Warnings about labels that differ in form alone, or are probably typos of others."""
     forms: dict[str, list[str]] = {}
     for label in known:
         forms.setdefault(_form(label), []).append(label)
@@ -158,13 +153,13 @@ def _alike(known: Sequence[str], report: ReadReport) -> list[str]:
                 "so correct them if they mean the same"
             )
     labels = report.statistics.labels
-    slips = _slips(known, labels)
+    typos = _typos(known, labels)
     return warnings + [f"{_at(report, rare)}label {rare!r} ({labels[rare]:,}) is nearly {usual!r} "
-                       f"({labels[usual]:,}); correct it if it is a slip" for rare, usual in slips]  # fmt: skip
+                       f"({labels[usual]:,}); correct it if it is a typo" for rare, usual in typos]  # fmt: skip
 
 
-def _slips(known: Sequence[str], counts: Mapping[str, int]) -> list[tuple[str, str]]:
-    """Rare labels of some length that are one letter away from a frequent one."""
+def _typos(known: Sequence[str], counts: Mapping[str, int]) -> list[tuple[str, str]]:
+    """Rare labels that are about one letter away from a frequent one."""
     rare = [label for label in known if 1 < counts.get(label, 0) <= 3 and len(label) > 3][:MANY_NUMBERS]
     usual = [label for label in known if counts.get(label, 0) > 3]
     return [(one, other) for one in rare for other in usual
@@ -173,7 +168,7 @@ def _slips(known: Sequence[str], counts: Mapping[str, int]) -> list[tuple[str, s
 
 
 def _several_in_one(known: Sequence[str], report: ReadReport) -> list[str]:
-    """Labels that are several others with a separator between them."""
+    """A warning about a label that is several others with a separator between them."""
     names = set(known)
     for label in known:
         parts = _SEPARATORS.split(label)
@@ -186,7 +181,7 @@ def _several_in_one(known: Sequence[str], report: ReadReport) -> list[str]:
 
 
 def _form(label: str) -> str:
-    """What is left of a label without case, white space, quotes and dashes, and the ways to write a character or number."""
+    """A label normalised for comparison: without case, white space, quotes and dashes; numbers in one notation."""
     number = _number(label.strip("\"' "))
     if number is not None:
         return f"{number:g}"
@@ -203,11 +198,11 @@ def _at(report: ReadReport, label: str) -> str:
 
 
 def _far_out(loaded: Loaded) -> list[str]:
-    """A warning on the score of a pair that lies far outside of all others."""
+    """A warning about a score far outside of all others."""
     if "score" not in loaded.report.statistics.numbers or len(loaded.table) < MANY_NUMBERS:
         return []
-    told = (loaded.table.task.collect(example).numbers.get("score") for example in loaded.table)
-    found = [None if score is None else score.mean for score in told]
+    moments = (loaded.table.task.collect(example).numbers.get("score") for example in loaded.table)
+    found = [None if one is None else one.mean for one in moments]
     score_N = np.array([np.nan if score is None else score for score in found])
     middle = float(np.nanmedian(score_N))
     distance_N = np.nan_to_num(np.abs(score_N - middle))
@@ -216,15 +211,15 @@ def _far_out(loaded: Loaded) -> list[str]:
     if not usual or distance_N[worst] <= FAR_OUT * usual:
         return []
     return [f"{loaded.table.where(worst)}: score {found[worst]:g} lies far from all others, which are within {usual:g} of "
-            f"{middle:g}; correct it if it is a slip"]  # fmt: skip
+            f"{middle:g}; correct it if it is a typo"]  # fmt: skip
 
 
 def _shared(train: ExampleTable[Any], other: ExampleTable[Any]) -> list[str]:
-    """A warning when examples of another split have the same texts as some of train."""
+    """A warning about examples of another split with the same texts as some of train."""
     both_N = np.flatnonzero(np.isin(other.digests(), train.digests()))
     if not len(both_N):
         return []
     return [
         f"{len(both_N):,} of {len(other):,} examples have the same text as one of train, "
-        f"the first at {other.where(int(both_N[0]))}; scores will be too high by them"
+        f"the first at {other.where(int(both_N[0]))}; they inflate the scores"
     ]

@@ -1,4 +1,4 @@
-"""The demonstration: train four heads on the bundled corpus, score each beside a baseline, answer a few texts."""
+"""The demonstration: train four heads on the bundled corpus, compare each with a baseline, answer a few texts."""
 
 from __future__ import annotations
 
@@ -23,25 +23,24 @@ OTHERS = (
 
 
 def run_demo(output: Path, progress: Progress) -> Iterator[str]:
-    """Lines to show, as they come about. Leaves a model folder in `output`."""
+    """Lines to show, as the work proceeds. Leaves a model folder in `output`."""
     from manyheads.api import load
     from manyheads.config.build import build_plan
     from manyheads.config.files import load_run
-    from manyheads.start import kept_whole
-    from manyheads.training.run import run_to
+    from manyheads.start import save_with_report
+    from manyheads.training.run import run_plan
 
     plan = build_plan(load_run(RUN), output)
     yield "One encoder (all-MiniLM-L6-v2), four heads, trained together on the bundled corpus of invented abstracts."
-    splits = plan.trainer.batcher.feeds
-    train = {feed.task.name: list(feed.table) for feed in splits}
+    train = {feed.task.name: list(feed.table) for feed in plan.trainer.batcher.feeds}
     baselines = {name: _baseline(plan, name, train[name]) for name in plan.tasks}
-    scores = run_to(plan, progress, kept_whole(progress)) or {}
+    scores = run_plan(plan, progress, save_with_report(progress)) or {}
     yield ""
     yield f"{'head':12}{'test metric':16}{'baseline':>10}{'trained':>10}   baseline is"
-    for name, (figure, what) in baselines.items():
-        trained = plan.tasks[name].headline(scores[name]["test"])
+    for name, (score, what) in baselines.items():
+        trained = plan.tasks[name].main_score(scores[name]["test"])
         metric = "spearman" if name == "similarity" else plan.tasks[name].main_metric
-        yield f"{name:12}{metric:16}{figure:>10.3f}{trained:>10.3f}   {what}"
+        yield f"{name:12}{metric:16}{score:>10.3f}{trained:>10.3f}   {what}"
     yield ""
     model = load(output)
     yield from _answers(model)
@@ -51,25 +50,24 @@ def run_demo(output: Path, progress: Progress) -> Iterator[str]:
 
 
 def _baseline(plan: Any, name: str, train: Sequence[Any]) -> tuple[float, str]:
-    """A figure that needs no training, and what it is."""
+    """A score that needs no training, and its description."""
     from manyheads.evaluate import evaluate
     from manyheads.predict import Predictor, TorchBackend
 
     task, test = plan.tasks[name], list(plan.test[name])
     if name == "similarity":
-        predictor = Predictor(
-            TorchBackend(plan.model, next(plan.model.parameters()).device), plan.tasks, plan.tokenizer, max_length=256
-        )
-        return task.headline(evaluate(predictor, {name: plan.test[name]})[name]), "the encoder as it comes"
+        backend = TorchBackend(plan.model, next(plan.model.parameters()).device)
+        predictor = Predictor(backend, plan.tasks, plan.tokenizer, max_length=256)
+        return task.main_score(evaluate(predictor, {name: plan.test[name]})[name]), "the untrained encoder"
     if name != "entities":
-        return task.headline(task.chance(test)), "always the commonest answer"
+        return task.main_score(task.chance(test)), "always the most common answer"
     lexicon = {example.text[start:end].lower(): label for example in train for start, end, label in example.spans}
-    found = [[_looked_up(example.text, lexicon)] for example in test]
-    return task.headline(task.score(found, test)), "entities seen in training"
+    found = [[_lexicon_spans(example.text, lexicon)] for example in test]
+    return task.main_score(task.score(found, test)), "entities seen in training"
 
 
-def _looked_up(text: str, lexicon: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Longest known entities at word boundaries, left to right."""
+def _lexicon_spans(text: str, lexicon: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Entities of the lexicon at word boundaries, longest first."""
     names = sorted(lexicon, key=len, reverse=True)
     pattern = re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, names)) + r")(?!\w)", re.IGNORECASE)
     return [{"start": m.start(), "end": m.end(), "label": lexicon[m.group().lower()], "score": 1.0}

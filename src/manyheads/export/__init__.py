@@ -1,9 +1,10 @@
-"""A trained model as other tools know it: an ONNX graph, a stock class of transformers, a sentence-transformers folder.
+"""Export a trained model: as an ONNX graph, a transformers model, or a sentence-transformers folder.
 
-Nothing is written before what is exported has answered like the model it was made of; how far the two were apart at most is
-said. A head that the target cannot hold is refused, with the reason.
+Nothing is written unless the export answers like the model it was made from; the largest difference is reported. A head that
+the target format cannot hold is refused, with the reason.
 """
 
-from manyheads.export.command import Export, export_model
+from manyheads.export.command import export_model
+from manyheads.export.request import ExportRequest
 
-__all__ = ["Export", "export_model"]
+__all__ = ["ExportRequest", "export_model"]

@@ -1,81 +1,64 @@
-"""`manyheads export`: which export, and what must be true before it begins."""
+"""`manyheads export`: check the request and run the exporter of its target."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from manyheads.api import find_model
-from manyheads.bundle import Bundle, load_bundle, read_manifest
+from manyheads.bundle import Bundle, is_exported, load_bundle, read_manifest
 from manyheads.errors import UsageError
 from manyheads.export.folder import check_output
-from manyheads.onnx_backend import is_exported
-
-Say = Callable[[str], None]
-Target = Literal["onnx", "transformers", "sentence-transformers"]
+from manyheads.export.request import ExportRequest, Log
 
 
-@dataclass(frozen=True, slots=True)
-class Export:
-    """What is asked for."""
+def export_model(model: str | Path, request: ExportRequest, log: Log) -> Path:
+    """Export a model folder or hub id; the folder of the export.
 
-    target: Target
-    output: Path
-    task: str | None = None
-    """The one head of a stock class; None: the only one that fits. A graph holds all heads, or this one."""
-    quantize: Literal["int8"] | None = None
-    allow_drop: bool = False
-    """Whether int8 may cost a head more than `int8.MOST_LOST` of its score."""
-    data: Path | None = None
-    """The run file whose validation data the int8 graph is scored on; None: the model's own."""
+    Raises UsageError for what cannot be exported or answers differently from the model, and BundleError.
 
-
-def export_model(model: str | Path, wanted: Export, say: Say) -> Path:
-    """Write an export of a model folder or hub id; its folder.
-
-    Raises UsageError for what cannot be exported, or does not answer as the model does, and BundleError.
+    >>> export_model("runs/demo", ExportRequest("sentence-transformers", Path("vectors")), print)
+    parity: ... windows of ... tokens of the model's validation data; largest difference ... (similarity/vector)
+    PosixPath('vectors')
     """
-    if wanted.target != "onnx":
+    if request.target != "onnx":
         for given, option in (
-            (wanted.quantize, "--quantize"),
-            (wanted.data, "--data"),
-            (wanted.allow_drop, "--allow-drop"),
+            (request.quantize, "--quantize"),
+            (request.data, "--data"),
+            (request.allow_drop, "--allow-drop"),
         ):
             if given:
-                raise UsageError(f"{option} is for --to onnx; leave it out with --to {wanted.target}")
-    check_output(wanted.output)
+                raise UsageError(f"{option} is for --to onnx; leave it out with --to {request.target}")
+    check_output(request.output)
     folder = find_model(model)
     if is_exported(read_manifest(folder)):
-        raise UsageError(f"{folder} is an export already; export the model that it was made of")
+        raise UsageError(f"{folder} is an export already; export the model that it was made from")
     bundle = load_bundle(folder)
-    if wanted.task is not None and wanted.task not in bundle.tasks:
-        raise UsageError(f"the model has no task '{wanted.task}'; its tasks are {', '.join(bundle.tasks)}")
-    if wanted.target == "onnx":
+    if request.task is not None and request.task not in bundle.tasks:
+        raise UsageError(f"the model has no task '{request.task}'; its tasks are {', '.join(bundle.tasks)}")
+    if request.target == "onnx":
         from manyheads.export.onnx import export_onnx
 
-        export_onnx(bundle, wanted, say)
-    elif wanted.target == "transformers":
-        from manyheads.export.stock import export_stock
+        export_onnx(bundle, request, log)
+    elif request.target == "transformers":
+        from manyheads.export.transformers import export_transformers
 
-        export_stock(bundle, _head(bundle, wanted), wanted.output, say)
+        export_transformers(bundle, _head(bundle, request), request.output, log)
     else:
-        from manyheads.export.vectors import export_vectors
+        from manyheads.export.sentence_transformers import export_sentence_transformers
 
-        export_vectors(bundle, _head(bundle, wanted), wanted.output, say)
-    return wanted.output
+        export_sentence_transformers(bundle, _head(bundle, request), request.output, log)
+    return request.output
 
 
-def _head(bundle: Bundle, wanted: Export) -> str:
-    """The one head that is meant."""
-    if wanted.task is not None:
-        return wanted.task
-    vectors = wanted.target == "sentence-transformers"
+def _head(bundle: Bundle, request: ExportRequest) -> str:
+    """The one head to export."""
+    if request.task is not None:
+        return request.task
+    vectors = request.target == "sentence-transformers"
     fitting = [name for name, task in bundle.tasks.items() if (task.answer_form == "vector") == vectors]
     if len(fitting) != 1:
         found = (
             f"has several ({', '.join(fitting)})" if fitting else f"has none; its tasks are {', '.join(bundle.tasks)}"
         )
-        raise UsageError(f"--to {wanted.target} exports one head, and the model {found}; choose one with --task")
+        raise UsageError(f"--to {request.target} exports one head, and the model {found}; choose one with --task")
     return fitting[0]

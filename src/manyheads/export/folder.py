@@ -1,27 +1,28 @@
-"""The folder of an export: there whole, or not at all."""
+"""The folder of an export, written completely or not at all."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-from manyheads.durable import give_usual_rights, make_folder, sync
+from manyheads.durable import apply_umask, make_folder, sync
 from manyheads.errors import UsageError
 
 
 def check_output(folder: Path) -> None:
-    """Raise UsageError unless a folder can be made there."""
+    """Raise UsageError unless the folder is new or empty."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} is there already; give another -o, or remove it")
+        raise UsageError(f"{folder} exists already; give another -o, or remove it")
 
 
 def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
-    """A folder that `fill` writes where it is told, and checks before it comes back. Raises what `fill` raises."""
+    """Create a folder with what `fill` writes into it. Raises what `fill` raises, and then leaves nothing behind."""
 
     def filled(unfinished: Path) -> None:
         fill(unfinished)
-        give_usual_rights(unfinished, [path for path in sorted(unfinished.rglob("*")) if path.is_file()])
-        for path in sorted(unfinished.rglob("*")):
+        paths = sorted(unfinished.rglob("*"))
+        apply_umask(unfinished, [path for path in paths if path.is_file()])
+        for path in paths:
             sync(path)
 
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""How texts are quoted where a report shows what a task got wrong."""
+"""Quotations of texts in which a task made a mistake."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Span = tuple[int, int]
 
 
 def in_context(text: str, gold: Sequence[Span], found: Sequence[Span], focus: Span) -> Html:
-    """A stretch of a text around `focus`: gold spans underlined, found ones shaded, the focus bold."""
+    """A text around `focus`: gold spans underlined, predicted ones shaded, the focus bold."""
     start, end = _bounds(text, focus)
     edges = sorted({start, end, *(min(max(edge, start), end) for span in (*gold, *found, focus) for edge in span)})
     pieces = []
@@ -37,18 +37,18 @@ def in_context(text: str, gold: Sequence[Span], found: Sequence[Span], focus: Sp
 
 
 def quoted(text: str) -> Html:
-    """A text, cut where it is long."""
+    """A text, cut if it is long."""
     return element("span", {"class": "said", "dir": "auto"}, text if len(text) <= LONGEST else f"{text[:LONGEST]} …")
 
 
-def key() -> Html:
-    """What the marks of `in_context` mean."""
+def quote_legend() -> Html:
+    """Legend of `in_context`."""
     gold = element("mark", {"class": "gold"}, "Underlined")
-    return aside(gold, ": as labelled. ", element("mark", {"class": "found"}, "Shaded"), ": as the model answers.")
+    return aside(gold, ": gold. ", element("mark", {"class": "found"}, "Shaded"), ": predicted.")
 
 
 def _bounds(text: str, focus: Span) -> Span:
-    """The focus and what is around it, from one space to another."""
+    """Bounds of the focus and its context, extended to spaces."""
     start, end = max(0, focus[0] - AROUND), min(len(text), focus[1] + AROUND)
     if start and (space := re.search(r"\s", text[start : focus[0]])):
         start += space.end()

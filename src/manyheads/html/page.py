@@ -1,6 +1,6 @@
-"""The document: a title, what is to be said first, sections with numbered exhibits. Complete without a script.
+"""The document: a title, the result in a sentence, and sections with numbered exhibits. No scripts.
 
-An exhibit is a figure and, below it, the numbers it shows. `document` counts them.
+An exhibit is a figure followed by a table of its numbers. `document` numbers them.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-a
 
 @dataclass(frozen=True, slots=True)
 class Exhibit:
-    """A figure with its numbers."""
+    """A figure with a table of its numbers."""
 
     title: str
     drawing: Html
     numbers: Html
-    """A table, or several."""
+    """One table or several."""
     note: str = ""
     """How to read it."""
 
@@ -32,7 +32,7 @@ Part = Html | Exhibit
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading and what stands below it."""
+    """A heading and the parts below it."""
 
     key: str
     """The section's anchor."""
@@ -42,23 +42,23 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What a document holds."""
+    """Content of a document."""
 
     title: str
     eyebrow: str
-    """A line above the title: what kind of report, of what."""
+    """Line above the title: the kind of report and its subject."""
     lede: str
-    """The answer, in a sentence or two."""
+    """The result in a sentence or two."""
     sections: Sequence[Section]
     notices: Sequence[str] = ()
-    """What is wrong or missing."""
+    """Warnings about wrong or missing data."""
     footer: str = ""
     facts: Sequence[tuple[str, str]] = field(default_factory=tuple)
-    """The frame of it all, beside the answer: seeds, level, encoder."""
+    """Key facts beside the result, such as seeds and encoder."""
 
 
 def document(page: Page) -> str:
-    """The whole file. Sections without parts are left out."""
+    """The whole file, without the sections that have no parts."""
     sections = [section for section in page.sections if section.parts]
     numbers = count(1)
     facts = (element("div", None, element("dt", None, name), element("dd", None, value)) for name, value in page.facts)
@@ -89,17 +89,17 @@ def paragraph(*children: str) -> Html:
 
 
 def heading(text: str, key: str | None = None) -> Html:
-    """Of a part of a section."""
+    """Heading of a part of a section."""
     return element("h3", {"id": key}, text)
 
 
 def aside(*children: str) -> Html:
-    """A smaller paragraph: how to read what is above it."""
+    """A paragraph in small print, such as how to read a figure."""
     return element("p", {"class": "aside"}, *children)
 
 
-def folded(summary: str, *children: str) -> Html:
-    """Something that opens when it is asked for."""
+def details(summary: str, *children: str) -> Html:
+    """Collapsed content with a summary to click on."""
     return element("details", None, element("summary", None, summary), *children)
 
 
@@ -138,5 +138,5 @@ def _exhibit(exhibit: Exhibit, number: int) -> Html:
         "div",
         {"class": "exhibit"},
         element("figure", {"id": f"figure-{number}"}, caption, exhibit.drawing),
-        folded(f"Numbers of figure {number}", exhibit.numbers),
+        details(f"Numbers of figure {number}", exhibit.numbers),
     )

@@ -1,4 +1,4 @@
-"""Tables: a caption, headings for columns and rows, numbers to the right, and a box of their own to scroll in."""
+"""Tables with a caption, column and row headings, right-aligned numbers and their own scroll box."""
 
 from __future__ import annotations
 
@@ -10,38 +10,31 @@ from manyheads.html.markup import Html, element, joined
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A heading (text, or markup), and whether numbers stand below it."""
+    """A column: its heading (text or markup), and whether its cells are numbers."""
 
     name: str
     numbers: bool = True
 
 
 def words(*names: str) -> list[Column]:
-    """Columns of text."""
+    """Text columns."""
     return [Column(name, False) for name in names]
 
 
 def numbers(*names: str) -> list[Column]:
-    """Columns of numbers."""
+    """Number columns."""
     return [Column(name) for name in names]
 
 
 def table(caption: str, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Html:
-    """A table whose first column names the rows. Cells are text, or markup. A row shorter than the heading is an error."""
+    """A table whose first column names the rows. Cells are text or markup; every row needs a cell for each column."""
     head = [element("th", {"scope": "col", "class": _kind(column)}, column.name) for column in columns]
-    body = [
-        element(
-            "tr",
-            None,
-            *(
-                element("th", {"scope": "row", "class": _kind(column)}, cell)
-                if i == 0
-                else element("td", {"class": _kind(column)}, cell)
-                for i, (column, cell) in enumerate(zip(columns, row, strict=True))
-            ),
-        )
-        for row in rows
-    ]
+    body = []
+    for row in rows:
+        name, *cells = zip(columns, row, strict=True)
+        first = element("th", {"scope": "row", "class": _kind(name[0])}, name[1])
+        rest = (element("td", {"class": _kind(column)}, cell) for column, cell in cells)
+        body.append(element("tr", None, first, *rest))
     inner = element(
         "table",
         None,
@@ -53,12 +46,12 @@ def table(caption: str, columns: Sequence[Column], rows: Sequence[Sequence[str]]
 
 
 def scrolling(name: str, *children: str) -> Html:
-    """A box that scrolls sideways by itself, also with the keyboard."""
+    """A box that scrolls sideways, also by keyboard."""
     return element("div", {"class": "scroll", "role": "group", "tabindex": "0", "aria-label": name}, *children)
 
 
 def listing(items: Sequence[tuple[str, str]]) -> Html:
-    """Names and what belongs to them, one below the other."""
+    """A list of names with their values."""
     pairs = (element("div", None, element("dt", None, name), element("dd", None, value)) for name, value in items)
     return element("dl", None, joined(pairs))
 

@@ -1,10 +1,10 @@
-"""Scores of extractive answers, as the official SQuAD scripts give them (Rajpurkar et al. 2016, 2018).
+"""Metrics of extractive answers, as in the official SQuAD scripts (Rajpurkar et al. 2016, 2018).
 
 Decided here:
-- The v2 rules serve v1 too. They differ only where an answer is nothing but articles and punctuation: v1 gives such an
-  answer F1 0 even when it matches exactly. Gold answers that normalise to nothing are passed over, as in v2.
-- A gold list without answers is an unanswerable question: only an empty answer is right.
-- A prediction of None, no answer given at all, is wrong even there; v1's script counts it so, v2's leaves it out.
+- The v2 rules are used for v1 too. They differ only for an answer of nothing but articles and punctuation, whose F1 is 0 in
+  v1 even if it matches exactly. Gold answers that normalise to nothing are ignored, as in v2.
+- An empty list of gold answers means an unanswerable question: only an empty answer is right.
+- A prediction of None (no prediction at all) is wrong even then, as in v1's script; v2's leaves it out.
 """
 
 from __future__ import annotations
@@ -18,29 +18,43 @@ import numpy as np
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
-"""ASCII only, as in the official scripts: a typographic quote stays."""
+"""ASCII only, as in the official scripts: typographic quotes are kept."""
 
 
 def normalise(text: str) -> str:
-    """Lower case; without ASCII punctuation, English articles and superfluous white space."""
+    """The text in lower case, without ASCII punctuation, English articles and extra white space.
+
+    >>> normalise("The  aspirin.")
+    'aspirin'
+    """
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
 def exact_match(prediction: str | None, golds: Sequence[str]) -> float:
-    """1.0 when the prediction equals a gold answer after normalisation; no golds: when it is empty."""
+    """1.0 if the prediction equals a gold answer after normalisation, or is empty if there is none.
+
+    >>> exact_match("the Aspirin", ["aspirin", "a drug"])
+    1.0
+    """
     return _question(golds, prediction)[0]
 
 
 def f1(prediction: str | None, golds: Sequence[str]) -> float:
-    """Overlap of words with the nearest gold answer, 0 to 1; where either has no words, 1.0 if both have none."""
+    """F1 of words with the closest gold answer; if either has no words, 1.0 if neither has.
+
+    >>> f1("low aspirin dose", ["aspirin"])
+    0.5
+    """
     return _question(golds, prediction)[1]
 
 
 def answer_scores(golds: Sequence[Sequence[str]], predictions: Sequence[str | None]) -> dict[str, float]:
-    """`exact_match` and `f1`; where some questions have no gold answer, also `has_answer_*` and `no_answer_*`.
+    """Mean `exact_match` and `f1`; if some questions have no gold answer, also `has_answer_*` and `no_answer_*`.
 
-    Each of those means is over its own questions, and absent where there are none. Raises ValueError when the lengths
-    differ.
+    Each of these is a mean over its own questions, and absent without any. Raises ValueError for different lengths.
+
+    >>> answer_scores([["aspirin"], ["fever"]], ["the aspirin", "pain"])
+    {'exact_match': 0.5, 'f1': 0.5}
     """
     scores_QM = np.array(_scores(golds, predictions)).reshape(-1, 2)
     answerable_Q = np.array([bool(texts) for texts in golds], bool)
@@ -54,11 +68,14 @@ def answer_scores(golds: Sequence[Sequence[str]], predictions: Sequence[str | No
 def best_threshold(
     golds: Sequence[Sequence[str]], predictions: Sequence[str | None], no_answer_scores: Sequence[float]
 ) -> float:
-    """The threshold with the highest F1 when an answer is withheld wherever its no-answer score is above it.
+    """The no-answer score above which withholding answers gives the highest F1.
 
-    `predictions` are the answers before any is withheld. The lowest such threshold is one of the scores, or below all
-    of them: 0.0 if that is below. Unlike the official `find_best_thresh`, questions of equal score are answered or
-    withheld together, since no threshold tells them apart. Raises ValueError when the lengths differ.
+    `predictions` are the answers before any is withheld. The result is the lowest best threshold: one of the scores, or 0.0
+    (or a value below all scores) if withholding every answer is best. Unlike in the official `find_best_thresh`, questions
+    with equal scores are answered or withheld together. Raises ValueError for different lengths.
+
+    >>> best_threshold([["aspirin"], []], ["aspirin", "fever"], no_answer_scores=[0.2, 0.9])
+    0.2
     """
     if len(no_answer_scores) != len(golds):
         raise ValueError(f"{len(golds)} questions but {len(no_answer_scores)} no-answer scores; give one for each")

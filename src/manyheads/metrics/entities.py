@@ -1,8 +1,7 @@
-"""Scores of labelled spans.
+"""Metrics of labelled spans.
 
-Decided here:
-- A span is right when its start, end and label are. Spans of one sentence form a set.
-- Spans are given, not read from tags: how tags make spans is said once, in `text/spans.py`, by the rules of conlleval.
+Decided here: a span is right if its start, end and label are. The spans of a sentence form a set. Spans are read from tags
+elsewhere, by the rules of conlleval (`text/spans.py`).
 """
 
 from __future__ import annotations
@@ -14,42 +13,27 @@ from dataclasses import dataclass
 from manyheads.metrics.labels import NOTHING, Counts
 
 Span = tuple[int, int, str]
-"""Start, end (exclusive) and label; in words or characters, as the caller counts."""
+"""Start, end (exclusive) and label, in words or characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class EntityScores:
-    """Counts over all labels and of each."""
+    """Counts in total and by label."""
 
     total: Counts
     labels: Mapping[str, Counts]
-    """By sorted name."""
+    """Sorted by name."""
 
-    @property
-    def precision(self) -> float:
-        """Micro average."""
-        return self.total.precision
-
-    @property
-    def recall(self) -> float:
-        """Micro average."""
-        return self.total.recall
-
-    @property
-    def f1(self) -> float:
-        """Micro average."""
-        return self.total.f1
-
-    def to_metrics(self, *, each_label: bool = False) -> dict[str, float]:
-        """`f1`, `precision`, `recall`; with `each_label` also `f1_LABEL`."""
-        metrics = {"f1": self.f1, "precision": self.precision, "recall": self.recall}
-        return metrics | ({f"f1_{label}": counts.f1 for label, counts in self.labels.items()} if each_label else {})
+    def to_metrics(self) -> dict[str, float]:
+        """Micro averages: `f1`, `precision`, `recall`."""
+        return {"f1": self.total.f1, "precision": self.total.precision, "recall": self.total.recall}
 
 
 def entity_scores(gold: Sequence[Collection[Span]], predicted: Sequence[Collection[Span]]) -> EntityScores:
-    """Micro precision, recall and F1 of spans, one collection for each sentence or text.
+    """Counts of spans, given as one collection per sentence or text. Raises ValueError for different lengths.
 
-    Raises ValueError when the lengths differ.
+    >>> entity_scores([[(0, 2, "ORG"), (5, 9, "PER")]], [[(0, 2, "ORG")]]).to_metrics()
+    {'f1': 0.6666666666666666, 'precision': 1.0, 'recall': 0.5}
     """
     if len(gold) != len(predicted):
         raise ValueError(f"{len(gold)} gold sentences but {len(predicted)} predicted ones; give one for each")
@@ -62,7 +46,11 @@ def entity_scores(gold: Sequence[Collection[Span]], predicted: Sequence[Collecti
 
 
 def token_accuracy(gold_tags: Sequence[Sequence[str]], predicted_tags: Sequence[Sequence[str]]) -> float:
-    """Share of tokens whose tags are equal as strings. Raises ValueError when lengths differ."""
+    """Share of tokens with the same tag. Raises ValueError for different lengths.
+
+    >>> token_accuracy([["B-ORG", "O"]], [["B-ORG", "B-PER"]])
+    0.5
+    """
     right = total = 0
     for number, (gold, predicted) in enumerate(zip(gold_tags, predicted_tags, strict=True)):
         if len(gold) != len(predicted):

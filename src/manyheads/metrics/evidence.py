@@ -1,17 +1,17 @@
-"""What a metric of a whole test set is computed from, cluster by cluster, so that it can be computed again.
+"""Evidence: the sufficient statistics of a corpus metric by cluster, for a bootstrap over clusters.
 
 A bootstrap draws clusters (documents, articles) with replacement, and the metric of such a test set is not a mean of the
 clusters' metrics: F1 of a corpus is a ratio of sums, Spearman's correlation needs all ranks. So each cluster keeps its
-counts, and `scores` gives the metric with each cluster counted any number of times, for all draws at once.
+counts, and `scores` computes the metric with each cluster counted any number of times, for all draws at once.
 
 Letters of shapes: B draws, C clusters, M columns of counts, N or E examples, U distinct values.
 
 Decided here:
-- The conventions are those of the other modules: a division by zero is 0, the macro mean is over the labels that occur
-  (in that draw), a correlation with something constant is 0.
-- An example without a cluster ("" from `Task.cluster`) is a cluster of its own.
-- A statistic is open to any task type: a `Formula` that is in `FORMULAS` turns sums over examples into a metric.
-- Evidence goes into arrays and JSON and back exactly, so a finished run need not be evaluated again.
+- Conventions are those of the other modules: a division by zero gives 0, the macro mean is over the labels that occur (in
+  that draw), a correlation with a constant is 0.
+- An example without a cluster ("" from `Task.cluster`) is a separate cluster.
+- Task types can add metrics: a `Formula` in `FORMULAS` turns sums over examples into a metric.
+- Evidence can be stored as arrays and JSON without loss, so a finished run need not be evaluated again.
 """
 
 from __future__ import annotations
@@ -27,44 +27,38 @@ Floats = npt.NDArray[np.float64]
 Array = npt.NDArray[Any]
 
 CELLS = 2**18
-"""Weights of examples held at once by `Ranks`: 2 MB, four times faster than 32 MB, which no cache holds."""
+"""Weights of examples that `Ranks` holds at once: 2 MB, four times faster than 32 MB, which exceed the cache."""
 
 
 class Evidence(Protocol):
-    """What one model's metric on one test set is computed from."""
+    """Sufficient statistics of one model's metric on one test set."""
 
     @property
     def clusters(self) -> int:
-        """How many clusters the test set has."""
-        ...
+        """Number of clusters."""
 
     @property
     def units(self) -> int:
-        """How many scored things it has: gold entities, labels, questions, pairs."""
-        ...
+        """Number of scored units: gold entities, labels, questions, pairs."""
 
     def scores(self, weights_BC: Array) -> Floats:
-        """The metric, `(B,)`, where cluster c counts weights_BC[b, c] times. Raises ValueError for another width."""
-        ...
+        """The metric, `(B,)`, with cluster c counted weights_BC[b, c] times. Raises ValueError for another width."""
 
 
 @dataclass(frozen=True, slots=True)
 class Formula:
-    """How sums over examples become a metric.
-
-    The metric of a draw is a function of its sums alone, so that a draw of clusters costs one product of matrices.
-    """
+    """A metric as a function of sums over examples, so that draws of clusters cost one matrix product."""
 
     metric: Callable[[Floats], Floats]
     """Sums `(B, M)` to the metric of each draw, `(B,)`."""
     columns: int
-    """Of the sums; the last of them counts the scored things, unless `counted` says another."""
+    """Number of sums; the last counts the scored units, unless `counted` is set."""
     repeats: bool = False
-    """Whether there may be several groups of columns, one for each label or target."""
+    """Whether there may be several groups of columns, one per label or target."""
     signed: bool = False
-    """Whether a sum may be negative."""
+    """Whether sums can be negative."""
     counted: int = -1
-    """The column that counts the scored things."""
+    """The column that counts the scored units."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,8 +70,12 @@ class Tally:
     - `macro_f1`: the columns of `f1` for each label in turn; the mean F1 of the labels that occur
     - `pearson`: for each target columns number, x, y, xx, yy, xy; the mean correlation
 
-    Others can be added to `FORMULAS`. Raises ValueError when the columns do not fit the formula, a sum is not finite, or one
-    is negative that cannot be.
+    Others can be added to `FORMULAS`. Raises ValueError if the columns do not fit the formula, or a sum is not finite, or
+    negative against the formula.
+
+    >>> tally = Tally(np.array([[1.0, 1.0, 2.0], [0.0, 1.0, 1.0]]), "f1")
+    >>> tally.scores(np.array([[1, 1], [2, 0]])).round(3)  # both clusters once, the first twice
+    array([0.4  , 0.667])
     """
 
     counts_CM: Floats
@@ -99,12 +97,12 @@ class Tally:
 
     @property
     def clusters(self) -> int:
-        """Rows of the counts."""
+        """Number of rows of the counts."""
         return len(self.counts_CM)
 
     @property
     def units(self) -> int:
-        """Gold entities or labels; the number of examples for a mean."""
+        """Number of gold entities or labels; of examples, for a mean."""
         formula = FORMULAS[self.formula]
         return round(float(self.counts_CM[:, formula.counted % formula.columns :: formula.columns].sum()))
 
@@ -117,8 +115,11 @@ class Tally:
 class Ranks:
     """Spearman's correlation of predicted and gold values; example i belongs to cluster `cluster_N[i]`.
 
-    A cluster that counts k times stands for k copies of its examples; ties share their mean rank. Raises ValueError when
-    the lengths differ, a value is not finite, or clusters are not numbered from 0 without a gap.
+    A cluster counted k times stands for k copies of its examples; ties have their mean rank. Raises ValueError for
+    different lengths, a value that is not finite, and clusters that are not numbered from 0 without a gap.
+
+    >>> Ranks(np.array([0, 1, 2]), np.array([0.1, 0.5, 0.9]), np.array([1.0, 3.0, 2.0])).scores(np.ones((1, 3)))
+    array([0.5])
     """
 
     cluster_N: npt.NDArray[np.int64]
@@ -143,12 +144,12 @@ class Ranks:
 
     @property
     def clusters(self) -> int:
-        """The highest number of a cluster, plus one."""
+        """The highest cluster number plus one."""
         return int(self.cluster_N.max()) + 1
 
     @property
     def units(self) -> int:
-        """Pairs."""
+        """Number of pairs."""
         return len(self.cluster_N)
 
     def scores(self, weights_BC: Array) -> Floats:
@@ -157,7 +158,7 @@ class Ranks:
         return np.concatenate([self._correlation(part_CB) for part_CB in _parts(weights, len(self.cluster_N))])
 
     def _correlation(self, weights_CB: Floats) -> Floats:
-        # Examples are rows here: rows are taken in another order several times faster than columns.
+        # Examples are rows here, as reordering rows is several times faster than reordering columns.
         weights_NB = weights_CB[self.cluster_N]
         (x_NB, x_B), (y_NB, y_B) = (_centred_ranks(weights_NB, order) for order in self._orders)
         covariance_B = np.einsum("nb,nb,nb->b", weights_NB, x_NB, y_NB)
@@ -165,7 +166,11 @@ class Ranks:
 
 
 def cluster_numbers(keys: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Numbers from 0, `(E,)`, equal where keys are, in order of appearance; an empty key is a cluster of its own."""
+    """Cluster numbers from 0, `(E,)`, in order of appearance; an empty key is a separate cluster.
+
+    >>> cluster_numbers(["a", "", "a", ""])
+    array([0, 1, 0, 2])
+    """
     numbers: dict[str, int] = {}
     total = 0
     result_E = np.empty(len(keys), np.int64)
@@ -182,7 +187,11 @@ def cluster_numbers(keys: Sequence[str]) -> npt.NDArray[np.int64]:
 def grouped(counts_EM: npt.ArrayLike, keys: Sequence[str]) -> Floats:
     """Counts of clusters, `(C, M)`: rows of equal keys summed, numbered as by `cluster_numbers`.
 
-    Raises ValueError unless there is one key for each row.
+    Raises ValueError unless there is one key per row.
+
+    >>> grouped([[1, 2], [0, 1], [1, 1]], ["a", "b", "a"])
+    array([[2., 3.],
+           [0., 1.]])
     """
     rows_EM = np.asarray(counts_EM, np.float64)
     if rows_EM.ndim != 2 or len(rows_EM) != len(keys):
@@ -194,7 +203,11 @@ def grouped(counts_EM: npt.ArrayLike, keys: Sequence[str]) -> Floats:
 
 
 def to_arrays(evidence: Tally | Ranks) -> tuple[dict[str, str], dict[str, Array]]:
-    """(facts for JSON, arrays) that `from_arrays` makes the same evidence of."""
+    """Evidence as (facts for JSON, arrays); the inverse of `from_arrays`.
+
+    >>> to_arrays(Tally(np.array([[1.0, 2.0]]), "mean"))
+    ({'kind': 'tally', 'formula': 'mean'}, {'counts': array([[1., 2.]])})
+    """
     if isinstance(evidence, Tally):
         return {"kind": "tally", "formula": evidence.formula}, {"counts": evidence.counts_CM}
     arrays = {"cluster": evidence.cluster_N, "predicted": evidence.predicted_N, "gold": evidence.gold_N}
@@ -202,7 +215,11 @@ def to_arrays(evidence: Tally | Ranks) -> tuple[dict[str, str], dict[str, Array]
 
 
 def from_arrays(facts: Mapping[str, Any], arrays: Mapping[str, Array]) -> Tally | Ranks:
-    """The evidence that `to_arrays` was given. Raises ValueError for facts or arrays that are not of it."""
+    """Evidence from the result of `to_arrays`. Raises ValueError for other facts or arrays.
+
+    >>> from_arrays({"kind": "tally", "formula": "mean"}, {"counts": np.array([[1.0, 2.0]])}).units
+    2
+    """
     try:
         if facts["kind"] == "tally":
             return Tally(arrays["counts"], facts["formula"])
@@ -215,12 +232,12 @@ def from_arrays(facts: Mapping[str, Any], arrays: Mapping[str, Array]) -> Tally 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Order:
-    """Examples in rising order of a value, and where each distinct value begins among them."""
+    """Examples sorted by a value, and the start of each distinct value among them."""
 
     by_value_N: npt.NDArray[np.int64]
     start_U: npt.NDArray[np.int64]
     group_N: npt.NDArray[np.int64]
-    """Which distinct value each example has."""
+    """Index of the distinct value of each example."""
 
 
 def _mean(sums_BM: Floats) -> Floats:
@@ -245,7 +262,7 @@ FORMULAS: dict[str, Formula] = {
     "macro_f1": Formula(_macro_f1, 3, repeats=True),
     "pearson": Formula(_pearson, 6, repeats=True, signed=True, counted=0),
 }
-"""Formulas by name. A task type of another package may add its own when it is imported."""
+"""Formulas by name. A task type of another package may add its own on import."""
 
 
 def _order(values_N: Floats) -> _Order:
@@ -276,7 +293,7 @@ def _weights(weights_BC: Array, clusters: int) -> Floats:
 
 
 def _parts(weights_BC: Floats, examples: int) -> Iterator[Floats]:
-    """Draws as columns, as many at a time as `CELLS` allows; at least once, so that no draws give no scores."""
+    """Draws as columns, as many at a time as `CELLS` allows; at least one part, even without draws."""
     step = max(1, CELLS // examples)
     for start in range(0, max(len(weights_BC), 1), step):
         yield np.ascontiguousarray(weights_BC[start : start + step].T)

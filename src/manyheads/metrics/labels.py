@@ -1,8 +1,8 @@
-"""Scores of labels: one for each text, or any number of them.
+"""Metrics of labels, exactly one per text or any number of them.
 
-Decided here, as in scikit-learn: the macro mean is taken over the labels that occur in gold or predictions; the weighted
-mean weighs a label by its gold count; a division by zero is 0. With several labels to a text, `accuracy` is the share of
-texts whose whole set is right. A text without a prediction (None) is wrong and counts for no predicted label.
+Decided here, as in scikit-learn: the macro mean is over the labels that occur in gold or predictions; the weighted mean
+weights a label by its gold count; a division by zero gives 0. For multi-label data, `accuracy` is the share of texts whose
+whole set is right. A text without a prediction (None) is wrong and counts towards no predicted label.
 """
 
 from __future__ import annotations
@@ -17,7 +17,11 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many were right, how many there are, how many were predicted; and the three figures that follow."""
+    """Numbers of correct, gold and predicted items, with precision, recall and F1.
+
+    >>> Counts(correct=1, gold=2, predicted=2).f1
+    0.5
+    """
 
     correct: int
     gold: int
@@ -46,17 +50,23 @@ NOTHING = Counts(0, 0, 0)
 
 
 def single_label_scores(gold: Sequence[str], predicted: Sequence[str | None]) -> dict[str, float]:
-    """`accuracy`, `macro_f1`, `micro_f1`, `weighted_f1` where each text has one label.
+    """`accuracy`, `macro_f1`, `micro_f1`, `weighted_f1` for one label per text.
 
-    Raises ValueError when the lengths differ.
+    Raises ValueError for different lengths.
+
+    >>> single_label_scores(["a", "b"], ["a", "a"])["accuracy"]
+    0.5
     """
     return multi_label_scores([(label,) for label in gold], [_alone(label) for label in predicted])
 
 
 def multi_label_scores(gold: Sequence[Collection[str]], predicted: Sequence[Collection[str]]) -> dict[str, float]:
-    """The same four where a text has any number of labels; `accuracy` is over whole sets.
+    """The same metrics for any number of labels per text; `accuracy` is over whole sets.
 
-    Raises ValueError when the lengths differ.
+    Raises ValueError for different lengths.
+
+    >>> multi_label_scores([["a", "b"], []], [["a"], []])["accuracy"]
+    0.5
     """
     counts = label_counts(gold, predicted)
     exact = sum(set(one) == set(other) for one, other in zip(gold, predicted, strict=True))
@@ -70,7 +80,11 @@ def multi_label_scores(gold: Sequence[Collection[str]], predicted: Sequence[Coll
 
 
 def label_counts(gold: Sequence[Collection[str]], predicted: Sequence[Collection[str]]) -> dict[str, Counts]:
-    """Precision, recall and F1 of each label that occurs, by sorted name. Raises ValueError when the lengths differ."""
+    """Counts of each label that occurs, sorted by name. Raises ValueError for different lengths.
+
+    >>> label_counts([["a"]], [["a"]])
+    {'a': Counts(correct=1, gold=1, predicted=1)}
+    """
     _check_lengths(gold, predicted)
     golds = Counter(label for labels in gold for label in set(labels))
     guesses = Counter(label for labels in predicted for label in set(labels))
@@ -81,10 +95,14 @@ def label_counts(gold: Sequence[Collection[str]], predicted: Sequence[Collection
 def confusion_matrix(
     gold: Sequence[str], predicted: Sequence[str], labels: Sequence[str] | None = None
 ) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
-    """Labels, and texts by gold label (rows) and predicted label (columns).
+    """Labels, and numbers of texts by gold label (rows) and predicted label (columns).
 
-    `labels` are those that occur, sorted, unless given; texts with a label outside a given list are left out, as in
-    scikit-learn. Raises ValueError when the lengths differ.
+    By default `labels` are those that occur, sorted; texts with a label outside a given list are ignored, as in
+    scikit-learn. Raises ValueError for different lengths.
+
+    >>> confusion_matrix(["a", "b"], ["a", "a"])
+    (('a', 'b'), array([[1, 0],
+           [1, 0]]))
     """
     _check_lengths(gold, predicted)
     names = tuple(sorted({*gold, *predicted}) if labels is None else labels)

@@ -1,11 +1,11 @@
-"""Scores of vectors: similarity against human scores, and positives ranked among all candidates.
+"""Metrics of vectors: correlation of similarities with human scores, and ranks of positives among all candidates.
 
 Decided here:
-- A correlation with something constant, or of fewer than two pairs, is 0.0: neither NaN nor a warning.
+- The correlation with a constant, or of fewer than two pairs, is 0.0, without NaN or a warning.
 - Ties count against the query: a wrong candidate as near as the right one is ranked before it, so an encoder that gives
-  every text the same vector scores near 0 and not 1. Equal vectors get similarities some 1e-16 apart, as a product is
-  rounded differently from place to place and from processor to processor: nearer than 1e-12 is a tie.
-- Sums are float64, and similarities are held for a few million pairs at a time.
+  every text the same vector scores near 0 and not 1. Similarities of equal vectors can differ by some 1e-16, since products
+  are rounded differently by position and processor; differences below 1e-12 are ties.
+- Sums are float64, and similarities are computed for a few million pairs at a time.
 """
 
 from __future__ import annotations
@@ -18,18 +18,24 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Vectors = npt.NDArray[Any] | Sequence[Any]
-"""An array, or a list that makes one."""
+"""An array, or a list that can be converted to one."""
+
+Identities = npt.NDArray[Any] | Sequence[Any]
 
 CELLS = 2**22
-"""Similarities held at once: 32 MB."""
+"""Similarities in memory at once: 32 MB."""
 TIE = 1e-12
-"""Similarities no further apart are equal; one step of float32, in which vectors come, is 6e-8."""
+"""Similarities at most this far apart are equal; one step of float32, the type of vectors, is 6e-8."""
 NEARLY_CONSTANT = 1e-13
-"""Spread over mean below which a variable is constant; scipy begins to warn there."""
+"""Ratio of spread to mean below which a variable is constant, as where scipy starts to warn."""
 
 
 def cosine(a_BD: Vectors, b_BD: Vectors) -> Floats:
-    """Cosine of each pair of rows, `(B,)`; 0.0 where a row is zero. Raises ValueError when the shapes differ."""
+    """Cosine of each pair of rows, `(B,)`; 0.0 for a zero row. Raises ValueError for different shapes.
+
+    >>> cosine([[1.0, 0.0], [1.0, 0.0]], [[2.0, 0.0], [0.0, 1.0]])
+    array([1., 0.])
+    """
     a, b = _unit(a_BD), _unit(b_BD)
     if a.shape != b.shape:
         raise ValueError(f"vectors have the shapes {a.shape} and {b.shape}; give pairs of the same width")
@@ -37,15 +43,22 @@ def cosine(a_BD: Vectors, b_BD: Vectors) -> Floats:
 
 
 def pearson(x: Vectors, y: Vectors) -> float:
-    """Pearson's correlation, -1 to 1; 0.0 where either is constant or there are fewer than two.
+    """Pearson's correlation, -1 to 1; 0.0 if either is constant or there are fewer than two values.
 
-    Raises ValueError when lengths differ or a value is not finite.
+    Raises ValueError for different lengths, or a value that is not finite.
+
+    >>> round(pearson([1, 2, 3], [1, 2, 4]), 4)
+    0.982
     """
     return _correlation(*_columns(x, y))
 
 
 def spearman(x: Vectors, y: Vectors) -> float:
-    """Spearman's rank correlation, ties at their mean rank; otherwise as `pearson`."""
+    """Spearman's rank correlation, with ties at their mean rank; otherwise as `pearson`.
+
+    >>> round(spearman([1, 2, 3], [10, 20, 900]), 4)
+    1.0
+    """
     from scipy.stats import rankdata
 
     x_B, y_B = _columns(x, y)
@@ -53,33 +66,38 @@ def spearman(x: Vectors, y: Vectors) -> float:
 
 
 def recall_at_k(
-    queries_QD: Vectors,
-    candidates_CD: Vectors,
-    *,
-    k: int = 1,
-    identities: npt.NDArray[Any] | Sequence[Any] | None = None,
+    queries_QD: Vectors, candidates_CD: Vectors, *, k: int = 1, identities: Identities | None = None
 ) -> float:
-    """Share of queries with a right candidate among the `k` nearest by cosine; see `ranks`."""
+    """Share of queries with a right candidate among the `k` nearest by cosine; see `ranks`.
+
+    >>> recall_at_k([[1.0, 0.0], [0.0, 1.0]], [[1.0, 1.0], [0.0, -1.0]])
+    0.5
+    """
     rank_Q = ranks(queries_QD, candidates_CD, identities=identities)
     return float((rank_Q <= k).mean()) if len(rank_Q) else 0.0
 
 
-def mrr(
-    queries_QD: Vectors, candidates_CD: Vectors, *, identities: npt.NDArray[Any] | Sequence[Any] | None = None
-) -> float:
-    """Mean reciprocal rank of the first right candidate; see `ranks`."""
+def mrr(queries_QD: Vectors, candidates_CD: Vectors, *, identities: Identities | None = None) -> float:
+    """Mean reciprocal rank of the first right candidate; see `ranks`.
+
+    >>> mrr([[1.0, 0.0], [0.0, 1.0]], [[1.0, 1.0], [0.0, -1.0]])
+    0.75
+    """
     rank_Q = ranks(queries_QD, candidates_CD, identities=identities)
     return float((1 / rank_Q).mean()) if len(rank_Q) else 0.0
 
 
 def ranks(
-    queries_QD: Vectors, candidates_CD: Vectors, *, identities: npt.NDArray[Any] | Sequence[Any] | None = None
+    queries_QD: Vectors, candidates_CD: Vectors, *, identities: Identities | None = None
 ) -> npt.NDArray[np.int64]:
     """Rank from 1 of the nearest right candidate of each query, by cosine over all candidates.
 
-    Candidate i is right for query i; candidates beyond the queries are distractors. `identities` has one value for each
-    candidate, equal where texts are: a repetition of the right text is right too. Raises ValueError for shapes that do
-    not fit and values that are not finite.
+    Candidate i is right for query i; candidates beyond the queries are distractors. `identities` has one value per
+    candidate, equal for equal texts: a repetition of the right text is right too. Raises ValueError for shapes that do
+    not fit, and values that are not finite.
+
+    >>> ranks([[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.1], [0.1, 1.0]])
+    array([1, 1])
     """
     queries, candidates = _unit(queries_QD), _unit(candidates_CD)
     if len(queries) and (queries.shape[1] != candidates.shape[-1] or len(candidates) < len(queries)):
@@ -123,7 +141,7 @@ def _constant(x_B: Floats) -> bool:
 
 
 def _unit(vectors: Vectors) -> Floats:
-    """Rows of length 1, zero rows left as they are."""
+    """Rows scaled to length 1; zero rows are unchanged."""
     array = np.asarray(vectors, np.float64)
     if array.ndim != 2 and array.size:
         raise ValueError(f"vectors have the shape {array.shape}; give rows")

@@ -1,13 +1,13 @@
-"""Linear-chain CRF over packed sequences: the likelihood of a tagging, for training. `nn.viterbi` decodes it in numpy.
+"""Linear-chain CRF over packed sequences, for training. `viterbi.py` and `forward_backward.py` decode it in numpy.
 
 Decided here:
-- No padding: rows are read step by step, all sequences together, and a sequence that has ended takes no further part.
-- The recursion keeps weights of paths, scaled to a sum of 1 at each step (Rabiner 1989), in float64 whatever the
-  emissions are. A step is one small matrix product, and exponentials and logarithms are taken of all rows at once
-  outside the loop: with gradients 4 ms for 4,096 rows of 9 tags and 17 ms of 121 on one core, where a log-sum-exp a
-  step takes 8 and 880. float32 would lose every path 88 nats behind the best; here it is 345, and all stays finite past it.
-- Transitions that IOB2 does not allow get a constant penalty outside the parameters. They weigh exp(-10000) = 0 in the
-  partition function, so no probability is lost on them, and a gold path that uses one has a very low, finite likelihood.
+- No padding: rows are read step by step, all sequences together (`time_major.py`).
+- The recursion keeps weights of paths, scaled to a sum of 1 at each step (Rabiner 1989), in float64 whatever the type of the
+  emissions. A step is one small matrix product; exponentials and logarithms are taken of all rows at once outside the
+  loop. With gradients that is 4 ms for 4,096 rows of 9 tags and 17 ms for 121 tags on one core, where a log-sum-exp per
+  step takes 8 and 880. float32 would lose every path 88 nats behind the best; float64 keeps 345, and stays finite past it.
+- Transitions that IOB2 forbids get a constant penalty outside the parameters. They weigh exp(-10000) = 0 in the partition
+  function, so they take no probability, and a gold path that uses one has a very low, finite likelihood.
 
 Lafferty, McCallum & Pereira 2001; for named entities Lample et al. 2016.
 """
@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from manyheads.nn.viterbi import iob2_rules, time_major
+from manyheads.nn.iob2 import iob2_rules
+from manyheads.nn.time_major import time_major
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -30,13 +31,13 @@ Rules = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """`transitions_KK` (from, to), `start_K`, `end_K`, with penalties."""
 
 LEAST = 1e-150
-"""Least weight of a path at each step. Its reciprocal squared still is a float64, so gradients stay finite too."""
+"""Least weight of a path at each step. The square of its reciprocal still fits float64, so gradients stay finite too."""
 
 
 class CRF(nn.Module):
-    """Transition scores between the tags `labels`, in IOB2 notation. Raises ValueError for tags of another notation.
+    """Transition scores between the IOB2 tags `labels`. Raises ValueError for tags in another notation.
 
-    Parameters begin uniform in -0.1 to 0.1: small beside emissions, so training begins as a softmax would.
+    Parameters start uniform in -0.1 to 0.1: small beside emissions, so training starts like a softmax.
     """
 
     forbidden_KK: torch.Tensor
@@ -48,12 +49,12 @@ class CRF(nn.Module):
         self.start_K = nn.Parameter(torch.empty(len(labels)).uniform_(-0.1, 0.1))
         self.end_K = nn.Parameter(torch.empty(len(labels)).uniform_(-0.1, 0.1))
         forbidden_KK, forbidden_K, _ = iob2_rules(labels)
-        # Not in the state dict: the tags say it all.
+        # Not in the state dict: they follow from the tags.
         self.register_buffer("forbidden_KK", torch.from_numpy(forbidden_KK), persistent=False)
         self.register_buffer("forbidden_K", torch.from_numpy(forbidden_K), persistent=False)
 
     def forward(self) -> Rules:
-        """The scores with penalties, float32."""
+        """Scores with penalties, float32."""
         return (
             self.transitions_KK.float() + self.forbidden_KK,
             self.start_K.float() + self.forbidden_K,
@@ -66,25 +67,29 @@ def log_likelihood(
 ) -> torch.Tensor:
     """Log-likelihood `(S,)`, in nats, of each sequence's tags; 0 for a sequence of length 0.
 
-    Only labelled rows are given: sequence s has the next `lengths[s]` rows of `emissions_TK` and `tags_T`. The result is
+    Pass labelled rows only: sequence s has the next `lengths[s]` rows of `emissions_TK` and `tags_T`. The result is
     float32, or float64 if the emissions are. Nothing is read back from a device. Raises ValueError when the lengths do
     not add up to the rows.
+
+    >>> crf, emissions_TK = CRF(["O", "B-X", "I-X"]), torch.zeros(3, 3)
+    >>> likelihood_S = log_likelihood(emissions_TK, torch.tensor([1, 2, 0]), [2, 1], crf())
+    >>> likelihood_S.shape, bool((likelihood_S < 0).all())
+    (torch.Size([2]), True)
     """
     if sum(lengths) != len(emissions_TK) or len(tags_T) != len(emissions_TK):
         raise ValueError(
             f"lengths add up to {sum(lengths)}, but there are {len(emissions_TK)} emissions and {len(tags_T)} tags"
         )
-    transitions_KK, start_K, end_K = (rule.double() for rule in rules)
-    exact = (transitions_KK, start_K, end_K)
+    exact = (rules[0].double(), rules[1].double(), rules[2].double())
     scores_TK = emissions_TK.double()  # autocast leaves float64 alone
     likelihood_S = _path_score(scores_TK, tags_T, lengths, exact) - _log_partition(scores_TK, lengths, exact)
     return likelihood_S.to(torch.promote_types(emissions_TK.dtype, torch.float32))
 
 
 def log_marginals(emissions_TK: torch.Tensor, lengths: Sequence[int], rules: Rules) -> torch.Tensor:
-    """Log of the probability `(T, K)` of each tag in each row over all paths, by forward-backward, with gradients.
+    """Log probability `(T, K)` of each tag in each row, by forward-backward, with gradients.
 
-    Float64. Rows of a sequence lie together, as in `log_likelihood`. A tag that no path has is about e^-345.
+    In float64, rows as in `log_likelihood`. A tag that is on no path has about e^-345.
     """
     transitions_KK, start_K, end_K = (rule.double() for rule in rules)
     scores_TK = emissions_TK.double()
@@ -92,7 +97,7 @@ def log_marginals(emissions_TK: torch.Tensor, lengths: Sequence[int], rules: Rul
     if not len(active_L):
         return scores_TK
     ordered_TK = scores_TK.index_select(0, _on(row_T, scores_TK))
-    # Whatever a row of either sum is multiplied by cancels when the two are brought to a sum of 1.
+    # A factor of a row cancels when the product of both sums is normalized to 1.
     weights = torch.split((ordered_TK - ordered_TK.detach().amax(-1, keepdim=True)).exp(), active_L.tolist())
     factor_KK, leaving_K = transitions_KK.exp(), end_K.exp()
     before = [_shares(weights[0] * start_K.exp())[0]]
@@ -131,14 +136,14 @@ def _path_score(scores_TK: torch.Tensor, tags_T: torch.Tensor, lengths: Sequence
 
 
 def _log_partition(scores_TK: torch.Tensor, lengths: Sequence[int], rules: Rules) -> torch.Tensor:
-    """Log of the summed weights of all paths, `(S,)`: the forward recursion; 0 for a sequence of length 0."""
+    """Log of the summed weights of all paths, `(S,)`, by the forward recursion; 0 for a sequence of length 0."""
     transitions_KK, start_K, end_K = rules
     row_T, active_L, sequence_T = time_major(lengths)
     result_S = scores_TK.new_zeros(len(lengths))
     if not len(active_L):
         return result_S
     scores_TK = scores_TK.index_select(0, _on(row_T, scores_TK))
-    # Maxima and sums are taken out as constants and put back as logarithms. They cancel: no gradient goes through them.
+    # Maxima and sums are taken out as constants and added back as logarithms. They cancel, so they need no gradient.
     top_T = scores_TK.detach().amax(-1)
     first_SK, *weights = torch.split((scores_TK - top_T[:, None]).exp(), active_L.tolist())
     factor_KK = transitions_KK.exp()
@@ -151,7 +156,7 @@ def _log_partition(scores_TK: torch.Tensor, lengths: Sequence[int], rules: Rules
             share_SK = share_SK[:active]
         share_SK, sum_S1 = _shares((share_SK @ factor_KK) * weight_SK)
         sums.append(sum_S1)
-    last_SK = torch.cat([share_SK, *ended[::-1]])  # the longest sequence first, as in the first step
+    last_SK = torch.cat([share_SK, *ended[::-1]])  # longest sequence first, as in the first step
     leaving_S = (last_SK @ end_K.exp()).log()
     taken_out_T = torch.cat(sums)[:, 0].log() + top_T
     sequence = _on(sequence_T, scores_TK)
@@ -159,7 +164,7 @@ def _log_partition(scores_TK: torch.Tensor, lengths: Sequence[int], rules: Rules
 
 
 def _shares(weight_SK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights of paths over their sum, and that sum."""
+    """Weights of paths divided by their sum, and the sum."""
     kept_SK = weight_SK.clamp(min=LEAST)
     sum_S1 = kept_SK.detach().sum(-1, keepdim=True)
     return kept_SK / sum_S1, sum_S1

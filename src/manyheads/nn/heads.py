@@ -1,8 +1,8 @@
-"""The heads: what is put on the hidden states of a pack. None knows a task; tasks choose among them.
+"""Heads on the hidden states of a pack. None knows a task; tasks choose among them.
 
-Every head is `head(hidden_TD, segments) -> {name: tensor}`, and a name ends in its tensor's shape. Decided here: linear
-layers begin as in BERT (normal with deviation 0.02, no bias), drawn from torch's generator; every parameter of a head
-has part in its outputs, so none is ever without a gradient.
+Every head is `head(hidden_TD, segments) -> {name: tensor}`; a name ends in its tensor's shape. Decided here: linear layers
+start as in BERT (normal with deviation 0.02, zero bias), drawn from torch's generator; every parameter of a head takes
+part in its outputs, so none is ever without a gradient.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ import torch
 from torch import nn
 
 from manyheads.nn.crf import CRF
+from manyheads.nn.multiword_pieces import RANK
 from manyheads.nn.pooling import Pooling, pool
-from manyheads.nn.spoken import RANK
 
 if TYPE_CHECKING:
     from manyheads.text.pack import Segments
 
 DEVIATION = 0.02
-"""Of initial weights. Devlin et al. 2019."""
+"""Standard deviation of initial weights. Devlin et al. 2019."""
 
 
 class InnerWords(nn.Module):
-    """What is learned of the words after the first of a piece that covers several (`nn/spoken.py`).
+    """Learned scores of the words after the first of a piece that covers several (`nn/multiword_pieces.py`).
 
-    Draws its weights beside torch's generator, so that a model without such words is the one it is without this.
+    Draws its weights from a fork of torch's generator, so the other weights of a model are the same with and without it.
     """
 
     def __init__(self, width: int, outputs: int, places: int) -> None:
@@ -44,7 +44,13 @@ class InnerWords(nn.Module):
 
 
 class TokenHead(nn.Module):
-    """Dropout and a linear layer on each token: `logits_TK`; with `places` those of `InnerWords`."""
+    """Dropout and a linear layer on each token: `logits_TK`; with `places` also the outputs of `InnerWords`.
+
+    >>> from manyheads.text.pack import Segments
+    >>> head = TokenHead(width=8, outputs=3, dropout=0.1)
+    >>> head(torch.zeros(5, 8), Segments.of([2, 3]))["logits_TK"].shape
+    torch.Size([5, 3])
+    """
 
     def __init__(self, width: int, outputs: int, dropout: float, places: int = 0) -> None:
         super().__init__()
@@ -62,7 +68,7 @@ class TokenHead(nn.Module):
 class CRFTokenHead(nn.Module):
     """Dropout, a linear layer on each token, and a CRF over the IOB2 tags `labels`. Lample et al. 2016.
 
-    The transition scores go out beside the emissions, penalties included, so that whoever has the outputs can decode.
+    The outputs include the transition scores with penalties, so that they suffice for decoding.
     """
 
     def __init__(self, width: int, labels: Sequence[str], dropout: float, places: int = 0) -> None:
@@ -73,21 +79,16 @@ class CRFTokenHead(nn.Module):
         self.inner = InnerWords(width, len(labels), places) if places else None
 
     def forward(self, hidden_TD: torch.Tensor, segments: Segments) -> dict[str, torch.Tensor]:
-        """`{"emissions_TK", "transitions_KK", "start_K", "end_K"}`, and the outputs of `InnerWords` if it has `places`."""
+        """`{"emissions_TK", "transitions_KK", "start_K", "end_K"}`, and the outputs of `InnerWords`."""
         transitions_KK, start_K, end_K = self.crf()
         hidden_TD = self.dropout(hidden_TD)
         inner = {} if self.inner is None else self.inner(hidden_TD)
-        return {
-            "emissions_TK": self.output(hidden_TD),
-            "transitions_KK": transitions_KK,
-            "start_K": start_K,
-            "end_K": end_K,
-            **inner,
-        }
+        rules = {"transitions_KK": transitions_KK, "start_K": start_K, "end_K": end_K}
+        return {"emissions_TK": self.output(hidden_TD), **rules, **inner}
 
 
 class PooledHead(nn.Module):
-    """Pooling, dropout and a linear layer on each sequence; `hidden` puts one tanh layer of that width before it.
+    """Pooling, dropout and a linear layer on each sequence; `hidden` adds a tanh layer of that width before it.
 
     With a hidden layer and `cls` this is the classification head of RoBERTa (Liu et al. 2019).
     """
@@ -107,7 +108,7 @@ class PooledHead(nn.Module):
 
 
 class SpanHead(nn.Module):
-    """Dropout and two scores on each token: that an answer starts there, that it ends there. Devlin et al. 2019."""
+    """Dropout and two scores on each token, for an answer that starts or ends there. Devlin et al. 2019."""
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
@@ -121,9 +122,9 @@ class SpanHead(nn.Module):
 
 
 class EmbeddingHead(nn.Module):
-    """Pooling, an optional projection (linear, or tanh of it), an optional LayerNorm: one vector a sequence, of any length.
+    """Pooling, an optional projection (linear, or its tanh), an optional LayerNorm: a vector per sequence, of any length.
 
-    With `nli_labels` it also owns the classifier of `pair_losses.nli_softmax`, which is used in training alone.
+    With `nli_labels` it also owns the classifier of `pair_losses.nli_softmax`, which only training uses.
     """
 
     def __init__(

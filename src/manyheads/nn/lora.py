@@ -1,8 +1,7 @@
 """Low-rank adapters on an encoder's linear layers, through peft (Hu et al. 2022).
 
-peft puts the adapters in; taking them out again (`merge`) makes new weights and leaves the old ones alone, because the
-adapters of several tasks may sit on the same base weight. Adapters are written in peft's own format, so
-`PeftModel.from_pretrained(base, folder)` reads them too.
+peft inserts the adapters. `merge` creates new weights and leaves the old ones alone, as adapters of several tasks may share a
+base weight. Files are in peft's own format, so `PeftModel.from_pretrained(base, folder)` reads them too.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ if TYPE_CHECKING:
     from manyheads.nn.encoder import Encoder
 
 ADAPTER = "default"
-"""peft's name of the adapter inside the modules."""
+"""peft's name for the adapter inside a module."""
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 PREFIX = "base_model.model."
-"""Before the names of weights in peft's files."""
+"""Prefix of the names of weights in peft's files."""
 LOW = ".lora_A.weight"
 BIASES = ("none", "all", "lora_only")
 HARMLESS = frozenset({
@@ -35,7 +34,7 @@ HARMLESS = frozenset({
     "lora_alpha", "lora_dropout", "bias", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern",
     "init_lora_weights",
 })  # fmt: skip
-"""Settings of peft that we follow, or that do not matter once an adapter is trained."""
+"""Settings of peft that are supported, or do not matter once an adapter is trained."""
 QUERY_AND_VALUE: Mapping[str, tuple[str, ...]] = {
     "distilbert": ("q_lin", "v_lin"),
     "modernbert": ("Wqkv",),
@@ -44,31 +43,39 @@ QUERY_AND_VALUE: Mapping[str, tuple[str, ...]] = {
     "deberta": ("in_proj",),
     "nomic_bert": ("q_proj", "v_proj"),
 }
-"""Names of the query and value projections where they are not `query` and `value`. ModernBERT has all three in one."""
+"""Names of the query and value projections other than `query` and `value`. ModernBERT has all three in one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lora:
-    """Settings of one adapter; the defaults are those of the field."""
+    """Settings of one adapter."""
 
     rank: int = 8
     alpha: int = 16
     """The update is scaled by `alpha / rank`."""
     dropout: float = 0.1
     targets: tuple[str, ...] = ()
-    """Last names of the linear modules; none for the family's query and value."""
+    """Last part of the names of the linear modules; empty for the family's query and value."""
     layers: tuple[int, ...] = ()
-    """Which layers, from 0; none for all."""
+    """Layers, from 0; empty for all."""
     bias: Literal["none", "all", "lora_only"] = "none"
 
 
 def add_adapter(encoder: Encoder, lora: Lora) -> None:
-    """Put an adapter in, in place; from then on only it requires gradients. Raises UsageError when nothing matches."""
-    _inject(encoder, _matching(encoder, lora), lora)
+    """Add an adapter in place; from then on only it requires gradients. Raises UsageError when nothing matches."""
+    targets = set(lora.targets or QUERY_AND_VALUE.get(encoder.config.model_type, ("query", "value")))
+    layers = encoder.layer_modules()
+    chosen = {id(m) for i in adapted_layers(encoder, lora) for m in layers[i].modules()}
+    linear = {name: name.rpartition(".")[2] for name, m in _linears(encoder).items() if id(m) in chosen}
+    missing = sorted(targets - set(linear.values()))
+    if missing:
+        raise UsageError(f"lora.targets: '{missing[0]}' matches no linear module of the chosen layers; they have "
+                         f"{', '.join(sorted(set(linear.values())))}")  # fmt: skip
+    _inject(encoder, [name for name, last in linear.items() if last in targets], lora)
 
 
 def adapted_layers(encoder: Encoder, lora: Lora) -> list[int]:
-    """The layers that an adapter would sit in, from 0. Raises UsageError for one past the depth."""
+    """Layers that an adapter goes into, from 0. Raises UsageError for one past the depth."""
     beyond = [layer for layer in lora.layers if not 0 <= layer < encoder.depth]
     if beyond:
         raise UsageError(
@@ -78,14 +85,14 @@ def adapted_layers(encoder: Encoder, lora: Lora) -> list[int]:
 
 
 def adapters_of(encoder: Encoder) -> dict[str, nn.Module]:
-    """peft's modules in an encoder, by name; empty when it has no adapter."""
+    """peft's modules in an encoder, by name; empty without an adapter."""
     return {name: module for name, module in encoder.model.named_modules() if hasattr(module, "lora_A")}
 
 
 def merge(encoder: Encoder) -> dict[str, torch.Tensor]:
     """Replace each adapted module by a plain one with `W + alpha / rank * B A`, in place.
 
-    Returns the base weights that were replaced, by their names in the encoder's model: what `write_adapter` leaves out.
+    Returns the replaced base weights by their names in the encoder's model, which `write_adapter` does not write.
     """
     replaced: dict[str, torch.Tensor] = {}
     for name, found in adapters_of(encoder).items():
@@ -101,20 +108,20 @@ def merge(encoder: Encoder) -> dict[str, torch.Tensor]:
         setattr(encoder.model.get_submodule(parent), last, plain)
         replaced[f"{name}.weight"] = base.weight.detach()
     if replaced and hasattr(encoder.model, "peft_config"):
-        del encoder.model.peft_config  # else a second adapter would be taken for one beside the first
+        del encoder.model.peft_config  # or a second adapter would be added to the first
     return replaced
 
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """The trained weights of an adapter, and its settings, as peft writes them."""
+    """Trained weights and settings of an adapter, as peft writes them."""
 
     config: Mapping[str, Any]
     weights: Mapping[str, torch.Tensor]
 
 
 def take_adapter(encoder: Encoder, lora: Lora, base: str) -> Adapter:
-    """The adapter inside an encoder. `base` names the encoder that it belongs to."""
+    """The adapter inside an encoder; `base` names the encoder it was trained on."""
     from peft import LoraConfig
     from peft.utils import get_peft_model_state_dict
 
@@ -138,9 +145,9 @@ def write_adapter(adapter: Adapter, folder: Path) -> None:
 
 
 def read_adapter(encoder: Encoder, folder: Path) -> None:
-    """Put the adapter of a folder into an encoder and merge it. Raises BundleError when it does not fit.
+    """Merge the adapter of a folder into an encoder. Raises BundleError when it does not fit.
 
-    Which modules it is for is read from its weights: peft's settings may name them by their ends.
+    The adapted modules are read from the weights: peft's settings may name only the ends of their names.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -150,17 +157,17 @@ def read_adapter(encoder: Encoder, folder: Path) -> None:
         weights = {name.removeprefix(PREFIX): value for name, value in load_file(folder / WEIGHTS).items()}
         lora = _settings(config, folder / CONFIG)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        raise BundleError(f"{folder} is no adapter that can be read ({error}); copy it again") from None
+        raise BundleError(f"the adapter {folder} cannot be read ({error}); copy it again") from None
     modules = sorted(name.removesuffix(LOW) for name in weights if name.endswith(LOW))
     if not modules:
         raise BundleError(f"{folder / WEIGHTS} adapts no linear module; copy it again")
-    linear = set(_linears(encoder))
+    linear = _linears(encoder)
     for name in modules:
         if name not in linear:
             raise BundleError(
-                f"{folder / WEIGHTS} adapts {name}, which the encoder does not have; it is of another base"
+                f"{folder / WEIGHTS} adapts {name}, which the encoder does not have; it belongs to another base"
             )
-        if len(weights[name + LOW]) != lora.rank:  # before anything of this rank is made
+        if len(weights[name + LOW]) != lora.rank:  # before anything of this rank is allocated
             raise BundleError(f"{folder / WEIGHTS} does not fit its configuration at {name}{LOW}; copy it again")
     _inject(encoder, modules, lora)
     _load(encoder, weights, folder / WEIGHTS)
@@ -168,16 +175,16 @@ def read_adapter(encoder: Encoder, folder: Path) -> None:
 
 
 def _settings(config: Mapping[str, Any], file: Path) -> Lora:
-    """Settings as peft wrote them. Raises BundleError for those that change what a low-rank adapter computes."""
+    """Settings from peft's file. Raises BundleError for those that change what a low-rank adapter computes."""
     from peft import LoraConfig
 
     usual = LoraConfig().to_dict()  # type: ignore[no-untyped-call]
     unusual = [key for key in config if key not in HARMLESS and config[key] and config[key] != usual.get(key)]
     if config.get("init_lora_weights") not in (True, False, None, "gaussian"):
-        unusual.append("init_lora_weights")  # the others begin by changing the base weights
+        unusual.append("init_lora_weights")  # the others change the base weights first
     if config["peft_type"] != "LORA" or unusual:
         what = f"{unusual[0]}: {config[unusual[0]]}" if unusual else f"peft_type: {config['peft_type']}"
-        raise BundleError(f"{file} has {what}, which is not supported; plain low-rank adapters of linear modules are")
+        raise BundleError(f"{file} has {what}, which is not supported; only plain adapters of linear modules are")
     rank, alpha, bias = config["r"], config["lora_alpha"], config["bias"]
     if not isinstance(rank, int) or rank < 1 or alpha != int(alpha) or bias not in BIASES:
         raise ValueError(f"r is {rank!r}, lora_alpha is {alpha!r}, bias is {bias!r}")
@@ -204,20 +211,5 @@ def _load(encoder: Encoder, weights: Mapping[str, torch.Tensor], file: Path) -> 
     set_peft_model_state_dict(encoder.model, dict(weights), adapter_name=ADAPTER)
 
 
-def _linears(encoder: Encoder) -> list[str]:
-    return [name for name, module in encoder.model.named_modules() if isinstance(module, nn.Linear)]
-
-
-def _matching(encoder: Encoder, lora: Lora) -> list[str]:
-    """Full names of the linear modules of the chosen layers whose last name is a target."""
-    targets = set(lora.targets or QUERY_AND_VALUE.get(encoder.config.model_type, ("query", "value")))
-    layers = encoder.layer_modules()
-    inside = {id(m): name for i in adapted_layers(encoder, lora) for name, m in layers[i].named_modules()}
-    linear = {name: encoder.model.get_submodule(name) for name in _linears(encoder)}
-    known = sorted({name.rpartition(".")[2] for name, module in linear.items() if id(module) in inside})
-    missing = sorted(targets - set(known))
-    if missing:
-        raise UsageError(
-            f"lora.targets: '{missing[0]}' matches no linear module of the chosen layers; they have {', '.join(known)}"
-        )
-    return [name for name, m in linear.items() if id(m) in inside and name.rpartition(".")[2] in targets]
+def _linears(encoder: Encoder) -> dict[str, nn.Linear]:
+    return {name: module for name, module in encoder.model.named_modules() if isinstance(module, nn.Linear)}

@@ -1,4 +1,4 @@
-"""Losses on pairs of vectors: pure functions, each a mean over its own units unless it says otherwise.
+"""Losses on pairs of vectors: pure functions, each a mean over pairs or triplets unless it says otherwise.
 
 Decided here: vectors are compared by cosine, in float32 even under autocast (bfloat16 cosines are off by 0.004, which a
 scale of 20 makes 0.08 nats). A batch with nothing to compare (one pair for a ranking, no triplet) gives 0 with a
@@ -14,11 +14,16 @@ from collections.abc import Callable, Sequence
 import torch
 from torch.nn.functional import cosine_similarity, cross_entropy, mse_loss, normalize
 
-from manyheads.nn.wide import wide
+from manyheads.nn.at_least_float32 import at_least_float32
 
 
 def cosine_mse(a_BD: torch.Tensor, b_BD: torch.Tensor, score_B: torch.Tensor) -> torch.Tensor:
-    """Mean squared difference of each pair's cosine and its score in -1 to 1. Reimers & Gurevych 2019, the regression."""
+    """Mean squared difference of each pair's cosine and its score in -1 to 1. Reimers & Gurevych 2019, regression.
+
+    >>> a_BD, b_BD = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    >>> cosine_mse(a_BD, b_BD, torch.tensor([0.5])).item()
+    0.25
+    """
     cosine_B = _cosines(a_BD, b_BD)
     return mse_loss(cosine_B, score_B.to(cosine_B.dtype), reduction="sum") / max(len(cosine_B), 1)
 
@@ -26,7 +31,7 @@ def cosine_mse(a_BD: torch.Tensor, b_BD: torch.Tensor, score_B: torch.Tensor) ->
 def cosent(a_BD: torch.Tensor, b_BD: torch.Tensor, score_B: torch.Tensor, scale: float = 20.0) -> torch.Tensor:
     """CoSENT: `log(1 + sum(exp(scale * (cos_j - cos_i))))` over all i, j with `score_i > score_j`. Huang et al. 2024.
 
-    Only the order of the scores matters. One loss for the batch, not a mean: its size grows with the number of pairs.
+    Only the order of the scores matters. One loss for the batch, not a mean: it grows with the number of pairs.
     """
     scaled_B = _cosines(a_BD, b_BD) * scale
     excess_BB = scaled_B[None, :] - scaled_B[:, None]
@@ -46,9 +51,9 @@ def in_batch_negatives(
 ) -> torch.Tensor:
     """Multiple negatives ranking: cross entropy of each anchor's positive among all positives and negatives.
 
-    `duplicate_BC` is true where candidate c is the same text as the positive of anchor b: it then is no negative of b.
-    Where a candidate is its own positive the entry does not matter. `symmetric` adds the cross entropy of each
-    positive's anchor among all anchors and halves the sum. Henderson et al. 2017; temperature as in van den Oord 2018.
+    `duplicate_BC` is true where candidate c has the same text as the positive of anchor b, and so is not a negative of b; its
+    diagonal is ignored. `symmetric` adds the cross entropy of each positive's anchor among all anchors and halves the
+    sum. Henderson et al. 2017; temperature as in van den Oord 2018.
     """
     pairs = len(anchor_BD)
     candidate_CD = positive_BD if negative_ND is None else torch.cat([positive_BD, negative_ND])
@@ -67,7 +72,7 @@ def in_batch_negatives(
 def similarity_distillation(
     a_BD: torch.Tensor, other_CD: torch.Tensor, cosine_BC: torch.Tensor, *, scale: float = 20.0
 ) -> torch.Tensor:
-    """Cross entropy of each row's softmax over scaled cosines against that of a teacher's. Fang et al. 2021 (SEED)."""
+    """Cross entropy of each row's softmax over scaled cosines against the teacher's. Fang et al. 2021 (SEED)."""
     log_BC = (_all_cosines(a_BD, other_CD) * scale).log_softmax(-1)
     chance_BC = (cosine_BC.to(log_BC.dtype) * scale).softmax(-1)
     return -(chance_BC * log_BC).sum() / max(len(log_BC), 1)
@@ -86,10 +91,10 @@ def nli_softmax(
 ) -> torch.Tensor:
     """Mean cross entropy of a linear classifier, without bias, on (u, v, |u - v|). Reimers & Gurevych 2019.
 
-    `weight_K3D` may be wider than the vectors: truncated vectors are read with the weights of the widths they kept.
+    `weight_K3D` may be wider than the vectors: truncated vectors use the weights of their own dimensions.
     """
     with torch.autocast(a_BD.device.type, enabled=False):
-        a_BD, b_BD = wide(a_BD), wide(b_BD)
+        a_BD, b_BD = at_least_float32(a_BD), at_least_float32(b_BD)
         features_B3D = torch.stack([a_BD, b_BD, (a_BD - b_BD).abs()], dim=1)
         weight_KX = weight_K3D[..., : a_BD.shape[1]].to(a_BD.dtype).flatten(1)
         logits_BK = features_B3D.flatten(1) @ weight_KX.T
@@ -97,29 +102,29 @@ def nli_softmax(
 
 
 def matryoshka(loss: Callable[..., torch.Tensor], widths: Sequence[int]) -> Callable[..., torch.Tensor]:
-    """The loss of vectors, summed over their first `width` numbers for each of `widths`. Kusupati et al. 2022.
+    """A loss summed over the vectors' first `width` dimensions, for each of `widths`. Kusupati et al. 2022.
 
     Every argument of the returned function is a tensor of vectors; bind anything else to `loss` first. Raises
-    ValueError if there are no widths, or one that the vectors do not have.
+    ValueError without widths, or for one larger than the vectors.
     """
     if not widths or min(widths) < 1:
-        raise ValueError(f"matryoshka widths must be one or more numbers from 1, seen {list(widths)}")
+        raise ValueError(f"matryoshka widths must be one or more positive integers, not {list(widths)}")
 
     def summed(*vectors: torch.Tensor) -> torch.Tensor:
         narrowest = min(vector_XD.shape[-1] for vector_XD in vectors)
         if max(widths) > narrowest:
-            raise ValueError(f"matryoshka width {max(widths)} is more than the {narrowest} of the vectors")
+            raise ValueError(f"matryoshka width {max(widths)} is larger than the vectors ({narrowest})")
         return torch.stack([loss(*(vector_XD[..., :width] for vector_XD in vectors)) for width in widths]).sum()
 
     return summed
 
 
 def _cosines(a_BD: torch.Tensor, b_BD: torch.Tensor) -> torch.Tensor:
-    """Cosine of each row with the same row, `(B,)`. 0 for a zero vector."""
-    return cosine_similarity(wide(a_BD), wide(b_BD), dim=-1)
+    """Cosine of corresponding rows, `(B,)`; 0 for a zero vector."""
+    return cosine_similarity(at_least_float32(a_BD), at_least_float32(b_BD), dim=-1)
 
 
 def _all_cosines(a_BD: torch.Tensor, c_CD: torch.Tensor) -> torch.Tensor:
-    """Cosine of each row with every row, `(B, C)`."""
+    """Cosine of every pair of rows, `(B, C)`."""
     with torch.autocast(a_BD.device.type, enabled=False):
-        return normalize(wide(a_BD), dim=-1) @ normalize(wide(c_CD), dim=-1).T
+        return normalize(at_least_float32(a_BD), dim=-1) @ normalize(at_least_float32(c_CD), dim=-1).T

@@ -1,8 +1,8 @@
-"""A folder of sentence-transformers as an encoder: how its own vectors are made of the hidden states.
+"""How a sentence-transformers folder turns hidden states into vectors.
 
 Decided here: `modules.json` is followed as far as the embedding head can do the same (mean or cls pooling, one dense layer
-with Tanh or without activation, length 1), so that the head begins with the folder's own vectors. Whatever else it names is
-left out, and said; nothing of it is run.
+with Tanh or without activation, length 1), so that the head starts with the folder's own vectors. Other modules are ignored
+and reported; their code is never run.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from manyheads.nn.stored import stored_tensors
-from manyheads.text.plain_files import leads_out, read_list, read_object
+from manyheads.nn.safetensors_header import read_header
+from manyheads.text.untrusted_files import leaves_folder, read_list, read_object
 
 if TYPE_CHECKING:
     import torch
@@ -22,18 +22,15 @@ MODULES = "modules.json"
 SETTINGS = "config_sentence_transformers.json"
 ACTIVATIONS: Mapping[str, Literal["identity", "tanh"]] = {"Identity": "identity", "Tanh": "tanh"}
 NOTHING = frozenset({"Transformer", "Normalize", "Dropout"})
-"""Modules that change no cosine in answering."""
+"""Modules that change no cosine in evaluation."""
 POOLINGS: Mapping[str, Literal["mean", "cls"]] = {
-    "cls_token": "cls",
-    "mean_tokens": "mean",
-    "cls": "cls",
-    "mean": "mean",
-}
+    "cls_token": "cls", "mean_tokens": "mean", "cls": "cls", "mean": "mean"
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Dense:
-    """A linear layer after pooling, and what follows it."""
+    """A linear layer after pooling, with its activation."""
 
     file: Path
     width: int
@@ -48,17 +45,17 @@ class Dense:
 
 @dataclass(frozen=True, slots=True)
 class SentenceFolder:
-    """What the modules of a folder come to."""
+    """The modules of a folder that an embedding head can take over."""
 
     pooling: Literal["mean", "cls"] | None
-    """None: of a kind that the head does not have."""
+    """None where the head does not have it."""
     dense: Dense | None
     left_out: tuple[str, ...]
-    """What the folder's own vectors have besides, for people."""
+    """What else the folder's own vectors go through, for messages."""
 
 
 def sentence_folder(folder: Path) -> SentenceFolder | None:
-    """The modules of an encoder's folder; None for one that is not of sentence-transformers."""
+    """The modules of an encoder's folder; None for one that sentence-transformers did not write."""
     path = folder / MODULES
     if not path.is_file():
         return None
@@ -69,8 +66,8 @@ def sentence_folder(folder: Path) -> SentenceFolder | None:
         for module in read_list(path):
             kind = str(module.get("type", "")).rpartition(".")[2]
             place = folder / str(module.get("path", ""))
-            if leads_out(folder, place):
-                raise ValueError("names a module outside of the folder")
+            if leaves_folder(folder, place):
+                raise ValueError("names a module outside the folder")
             if kind == "Pooling":
                 pooling, reason = _pooling(read_object(place / "config.json"))
             elif kind == "Dense" and dense is None and pooling is not None:
@@ -80,44 +77,38 @@ def sentence_folder(folder: Path) -> SentenceFolder | None:
             left_out += [reason] if reason else []
         left_out += _prompt(folder / SETTINGS)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return SentenceFolder(
-            None, None, (f"everything that {MODULES} names, which cannot be read ({str(error)[:100]})",)
-        )
+        return SentenceFolder(None, None, (f"everything in {MODULES}, which cannot be read ({str(error)[:100]})",))
     return SentenceFolder(pooling, dense, tuple(left_out))
 
 
 def _pooling(config: Mapping[str, Any]) -> tuple[Literal["mean", "cls"] | None, str | None]:
-    modes = [
-        key.removeprefix("pooling_mode_") for key, value in config.items() if key.startswith("pooling_mode_") and value
-    ]
+    prefix = "pooling_mode_"
+    modes = [key.removeprefix(prefix) for key, value in config.items() if key.startswith(prefix) and value]
     given = config.get("pooling_mode")
     modes += [given] if isinstance(given, str) else list(given) if isinstance(given, list | tuple) else []
     if len(modes) == 1 and modes[0] in POOLINGS:
         return POOLINGS[modes[0]], None
-    return None, f"its pooling, {' and '.join(map(str, modes))[:80] or 'none'} (mean and cls are known)"
+    return None, f"its pooling, {' and '.join(map(str, modes))[:80] or 'none'} (only mean and cls are supported)"
 
 
 def _dense(place: Path) -> tuple[Dense | None, str | None]:
     config, file = read_object(place / "config.json"), place / "model.safetensors"
     name = str(config.get("activation_function", "")).rpartition(".")[2]
     if name not in ACTIVATIONS:
-        return None, f"its dense layer, whose activation {name[:80]} is not known (Tanh and Identity are)"
+        return None, f"its dense layer, whose activation {name[:80]} is not supported (only Tanh and Identity are)"
     inside = {config.get(f"module_{end}_name", "sentence_embedding") for end in ("input", "output")}
     if inside - {"sentence_embedding", None}:
-        return None, "its dense layer, which is not one on sentences"
+        return None, "its dense layer, which is not on sentence vectors"
     if not file.is_file():
-        return (
-            None,
-            "its dense layer, whose weights are not in safetensors; save the folder again with sentence-transformers",
-        )
-    shape = stored_tensors(file)["linear.weight"].shape
+        return None, "its dense layer, whose weights are not in safetensors; save it again with sentence-transformers"
+    shape = read_header(file)["linear.weight"].shape
     return Dense(file, shape[0], ACTIVATIONS[name]), None
 
 
 def _prompt(path: Path) -> list[str]:
     if not path.is_file():
         return []
-    said = read_object(path)
-    name, prompts = said.get("default_prompt_name"), said.get("prompts")
+    settings = read_object(path)
+    name, prompts = settings.get("default_prompt_name"), settings.get("prompts")
     prompt = prompts.get(name) if isinstance(prompts, dict) and name else None
-    return [f"its prompt {prompt!r:.80}, which is put before every text there"] if prompt else []
+    return [f"its prompt {prompt!r:.80}, which it puts before every text"] if prompt else []

@@ -1,8 +1,7 @@
-"""What tasks share of an encoder: branches that own some weights, and learned mixes of layers.
+"""Sharing an encoder between tasks: branches that own some weights, and learned mixes of layers.
 
-A branch is a second encoder object whose parameters are the first one's, except for those that it owns. So one mechanism
-serves private upper layers (soft sharing, Caruana 1997), adapters of one task, and separate models; and the layers below
-a branch's first own layer need to run only once.
+A branch is a second encoder object that shares all parameters of the first but its own. This one mechanism serves private
+upper layers (soft sharing, Caruana 1997), adapters of one task, and separate models; layers below the branch run only once.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """An encoder of some of the tasks. Below layer `start` it is the shared one."""
+    """An encoder for some of the tasks. Below layer `start` it is the shared one."""
 
     name: str
     tasks: tuple[str, ...]
@@ -30,15 +29,15 @@ class Branch:
 
 
 def branched(encoder: Encoder, owned: Callable[[str], bool]) -> Encoder:
-    """A second encoder that owns copies of the parameters whose names `owned` picks, and shares all others."""
+    """A second encoder with copies of the parameters that `owned` selects by name; it shares all others."""
     shared = {id(value): value for name, value in encoder.named_parameters() if not owned(name)}
     return copy.deepcopy(encoder, shared)
 
 
 def names_from_layer(encoder: Encoder, start: int) -> frozenset[str]:
-    """Names of the parameters of the layers from `start` upwards, with all that runs after or beside them.
+    """Names of the parameters of layers from `start` up, and of everything that runs after or beside them.
 
-    At 0 that is every parameter, embeddings included: nothing is shared then.
+    At 0 these are all parameters, embeddings included.
     """
     names = {id(value): name for name, value in encoder.named_parameters()}
     if start == 0:
@@ -49,16 +48,21 @@ def names_from_layer(encoder: Encoder, start: int) -> frozenset[str]:
 
 
 def own_parameters(branch: Encoder, encoder: Encoder) -> dict[str, nn.Parameter]:
-    """The parameters of a branch that the shared encoder does not have."""
+    """Parameters of a branch that it does not share with the encoder."""
     shared = {id(value) for value in encoder.parameters()}
     return {name: value for name, value in branch.named_parameters() if id(value) not in shared}
 
 
 class ScalarMix(nn.Module):
-    """A learned mix of the embeddings and all layers: `gamma * sum_l softmax(w)_l hidden_l` (Peters et al. 2018)."""
+    """A learned mix of the embeddings and all layers: `gamma * sum_l softmax(w)_l hidden_l` (Peters et al. 2018).
+
+    >>> mix = ScalarMix(2)
+    >>> mix([torch.zeros(3, 4), torch.ones(3, 4)])[0].tolist()
+    [0.5, 0.5, 0.5, 0.5]
+    """
 
     def __init__(self, states: int) -> None:
-        """`states`: how many hidden states are mixed, depth + 1. Begins as their plain mean."""
+        """`states`: number of hidden states, depth + 1. The mix starts as their plain mean."""
         super().__init__()
         self.weight_S = nn.Parameter(torch.zeros(states))
         self.gamma = nn.Parameter(torch.ones(()))
@@ -72,19 +76,12 @@ class ScalarMix(nn.Module):
         return self.gamma * mixed
 
 
-def climb(
-    states: list[torch.Tensor], run: Callable[[torch.Tensor, int, int], torch.Tensor], start: int, stop: int, keep: bool
-) -> list[torch.Tensor]:
-    """Hidden states up to layer `stop`: each one when `keep`, else the last alone."""
-    if not keep:
-        return [run(states[-1], start, stop)] if stop > start else states
-    for layer in range(start, stop):
-        states = [*states, run(states[-1], layer, layer + 1)]
-    return states
-
-
 def groups_of(groups: Iterable[tuple[str, tuple[str, ...]]], tasks: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """The named groups, and each task that is in none as a group of its own."""
+    """The named groups, and every other task as a group of its own.
+
+    >>> groups_of([("pair", ("b", "c"))], ["a", "b", "c"])
+    {'pair': ('b', 'c'), 'a': ('a',)}
+    """
     named = dict(groups)
     inside = {task for members in named.values() for task in members}
     return {**named, **{task: (task,) for task in tasks if task not in inside}}

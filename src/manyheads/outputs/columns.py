@@ -1,7 +1,7 @@
-"""Output rows as Arrow tables: a column for each key of the answers, and before them what the row came with.
+"""Output rows as Arrow tables: a column for each key of the answers, after the columns of the row itself.
 
-`id` (a string as it is, anything else as JSON) · columns of the input that are kept · `windows` · a column for each task.
-`bulk` puts `source` file and `row` in it (from 0) first, `predict` puts `error` last.
+`id` (strings unchanged, other values as JSON) · kept columns of the input · `windows` · a column for each task. `bulk` adds
+the `source` file and `row` in it (from 0) at the front, `predict` adds `error` at the end.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 PLAIN = {"int": pa.int32(), "float": pa.float32(), "string": pa.string()}
 PLACE = {"source": pa.string(), "row": pa.int64()}
-"""Columns of `bulk`: where a row came from."""
+"""Columns of `bulk`: the place of a row."""
 ERROR = {"error": pa.string()}
-"""Column of `predict`: what was wrong with a row, which has no answers then."""
+"""Column of `predict`: the error of a row without answers."""
 
 
 def schema_of(
@@ -31,9 +31,9 @@ def schema_of(
     before: Mapping[str, Any] = PLACE,
     after: Mapping[str, Any] | None = None,
 ) -> Any:
-    """The schema of a table with the answers of these tasks, and the columns of the input that are kept.
+    """The schema of a table with the answers of these tasks, and the kept columns of the input.
 
-    Raises UsageError for a task or a kept column that is called as another column.
+    Raises UsageError for a task or a kept column with the name of another column.
     """
     fields = {**before, "id": pa.string()}
     own = {**fields, "windows": pa.int32(), **(after or {})}
@@ -67,7 +67,7 @@ def values_of(row: Mapping[str, Any], kept: Mapping[str, Any] | None = None) -> 
 
 
 def table_of(schema: Any, rows: Sequence[Mapping[str, Any]]) -> Any:
-    """A table of rows that are values by column. What a row does not have is null."""
+    """A table of rows given as values by column. Missing values are null."""
     columns = [
         pa.array([_cell(row.get(name), kind) for row in rows], kind)
         for name, kind in zip(schema.names, schema.types, strict=True)
@@ -76,12 +76,12 @@ def table_of(schema: Any, rows: Sequence[Mapping[str, Any]]) -> Any:
 
 
 def as_text(value: Any) -> str:
-    """A value of a column of strings: a string as it is, anything else as JSON."""
+    """A value for a column of strings: strings unchanged, other values as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _cell(value: Any, kind: Any) -> Any:
-    """Maps go in as pairs, also inside of objects; what is no string goes into a column of strings as JSON."""
+    """Convert maps to pairs, also inside of objects, and values of a column of strings to strings."""
     if value is None:
         return None
     if pa.types.is_string(kind):

@@ -1,9 +1,8 @@
-"""Answers as files: what the name says, written row by row.
+"""Answers as files of the type that the file name says, written row by row.
 
-Decided here:
-- jsonl and json hold output rows as they are. Tables have a column for each key: in Parquet nested as Arrow has it, in csv
-  and tsv `TASK.KEY` for answers that are objects, and lists and mappings as JSON in their cell.
-- tsv is not quoted, as it is not when it is read: a tab or a line end in a text becomes a space, which is said.
+jsonl and json hold output rows unchanged. Tables have a column for each key: in Parquet with Arrow's nested types; in csv and
+tsv `TASK.KEY` for answers that are objects, with lists and mappings as JSON in their cell. tsv has no quoting, as in reading:
+tabs and line ends in texts become spaces, with a message.
 """
 
 from __future__ import annotations
@@ -18,17 +17,17 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from manyheads.errors import UsageError
-from manyheads.outputs.kept import as_json_columns, as_json_row
+from manyheads.outputs.passthrough import as_json_columns, as_json_row
 
 if TYPE_CHECKING:
     from manyheads.tasks.base import Task
 
 Write = Callable[[Mapping[str, Any], Mapping[str, Any]], None]
-"""Takes an output row, and the columns of its input row that are kept."""
+"""Takes an output row, and the kept columns of its input row."""
 Types = Mapping[str, Any]
 """Arrow types of the kept columns."""
 GROUP_ROWS = 2048
-"""Rows of a group of a Parquet file: what is held in memory as Python objects."""
+"""Rows of a row group in Parquet, which are held in memory as Python objects."""
 TABLES = frozenset({".csv", ".tsv", ".parquet"})
 """Endings of files whose columns must be known before the first row."""
 ENDINGS = (".jsonl", ".ndjson", ".json", *sorted(TABLES))
@@ -36,14 +35,14 @@ _SPACES = str.maketrans("\t\r\n", "   ")
 
 
 def ending_of(path: Path) -> str:
-    """The kind of file that a name says, `.jsonl` for one without an ending. Raises UsageError for an unknown one."""
+    """The ending of a file name, without `.gz`; `.jsonl` if it has none. Raises UsageError for an unknown one."""
     name = path.name.lower()
     packed = name.endswith(".gz")
     ending = Path(name.removesuffix(".gz")).suffix
     if packed and ending in ENDINGS and ending != ".parquet":
         return ending
     if packed or ending not in ("", *ENDINGS):
-        raise UsageError(f"-o {path}: answers are written as {', '.join(ENDINGS)}, and not as '{path.suffix}'; give one of "
+        raise UsageError(f"-o {path}: answers are written as {', '.join(ENDINGS)}, not as '{path.suffix}'; use one of "
                          "these endings")  # fmt: skip
     return ending or ".jsonl"
 
@@ -52,7 +51,7 @@ def ending_of(path: Path) -> str:
 def writer(
     path: Path, file: IO[bytes], tasks: Sequence[Task[Any]], kept: Types, say: Callable[[str], None]
 ) -> Iterator[Write]:
-    """What writes output rows to an open file, in the form that the name of the file says. Raises UsageError."""
+    """A function that writes output rows to an open file, in the format of the file name. Raises UsageError."""
     ending = ending_of(path)
     with ExitStack() as held:
         if path.name.lower().endswith(".gz"):
@@ -116,7 +115,7 @@ def _cells(
 ) -> Iterator[Write]:
     from manyheads.outputs.columns import ERROR, schema_of, values_of
 
-    schema_of(tasks, kept, before={}, after=ERROR)  # refuses names that are taken
+    schema_of(tasks, kept, before={}, after=ERROR)  # checks for duplicate names
     objects = {
         key: tuple(kind) for task in tasks for key, kind in task.answer_types.items() if isinstance(kind, Mapping)
     }
@@ -125,7 +124,7 @@ def _cells(
     for key in answers:
         columns += [f"{key}.{inner}" for inner in objects[key]] if key in objects else [key]
     columns.append("error")
-    put, spaced = _rows_to(file, tabs), 0
+    put, spaced = _row_writer(file, tabs), 0
 
     def write(answer: Mapping[str, Any], kept: Mapping[str, Any]) -> None:
         nonlocal spaced
@@ -137,11 +136,11 @@ def _cells(
     put(columns)
     yield write
     if spaced:
-        say(f"{spaced:,} cells had tabs or line ends, which tsv cannot hold: they are spaces now; csv keeps them")
+        say(f"{spaced:,} cells had tabs or line ends, which tsv cannot hold: replaced by spaces; csv keeps them")
 
 
-def _rows_to(file: IO[bytes], tabs: bool) -> Callable[[Sequence[str]], int]:
-    """What writes a row of cells; how many of them had to be changed."""
+def _row_writer(file: IO[bytes], tabs: bool) -> Callable[[Sequence[str]], int]:
+    """A function that writes a row of cells, and returns how many of them had to be changed."""
     line = io.StringIO(newline="")
     rows = csv.writer(line, lineterminator="\n")
 

@@ -1,4 +1,4 @@
-"""The page of `manyheads compare`: does sharing help each task, how sure is that, what to do about it."""
+"""The report of `manyheads compare`: whether sharing helps each task, how certain that is, and what to do about it."""
 
 from __future__ import annotations
 
@@ -9,39 +9,40 @@ from collections.abc import Mapping, Sequence
 from manyheads.html.figures.forest import Dot, Estimate, forest
 from manyheads.html.figures.marks import VERDICTS as SHAPES
 from manyheads.html.figures.marks import verdict, verdict_class
-from manyheads.html.markup import Html, code, element, joined, said
+from manyheads.html.markup import Html, code, element, joined, user_text
 from manyheads.html.numbers import (
     count,
-    counted,
     decimal,
     difference,
-    hundredfold,
     interval,
-    known,
+    is_number,
+    plural,
     points,
     probability,
     share,
+    to_points,
 )
 from manyheads.html.page import Exhibit, Page, Part, Section, aside, document, heading, paragraph
 from manyheads.html.tables import listing, numbers, table, words
-from manyheads.report.apparatus import data_section, run_section
 from manyheads.report.diagnostics import why_section
-from manyheads.report.names import metric_name
+from manyheads.report.metric_names import metric_name
+from manyheads.report.paired_runs import cost, curves, seed_by_seed
+from manyheads.report.provenance import data_section, run_section
 from manyheads.report.results import VERDICTS, Json, Result, listed, mean, number, results, section, text
-from manyheads.report.singles import rungs, single_models
-from manyheads.report.twins import cost, curves, seed_by_seed
+from manyheads.report.single_models import rungs, single_models
 
 PAIRS = {
-    "twin": "Both models of a pair have the same seed, the same first weights of the head and the same examples of the task",
-    "best": "A single model has its own recipe and the rate that validation data chose; both of a pair have the same seed",
-}
-"""What a pair is, by what single models are."""
+    "twin": "Both models of a pair have the same seed, the same initial head and the same examples of the task",
+    "best": "A single model has its own recipe and a learning rate chosen on validation data; both models of a pair have the "
+            "same seed",
+}  # fmt: skip
+"""Description of a pair, by the value of `--singles`."""
 
 
 def comparison_page(compare: Json) -> str:
-    """The report of a comparison, one HTML file, from the content of its `compare.json`.
+    """The report of a comparison as one HTML file, from the content of `compare.json`.
 
-    Scores and differences are fractions there and points of 100 on the page. Whatever is missing is left out.
+    Scores and differences are fractions in `compare.json` and points of 100 on the page. Missing values are left out.
     """
     tasks = results(compare)
     seeds = listed(compare.get("seeds"))
@@ -49,14 +50,14 @@ def comparison_page(compare: Json) -> str:
     margin = number(compare.get("margin"))
     against = text(compare.get("single")) or "twin"
     sections = [
-        Section("answer", "Shared against single", _answer(tasks, level, margin, len(seeds), against)),
-        Section("tasks", "What to do, task by task", _advice(tasks, text(compare.get("run")))),
-        Section("singles", "The single models", single_models(compare, tasks)),
-        Section("remedy", "The remedy, tried", _remedy(section(compare, "remedy"), tasks, level)),
-        Section("cost", "What each costs", cost(section(compare, "cost"))),
+        Section("answer", "Shared vs. single", _answer(tasks, level, margin, len(seeds), against)),
+        Section("tasks", "Advice for each task", _advice(tasks, text(compare.get("run")))),
+        Section("singles", "Single models", single_models(compare, tasks)),
+        Section("remedy", "The remedy", _remedy(section(compare, "remedy"), tasks, level)),
+        Section("cost", "Cost", cost(section(compare, "cost"))),
         Section("seeds", "Seed by seed", seed_by_seed(tasks, seeds)),
         Section("curves", "Learning curves", curves(tasks)),
-        Section("why", "Why", why_section(section(compare, "diagnostics"), [task.name for task in tasks])),
+        Section("why", "Gradient diagnostics", why_section(section(compare, "diagnostics"), [task.name for task in tasks])),
         data_section(section(compare, "data")),
         run_section(section(compare, "settings"), section(compare, "versions"), section(compare, "hashes")),
     ]
@@ -68,46 +69,46 @@ def comparison_page(compare: Json) -> str:
             notices=_notices(compare, seeds),
             sections=sections,
             facts=[
-                ("Pairs of runs", f"{counted(len(seeds), 'seed')}: {', '.join(map(str, seeds))}"),
+                ("Pairs of runs", f"{plural(len(seeds), 'seed')}: {', '.join(map(str, seeds))}"),
                 ("Intervals", level),
-                ("Margin of equivalence", f"± {points(margin)} points" if known(margin) else "none"),
-                ("Resampled", f"{count(number(compare.get('replicates')))} times"),
+                ("Equivalence margin", f"± {points(margin)} points" if is_number(margin) else "none"),
+                ("Bootstrap samples", count(number(compare.get("replicates")))),
             ],
-            footer="Made by manyheads from compare.json, which holds the same figures. This page needs no network.",
+            footer="Generated by manyheads from compare.json, which has the same numbers. Works offline.",
         )
     )
 
 
 def lede(tasks: Sequence[Result]) -> str:
-    """The answer in a sentence."""
+    """The result in one sentence."""
     if not tasks:
         return "No task has been compared yet."
     found = {word: [task.name for task in tasks if task.verdict == word] for word in VERDICTS}
     if len(tasks) == 1:
-        return _alone(tasks[0])
-    says = {
+        return _one_task(tasks[0])
+    clauses = {
         "helps": f"helps {len(found['helps'])}",
         "hurts": f"hurts {len(found['hurts'])}",
-        "equivalent": f"makes no difference that matters to {len(found['equivalent'])}",
-        "no worse": f"costs {len(found['no worse'])} nothing that matters",
-        "inconclusive": f"is undecided for {len(found['inconclusive'])}",
+        "equivalent": f"makes no relevant difference to {len(found['equivalent'])}",
+        "no worse": f"is no worse for {len(found['no worse'])}",
+        "inconclusive": f"is inconclusive for {len(found['inconclusive'])}",
     }
-    parts = [f"{says[word]} ({', '.join(names)})" for word, names in found.items() if names]
+    parts = [f"{clauses[word]} ({', '.join(names)})" for word, names in found.items() if names]
     if not parts:
         return f"Sharing was compared on {len(tasks)} tasks."
     first = parts[0].split(" (", 1)
     parts[0] = f"{first[0]} of {len(tasks)} tasks ({first[1]}"
-    listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-    return f"Sharing {listed}."
+    *most, last = parts
+    return f"Sharing {', '.join(most)}{' and ' if most else ''}{last}."
 
 
-def _alone(task: Result) -> str:
+def _one_task(task: Result) -> str:
     return {
         "helps": f"Sharing helps {task.name}.",
         "hurts": f"Sharing hurts {task.name}.",
-        "equivalent": f"Sharing makes no difference that matters to {task.name}.",
-        "no worse": f"Sharing costs {task.name} nothing that matters.",
-    }.get(task.verdict, f"Whether sharing helps {task.name} is undecided.")
+        "equivalent": f"Sharing makes no relevant difference to {task.name}.",
+        "no worse": f"Sharing is no worse for {task.name}.",
+    }.get(task.verdict, f"The comparison is inconclusive for {task.name}.")
 
 
 def _notices(compare: Json, seeds: Sequence[object]) -> list[str]:
@@ -118,7 +119,7 @@ def _notices(compare: Json, seeds: Sequence[object]) -> list[str]:
         )
     if 0 < len(seeds) < 6:
         notices.append(
-            f"With {counted(len(seeds), 'seed')} no two-sided sign-flip test over seeds can reach 0.05; that takes 6."
+            f"With {plural(len(seeds), 'seed')} no two-sided sign-flip test over seeds can reach 0.05; at least 6 are needed."
         )
     return notices
 
@@ -133,31 +134,31 @@ def _answer(tasks: Sequence[Result], level: str, margin: float | None, seeds: in
         + " ".join(f"{task.name}: {difference(task.difference.mean)} points, {task.verdict}." for task in tasks),
         axis="shared minus single, points of 100",
         sides=("single models are better", "the shared model is better"),
-        band=(-100 * margin, 100 * margin) if known(margin) else None,
+        band=(-100 * margin, 100 * margin) if is_number(margin) else None,
     )
-    note = f"Lines are {level} intervals over seeds and test clusters; shaded is what counts as no difference."
-    exhibit = Exhibit("What each task gains or loses by sharing.", drawing, _answer_table(tasks, level), note)
+    note = f"Lines: {level} intervals over seeds and test clusters. Shaded: differences within the equivalence margin."
+    exhibit = Exhibit("Gain or loss of each task by sharing.", drawing, _answer_table(tasks, level), note)
     return [
         exhibit,
         aside(
-            f"Sharing helps or hurts a task when the p-value, adjusted for {counted(len(tasks), 'task')} (Holm), is below "
-            "0.05; it is equivalent when the whole difference lies within the margin (two one-sided tests), and no worse "
-            f"when it lies above minus the margin (one of the two). {PAIRS.get(singles, PAIRS['twin'])}; the interval "
-            f"takes in what would change with other seeds than these {seeds} and with other test data of the same kind."
+            f"Sharing helps or hurts a task when the p-value, adjusted for {plural(len(tasks), 'task')} (Holm), is below "
+            "0.05. It is equivalent when the difference lies within the margin (two one-sided tests), and no worse when it "
+            f"lies above minus the margin (one of the two). {PAIRS.get(singles, PAIRS['twin'])}. The interval covers other "
+            f"seeds than these {seeds} and other test data of the same kind."
         ),
     ]
 
 
 def _estimate(task: Result, note: str, dots: Sequence[Dot] = ()) -> Estimate:
-    """The row of a task's difference."""
+    """The figure's row for a task."""
     change, judged = task.difference, task.verdict if task.verdict in SHAPES else "inconclusive"
     return Estimate(
-        name=said(task.name),
+        name=user_text(task.name),
         note=joined([verdict(task.verdict), f" · {note}" if note else ""]),
         shown=f"{difference(change.mean)} {interval(change.low, change.high)}",
-        value=hundredfold(change.mean),
-        low=hundredfold(change.low),
-        high=hundredfold(change.high),
+        value=to_points(change.mean),
+        low=to_points(change.low),
+        high=to_points(change.high),
         shape=SHAPES[judged],
         kind=verdict_class(judged),
         hollow=judged == "inconclusive",
@@ -172,11 +173,11 @@ def _answer_table(tasks: Sequence[Result], level: str) -> Html:
             "single", "shared", "difference", f"{level} from", "to", "p", "p (Holm)", "p equivalent", "p sign flip"
         ),
         *words("verdict"),
-        *numbers("seeds to settle"),
+        *numbers("seeds needed"),
     ]
     rows = [
         [
-            said(task.name),
+            user_text(task.name),
             metric_name(task.metric),
             f"{task.split}, {task.size}",
             points(mean(task.single)),
@@ -187,7 +188,7 @@ def _answer_table(tasks: Sequence[Result], level: str) -> Html:
             *map(probability, (task.difference.p, task.difference.p_holm)),
             *map(probability, (task.difference.p_equivalent, task.difference.p_sign_flip)),
             verdict(task.verdict),
-            decimal(task.seeds_needed, 0) if known(task.seeds_needed) else "–",
+            decimal(task.seeds_needed, 0) if is_number(task.seeds_needed) else "–",
         ]
         for task in tasks
     ]
@@ -202,7 +203,7 @@ def _advice(tasks: Sequence[Result], run: str) -> list[Part]:
         advice = task.advice
         items = [
             (name, text(advice.get(key)))
-            for key, name in (("remedy", "Advice"), ("reason", "Because"), ("cost", "At inference"))
+            for key, name in (("remedy", "Advice"), ("reason", "Reason"), ("cost", "At inference"))
             if advice.get(key)
         ]
         changes = advice.get("changes")
@@ -214,7 +215,7 @@ def _advice(tasks: Sequence[Result], run: str) -> list[Part]:
 
 
 def _command(run: str, changes: Mapping[str, object]) -> str:
-    """The run with these changes, as it is typed."""
+    """The command that trains the run with these changes."""
     shown = {key: value if isinstance(value, str) else json.dumps(value) for key, value in changes.items()}
     return " ".join(
         [
@@ -226,16 +227,16 @@ def _command(run: str, changes: Mapping[str, object]) -> str:
 
 
 def _remedy(remedy: Json, tasks: Sequence[Result], level: str) -> list[Part]:
-    """The same figure for the remedy, against the single models, beside what plain sharing did."""
+    """The same figure for the remedy against single models, with plain sharing beside it."""
     tried = section(remedy, "tasks")
     if not tried:
         return []
-    plain = {task.name: task for task in tasks}
+    plain = {task.name: task.difference.mean for task in tasks}
     after = [Result.of(name, one) for name, one in tried.items() if isinstance(one, Mapping)]
     rows = []
     for task in after:
-        before = plain[task.name].difference.mean if task.name in plain else None
-        rows.append(_estimate(task, "", [Dot(100 * before, 0, "s5")] if known(before) else []))
+        before = plain.get(task.name)
+        rows.append(_estimate(task, "", [Dot(100 * before, 0, "s5")] if is_number(before) else []))
     name = text(remedy.get("name"))
     drawing = forest(
         rows,
@@ -245,14 +246,14 @@ def _remedy(remedy: Json, tasks: Sequence[Result], level: str) -> list[Part]:
     )
     columns = [*words("task"), *numbers("sharing", "remedy", f"{level} from", "to", "p (Holm)"), *words("verdict")]
     body = [
-        [said(task.name), difference(plain[task.name].difference.mean if task.name in plain else None),
+        [user_text(task.name), difference(plain.get(task.name)),
          difference(task.difference.mean), difference(task.difference.low), difference(task.difference.high),
          probability(task.difference.p_holm), verdict(task.verdict)]
         for task in after
     ]  # fmt: skip
-    numbers_table = table("Differences to the single models, in points of 100.", columns, body)
+    numbers_table = table("Differences from the single models, in points of 100.", columns, body)
     return [
         paragraph("Tried: ", element("strong", None, name), "."),
-        Exhibit("The remedy against single models.", drawing, numbers_table, "Small rings below: plain sharing."),
+        Exhibit("The remedy against single models.", drawing, numbers_table, "Small circles: plain sharing."),
         *rungs(remedy),
     ]

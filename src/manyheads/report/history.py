@@ -1,7 +1,7 @@
-"""What `history.jsonl` of a finished run says: losses, weights, tokens, scores by step, and what was left out.
+"""Reads `history.jsonl` of a finished run: losses, weights, tokens and scores by step, and skipped steps.
 
-Decided here: of a step that was made twice, since the run had gone back to a checkpoint, the last record counts. A damaged
-line is left out. Runs of before records had weights or headlines are read too.
+Decided here: if a step was run twice, after a return to a checkpoint, its last record counts. Damaged lines are ignored.
+Older files, whose records have no weights or headlines, are read too.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 Points = dict[int, float]
-"""By step."""
+"""Values by step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A step from which nothing was learned."""
+    """A step whose update was not applied."""
 
     step: int
     reason: str
@@ -29,32 +29,32 @@ class Skipped:
 
 @dataclass(slots=True)
 class History:
-    """By task, each figure by step."""
+    """Each figure by task and step."""
 
     losses: dict[str, Points] = field(default_factory=lambda: defaultdict(dict))
     weights: dict[str, Points] = field(default_factory=lambda: defaultdict(dict))
     tokens: dict[str, Points] = field(default_factory=lambda: defaultdict(dict))
     pulls: dict[str, Points] = field(default_factory=lambda: defaultdict(dict))
-    """Of steps in which the norms of the tasks' gradients were known."""
+    """Steps for which the norms of the tasks' gradients are known."""
     metrics: dict[int, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
-    """Of each evaluation on validation data, by task."""
+    """Each evaluation on validation data, by task."""
     headlines: dict[str, Points] = field(default_factory=lambda: defaultdict(dict))
     teachers: dict[str, float] = field(default_factory=dict)
-    """The headline of each task's teacher on validation data."""
+    """Headline metric of each task's teacher on validation data."""
     combined: Points = field(default_factory=dict)
     phases: dict[str, int] = field(default_factory=dict)
-    """The first step of each."""
+    """First step of each phase."""
     skipped: dict[int, Skipped] = field(default_factory=dict)
     turned_back: list[tuple[int, int]] = field(default_factory=list)
     """(From step, to step)."""
 
     @property
     def steps(self) -> int:
-        """Steps that were made."""
+        """Number of steps."""
         return max((max(points) + 1 for points in self.losses.values() if points), default=0)
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """One record. Raises KeyError, TypeError, ValueError or AttributeError for what is none."""
+        """Add one record. Raises KeyError, TypeError, ValueError or AttributeError if it is not one."""
         step = int(row["step"])
         if "turned_back_to" in row:
             self.turned_back.append((step, int(row["turned_back_to"])))
@@ -81,7 +81,7 @@ class History:
 
 
 def read_history(path: Path) -> History:
-    """The records of a file; none where there is no file."""
+    """Read the records of a file; an empty history if the file does not exist."""
     history = History()
     if not path.exists():
         return history

@@ -1,13 +1,14 @@
-"""The results of a comparison as they stand in `compare.json`, read with care: whatever is missing is None or empty."""
+"""Results of a comparison, read from `compare.json`. Missing or malformed values become None or empty."""
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
-from manyheads.html.numbers import Number, decimal, known
+from manyheads.html.numbers import Number, decimal, is_number
 
 Json = Mapping[str, Any]
 
@@ -27,15 +28,14 @@ class Difference:
     p_sign_flip: Number
 
     @staticmethod
-    def of(said: Json) -> Difference:
+    def of(data: Json) -> Difference:
         """From JSON."""
-        names = ("mean", "low", "high", "p", "p_holm", "p_equivalent", "p_sign_flip")
-        return Difference(*(number(said.get(name)) for name in names))
+        return Difference(*(number(data.get(field.name)) for field in fields(Difference)))
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One task."""
+    """Shared and single scores of one task, with the verdict."""
 
     name: str
     kind: str
@@ -53,66 +53,63 @@ class Result:
     curves: Json
 
     @staticmethod
-    def of(name: str, said: Json) -> Result:
+    def of(name: str, data: Json) -> Result:
         """From JSON."""
         return Result(
-            name=name, kind=text(said.get("type")), metric=text(said.get("metric")), split=text(said.get("split")),
-            clusters=number(said.get("clusters")), cluster_kind=text(said.get("cluster_kind")) or "clusters",
-            shared=numbers(said.get("shared")), single=numbers(said.get("single")),
-            difference=Difference.of(section(said, "difference")), verdict=text(said.get("verdict")) or "inconclusive",
-            seeds_needed=number(said.get("seeds_needed")), why=text(said.get("why")),
-            advice=section(said, "advice"), curves=section(said, "curves"),
+            name=name, kind=text(data.get("type")), metric=text(data.get("metric")), split=text(data.get("split")),
+            clusters=number(data.get("clusters")), cluster_kind=text(data.get("cluster_kind")) or "clusters",
+            shared=numbers(data.get("shared")), single=numbers(data.get("single")),
+            difference=Difference.of(section(data, "difference")), verdict=text(data.get("verdict")) or "inconclusive",
+            seeds_needed=number(data.get("seeds_needed")), why=text(data.get("why")),
+            advice=section(data, "advice"), curves=section(data, "curves"),
         )  # fmt: skip
 
     @property
     def size(self) -> str:
-        """What the score was taken on: `216 documents`."""
-        return f"{decimal(self.clusters, 0)} {self.cluster_kind}" if known(self.clusters) else self.cluster_kind
+        """Size of the test data: `216 documents`."""
+        return f"{decimal(self.clusters, 0)} {self.cluster_kind}" if is_number(self.clusters) else self.cluster_kind
 
 
 def results(compare: Json) -> list[Result]:
-    """All tasks, in their order."""
-    return [Result.of(name, said) for name, said in section(compare, "tasks").items() if isinstance(said, Mapping)]
+    """All tasks, in order."""
+    return [Result.of(name, data) for name, data in section(compare, "tasks").items() if isinstance(data, Mapping)]
 
 
 def mean(values: Sequence[Number]) -> Number:
-    """Of those that are known."""
-    found = [value for value in values if known(value)]
+    """Mean of the values that are not missing."""
+    found = [value for value in values if is_number(value)]
     return sum(found) / len(found) if found else None
 
 
 def deviation(values: Sequence[Number]) -> Number:
-    """Standard deviation of a sample."""
-    found = [value for value in values if known(value)]
-    middle = mean(found)
-    if middle is None or len(found) < 2:
-        return None
-    return math.sqrt(sum((value - middle) ** 2 for value in found) / (len(found) - 1))
+    """Sample standard deviation of the values that are not missing."""
+    found = [value for value in values if is_number(value)]
+    return statistics.stdev(found) if len(found) > 1 else None
 
 
-def section(said: Json, key: str) -> Json:
-    """An object of an object; an empty one where there is none."""
-    found = said.get(key)
+def section(data: Json, key: str) -> Json:
+    """The object under a key; empty if there is none."""
+    found = data.get(key)
     return found if isinstance(found, Mapping) else {}
 
 
 def number(value: Any) -> Number:
-    """A finite number, or None."""
+    """The value if it is a finite number, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if math.isfinite(value) else None
 
 
 def numbers(value: Any) -> list[Number]:
-    """A list of them."""
+    """The items of a list, as numbers or None."""
     return [number(one) for one in listed(value)]
 
 
 def listed(value: Any) -> list[Any]:
-    """A list; an empty one for anything else."""
+    """The value as a list; empty if it is not one."""
     return list(value) if isinstance(value, list | tuple) else []
 
 
 def text(value: Any) -> str:
-    """A string; empty for None."""
+    """The value as a string; empty for None."""
     return "" if value is None else str(value)

@@ -1,4 +1,4 @@
-"""The report of a run, in its folder."""
+"""Writes the report of a run into its model folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from manyheads.durable import replace_file
-from manyheads.report.facts import Answered, Counts, training_facts
+from manyheads.report.summary import Answered, Counts, training_summary
 from manyheads.report.training import training_page
 
 if TYPE_CHECKING:
@@ -25,12 +25,11 @@ def write_training_report(
     data: Counts | None = None,
     answered: Answered | None = None,
 ) -> Path:
-    """Write `report.html` into the folder of a finished run, whole or not at all, and return its path.
+    """Write `report.html` atomically into the folder of a finished run and return its path.
 
-    `tables`: validation examples by task, of which at most 2,000 each are answered by the predictor (the folder's own
-    model); tasks in `answered` are not asked again. `data`: rows of each task and split. Raises BundleError, OSError and
-    ValueError.
+    `predictor`: the folder's own model; it answers at most 2,000 of the validation examples in `tables` for each task that
+    is not in `answered`. `data`: row counts by task and split. Raises BundleError, OSError and ValueError.
     """
     path = folder / REPORT
-    replace_file(path, training_page(training_facts(folder, predictor, tables, data=data, answered=answered)))
+    replace_file(path, training_page(training_summary(folder, predictor, tables, data=data, answered=answered)))
     return path

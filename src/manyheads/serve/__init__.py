@@ -1,16 +1,17 @@
-"""The HTTP server: one queue for all tasks, packs shared by requests, workers that may die without an answer being lost.
+"""The HTTP server: one queue for all tasks, passes shared between requests, workers that may die without losing an answer.
 
-    limits.py    what a request may be, and how much may wait
-    queue.py     what is taken and what is refused at once
-    turns.py     rows that wait, and which of them go into the next pass
-    worker.py    a process that holds the model and answers rows
-    pool.py      the workers: fed, watched, started again
-    service.py   from the rows of a request to their answers
-    gate.py      what every request passes: keys, sizes, load
-    outside.py   pages of other origins, and proxies
-    app.py       routes; with schema.py (what is sent and answered), keys.py (who may), measures.py and logs.py
-    start.py     a server from settings, until it is told to stop
-    playground/  a page to try the model on
+    limits.py        limits on requests and on the queue
+    queue.py         which requests are accepted
+    scheduling.py    which waiting rows go into the next pass
+    worker.py        a process that holds the model and answers rows
+    worker_pool.py   the workers: fed, watched, restarted
+    service.py       from the rows of a request to their answers, without HTTP; with pending.py, served_model.py, errors.py
+    middleware.py    what applies to every request: API keys (keys.py), sizes, load
+    cors.py          cross-origin requests; proxy.py: below the path of a proxy
+    routes.py        the routes; with schema.py (bodies), responses.py (errors as HTTP), openapi.py (their documentation)
+    app.py           the web application
+    server.py        runs it until it is told to stop; metrics.py, logs.py, telemetry.py
+    playground/      a page to try the model on
 
-The process that serves never imports torch; tokenising and inference happen in the workers.
+The serving process never imports torch; tokenization and inference happen in the workers.
 """

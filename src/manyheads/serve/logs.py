@@ -1,4 +1,4 @@
-"""The log: lines of JSON on stderr. Texts of requests are never in it, so of an error it has the place, not the message."""
+"""The log: lines of JSON on stderr. It never holds texts of requests, so an error is logged by location, not by message."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ from typing import Any
 
 
 def log(event: str, **facts: Any) -> None:
-    """A line of JSON on stderr. Where nobody reads it, nothing happens."""
+    """Write a line of JSON to stderr; a closed stderr is ignored."""
     line = json.dumps({"time": round(time.time(), 3), "event": event, **facts}) + "\n"
     with suppress(OSError, ValueError):
         sys.stderr.write(line)
         sys.stderr.flush()
 
 
-def place(error: BaseException) -> dict[str, Any]:
-    """The type of an error and where it happened, without its message, which may hold a text."""
+def error_location(error: BaseException) -> dict[str, Any]:
+    """The type of an error and where it was raised, without its message, which may quote a text."""
     frames = traceback.extract_tb(error.__traceback__)[-4:]
     return {"type": type(error).__name__, "at": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]}
 
 
-class _Lines(logging.Handler):
-    """What libraries log, as such lines: the wording without what is filled in."""
+class _JsonHandler(logging.Handler):
+    """Log records of libraries as such lines: the format string without its arguments."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One record."""
+        """Log one record."""
         wording = str(record.msg).partition("\n")[0][:200] if record.name.startswith("uvicorn") else ""
         error = record.exc_info[1] if record.exc_info else None
-        log("library", logger=record.name, level=record.levelname, message=wording, **(place(error) if error else {}))
+        location = error_location(error) if error else {}
+        log("library", logger=record.name, level=record.levelname, message=wording, **location)
 
 
-def take_over() -> None:
-    """Have warnings and errors of all libraries logged here."""
-    logging.basicConfig(handlers=[_Lines()], level=logging.WARNING, force=True)
+def capture_library_logs() -> None:
+    """Log the warnings and errors of all libraries as JSON."""
+    logging.basicConfig(handlers=[_JsonHandler()], level=logging.WARNING, force=True)

@@ -1,9 +1,8 @@
-"""Traces for OpenTelemetry, when they are asked for: a span for each request, with its waiting time and the model's hash.
+"""OpenTelemetry traces, if enabled: one span per request, with its time in the queue and the model's hash.
 
-Decided here: the ASGI middleware of OpenTelemetry makes the spans, and its own variables say where they go
-(`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_SERVICE_NAME`, ...). What a span has of ours is read from the headers of the answer, so
-nothing else in the server knows of it; texts and keys never come near it. Health and metrics are asked all the time and
-are left out.
+Decided here: OpenTelemetry's ASGI middleware creates the spans, and its environment variables configure the export
+(`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_SERVICE_NAME`, ...). Our attributes are read from the response headers, so the rest of
+the server does not depend on it and no text or key can end up in a span. Health checks, metrics and static files have none.
 """
 
 from __future__ import annotations
@@ -16,32 +15,32 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from manyheads.errors import UsageError
 
-SPARED = "health/live,health/ready,metrics,static/.*"
+EXCLUDED_URLS = "health/live,health/ready,metrics,static/.*"
 _TIMING = re.compile(r"(\w+);dur=([\d.]+)")
 
 
 def traced(app: ASGIApp, provider: Any | None = None) -> ASGIApp:
-    """The application, with a span for each request. `provider`: of tracers; one that exports over OTLP by default.
+    """The application with a span per request. `provider`: a tracer provider; by default one that exports over OTLP.
 
-    Raises UsageError when OpenTelemetry is not installed.
+    Raises UsageError if OpenTelemetry is not installed.
     """
     try:
         from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 
-        from_environment = provider or _exporting()
+        tracer_provider = provider or _otlp_provider()
     except ModuleNotFoundError as error:
         raise UsageError(f'traces need {error.name}; pip install "manyheads[telemetry]"') from None
     from opentelemetry.util.http import parse_excluded_urls
 
-    made: ASGIApp = OpenTelemetryMiddleware(
-        _noting(app), excluded_urls=parse_excluded_urls(SPARED), tracer_provider=from_environment,
+    traced_app: ASGIApp = OpenTelemetryMiddleware(
+        _with_attributes(app), excluded_urls=parse_excluded_urls(EXCLUDED_URLS), tracer_provider=tracer_provider,
         exclude_spans=["receive", "send"],
     )  # fmt: skip
-    return made
+    return traced_app
 
 
-def _exporting() -> Any:
-    """A provider that sends spans in batches, from a thread of its own, to where OpenTelemetry's variables say."""
+def _otlp_provider() -> Any:
+    """A provider that exports spans in batches, from its own thread, as OpenTelemetry's variables say."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -52,23 +51,27 @@ def _exporting() -> Any:
     return provider
 
 
-def _noting(app: ASGIApp) -> ASGIApp:
-    """The application, which puts what its answers' headers say into the span it runs in."""
+def _with_attributes(app: ASGIApp) -> ASGIApp:
+    """The application, which copies the headers of its responses into the current span."""
     from opentelemetry import trace
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
-        async def sent(message: Message) -> None:
+        async def send_noted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 trace.get_current_span().set_attributes(attributes(message["headers"]))
             await send(message)
 
-        await app(scope, receive, sent)
+        await app(scope, receive, send_noted)
 
     return call
 
 
 def attributes(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str | float]:
-    """`manyheads.queue_ms`, `manyheads.total_ms` and `manyheads.model_hash` of an answer, where it has them."""
+    """`manyheads.queue_ms`, `manyheads.total_ms` and `manyheads.model_hash` of a response, as far as its headers have them.
+
+    >>> attributes([(b"X-Model-Hash", b"c168"), (b"Server-Timing", b"queue;dur=1.5, total;dur=22.0")])
+    {'manyheads.queue_ms': 1.5, 'manyheads.total_ms': 22.0, 'manyheads.model_hash': 'c168'}
+    """
     found = {name.lower(): value.decode("latin-1") for name, value in headers}
     timing = {f"manyheads.{name}_ms": float(value) for name, value in _TIMING.findall(found.get(b"server-timing", ""))}
     return {**timing, **({"manyheads.model_hash": found[b"x-model-hash"]} if b"x-model-hash" in found else {})}

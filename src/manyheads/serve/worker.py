@@ -1,4 +1,4 @@
-"""A worker: a process that holds the model and answers rows until the other end of its pipe is closed."""
+"""A worker: a process that holds the model and answers rows until its pipe is closed."""
 
 from __future__ import annotations
 
@@ -13,51 +13,51 @@ from typing import TYPE_CHECKING, Any
 
 from manyheads.errors import BundleError, ManyheadsError
 from manyheads.serve.limits import estimated_tokens
-from manyheads.serve.logs import log, place
+from manyheads.serve.logs import error_location, log
 
 if TYPE_CHECKING:
     from manyheads.predict import Precision
 
 READY = "ready"
-INTERNAL = {"type": "internal_error", "message": "this row could not be answered; the server's log says why"}
+INTERNAL_ERROR = {"type": "internal_error", "message": "this row could not be answered; the server's log says why"}
 NICE = 5
-"""Workers give way to the process that serves, which needs little: it must refuse quickly when they are at full load."""
+"""Workers yield to the serving process, which needs little CPU but must refuse quickly when they are at full load."""
 
-TRIAL = (
-    2
+TRIAL_ROW = {
+    "text": 2
     * "Two hundred patients with type 2 diabetes were given metformin or a placebo for half a year. Glucose improved. "
-)
-"""What a worker reads when it begins, so that its speed is known before the first request comes."""
+}
+"""Read at startup to measure the worker's speed before the first request arrives."""
 TRIAL_ROWS = 4
 TRIALS = 2
 
 Request = tuple[Mapping[str, Any], Sequence[str] | None]
-"""A row and the tasks asked of it; None: all."""
-Answering = Callable[[Sequence[Request]], Iterable[dict[str, Any]]]
+"""A row and the tasks to answer; None: all."""
+Answer = Callable[[Sequence[Request]], Iterable[dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Crew:
-    """How many workers, and with what."""
+class WorkerSettings:
+    """How many workers there are, and what each of them loads."""
 
     folder: str
     hash: str
-    """Of the manifest: what is answered under this hash comes from that model, whatever happens to the folder."""
+    """Of the manifest: workers answer from this model only, whatever happens to the folder."""
     workers: int
     threads: int
-    """Of each."""
+    """Per worker."""
     batch_tokens: int
     precision: Precision = "auto"
 
 
-def work(pipe: Connection, crew: Crew) -> None:
-    """The life of a worker. Says READY and its tokens a second, or an error; then answers each list of requests by rows."""
-    for number in (signal.SIGTERM, signal.SIGINT):  # whoever started it ends it, when all is answered
+def run_worker(pipe: Connection, settings: WorkerSettings) -> None:
+    """Main function of a worker. Sends READY and its tokens per second, or an error; then answers lists of requests."""
+    for number in (signal.SIGTERM, signal.SIGINT):  # the server ends it, once everything is answered
         signal.signal(number, signal.SIG_IGN)
     os.nice(NICE)
     try:
-        answer = loaded(crew)
-        rate = measured(answer)
+        answer = load_model(settings)
+        rate = measure_rate(answer)
     except Exception as error:
         pipe.send(str(error) if isinstance(error, ManyheadsError) else f"{type(error).__name__}: {error}")
         return
@@ -65,45 +65,44 @@ def work(pipe: Connection, crew: Crew) -> None:
         pipe.send(READY)
         pipe.send(rate)
         while True:
-            pipe.send(answered(answer, pipe.recv()))
-    except (EOFError, OSError):  # the server has gone
+            pipe.send(answer_rows(answer, pipe.recv()))
+    except (EOFError, OSError):  # the server has ended
         return
 
 
-def measured(answer: Answering) -> float:
-    """Estimated tokens a second of a model that has just been loaded: the better of some passes, after one to warm it up."""
-    row = {"text": TRIAL}
-    requests: list[Request] = [(row, None)] * TRIAL_ROWS
+def measure_rate(answer: Answer) -> float:
+    """Estimated tokens per second of a model just loaded: the best of several passes, after one to warm up."""
+    requests: list[Request] = [(TRIAL_ROW, None)] * TRIAL_ROWS
     times = []
     for _ in range(1 + TRIALS):
         started = time.perf_counter()
         list(answer(requests))
         times.append(time.perf_counter() - started)
-    return TRIAL_ROWS * estimated_tokens(row) / max(min(times[1:]), 1e-4)
+    return TRIAL_ROWS * estimated_tokens(TRIAL_ROW) / max(min(times[1:]), 1e-4)
 
 
-def answered(answer: Answering, requests: Sequence[Request]) -> list[dict[str, Any]]:
-    """An output row for each request. Where all together fail, each half is tried, so that only the guilty ones fail."""
+def answer_rows(answer: Answer, requests: Sequence[Request]) -> list[dict[str, Any]]:
+    """One output row per request. If a batch fails, each half is tried again, so that only the bad rows fail."""
     try:
         return list(answer(requests))
     except Exception as error:
         if len(requests) > 1:
             half = len(requests) // 2
-            return answered(answer, requests[:half]) + answered(answer, requests[half:])
-        log("row_failed", **place(error))
-        return [{"error": INTERNAL}]
+            return answer_rows(answer, requests[:half]) + answer_rows(answer, requests[half:])
+        log("row_failed", **error_location(error))
+        return [{"error": INTERNAL_ERROR}]
 
 
-def loaded(crew: Crew) -> Answering:
-    """The model's answers to rows. Raises BundleError for a model that is not the one the server began with."""
+def load_model(settings: WorkerSettings) -> Answer:
+    """The model as a function. Raises BundleError if the folder no longer holds the model the server started with."""
     from manyheads.process import set_up, use_threads
 
     set_up()
-    use_threads(crew.threads)
+    use_threads(settings.threads)
     from manyheads.api import load
     from manyheads.bundle import manifest_hash, read_manifest
 
-    model = load(crew.folder, batch_tokens=crew.batch_tokens, precision=crew.precision)
-    if manifest_hash(read_manifest(Path(crew.folder))) != crew.hash:
-        raise BundleError(f"{crew.folder} holds another model than when the server was started; start the server anew")
+    model = load(settings.folder, batch_tokens=settings.batch_tokens, precision=settings.precision)
+    if manifest_hash(read_manifest(Path(settings.folder))) != settings.hash:
+        raise BundleError(f"{settings.folder} no longer holds the model the server started with; restart the server")
     return model.predictor.reply

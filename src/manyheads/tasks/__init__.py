@@ -1,12 +1,12 @@
-"""Task types: those that come with the package, those of installed packages, and those registered by hand.
+"""Task types: those of manyheads, those of installed packages, and those registered by hand.
 
-A package names its types in the entry point group `manyheads.tasks`, under the `type` of the run file:
+A package declares its types in the entry point group `manyheads.tasks`, under the `type` of the run file:
 
     [project.entry-points."manyheads.tasks"]
     ordinal-regression = "my_package.ordinal:OrdinalRegression"
 
-A model folder says which package a type came from, and names from a file never import anything: only what is installed
-under an entry point, or was registered by the program itself, can be built.
+A model folder records which package a type came from, but names from a file never import anything: only a type that is
+installed under an entry point, or registered by the program itself, can be built.
 """
 
 from __future__ import annotations
@@ -19,18 +19,22 @@ from manyheads.errors import BundleError, UsageError
 from manyheads.tasks.base import Task
 from manyheads.tasks.question_answering import QuestionAnswering
 from manyheads.tasks.sentence_embedding import SentenceEmbedding
-from manyheads.tasks.settings import frozen
+from manyheads.tasks.settings import with_tuples
 from manyheads.tasks.text_classification import TextClassification
 from manyheads.tasks.text_regression import TextRegression
 from manyheads.tasks.token_classification import TokenClassification
 from manyheads.tasks.token_tagging import TokenTagging
 
 GROUP = "manyheads.tasks"
-"""Of the entry points."""
+"""The group of entry points."""
 
 
 class TaskTypes(Mapping[str, type[Task[Any]]]):
-    """Task types by their `type` in a run file. Those of other packages are imported when they are asked for."""
+    """Task types by their `type` in a run file. Those of other packages are imported on first use.
+
+    >>> sorted(TASK_TYPES)[:2]
+    ['question-answering', 'sentence-embedding']
+    """
 
     def __init__(self, *own: Any) -> None:
         self._known: dict[str, type[Task[Any]]] = {cls.kind: cls for cls in own}
@@ -38,7 +42,7 @@ class TaskTypes(Mapping[str, type[Task[Any]]]):
         self._installed: dict[str, EntryPoint] | None = None
 
     def __getitem__(self, kind: str) -> type[Task[Any]]:
-        """Raises KeyError for an unknown type, UsageError for an installed one that cannot be imported or is none."""
+        """Raises KeyError for an unknown type, UsageError for an installed one that cannot be imported or is not a task."""
         if kind not in self._known:
             self._known[kind] = _loaded(self._entries()[kind])
         return self._known[kind]
@@ -53,15 +57,15 @@ class TaskTypes(Mapping[str, type[Task[Any]]]):
         return kind in self._known or kind in self._entries()
 
     def register(self, cls: type[Task[Any]]) -> type[Task[Any]]:
-        """Make a type known for the rest of the process, as in a notebook. Raises UsageError for a name that is taken."""
+        """Add a type for the rest of the process, as in a notebook. Raises UsageError for a name in use."""
         known = self._known.get(cls.kind)
         if cls.kind in self._own or (known is not None and known.__qualname__ != cls.__qualname__):
-            raise UsageError(f"there is a task type {cls.kind!r} already ({known and known.__module__}); choose another name")
+            raise UsageError(f"task type {cls.kind!r} already exists ({known and known.__module__}); use another name")
         self._known[cls.kind] = cls
         return cls
 
     def package(self, kind: str) -> tuple[str, str] | None:
-        """Name and version of the package that a type came from; None for our own, and for those registered by hand."""
+        """Name and version of the package of a type; None for types of manyheads, and those registered by hand."""
         entry = None if kind in self._own else self._entries().get(kind)
         return (entry.dist.name, entry.dist.version) if entry is not None and entry.dist is not None else None
 
@@ -75,9 +79,9 @@ def _loaded(entry: EntryPoint) -> type[Task[Any]]:
     package = entry.dist.name if entry.dist is not None else "a package"
     try:
         cls = entry.load()
-    except Exception as error:  # whatever an import does
+    except Exception as error:  # an import can raise anything
         reason = f"{type(error).__name__}: {error}"
-        raise UsageError(f"task type {entry.name!r} of {package} cannot be imported ({reason}); mend or remove it") from error
+        raise UsageError(f"task type {entry.name!r} of {package} cannot be imported ({reason}); fix or remove it") from error
     if not isinstance(cls, type) or not issubclass(cls, Task) or cls.kind != entry.name:
         raise UsageError(f"task type {entry.name!r} of {package} is {cls!r:.80}, not a Task whose kind is that name")
     return cls
@@ -90,26 +94,26 @@ register = TASK_TYPES.register
 
 
 def describe(task: Task[Any]) -> dict[str, Any]:
-    """A task as JSON, its `type` first, then the package of a type that is not our own."""
+    """A task as JSON: its `type`, the package of a type from elsewhere, and its settings."""
     package = TASK_TYPES.package(task.kind)
     origin = {} if package is None else {"package": {"name": package[0], "version": package[1]}}
     return {"type": task.kind, **origin, **task.describe()}
 
 
 def restore(description: Mapping[str, Any]) -> Task[Any]:
-    """The task that `describe` described. Raises BundleError for a type or setting of another version."""
+    """Build a task from its description. Raises BundleError for a type or setting of another version."""
     settings = dict(description)
     kind, package = settings.pop("type", None), settings.pop("package", None)
     if kind not in TASK_TYPES:
         raise BundleError(unknown_type(kind, package))
     try:
-        return TASK_TYPES[kind](**frozen(settings))
+        return TASK_TYPES[kind](**with_tuples(settings))
     except TypeError as error:
         raise BundleError(f"task {settings.get('name')!r}: {error}") from None
 
 
 def unknown_type(kind: object, package: object = None) -> str:
-    """Why a type cannot be had, and what to install."""
+    """Message for a type that is not available, with what to install."""
     if isinstance(package, Mapping) and isinstance(package.get("name"), str):
         name, version = package["name"], package.get("version")
         return f"task type {kind!r:.80} comes with {name:.80} {version!s:.40}, which is not installed; pip install {name:.80}"

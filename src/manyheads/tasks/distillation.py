@@ -1,20 +1,20 @@
-"""Learning from a teacher: what it says of an example as arrays, and the loss against that. Hinton et al. 2015.
+"""Learning from a teacher: its soft labels as arrays, and the loss against them. Hinton et al. 2015.
 
-A task that can be taught gives its `Distillation`; training asks it, and knows no task type by name.
+A task that can be taught returns its `Distillation`; training uses that, and knows no task type by name.
 
 Decided here:
-- Soft labels are in the student's own terms (the order of its labels, its words, offsets of the text) as soon as they are
-  made, so that whatever a teacher's tokenizer, windows and order of labels are, nothing behind knows of them.
-- The temperature is 1, for teacher and student alike: a head is taught the probabilities that its own loss is about, and
-  the two losses can be blended. A model's calibration plays no part; scores of a file are taken as they stand.
-- Losses are cross entropies, not divergences: their gradients are equal, and a blend with gold labels stays in one unit.
+- Soft labels are converted to the student's terms (the order of its labels, its words, offsets of the text) at once, so
+  later code does not depend on the teacher's tokenizer, windows or order of labels.
+- The temperature is 1 for teacher and student: a head learns the probabilities that its own loss is about, and the two
+  losses can be blended. The calibration of the teacher is ignored; scores in a file are used as given.
+- Losses are cross entropies, not divergences: the gradients are equal, and a blend with gold labels has one unit.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from manyheads.errors import RowError
 
@@ -23,11 +23,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
 
-    from manyheads.tasks.base import Item, Loss, Row, Task
-    from manyheads.text.pack import Encoding
+    from manyheads.tasks.base import Array, Encodings, Item, Loss, Row, Task
 
 Soft = Mapping[str, "npt.NDArray[np.float32]"]
-"""What a teacher says of one example, as float32 arrays by name."""
+"""Soft labels of one example, as float32 arrays by name."""
 
 ExampleT = TypeVar("ExampleT")
 
@@ -35,47 +34,45 @@ ExampleT = TypeVar("ExampleT")
 class Distillation(ABC, Generic[ExampleT]):
     """How a fitted task learns from a teacher."""
 
+    targets_on_cpu: ClassVar[frozenset[str]] = frozenset()
+    """As `Task.targets_on_cpu`, for the targets here."""
+
     @property
     @abstractmethod
     def terms(self) -> Any:
-        """What soft labels depend on besides the teacher and the example, as JSON: kept ones serve any task with the same."""
+        """What soft labels depend on besides teacher and example, as JSON; stored ones are reused for equal terms."""
 
     @abstractmethod
     def check_teacher(self, teacher: Task[Any]) -> None:
-        """Raise DataError unless a head of the same type answers what this one does, showing both lists of labels."""
+        """Raise DataError, showing both lists of labels, unless the teacher's head answers what this task does."""
 
     @abstractmethod
     def unlabelled(self, row: Row) -> ExampleT:
-        """A row that has no label of its own. Raises RowError."""
+        """Parse a row without gold label. Raises RowError."""
 
     @abstractmethod
     def of_model(self, teacher: Task[Any], example: ExampleT, items: Sequence[Item]) -> Soft:
-        """What a teacher says, from the outputs of its head on each of the example's sources."""
+        """Soft labels from the outputs of a teacher's head on each source of the example."""
 
     @abstractmethod
     def of_row(self, row: Row, example: ExampleT) -> Soft:
-        """What a row of a file of soft labels says of an example with its texts. Raises RowError."""
+        """Soft labels from a row of a file, for the example with the same texts. Raises RowError."""
 
     @abstractmethod
-    def targets(
-        self,
-        examples: Sequence[ExampleT],
-        encodings: Sequence[Sequence[Sequence[Encoding]]],
-        softs: Sequence[Soft],
-    ) -> dict[str, npt.NDArray[Any]]:
-        """Arrays that `loss` needs, laid as those of `Task.targets`."""
+    def targets(self, examples: Sequence[ExampleT], encodings: Encodings, softs: Sequence[Soft]) -> dict[str, Array]:
+        """Arrays for `loss`, laid out like those of `Task.targets`."""
 
     @abstractmethod
-    def denominator(self, targets: Mapping[str, npt.NDArray[Any]]) -> float:
-        """Over what `loss` is a mean, as `Task.denominator` has it."""
+    def denominator(self, targets: Mapping[str, Array]) -> float:
+        """What `loss` is a mean over; see `Task.denominator`."""
 
     @abstractmethod
     def loss(self, output: Mapping[str, torch.Tensor], targets: Mapping[str, torch.Tensor]) -> Loss:
-        """The loss against the teacher, with the loss of an uninformed head."""
+        """The loss against the teacher, with its chance loss."""
 
 
 def answer_of(row: Row, name: str, key: str) -> Any:
-    """A key of a row of soft labels: its own, or that of the task's answer in a row that `predict` wrote. Raises RowError."""
+    """A key of a row of soft labels, or of the task's answer in a row written by `predict`. Raises RowError."""
     if row.get(key) is not None:
         return row[key]
     answers = row.get("tasks")
@@ -95,12 +92,12 @@ def probability(value: Any, what: str) -> float:
 
 
 def listed(labels: Sequence[str]) -> str:
-    """Labels for a message."""
+    """The first labels, for a message."""
     return ", ".join(labels[:20]) + (f" and {len(labels) - 20} more" if len(labels) > 20 else "")
 
 
-def other_labels(own: Sequence[str], seen: Sequence[str]) -> str | None:
-    """In which way a teacher's labels are not those of a task; None where they are, in any order."""
+def label_mismatch(own: Sequence[str], seen: Sequence[str]) -> str | None:
+    """How a teacher's labels differ from those of a task; None if they are the same in any order."""
     if set(own) == set(seen):
         return None
     lacking, more = sorted(set(own) - set(seen)), sorted(set(seen) - set(own))

@@ -1,26 +1,30 @@
-"""Scores of files for a task type that says nothing of them: by its own `read` and `score`.
+"""Default scoring of files of answers, for task types without their own: by the type's `read` and `score`.
 
 Decided here:
-- The answer of a row is `answer` of what `row_of_entry` makes of its entry, or all of that where it has no `answer`. A row
-  without `tasks` and `targets` is taken as it is.
-- Gold under `targets` is read as training reads it, by `row_of_target`.
-- A row with an `error` is answered with None; whether that can be scored is for `score` to say.
+- The answer of a row is `answer` in what `row_of_entry` makes of its entry, or all of that if it has no `answer`. A row
+  without `tasks` and `targets` is used as it is.
+- Gold under `targets` is read as training reads it, through `row_of_target`.
+- A row with an `error` gets the answer None; `score` decides whether it can score that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from manyheads.errors import DataError, RowError
-from manyheads.tasks.base import Answer, DataStatistics, Task
-from manyheads.tasks.file_rows import FileRow, FileScores, paired
+from manyheads.tasks.answers import Answer
+from manyheads.tasks.file_rows import FileRow, FileScores, match_rows
+from manyheads.tasks.statistics import DataStatistics
+
+if TYPE_CHECKING:
+    from manyheads.tasks.base import Task
 
 
 def score_by_reading(cls: type[Task[Any]], golds: Sequence[FileRow], guesses: Sequence[FileRow]) -> FileScores:
-    """The metrics of `score`, of a task fitted to the gold rows."""
+    """Metrics of `score`, for a task fitted to the gold rows. Raises DataError."""
     task: Task[Any] = cls(name="score")
-    pairs = paired(golds, guesses, ("text",))
+    pairs = match_rows(golds, guesses, ("text",))
     examples, statistics = [], DataStatistics()
     for gold, _ in pairs:
         try:
@@ -32,7 +36,7 @@ def score_by_reading(cls: type[Task[Any]], golds: Sequence[FileRow], guesses: Se
     answers = [_answer(cls, guess) for _, guess in pairs]
     try:
         metrics = fitted.score([[answer] for answer in answers], examples)
-    except Exception as error:  # whatever `score` does with what is no answer
+    except Exception as error:  # `score` of another package may raise anything for what is not an answer
         for (_, guess), answer, example in zip(pairs, answers, examples, strict=True):
             if not _can_score(fitted, answer, example):
                 raise DataError(_complaint(cls, guess, answer, error)) from error
@@ -47,7 +51,7 @@ def _example(task: Task[Any], gold: FileRow) -> Any:
 
 
 def _answer(cls: type[Task[Any]], guess: FileRow) -> Answer:
-    if guess.lack is not None:
+    if guess.missing is not None:
         return None
     entries = [guess.entries[key] for key in ("tasks", "targets") if key in guess.entries]
     row = cls.row_of_entry(guess.values, entries[0]) if entries else guess.values
@@ -63,7 +67,7 @@ def _can_score(task: Task[Any], answer: Answer, example: Any) -> bool:
 
 
 def _complaint(cls: type[Task[Any]], guess: FileRow, answer: Answer, error: Exception) -> str:
-    if guess.lack is not None:
-        return f"{guess.where()} {guess.lack}; without its answer, leave the row out of both files"
+    if guess.missing is not None:
+        return f"{guess.where()} {guess.missing}; without its answer, leave the row out of both files"
     advice = "" if "answer" in guess.values else "; give the answer as 'answer'"
-    return f"{guess.where()}: {answer!r:.80} is no answer that {cls.kind} can score ({type(error).__name__}: {error}){advice}"
+    return f"{guess.where()}: {cls.kind} cannot score the answer {answer!r:.80} ({type(error).__name__}: {error}){advice}"

@@ -1,6 +1,6 @@
-"""What task types share that answer a text, or a pair of texts, from its pooled vector: encoding, windows, and the head.
+"""Tasks on the pooled vector of a text or pair of texts: their inputs, windows and head.
 
-A type adds its settings, how rows are read, what its numbers mean, and its loss and scores.
+A task type adds its settings, how rows are read, what the numbers of the head mean, its loss and its scores.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import numpy as np
 from annotated_types import Gt
 
 from manyheads.errors import RowError
-from manyheads.tasks.base import Array, EncoderInput, Item, Level, Output, Row, Task, merged, text_of, window_owners
+from manyheads.tasks.base import Array, EncoderInput, Encodings, Item, Level, Output, Row, Task, text_of
+from manyheads.tasks.inputs import merge_outputs, merge_windows, window_weights
 from manyheads.tasks.settings import Doc, Dropout, Pooling, Stride
 from manyheads.text.pack import Source
 from manyheads.text.values import check_spelling, first_given, key_of, optional_text
@@ -23,26 +24,22 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from manyheads.text.pack import Encoding
 
 
 class Textual(Protocol):
-    """An example that is a text, perhaps with a second one, of a document."""
+    """An example with a text, and possibly a second one and a document."""
 
     @property
     def text(self) -> str:
-        """The first."""
-        ...
+        """The first text."""
 
     @property
     def pair(self) -> str | None:
-        """The second."""
-        ...
+        """The second text."""
 
     @property
     def document(self) -> str:
-        """Empty where it stands alone."""
-        ...
+        """Empty if unknown."""
 
 
 TextT = TypeVar("TextT", bound=Textual)
@@ -51,7 +48,7 @@ GoldT = TypeVar("GoldT")
 
 @dataclass(frozen=True, kw_only=True)
 class TextTask(Task[TextT]):
-    """A task whose head gives `size` numbers for each text. Windows of a long text are merged by their tokens."""
+    """A task whose head gives `size` numbers per text. Windows of a long text are averaged, weighted by their tokens."""
 
     pooling: Pooling = "mean"
     dropout: Dropout = 0.1
@@ -62,46 +59,40 @@ class TextTask(Task[TextT]):
     @property
     @abstractmethod
     def size(self) -> int:
-        """Numbers for each text."""
+        """Numbers per text."""
 
     @property
     def outputs(self) -> Mapping[str, Level]:
-        """Numbers for each window."""
+        """Numbers per window."""
         return {"logits_SK": "sequence"}
 
     def cluster(self, example: TextT) -> str:
-        """The document, where rows name one."""
+        """The document, if rows name one."""
         return example.document
 
     def sources_of_example(self, example: TextT) -> Sequence[EncoderInput]:
-        """The text, with its second one."""
+        """The text, with the second one if there is one."""
         return [EncoderInput(Source(example.text, example.pair, stride=self.stride))]
 
     def source_of_row(self, row: Row) -> EncoderInput | None:
-        """`text`, and `text_pair` if it is there."""
+        """`text`, and `text_pair` if present."""
         pair = optional_text(row.get("text_pair"), "text_pair")
         return EncoderInput(Source(text_of(row), pair, stride=self.stride))
 
     def build_head(self, width: int) -> nn.Module:
-        """Pooling, dropout, and a linear layer or one with a hidden layer before it."""
+        """Pooling, dropout, and a linear layer, after a hidden one if set."""
         from manyheads.nn.heads import PooledHead
 
         return PooledHead(width, self.size, pooling=self.pooling, dropout=self.dropout, hidden=self.hidden)
 
     def logits(self, items: Sequence[Item]) -> np.ndarray:
         """The head's numbers for each item, `(B, K)` float64."""
-        if not items:
-            return np.zeros((0, self.size))
-        owner_S, share_S = window_owners([item.encodings for item in items])
-        found: list[Any] = [output["logits_SK"] for item in items for output in item.outputs]
-        logits_BK = np.zeros((len(items), self.size))
-        np.add.at(logits_BK, owner_S, np.concatenate(found).astype(np.float64) * share_S[:, None])
-        return logits_BK
+        return merge_outputs(items, "logits_SK", np.float64) if items else np.zeros((0, self.size))
 
 
 @dataclass(frozen=True, slots=True)
 class Text(Generic[GoldT]):
-    """A text, perhaps a second one, and what is known of it."""
+    """A text, possibly with a second one, and its gold value."""
 
     text: str
     pair: str | None
@@ -111,39 +102,37 @@ class Text(Generic[GoldT]):
 
 @dataclass(frozen=True, kw_only=True)
 class PooledTask(TextTask[Text[GoldT]]):
-    """A `TextTask` that says what is known of a text (`gold`), and what that is in arrays (`golds`)."""
+    """A `TextTask` defined by how a row's gold value is read (`read_gold`), and its array for the loss (`gold_array`)."""
 
     @abstractmethod
-    def gold(self, row: Row) -> GoldT:
-        """What a labelled row says of its text. Raises RowError."""
+    def read_gold(self, row: Row) -> GoldT:
+        """The gold value of a labelled row. Raises RowError."""
 
     @abstractmethod
-    def golds(self, examples: Sequence[Text[GoldT]]) -> Array:
-        """The same of several texts for `loss`, which finds it under `gold`: one row each."""
+    def gold_array(self, examples: Sequence[Text[GoldT]]) -> Array:
+        """Gold values as an array, one row per text. `loss` finds it in its targets as `gold`."""
 
     def read(self, row: Row) -> Text[GoldT]:
-        """`text`, optional `text_pair` and `document`, and what `gold` reads."""
-        return Text(*text_and_pair(row), self.gold(row), document_of(row))
+        """`text`, optional `text_pair` and `document`, and the gold value."""
+        return Text(*text_and_pair(row), self.read_gold(row), document_of(row))
 
     def row_of_target(self, row: Row, target: Any) -> Row:
-        """Columns of the task as an object, or what stands in the second of its columns."""
+        """An object of the task's columns, or the value of the second of them."""
         own = target if isinstance(target, Mapping) else {self.columns[0][1]: target}
         return {**shared_keys(row), **own}
 
-    def targets(
-        self, examples: Sequence[Text[GoldT]], encodings: Sequence[Sequence[Sequence[Encoding]]]
-    ) -> dict[str, Array]:
+    def targets(self, examples: Sequence[Text[GoldT]], encodings: Encodings) -> dict[str, Array]:
         """`owner_S` text of each window, `share_S` its weight there, and `gold`."""
-        owner_S, share_S = window_owners([asked[0] for asked in encodings])
-        return {"owner_S": owner_S, "share_S": share_S, "gold": self.golds(examples)}
+        owner_S, share_S = window_weights([asked[0] for asked in encodings])
+        return {"owner_S": owner_S, "share_S": share_S, "gold": self.gold_array(examples)}
 
     def denominator(self, targets: Mapping[str, Array]) -> float:
-        """Texts."""
+        """Number of texts."""
         return float(len(targets["gold"]))
 
-    def of_texts(self, output: Output, targets: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """The head's numbers for each text of a batch, `(B, K)`, with their gradient."""
-        return merged(output["logits_SK"], targets["owner_S"], targets["share_S"], len(targets["gold"]))
+    def text_logits(self, output: Output, targets: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The head's numbers for each text of a batch, `(B, K)`, differentiable."""
+        return merge_windows(output["logits_SK"], targets["owner_S"], targets["share_S"], len(targets["gold"]))
 
 
 def text_and_pair(row: Row) -> tuple[str, str | None]:
@@ -157,11 +146,11 @@ def text_and_pair(row: Row) -> tuple[str, str | None]:
 
 
 def document_of(row: Row) -> str:
-    """`document`, or nothing."""
+    """`document`, or an empty string."""
     return key_of(row.get("document"), "document")
 
 
 def shared_keys(row: Row) -> dict[str, Any]:
-    """What a row of several tasks says for each: its text, and its id as document where it names none."""
+    """Keys of a row of several tasks that each task reads: its texts, and as document its `document` or else its id."""
     shared = {key: row[key] for key in ("text", "tokens", "text_pair") if row.get(key) is not None}
     return {**shared, "document": first_given(row.get("document"), row.get("id"))}

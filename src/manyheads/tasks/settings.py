@@ -1,8 +1,8 @@
-"""What the fields of a task class say of themselves, beside type and default, in `Annotated`.
+"""Annotations of the fields of a task class: bounds, descriptions and marks, in `Annotated` beside the type.
 
-Bounds are those of `annotated_types` (`Ge(0)`). A field is a key of the run file, under its name, unless it is SETTLED. What
-settings have to do with one another is checked in `__post_init__`, by a ValueError. The section of the run file, its schema,
-and what a model folder may say of a task follow from these.
+Bounds are those of `annotated_types` (`Ge(0)`). A field is a key of the run file under its own name, unless it is DERIVED.
+Constraints between settings are checked in `__post_init__`, which raises ValueError. The section of the run file, its
+schema, and the checks of a model folder follow from these annotations.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import Enum
 from functools import lru_cache
-from inspect import get_annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 from annotated_types import Ge, Lt
@@ -21,19 +20,19 @@ if TYPE_CHECKING:
 
 
 class Mark(Enum):
-    """What else can be said of a field."""
+    """Marks of fields."""
 
-    SETTLED = "from data, by the encoder or on validation data; it is no key of the run file"
-    NAMES = "texts that differ (of a mapping: keys), and that YAML may take for whole numbers"
+    DERIVED = "from data, from the encoder or on validation data; not a key of the run file"
+    NAMES = "distinct strings (of a mapping: keys), which YAML may have parsed as whole numbers"
 
 
-SETTLED = Mark.SETTLED
+DERIVED = Mark.DERIVED
 NAMES = Mark.NAMES
 
 
 @dataclass(frozen=True, slots=True)
 class Doc:
-    """What a key of the run file is, for its schema."""
+    """Description of a key of the run file, for its schema."""
 
     text: str
 
@@ -44,35 +43,34 @@ Pooling = Annotated[Literal["mean", "cls"], Doc("mean of the tokens, or cls, the
 
 
 @lru_cache
-def declared(cls: type[Task[Any]]) -> dict[str, Any]:
-    """The type of each setting of a task class, with what its field says of itself."""
+def setting_types(cls: type[Task[Any]]) -> dict[str, Any]:
+    """The annotated type of each setting of a task class."""
     hints = get_type_hints(cls, include_extras=True)
     return {field.name: hints[field.name] for field in fields(cls)}
 
 
-def said(hint: Any) -> tuple[Any, ...]:
-    """What stands beside a type in `Annotated`."""
+def annotations_of(hint: Any) -> tuple[Any, ...]:
+    """Annotations beside a type in `Annotated`.
+
+    >>> annotations_of(Annotated[int, NAMES])
+    (<Mark.NAMES: 'distinct strings (of a mapping: keys), which YAML may have parsed as whole numbers'>,)
+    """
     return getattr(hint, "__metadata__", ())
 
 
-def described(task: Task[Any]) -> dict[str, Any]:
-    """A task's settings as JSON: those of every task, of its own class, and of other classes that it is made of."""
-    from manyheads.tasks.base import Task
+def with_tuples(value: Any) -> Any:
+    """A value from JSON or YAML as a task holds it: with tuples for lists.
 
-    names = dict.fromkeys(name for cls in (Task, *type(task).__mro__) for name in get_annotations(cls))
-    return {name: _plain(getattr(task, name)) for name in names if name in declared(type(task))}
-
-
-def frozen(value: Any) -> Any:
-    """A setting as a task has it, from JSON or YAML: tuples for lists."""
+    >>> with_tuples({"labels": ["a", "b"]})
+    {'labels': ('a', 'b')}
+    """
     if isinstance(value, Mapping):
-        return {key: frozen(part) for key, part in value.items()}
-    if isinstance(value, Mapping):
-        return {key: frozen(part) for key, part in value.items()}
-    return tuple(map(frozen, value)) if isinstance(value, list) else value
+        return {key: with_tuples(part) for key, part in value.items()}
+    return tuple(map(with_tuples, value)) if isinstance(value, list) else value
 
 
-def _plain(value: Any) -> Any:
+def without_tuples(value: Any) -> Any:
+    """The inverse of `with_tuples`: a setting as JSON."""
     if isinstance(value, Mapping):
-        return {key: _plain(part) for key, part in value.items()}
-    return [_plain(part) for part in value] if isinstance(value, tuple) else value
+        return {key: without_tuples(part) for key, part in value.items()}
+    return [without_tuples(part) for part in value] if isinstance(value, tuple) else value

@@ -1,4 +1,4 @@
-"""What a head is in the terms of other tools: a class of transformers, or modules of sentence-transformers."""
+"""A head in other libraries: a class of transformers ("stock class"), or modules of sentence-transformers."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ if TYPE_CHECKING:
 Linear = tuple["torch.Tensor", "torch.Tensor"]
 """Weight and bias."""
 FOLDER = '"path/to/this/folder"'
-"""In examples of use."""
+"""Placeholder in usage examples."""
 
 
 @dataclass(frozen=True, slots=True)
 class StockClass:
-    """A class of transformers, what it is to be filled with, and how it is used."""
+    """A class of transformers, the weights to load into it, and how to use it."""
 
     auto: str
-    """Its name, as `AutoModelForTokenClassification`."""
+    """Its auto class, such as `AutoModelForTokenClassification`."""
     layers: Mapping[str, Linear]
     """Linear layers by their names in the class."""
     outputs: Mapping[str, str]
-    """Outputs of the class, and the head's own that they must equal."""
+    """Outputs of the class, with the head's outputs that they must equal."""
     config: Mapping[str, Any] = field(default_factory=dict)
-    """Settings that are added to the encoder's."""
+    """Settings added to the encoder's."""
     temperature: float = 1.0
-    """What the head's outputs are divided by in the class."""
+    """Divisor of the head's outputs in the class."""
     pairs: bool = False
     """Whether it reads pairs of texts."""
     use: Sequence[str] = ()
-    """Lines of Python that show how a folder of it is used."""
+    """Lines of Python that use an exported folder."""
     differs: Sequence[str] = ()
-    """What is made of its outputs otherwise than here, as sentences."""
+    """Sentences on how its answers differ from manyheads'."""
 
 
 @dataclass(frozen=True, slots=True)

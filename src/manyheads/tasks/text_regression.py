@@ -1,89 +1,89 @@
-"""Numbers for texts or pairs of texts. The head learns them standardised, so that a loss of 1 knows nothing at any scale."""
+"""Numbers for texts or pairs of texts. The head learns standardised numbers, so the chance loss is 1 at any scale."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
-from manyheads.errors import RowError
 from manyheads.metrics.evidence import Tally
 from manyheads.metrics.numbers import correlation_tally, number_scores
-from manyheads.tasks.base import AnswerForm, Array, DataStatistics, Item, Loss, Moments, Output, Row
+from manyheads.tasks.answers import NUMBER_KEYS, Numbers, number_matrix, numbers_answer, numbers_in
+from manyheads.tasks.base import AnswerForm, AnswerType, Array, DataStatistics, Item, Loss, Moments, Output, Row
 from manyheads.tasks.pooled import PooledTask, Text
-from manyheads.tasks.settings import SETTLED
-from manyheads.text.values import number_of
+from manyheads.tasks.settings import DERIVED
 
 if TYPE_CHECKING:
     import torch
 
-Numbers = dict[str, float]
-
 
 @dataclass(frozen=True, kw_only=True)
 class TextRegression(PooledTask[Numbers]):
-    """Linear regression on the pooled vector, by squared error. Rows have a `score`, or `scores` by name."""
+    """Linear regression on the pooled vector, with squared error. Rows have a `value` (or `score`), or `values` by name."""
 
     kind: ClassVar[str] = "text-regression"
     main_metric: ClassVar[str] = "pearson"
     metric_names: ClassVar[tuple[str, ...]] = ("pearson", "spearman", "r2")
-    columns: ClassVar[tuple[tuple[str, ...], ...]] = (("text", "score"), ("text", "scores"))
+    columns: ClassVar[tuple[tuple[str, ...], ...]] = tuple(("text", key) for key in NUMBER_KEYS)
     answer_form: ClassVar[AnswerForm] = "numbers"
 
-    standards: Annotated[dict[str, tuple[float, float]], SETTLED] = field(default_factory=dict)
+    standards: Annotated[dict[str, tuple[float, float]], DERIVED] = field(default_factory=dict)
     """Mean and standard deviation of each number in the training data."""
 
     @property
     def size(self) -> int:
-        """One output for each number."""
+        """One output per number."""
         return len(self.standards)
 
-    def gold(self, row: Row) -> Numbers:
-        """`score` or `scores`."""
-        scores = row.get("scores", {"score": row.get("score")})
-        if not isinstance(scores, Mapping) or not scores or (self.standards and set(scores) != set(self.standards)):
-            raise RowError(f"'scores' must be an object of {', '.join(self.standards) or 'numbers'}, seen {scores!r:.80}")
-        return {name: number_of(scores[name], name) for name in sorted(scores)}
+    def read_gold(self, row: Row) -> Numbers:
+        """The same numbers in every row."""
+        return numbers_in(row, self.standards)
 
     def collect(self, example: Text[Numbers]) -> DataStatistics:
-        """The numbers."""
+        """Moments of the numbers."""
         return DataStatistics(numbers={name: Moments.of(value) for name, value in example.gold.items()})
 
     def fit(self, statistics: DataStatistics) -> TextRegression:
         """Mean and deviation of each number. Raises DataError."""
-        return replace(self, standards=statistics.standards(self.name))
+        return replace(self, standards=statistics.means_and_deviations(self.name))
 
-    def golds(self, examples: Sequence[Text[Numbers]]) -> Array:
-        """Standardised, `(B, K)`."""
+    def gold_array(self, examples: Sequence[Text[Numbers]]) -> Array:
+        """Standardised numbers, `(B, K)`."""
         mean_K, deviation_K = np.array(list(self.standards.values())).T
-        return ((_matrix([e.gold for e in examples]) - mean_K) / deviation_K).astype(np.float32)
+        return ((number_matrix([e.gold for e in examples]) - mean_K) / deviation_K).astype(np.float32)
 
     def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
         """Mean squared error of standardised numbers."""
-        return Loss((self.of_texts(output, targets) - targets["gold"]).square().mean())
+        return Loss((self.text_logits(output, targets) - targets["gold"]).square().mean())
 
-    def decode(self, items: Sequence[Item]) -> list[Numbers]:
-        """The numbers by name."""
+    @property
+    def answer_types(self) -> Mapping[str, AnswerType]:
+        """`{"value": 3.2}`, or `{"values": {NAME: 3.2}}` for several numbers."""
+        return {self.name: numbers_answer(dict.fromkeys(self.standards, "float"), ("map", "float"))}
+
+    def decode(self, items: Sequence[Item]) -> list[dict[str, Any]]:
+        """`{"value": 3.2}`, or `{"values": {NAME: 3.2}}` for several numbers."""
         mean_K, deviation_K = np.array(list(self.standards.values())).T
         value_BK = self.logits(items) * deviation_K + mean_K
-        return [dict(zip(self.standards, value_K, strict=True)) for value_K in value_BK.tolist()]
+        return [numbers_answer(dict(zip(self.standards, value_K, strict=True))) for value_K in value_BK.tolist()]
 
-    def score(self, answers: Sequence[Sequence[Numbers]], examples: Sequence[Text[Numbers]]) -> dict[str, float]:
-        """Means over the numbers: Pearson's and Spearman's correlation, R2, and squared error."""
-        return number_scores(_matrix([answer[0] for answer in answers]), _matrix([e.gold for e in examples]))
+    def score(self, answers: Sequence[Sequence[Any]], examples: Sequence[Text[Numbers]]) -> dict[str, float]:
+        """Pearson's and Spearman's correlation, R2, and mean squared error, each averaged over the numbers."""
+        return number_scores(*self._matrices(answers, examples))
 
     def evidence(
-        self, answers: Sequence[Sequence[Numbers]], examples: Sequence[Text[Numbers]], clusters: Sequence[str]
+        self, answers: Sequence[Sequence[Any]], examples: Sequence[Text[Numbers]], clusters: Sequence[str]
     ) -> Tally:
         """Sums for Pearson's correlation."""
-        return correlation_tally(_matrix([a[0] for a in answers]), _matrix([e.gold for e in examples]), clusters)
+        return correlation_tally(*self._matrices(answers, examples), clusters)
 
     def chance(self, examples: Sequence[Text[Numbers]]) -> dict[str, float]:
-        """The mean of the training data for every text."""
-        return self.score([[{name: mean for name, (mean, _) in self.standards.items()}]] * len(examples), examples)
+        """The mean of the training data, for every text."""
+        means = numbers_answer({name: mean for name, (mean, _) in self.standards.items()})
+        return self.score([[means]] * len(examples), examples)
 
-
-def _matrix(numbers: Sequence[Numbers]) -> Array:
-    return np.array([list(found.values()) for found in numbers])
+    def _matrices(self, answers: Sequence[Sequence[Any]], examples: Sequence[Text[Numbers]]) -> tuple[Array, Array]:
+        """Numbers answered and gold numbers, `(N, K)` each."""
+        return number_matrix([self.read_gold(answer[0]) for answer in answers]), number_matrix([e.gold for e in examples])

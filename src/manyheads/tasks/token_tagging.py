@@ -1,7 +1,7 @@
 """A tag for each word, without spans: parts of speech, morphology, language of a word.
 
-Rows have `tokens` and `tags`, or CoNLL columns; a tag is any text. Decided here: rows that come in words of their own are
-trained and answered at those words, and raw text at the words of `text.words`. The first piece of a word decides.
+Rows have `tokens` and `tags`, or CoNLL columns; a tag is any string. Decided here: rows with given words are trained and
+answered at those words, raw text at the words of `text.words`. The first piece of a word is tagged.
 """
 
 from __future__ import annotations
@@ -17,23 +17,10 @@ from manyheads.errors import DataError, RowError
 from manyheads.metrics.calibration import softmax
 from manyheads.metrics.evidence import Tally, grouped
 from manyheads.metrics.labels import single_label_scores
-from manyheads.tasks.base import (
-    AnswerForm,
-    Array,
-    DataStatistics,
-    EncoderInput,
-    Item,
-    Level,
-    Loss,
-    Output,
-    Row,
-    Task,
-    text_of,
-)
+from manyheads.tasks.base import AnswerForm, Array, DataStatistics, Encodings, Item, Level, Loss, Output, Row
 from manyheads.tasks.settings import NAMES, Doc, Dropout, Stride
-from manyheads.tasks.words import owned_words, placed
+from manyheads.tasks.words import WordTask, locate_words, owned_words
 from manyheads.text.joining import joined
-from manyheads.text.pack import Source
 from manyheads.text.units import units
 from manyheads.text.values import first_given, key_of
 
@@ -41,14 +28,13 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from manyheads.text.pack import Encoding
 
 Answer = list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class TaggedText:
-    """A text, its words by their offsets, and the tag of each."""
+    """A text, the offsets of its words, and a tag for each word."""
 
     text: str
     words: tuple[tuple[int, int], ...]
@@ -57,7 +43,7 @@ class TaggedText:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TokenTagging(Task[TaggedText]):
+class TokenTagging(WordTask[TaggedText]):
     """A linear head on the first piece of each word."""
 
     kind: ClassVar[str] = "token-tagging"
@@ -65,7 +51,6 @@ class TokenTagging(Task[TaggedText]):
     metric_names: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1", "weighted_f1")
     columns: ClassVar[tuple[tuple[str, ...], ...]] = (("tokens", "tags"),)
     answer_form: ClassVar[AnswerForm] = "tags"
-    cluster_noun: ClassVar[str] = "documents"
     outputs: ClassVar[Mapping[str, Level]] = {"logits_TK": "token"}
 
     labels: Annotated[tuple[str, ...], NAMES, Doc("the tags; none: those of the data")] = ()
@@ -76,7 +61,7 @@ class TokenTagging(Task[TaggedText]):
         """`tokens` and `tags`, optional `space_after` and `document`."""
         tokens, tags = row.get("tokens"), row.get("tags")
         if not isinstance(tags, Sequence) or isinstance(tags, str) or not all(isinstance(tag, str) and tag for tag in tags):
-            raise RowError(f"'tags' must be a list of texts, seen {tags!r:.80}")
+            raise RowError(f"'tags' must be a list of strings, seen {tags!r:.80}")
         text, words = joined(tokens, row.get("space_after"))
         if len(tags) != len(words):
             raise RowError(f"has {len(words)} tokens and {len(tags)} tags; give each token one tag")
@@ -87,35 +72,20 @@ class TokenTagging(Task[TaggedText]):
         return {**row, "tags": target, "document": first_given(row.get("document"), row.get("id"))}
 
     def collect(self, example: TaggedText) -> DataStatistics:
-        """Words of each tag."""
+        """Counts of tags."""
         return DataStatistics(Counter(example.tags))
 
     def fit(self, statistics: DataStatistics) -> TokenTagging:
-        """Tags of the training data unless the run file lists them."""
+        """Tags of the training data, unless the run file lists them."""
         labels = self.labels or tuple(sorted(statistics.labels))
         if len(labels) < 2:
             raise DataError(f"task '{self.name}': the training data has only the tag {', '.join(labels) or '(none)'}")
         return replace(self, labels=labels)
 
     def validate(self, example: TaggedText) -> None:
-        """Every tag must be known."""
+        """Every tag must be in the training data."""
         if strange := sorted(set(example.tags) - set(self.labels)):
             raise RowError(f"tag {strange[0]!r} is not in the training data, which has {', '.join(self.labels)[:200]}")
-
-    def cluster(self, example: TaggedText) -> str:
-        """The document."""
-        return example.document
-
-    def sources_of_example(self, example: TaggedText) -> Sequence[EncoderInput]:
-        """The text, with its words."""
-        return [EncoderInput(Source(example.text, stride=self.stride), example.words)]
-
-    def source_of_row(self, row: Row) -> EncoderInput | None:
-        """`text`, or `tokens` to be answered at those words."""
-        if "tokens" in row and "text" not in row:
-            text, words = joined(row["tokens"], row.get("space_after"))
-            return EncoderInput(Source(text, stride=self.stride), words)
-        return EncoderInput(Source(text_of(row), stride=self.stride))
 
     def build_head(self, width: int) -> nn.Module:
         """Dropout and a linear layer."""
@@ -123,21 +93,15 @@ class TokenTagging(Task[TaggedText]):
 
         return TokenHead(width, len(self.labels), self.dropout)
 
-    def targets(
-        self, examples: Sequence[TaggedText], encodings: Sequence[Sequence[Sequence[Encoding]]]
-    ) -> dict[str, Array]:
+    def targets(self, examples: Sequence[TaggedText], encodings: Encodings) -> dict[str, Array]:
         """`piece_P` (row in the task's tokens) and `tag_P` of the words in windows."""
         place = {label: k for k, label in enumerate(self.labels)}
-        where = placed([np.array(example.words, np.int64).reshape(-1, 2) for example in examples], encodings)
+        where = locate_words([np.array(example.words, np.int64).reshape(-1, 2) for example in examples], encodings)
         tag_W = np.array([place[tag] for example in examples for tag in example.tags], np.int64)
         return {"piece_P": where["piece_P"], "tag_P": tag_W[where["unit_P"]]}
 
-    def denominator(self, targets: Mapping[str, Array]) -> float:
-        """Words."""
-        return float(len(targets["tag_P"]))
-
     def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
-        """Mean cross entropy over words, of which log(K) knows nothing."""
+        """Mean cross entropy over words; the chance loss is log(K)."""
         from torch.nn.functional import cross_entropy
 
         tag_P, logits_TK = targets["tag_P"], output["logits_TK"]
@@ -145,20 +109,20 @@ class TokenTagging(Task[TaggedText]):
         return Loss(loss, float(np.log(len(self.labels))))
 
     def decode(self, items: Sequence[Item]) -> list[Answer]:
-        """`start`, `end`, `text`, `label` and `score` of each word, in the order of the text."""
+        """`start`, `end`, `text`, `tag` and `score` of each word, in the order of the text."""
         return [self._tagged(item) for item in items]
 
     def _tagged(self, item: Item) -> Answer:
         text = item.source.first
         offsets_W2 = units(text) if item.words is None else np.array(item.words, np.int64).reshape(-1, 2)
         answer: dict[int, dict[str, Any]] = {}
-        for found in owned_words(offsets_W2, item):
-            chance_WK = softmax(found.output["logits_TK"][found.piece_W].astype(np.float64))
-            for word, chance_K in zip(found.word_W.tolist(), chance_WK, strict=True):
+        for window in owned_words(offsets_W2, item):
+            chance_WK = softmax(window.output["logits_TK"][window.piece_W].astype(np.float64))
+            for word, chance_K in zip(window.word_W.tolist(), chance_WK, strict=True):
                 start, end = offsets_W2[word].tolist()
                 best = int(chance_K.argmax())
-                answer[word] = {"start": start, "end": end, "text": text[start:end], "score": float(chance_K[best]),
-                                "label": self.labels[best]}  # fmt: skip
+                answer[word] = {"start": start, "end": end, "text": text[start:end], "tag": self.labels[best],
+                                "score": float(chance_K[best])}  # fmt: skip
         return [answer[word] for word in sorted(answer)]
 
     def score(self, answers: Sequence[Sequence[Answer]], examples: Sequence[TaggedText]) -> dict[str, float]:
@@ -168,26 +132,26 @@ class TokenTagging(Task[TaggedText]):
         return {name: found[name] for name in self.metric_names}
 
     def chance(self, examples: Sequence[TaggedText]) -> dict[str, float]:
-        """Always the commonest tag."""
+        """Always the most frequent tag."""
         usual = Counter(tag for example in examples for tag in example.tags).most_common(1)
-        everywhere = [[[{"start": start, "label": usual[0][0]} for start, _ in e.words]] for e in examples]
+        everywhere = [[[{"start": start, "tag": usual[0][0]} for start, _ in e.words]] for e in examples]
         return self.score(everywhere, examples) if usual else {}
 
     def evidence(
         self, answers: Sequence[Sequence[Answer]], examples: Sequence[TaggedText], clusters: Sequence[str]
     ) -> Tally:
-        """Right words, and words."""
+        """Correct words, and words."""
         right = [sum(map(str.__eq__, tags, e.tags)) for tags, e in zip(self._given(answers, examples), examples, strict=True)]
         return Tally(grouped(np.array([right, [len(e.tags) for e in examples]]).T, clusters), "mean")
 
-    def shortcoming(self, answers: Sequence[Sequence[Answer]], examples: Sequence[TaggedText]) -> str | None:
-        """Every word gets the same tag."""
+    def degenerate_reason(self, answers: Sequence[Sequence[Answer]], examples: Sequence[TaggedText]) -> str | None:
+        """When every word gets the same tag."""
         given = {tag for tags in self._given(answers, examples) for tag in tags}
         gold = {tag for example in examples for tag in example.tags}
         return f"tags every word {given.pop()!r}" if len(given) == 1 and len(gold) > 1 else None
 
     @staticmethod
     def _given(answers: Sequence[Sequence[Answer]], examples: Sequence[TaggedText]) -> list[list[str]]:
-        """The tags of the examples' words; none where a word has no token."""
-        found = [{word["start"]: word["label"] for word in answer[0]} for answer in answers]
+        """Tags of the examples' words; empty for a word without a token."""
+        found = [{word["start"]: word["tag"] for word in answer[0]} for answer in answers]
         return [[tags.get(start, "") for start, _ in e.words] for tags, e in zip(found, examples, strict=True)]

@@ -1,23 +1,76 @@
-"""Words of texts in windows of tokens: which piece speaks for each, in training and in answers."""
+"""Tasks that tag words: their inputs, and which piece of which window stands for each word in training and in answers."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar, Protocol, TypeVar
 
 import numpy as np
 
-from manyheads.tasks.base import Array, Item
-from manyheads.text.pack import Encoding
+from manyheads.tasks.base import Array, EncoderInput, Encodings, Item, Row, Task, text_of
+from manyheads.text.joining import joined
+from manyheads.text.pack import Source
 from manyheads.text.windows import owned
 from manyheads.text.words import first_pieces, places_in_pieces, within
 
 
-def placed(words: Sequence[Array], encodings: Sequence[Sequence[Sequence[Encoding]]]) -> dict[str, Array]:
-    """Where the words of texts, offsets `(W, 2)` each, are in their windows; P words, those in two windows twice.
+class Words(Protocol):
+    """An example with a text, whose words may be given."""
 
-    `piece_P` (row in the task's tokens), `unit_P` which of all words it is, `words_S` how many are in each window. Of words
-    that are not the first of their piece, `inner_I` (which of P) and `place_I` (which of the piece).
+    @property
+    def text(self) -> str:
+        """The text."""
+
+    @property
+    def words(self) -> tuple[tuple[int, int], ...] | None:
+        """Offsets of given words."""
+
+    @property
+    def document(self) -> str:
+        """Empty if unknown."""
+
+
+WordsT = TypeVar("WordsT", bound=Words)
+
+
+class WordTask(Task[WordsT]):
+    """A task that tags the words of a text: those given with a row, else those found by `text.words`."""
+
+    cluster_noun: ClassVar[str] = "documents"
+    targets_on_cpu: ClassVar[frozenset[str]] = frozenset({"words_S"})
+
+    @property
+    @abstractmethod
+    def stride(self) -> int:
+        """Tokens by which windows overlap; a setting of the subclass."""
+
+    def cluster(self, example: WordsT) -> str:
+        """The document."""
+        return example.document
+
+    def sources_of_example(self, example: WordsT) -> Sequence[EncoderInput]:
+        """The text with its words."""
+        return [EncoderInput(Source(example.text, stride=self.stride), example.words)]
+
+    def source_of_row(self, row: Row) -> EncoderInput | None:
+        """`text`; or `tokens`, whose answers are about those words."""
+        if "tokens" in row and "text" not in row:
+            text, words = joined(row["tokens"], row.get("space_after"))
+            return EncoderInput(Source(text, stride=self.stride), words)
+        return EncoderInput(Source(text_of(row), stride=self.stride))
+
+    def denominator(self, targets: Mapping[str, Array]) -> float:
+        """Number of words."""
+        return float(len(targets["tag_P"]))
+
+
+def locate_words(words: Sequence[Array], encodings: Encodings) -> dict[str, Array]:
+    """Positions in their windows of the words of texts, given as offsets `(W, 2)`; P words, repeated where windows overlap.
+
+    `piece_P` (row in the task's tokens), `unit_P` (index among all words), `words_S` (words in each window). For words that
+    are not the first of their piece: `inner_I` (index among P) and `place_I` (position in the piece).
     """
     pieces, places, seen, counts, base, first = [], [], [], [], 0, 0
     for offsets_W2, asked in zip(words, encodings, strict=True):
@@ -44,27 +97,27 @@ def placed(words: Sequence[Array], encodings: Sequence[Sequence[Sequence[Encodin
 
 
 @dataclass(frozen=True, slots=True)
-class Owned:
-    """The words that one window of an item answers for."""
+class WindowWords:
+    """Words that one window of an item answers for."""
 
     output: Mapping[str, Array]
-    """Of the head, for the window."""
+    """The head's output for the window."""
     word_W: Array
-    """Which of the item's words they are."""
+    """Index of each word in the item."""
     piece_W: Array
-    """The token of each."""
+    """Its token."""
     place_W: Array
-    """Which word of that token it is, from 0."""
+    """Its position among the words of that token, from 0."""
 
 
-def owned_words(offsets_W2: Array, item: Item) -> Iterator[Owned]:
-    """Window by window the words that it owns: each word is answered once, where it has most context."""
+def owned_words(offsets_W2: Array, item: Item) -> Iterator[WindowWords]:
+    """The words that each window owns: each word is answered once, in the window with most context for it."""
     number_W = np.arange(len(offsets_W2))
     for window, own, output in zip(item.encodings, owned(item.encodings, 0), item.outputs, strict=True):
         reached = within(offsets_W2, window)  # words times windows would be quadratic in the text
         piece_W = first_pieces(offsets_W2[reached], window)
         place_W = places_in_pieces(offsets_W2[reached], piece_W, window)
-        mine_L = np.zeros(len(window), bool)
-        mine_L[own if (window.part_L == 0).any() else slice(None)] = True
-        here = (piece_W >= 0) & mine_L[piece_W]
-        yield Owned(output, number_W[reached][here], piece_W[here], place_W[here])
+        owned_L = np.zeros(len(window), bool)
+        owned_L[own if (window.part_L == 0).any() else slice(None)] = True
+        here = (piece_W >= 0) & owned_L[piece_W]
+        yield WindowWords(output, number_W[reached][here], piece_W[here], place_W[here])

@@ -1,7 +1,7 @@
-"""What the columns of a CoNLL file mean, found out from its first lines.
+"""The meaning of the columns of a CoNLL file, inferred from its first lines.
 
-Decided here: a property holds for a file when it holds for MOST of its first words. So a damaged line does not change how
-all others are read; it is the damaged line that is refused.
+A property holds for a file if it holds for MOST of its first words. So a damaged line is refused itself, and does not change
+how the others are read.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from manyheads.errors import RowError
 from manyheads.text.spans import check_tag
 
 LOOKED_AT = 5000
-"""Lines that settle the layout."""
+"""Lines from which the layout is inferred."""
 MOST = 0.7
 FEW_WORDS = 5
-"""Fewer words than this may well be numbers by chance."""
+"""Fewer words than this may be numbers by chance."""
 UNIVERSAL = 10
 """Columns of CoNLL-U."""
 _KEY = re.compile(r"#\s+[A-Za-z][\w.:\[\]-]*\s*=(\s|$)")
@@ -29,7 +29,7 @@ _RANGE = re.compile(r"\d{1,9}([-.])\d{1,9}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where the words and tags of a file are."""
+    """The columns of words and tags in a file."""
 
     tabs: bool
     width: int
@@ -37,7 +37,7 @@ class Layout:
     """The first column counts the words."""
     tag: int = -1
     attribute: str | None = None
-    """The key of MISC (`NER=B-PER`) that holds the tag; None: the column itself."""
+    """The key in MISC (`NER=B-PER`) that holds the tag; None: the column itself."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -62,7 +62,7 @@ class Layout:
 
 
 def bare_line(line: str) -> str:
-    """A line without its end, and without the white space before that."""
+    """A line without its line ending and trailing white space."""
     return line.rstrip("\r\n").rstrip(" \t")
 
 
@@ -77,8 +77,8 @@ def is_comment(text: str, layout: Layout) -> bool:
     return text.startswith("# ") and len(cells_of(text, layout)) != layout.width
 
 
-def is_passed_over(cell: str) -> bool:
-    """Whether a first column is that of a range of words (`3-4`), or of an empty node (`8.1`)."""
+def is_skipped(cell: str) -> bool:
+    """Whether a first column is that of a word range (`3-4`), or of an empty node (`8.1`)."""
     return _RANGE.fullmatch(cell) is not None
 
 
@@ -90,7 +90,7 @@ def cells_of(text: str, layout: Layout) -> list[str]:
 
 
 def layout_of(lines: Iterable[str]) -> Layout | None:
-    """The layout of a file; None for one without words. Raises RowError for one without words or tags in its columns."""
+    """The layout of a file; None if it is empty. Raises RowError if its columns lack words or tags."""
     texts = [bare_line(line) for line in islice(lines, LOOKED_AT)]
     likely = next((text for text in texts if text and not text.startswith(("#", "-DOCSTART-"))), None)
     likely = likely or next((text for text in texts if text and not _KEY.match(text) and text[:2] != "-D"), None)
@@ -110,7 +110,7 @@ def layout_of(lines: Iterable[str]) -> Layout | None:
         raise RowError(
             "has two columns and the first counts the words, so the words are missing; put them between number and tag"
         )
-    words = [cells for sentence in sentences for cells in sentence if not is_passed_over(cells[0])]
+    words = [cells for sentence in sentences for cells in sentence if not is_skipped(cells[0])]
     return _with_tags(replace(layout, counter=True), words)
 
 
@@ -120,7 +120,7 @@ def _counts(sentences: Sequence[Sequence[Sequence[str]]]) -> bool:
     for sentence in sentences:
         inside = 0
         for cells in sentence:
-            if is_passed_over(cells[0]):
+            if is_skipped(cells[0]):
                 continue
             number = int(cells[0]) if cells[0].isdecimal() and len(cells[0]) < 10 else -1
             good += number == before + 1 or (not inside and number in (0, 1))
@@ -132,12 +132,12 @@ def _counts(sentences: Sequence[Sequence[Sequence[str]]]) -> bool:
 
 
 def _with_tags(layout: Layout, words: Sequence[Sequence[str]]) -> Layout:
-    """The layout of a file with a counter, with the place of its tags. Raises RowError where there are none."""
+    """The layout with the column of tags, for a file that counts words. Raises RowError if there are no tags."""
     name = "CoNLL-U" if layout.universal else "its first column counts the words"
-    told = f"{name}: column 2 is read as the word and {{}} as its tag"
+    note = f"{name}: column 2 is read as the word and {{}} as its tag"
     last = [_bare(cells[-1]) if layout.universal else cells[-1] for cells in words]
     if _mostly_tags(last):
-        return replace(layout, notes=(told.format("the last column"),))
+        return replace(layout, notes=(note.format("the last column"),))
     if layout.universal:
         found: Mapping[str, list[str]] = defaultdict(list)
         for cells in words:
@@ -146,10 +146,10 @@ def _with_tags(layout: Layout, words: Sequence[Sequence[str]]) -> Layout:
         fitting = Counter({key: len(values) for key, values in found.items() if _mostly_tags(values)})
         if fitting:
             attribute = max(sorted(fitting), key=lambda key: (key.lower() in ("ner", "ne"), fitting[key]))
-            return replace(layout, attribute=attribute, notes=(told.format(f"{attribute}= in the last column"),))
+            return replace(layout, attribute=attribute, notes=(note.format(f"{attribute}= in the last column"),))
     columns = [k for k in range(2, layout.width - 1) if _mostly_tags([cells[k] for cells in words])]
     if len(columns) == 1:
-        return replace(layout, tag=columns[0], notes=(told.format(f"column {columns[0] + 1}"),))
+        return replace(layout, tag=columns[0], notes=(note.format(f"column {columns[0] + 1}"),))
     raise RowError(
         "has no tags: neither the last column nor an attribute of CoNLL-U in it (NER=B-PER) holds O, B-, I-; add them"
     )
@@ -166,6 +166,6 @@ def _attributes(cell: str) -> dict[str, str]:
 
 
 def _bare(cell: str) -> str:
-    """The part of MISC that is no attribute, which may be a tag."""
+    """The part of MISC that is not an attribute, which may be a tag."""
     parts = [part for part in cell.split("|") if "=" not in part]
     return parts[0] if len(parts) == 1 else cell

@@ -1,11 +1,11 @@
-"""Labelled rows of entity recognition: read, trimmed, and what of them no answer can equal.
+"""Labelled rows of entity recognition, and gold spans that no answer can equal.
 
-Decided here:
-- White space and invisible characters at the edges of a span are left out: no word has them, so no answer could.
-- A span that begins or ends inside a unit is kept as it is. Training sees the whole units, the score counts it as missed,
-  and `misfits` tells of it.
-- Offsets of JavaScript and Java count UTF-16 units, those of some tools bytes: where all spans of a row fit its words once
-  they are converted, or moved by the same few characters, that is said.
+Design:
+- White space and invisible characters at the edges of a span are trimmed: no word has them, so no answer could.
+- A span that begins or ends inside a unit is kept. Training uses the whole units, the score counts it as missed, and
+  `misfits` reports it.
+- JavaScript and Java count offsets in UTF-16 units, some tools in bytes. If all spans of a row fit its words after
+  conversion, or moved by the same few characters, the message says so.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     from manyheads.text.units import Units
 
 MOST_SHIFTED = 3
-"""Characters by which a row's spans may all be moved to be taken for a shift."""
+"""The largest shift that is recognised, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class EntityExample:
-    """A text with its spans `(start, end, label)`, and its own words if it came in words."""
+    """A text with its spans `(start, end, label)`, and its own words if the row has any."""
 
     text: str
     spans: tuple[CharSpan, ...]
     words: tuple[tuple[int, int], ...] | None = None
     document: str = ""
     trimmed: tuple[tuple[int, int], ...] = ()
-    """Offsets in the data of spans that had white space at their edges."""
+    """Original offsets of spans that had white space at their edges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Misfit:
 
     gold: str
     answer: str
-    """What an answer for the same words would give; empty where another span has these words."""
+    """The text of an answer for the same words; empty if another span has these words."""
 
 
 def tagged_example(row: Mapping[str, Any], document: str) -> EntityExample:
@@ -84,7 +84,7 @@ def spanned_example(text: str, entities: Any, document: str) -> EntityExample:
         inner = _trimmed(text, start, end)
         if inner[0] >= inner[1]:
             raise RowError(
-                f"entity {start}-{end} ({label}) is {text[start:end]!r}, in which there is no word; remove it"
+                f"entity {start}-{end} ({label}) is {text[start:end]!r}, which contains no word; remove it"
             )
         if inner != (start, end):
             trimmed.append((start, end))
@@ -99,7 +99,7 @@ def spanned_example(text: str, entities: Any, document: str) -> EntityExample:
 
 
 def followed(examples: Sequence[EntityExample]) -> EntityExample:
-    """Sentences of a document as one text, with the space between them that their script has."""
+    """Join sentences of a document to one text, with a space between them if their script uses spaces."""
     if len(examples) == 1:
         return examples[0]
     text, spans, own = "", [], []
@@ -115,7 +115,7 @@ def followed(examples: Sequence[EntityExample]) -> EntityExample:
 
 def misfits(example: EntityExample, unit: Unit) -> list[Misfit]:
     """The gold spans of an example that no answer can equal: they end inside a unit, or share one with another span."""
-    if example.words is not None or not example.spans:  # words of its own are what it is answered at
+    if example.words is not None or not example.spans:  # it is answered at its own words
         return []
     text, cut = example.text, units(example.text, unit)
     fits = _fits(cut, example.spans)
@@ -132,7 +132,7 @@ def misfits(example: EntityExample, unit: Unit) -> list[Misfit]:
 
 
 def shift(text: str, spans: Sequence[CharSpan]) -> str:
-    """How offsets of spans that do not fit the words of their text are counted, as far as it can be told; else empty."""
+    """How the offsets of spans that do not fit the words of their text were counted; empty if unknown."""
     for what, sizes in (
         ("count UTF-16 units, as JavaScript and Java do", [1 + (character > "\uffff") for character in text]),
         ("count bytes", [len(character.encode("utf-8", "surrogatepass")) for character in text]),
@@ -159,7 +159,7 @@ def _all_fit(text: str, spans: Sequence[CharSpan]) -> bool:
 
 
 def _fits(cut: Units, spans: Sequence[CharSpan]) -> list[bool]:
-    """For each span whether it begins and ends where units do, which no other span has."""
+    """For each span whether it begins and ends where units do, without sharing one."""
     return tags_of_char_spans(cut, spans)[1]
 
 
@@ -175,7 +175,7 @@ def _given(entity: Any) -> CharSpan:
 
 
 def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
-    """A span without what is in no word at its edges; inside a word its edges stay."""
+    """A span without characters outside of words at its edges; edges inside a word stay."""
     if _is_of_word(text[start]) and _is_of_word(text[end - 1]):
         return start, end
     touched = [(first, last) for first, last in words(text) if first < end and last > start]
@@ -185,5 +185,5 @@ def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def _is_of_word(character: str) -> bool:
-    """Whether a character surely is part of a word."""
+    """Whether a character is certainly part of a word."""
     return character.isalnum() or "!" <= character <= "~"

@@ -1,13 +1,13 @@
-"""Words that came one by one (columns, `tokens`) to the text that a person would have written.
+"""Single words (columns, `tokens`) joined to the text that a person would have written.
 
-A head reads the text that its words were joined to, so it must look like the texts that users send. Decided here:
-- `space_after`, where a file has it (SpaceAfter=No of CoNLL-U), decides.
-- Scripts written without spaces get none: Han, kana and their punctuation, also beside other letters where they are at
-  least half of the sentence; Thai, Lao, Khmer and Myanmar among themselves.
-- Closing punctuation follows its word, opening punctuation and currency signs precede theirs, `%` follows a number,
-  double quotes open and close in turn, and what English, French and Italian split at an apostrophe is one again.
-- Everything else is a space, also around what is written either way: hyphens, slashes, single quotes. An emoticon such as
-  `:)` is a word.
+A head reads the joined text, so it must look like the texts that users send. Rules:
+- `space_after` takes precedence, if a file has it (SpaceAfter=No of CoNLL-U).
+- Scripts written without spaces get none: Han, kana and their punctuation, also next to other letters if they are at least
+  half of the sentence; Thai, Lao, Khmer and Myanmar among themselves.
+- Closing punctuation follows its word, opening punctuation and currency signs precede theirs, `%` follows a number, double
+  quotes open and close alternately, and English, French and Italian words split at an apostrophe are joined again.
+- Everything else gets a space, also where both ways are common: hyphens, slashes, single quotes. An emoticon such as `:)`
+  is a word.
 
 BERT's tokens of CoNLL-2003 are the same as with a space between all words; those of XLM-R and byte BPE are not.
 """
@@ -26,19 +26,19 @@ from manyheads.errors import RowError
 Offsets = tuple[tuple[int, int], ...]
 
 LONGEST = 12
-"""Characters of what touches its neighbours; longer words do not."""
+"""Words of this length or more never attach to their neighbours."""
 _FOLLOWING = (
     (regex.compile(r"[.!?…]+|\p{Terminal_Punctuation}|\p{Pe}+[.,;]?"), "always"),
     (regex.compile(r"[%‰]"), "digit"),
     (regex.compile(r"n['’]t|['’](?:s|re|ve|ll|d|m)", regex.I), "letter"),
 )
-"""What follows the word before it without a space, and what that word must end in."""
+"""Words that follow the word before them without a space, and how that word must end."""
 _PRECEDING = (
     (regex.compile(r"[\p{Ps}¿¡]+"), "always"),
     (regex.compile(r"(?:US)?[$€£¥]"), "digit"),
     (regex.compile(r"(?:[cdjlmnst]|qu|jusqu|lorsqu|puisqu|quelqu|un|[dns]ell|[dns]?all|sull)['’]", regex.I), "letter"),
 )
-"""What the next word follows without a space, and what that word must begin with."""
+"""Words that the next word follows without a space, and how that word must begin."""
 _QUOTES = frozenset('"“”„«»')
 _EAST = regex.compile(
     r"[[\p{scx=Han}\p{scx=Hiragana}\p{scx=Katakana}\p{scx=Bopomofo}\u3000-\u303F\uFF01-\uFF65]--\p{ASCII}]", regex.V1
@@ -47,13 +47,13 @@ _SOUTH_EAST = regex.compile(r"[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
 _HANGUL = regex.compile(r"\p{Hangul}")
 
 
-class _Manner(NamedTuple):
-    """What a word wants of the space on its sides."""
+class _Spacing(NamedTuple):
+    """How a word attaches to its neighbours."""
 
     follows: str
-    """What the word before must end in for the two to touch: `letter`, `digit`, or `always` or `never`."""
+    """How the word before must end to attach: `letter`, `digit`, `always` or `never`."""
     precedes: str
-    """The same of what the next word begins with."""
+    """How the next word must begin to attach."""
     first: str
     """Kind of its first character: `east`, `south`, `hangul`, `letter`, `digit` or empty."""
     last: str
@@ -62,8 +62,11 @@ class _Manner(NamedTuple):
 def joined(tokens: Any, space_after: Any = None) -> tuple[str, Offsets]:
     """The text of these words, and the offsets of each.
 
-    `space_after` says of each word whether a space follows it; None leaves that to the script. Raises RowError for an
-    empty or blank word, and for a `space_after` that is not one boolean a word.
+    `space_after`: whether a space follows each word; None applies the rules above. Raises RowError for an empty or blank
+    word, and for a `space_after` without one boolean per word.
+
+    >>> joined(["Do", "n't", "go", "(", "now", ")", "."])[0]
+    "Don't go (now)."
     """
     if not isinstance(tokens, Sequence) or isinstance(tokens, str) or not tokens:
         raise RowError(f"'tokens' must be a list of at least one word, seen {tokens!r}")
@@ -74,7 +77,7 @@ def joined(tokens: Any, space_after: Any = None) -> tuple[str, Offsets]:
     if space_after is not None:
         if not isinstance(space_after, Sequence) or len(space_after) != len(tokens):
             raise RowError(
-                f"'space_after' must be a list of {len(tokens)} booleans, one a token, seen {space_after!r:.80}"
+                f"'space_after' must be a list of {len(tokens)} booleans, one per token, seen {space_after!r:.80}"
             )
         if not all(isinstance(given, bool | None) for given in space_after):
             raise RowError(f"'space_after' must hold true or false for each token, seen {space_after!r:.80}")
@@ -89,21 +92,21 @@ def joined(tokens: Any, space_after: Any = None) -> tuple[str, Offsets]:
 
 
 def between(one: str, two: str) -> str:
-    """What stands between two sentences of a text: nothing in Chinese and Japanese, else a space."""
+    """The separator of two sentences in a text: empty in Chinese and Japanese, else a space."""
     return "" if one and two and _kind(one[-1]) == _kind(two[0]) == "east" else " "
 
 
 def _spaces(tokens: Sequence[str]) -> list[bool]:
     """For each word whether a space follows it."""
-    manners = [_manner(token) for token in tokens]
+    spacings = [_spacing(token) for token in tokens]
     spaces = [
         precedes not in ("always", first) and follows not in ("always", last)
-        for (_, precedes, _, last), (follows, _, first, _) in pairwise(manners)
+        for (_, precedes, _, last), (follows, _, first, _) in pairwise(spacings)
     ]
-    kinds = {manner.first for manner in manners}
+    kinds = {spacing.first for spacing in spacings}
     if "east" in kinds or "south" in kinds:
-        eastern = 2 * sum(manner.first == "east" for manner in manners) >= len(manners)
-        for place, (one, two) in enumerate(pairwise(manners)):
+        eastern = 2 * sum(spacing.first == "east" for spacing in spacings) >= len(spacings)
+        for place, (one, two) in enumerate(pairwise(spacings)):
             spaces[place] &= not _without_space(one.last, two.first, eastern)
     if not _QUOTES.isdisjoint(tokens):
         for place, opens in _quotes(tokens).items():
@@ -121,7 +124,7 @@ def _without_space(one: str, two: str, eastern: bool) -> bool:
 
 
 def _quotes(tokens: Sequence[str]) -> dict[int, bool]:
-    """Places of double quotes, and whether each opens; one that cannot be told is left out."""
+    """Places of double quotes, and whether each opens; ambiguous ones are left out."""
     marks = [(place, token) for place, token in enumerate(tokens) if token in _QUOTES]
     seen = [mark for _, mark in marks]
     paired = seen.count('"') % 2 == 0
@@ -147,12 +150,12 @@ def _quotes(tokens: Sequence[str]) -> dict[int, bool]:
 
 
 @lru_cache(maxsize=1 << 16)
-def _manner(token: str) -> _Manner:
+def _spacing(token: str) -> _Spacing:
     follows = precedes = "never"
     if len(token) < LONGEST and not token.isalnum():
         follows = next((ends for pattern, ends in _FOLLOWING if pattern.fullmatch(token)), "never")
         precedes = next((begins for pattern, begins in _PRECEDING if pattern.fullmatch(token)), "never")
-    return _Manner(follows, precedes, _kind(token[0]), _kind(token[-1]))
+    return _Spacing(follows, precedes, _kind(token[0]), _kind(token[-1]))
 
 
 @lru_cache(maxsize=1 << 12)

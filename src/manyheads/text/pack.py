@@ -1,12 +1,12 @@
-"""The pack: all sequences of all tasks of a batch laid end to end, with no padding.
+"""The pack: all sequences of all tasks of a batch, concatenated without padding.
 
 Legend of shapes, used in every tensor name of the library:
 T tokens of a pack · S sequences of a pack · D width of the encoder · K labels · B rows · L length of a padded row.
 A sequence is one window of one source; `bounds` holds S + 1 cumulative lengths: sequence s is `bounds[s]:bounds[s+1]`.
 
-Where every new shape is compiled (layers on CUDA, products in bf16 on a CPU), a pack ends in a tail: sequences of zeros that
-bring its tokens to a multiple of `STEADY`, or of `eighth_of` them, and that no head reads. They see only themselves, as all
-sequences do, so no figure depends on them.
+Where each new shape is compiled (layers on CUDA, bf16 matmuls on a CPU), a pack ends in a tail: sequences of zeros that pad
+its tokens to a multiple of `STEADY`, or of `eighth_of` them, and that no head reads. Like all sequences they attend only to
+themselves, so no result depends on them.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 
 STEADY = 1024
-"""Tokens of a pack whose shape is steady are a multiple of this: at 32,768 tokens a step 2 shapes and 1.6 % in vain."""
+"""Packs of a few steady shapes have a multiple of this: at 32,768 tokens per step 2 shapes, with 1.6 % padding."""
 LEAST_STEP = 16
-"""Between the shapes of small packs, in tokens."""
+"""Step between the shapes of small packs, in tokens."""
 ROUNDED = 64
-"""The longest sequence that a kernel is told of is a multiple of this: its launch does not change with every step."""
+"""The maximum length passed to a kernel is a multiple of this, so that its launch does not change with every step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What the encoder is asked to read: one text, or two. Equal sources share one encoder pass.
+    """The input of the encoder: one text, or a pair. Equal sources share one encoder pass.
 
     `first` alone, or `first` and `second` in the tokenizer's pair form (for question answering: question, context).
     """
@@ -60,11 +60,13 @@ class Encoding:
     part_L: npt.NDArray[np.int8]
     """-1 for a special token, 0 for a token of `first`, 1 for one of `second`."""
     window: int
-    """Which window of its source this is, from 0."""
+    """Number of the window in its source, from 0."""
+    first_token: tuple[int, int] = (0, 0)
+    """Where the window begins in each part, as an index into the tokens of the whole text."""
     before: int = -1
-    """Offset of the token of `first` that precedes this window; -1 when none does."""
+    """Offset of the token of `first` before this window; -1 if there is none."""
     after: int = -1
-    """Offset of the token of `first` that follows this window; -1 when none does."""
+    """Offset of the token of `first` after this window; -1 if there is none."""
 
     def __len__(self) -> int:
         return len(self.ids_L)
@@ -72,7 +74,7 @@ class Encoding:
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """Where each sequence lies in a (slice of a) pack. `lengths` are Python integers: nothing waits for a device."""
+    """Sequence boundaries in a (slice of a) pack. `lengths` are Python integers, so reading them never waits for a device."""
 
     lengths: tuple[int, ...]
     bounds_S1: torch.Tensor
@@ -85,7 +87,7 @@ class Segments:
 
     @property
     def bound_length(self) -> int:
-        """No sequence is longer, in tokens: the longest, rounded up to a multiple of `ROUNDED`."""
+        """An upper bound of the length: the longest sequence, rounded up to a multiple of `ROUNDED`."""
         return -(-self.max_length // ROUNDED) * ROUNDED
 
     def __len__(self) -> int:
@@ -93,14 +95,14 @@ class Segments:
 
     @staticmethod
     def of(lengths: Sequence[int], device: torch.device | str = "cpu") -> Segments:
-        """Segments of sequences laid end to end in the order given."""
+        """Segments of concatenated sequences."""
         import torch
 
         bounds = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
         return Segments(tuple(lengths), bounds)
 
     def part(self, first: int, stop: int) -> Segments:
-        """Sequences `first` to `stop - 1` alone."""
+        """Sequences `first` to `stop - 1`."""
         if first == 0 and stop == len(self.lengths):
             return self
         start = sum(self.lengths[:first])
@@ -123,7 +125,7 @@ class Segments:
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """Sequences of any tasks, end to end. All tensors are one-dimensional, int64 but for the bounds."""
+    """Concatenated sequences of any tasks. All tensors are one-dimensional, and int64 except for the bounds."""
 
     ids_T: torch.Tensor
     position_T: torch.Tensor
@@ -133,7 +135,7 @@ class Pack:
 
     @staticmethod
     def of(encodings: Sequence[Encoding], multiple: int = 1) -> Pack:
-        """Lay encodings end to end, on the CPU, with a tail up to a `multiple` of tokens. Raises ValueError for none."""
+        """Concatenate encodings, on the CPU, with a tail up to a `multiple` of tokens. Raises ValueError for none."""
         import torch
 
         if not encodings:
@@ -156,7 +158,7 @@ class Pack:
         return Pack(ids_T, position_T, type_T, self.segments.part(first, stop))
 
     def only(self, sequences: Sequence[int]) -> Pack:
-        """The pack of some of its sequences, in the order given, which may be any."""
+        """The pack of some of its sequences, in the given order."""
         import torch
 
         lengths = list(self.segments.lengths)
@@ -166,17 +168,17 @@ class Pack:
 
     @property
     def tokens(self) -> int:
-        """Tokens that the encoder computes: real ones, and those of a tail."""
+        """Tokens that the encoder computes, including the tail."""
         return len(self.ids_T)
 
     def to(self, device: torch.device) -> Pack:
-        """The same pack on a device. Nothing waits; from pinned memory the copy runs beside the computing."""
+        """The same pack on a device. The copy is asynchronous; from pinned memory it overlaps with computation."""
         if self.ids_T.device == device:
             return self
         return self._each(lambda x: x.to(device, non_blocking=True))
 
     def pinned(self) -> Pack:
-        """The same pack in memory that a CUDA device copies from by itself. Needs a CUDA device."""
+        """The same pack in pinned memory. Needs a CUDA device."""
         return self._each(lambda x: x.pin_memory())
 
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Pack:
@@ -185,15 +187,22 @@ class Pack:
 
 
 def eighth_of(tokens: int) -> int:
-    """What packs of about so many tokens are brought to a multiple of, to have eight shapes between two powers of two.
+    """The multiple to which packs of about this many tokens are padded, for eight shapes between two powers of two.
 
-    At most an eighth is in vain, 5 % on average; below 256 tokens at most 15.
+    Padding is at most an eighth, 5 % on average; below 256 tokens at most 15 tokens.
+
+    >>> eighth_of(1000)
+    64
     """
     return max(LEAST_STEP, 1 << tokens.bit_length() >> 4)
 
 
 def tail_lengths(lengths: Sequence[int], multiple: int) -> list[int]:
-    """Lengths of sequences that bring a pack to a multiple of so many tokens, none longer than the longest there is."""
+    """Lengths of sequences that pad a pack to a multiple of tokens, none longer than its longest.
+
+    >>> tail_lengths([30, 50], 64)
+    [48]
+    """
     missing, longest = -sum(lengths) % multiple, max(lengths)
     whole, rest = divmod(missing, longest)
     return [longest] * whole + ([rest] if rest else [])

@@ -1,12 +1,12 @@
-"""Whether a regular expression of a stranger's tokenizer can be trusted with time.
+"""Whether a regular expression of an untrusted tokenizer runs in reasonable time.
 
-Tokenizers run expressions by backtracking. Some take exponential time on a few dozen characters, and what the engine gives
-up on ends in a panic. Decided here: an expression is judged by its form, before it meets a text. Refused are
-- repeated groups whose content varies: `(a+)+`, `(a|b)*`, `(a{1,9}){2,}`; a group that is there once or not at all is good;
-- more than one open repetition with something behind it that can fail: `.*.*;` takes cubic time;
-- references back, recursion, conditions and other means that no tokenizer needs.
-What is left takes quadratic time at worst, on a run of characters without any match. The expressions of GPT-2, GPT-4,
-o200k, Llama 3, CLIP, OLMo and DeepSeek pass; most encoders have none at all.
+Tokenizers evaluate expressions by backtracking. Some take exponential time on a few dozen characters, and the engine panics
+when it gives up. So an expression is checked by its form, before it is used. Refused are
+- repeated groups whose content varies: `(a+)+`, `(a|b)*`, `(a{1,9}){2,}`; optional groups are allowed;
+- more than one open repetition followed by something that can fail: `.*.*;` takes cubic time;
+- back references, recursion, conditions and other features that no tokenizer needs.
+All others take at most quadratic time, on a run of characters without any match. The expressions of GPT-2, GPT-4, o200k,
+Llama 3, CLIP, OLMo and DeepSeek pass; most encoders have none.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import regex
 LONGEST = 4096
 """Characters; the longest in use has 600."""
 MANY = 32
-"""Repetitions from which on `{n,m}` counts as open."""
+"""Repetitions from which `{n,m}` counts as open."""
 _TOKEN = regex.compile(
     r"(?P<reference>\\(?:[1-9]|k[<'{]|g[<'{]))"
     r"|(?P<atom>\\(?:[pP]\{[^}]*\}|x\{[^}]*\}|x[0-9a-fA-F]{1,2}|u[0-9a-fA-F]{4}|[^bBAzZG]))"
     r"|(?P<anchor>\\[bBAzZG]|[\^$])"
-    r"|(?P<strange>\(\?(?:[({~]|<?\*)|\(\*)"
+    r"|(?P<unsupported>\(\?(?:[({~]|<?\*)|\(\*)"
     r"|(?P<ahead>\(\?(?:[=!]|<[=!]))"
     r"|(?P<flags>\(\?[a-zA-Z-]+\))"
     r"|(?P<group>\((?:\?(?:[a-zA-Z-]*:|>|<\w+>|'\w+'))?)"
@@ -37,23 +37,23 @@ _TOKEN = regex.compile(
 
 @dataclass(slots=True)
 class _Group:
-    """What was read of a group so far."""
+    """A group, as far as it has been read."""
 
     looks: bool = False
-    """It is a look ahead or behind: it can fail."""
+    """It is a look-ahead or look-behind: it can fail."""
     varies: bool = False
     """Its content can match in several lengths or ways."""
     worst: int = 0
-    """Over its branches: open repetitions with something behind them that can fail."""
+    """Maximum over its branches: open repetitions followed by something that can fail."""
     hangs: int = 0
-    """Over its branches: open repetitions at the end of one."""
+    """Maximum over its branches: open repetitions at the end."""
     open: int = 0
-    """Open repetitions of this branch that have nothing behind them yet."""
+    """Open repetitions of this branch not followed by anything yet."""
     behind: int = 0
-    """Those of this branch that have."""
+    """Open repetitions of this branch that are."""
 
-    def takes(self, part: _Group, *, optional: bool) -> None:
-        """A part of the branch is whole: what it holds is now in this group."""
+    def add(self, part: _Group, *, optional: bool) -> None:
+        """Add a complete part to the current branch."""
         if not optional:
             self.behind, self.open = self.behind + self.open, 0
         self.behind += part.worst
@@ -61,50 +61,54 @@ class _Group:
             self.open += part.hangs
             self.varies |= part.varies
 
-    def repeated(self, part: _Group, times: str) -> str | None:
-        """A part is repeated. A reason to refuse that, or None."""
+    def repeat(self, part: _Group, times: str) -> str | None:
+        """Add a repeated part. Returns a reason to refuse that, or None."""
         least, most = _bounds(times)
         if most > 1 and part.varies:
             return f"repeats ({times}) a group whose content varies, as in (a+)+"
-        self.takes(part, optional=least == 0)
+        self.add(part, optional=least == 0)
         self.varies |= least != most
         self.open += most >= MANY
         return None
 
-    def ended(self) -> None:
-        """The branch ends."""
+    def end_branch(self) -> None:
+        """End the current branch."""
         self.worst, self.hangs = max(self.worst, self.behind), max(self.hangs, self.open)
         self.behind = self.open = 0
 
 
 def refusal(pattern: str) -> str | None:
-    """Why an expression is refused, to follow "it"; None for a good one."""
+    """Why an expression is refused, to follow "it"; None if it is accepted.
+
+    >>> refusal(r"(\\w+)+;")
+    'repeats (+) a group whose content varies, as in (a+)+'
+    """
     if len(pattern) > LONGEST:
         return f"has {len(pattern):,} characters"
     stack: list[_Group] = [_Group()]
-    last: _Group | None = None  # what was read last, while it is open whether it is repeated
+    last: _Group | None = None  # the last part, which may still be repeated
     place = 0
     while place < len(pattern):
         kind, text = _token(pattern, place)
         place += len(text)
-        if kind in ("reference", "strange"):
+        if kind in ("reference", "unsupported"):
             return f"uses {text[:10]!r}"
         if kind == "times" and last is not None:
-            reason = stack[-1].repeated(last, text)
+            reason = stack[-1].repeat(last, text)
             if reason:
                 return reason
             last = None
             continue
         if last is not None:
-            stack[-1].takes(last, optional=False)
+            stack[-1].add(last, optional=False)
         last = None
         if kind in ("group", "ahead"):
             stack.append(_Group(looks=kind == "ahead"))
         elif kind == "close" and len(stack) > 1:
             last = stack.pop()
-            last.ended()
+            last.end_branch()
         elif kind == "either":
-            stack[-1].ended()
+            stack[-1].end_branch()
             stack[-1].varies = True
         elif kind != "flags":
             last = _Group()
@@ -112,22 +116,22 @@ def refusal(pattern: str) -> str | None:
 
 
 def _reason(stack: list[_Group], last: _Group | None) -> str | None:
-    """Why an expression is refused that was read to its end: its groups that are still open are closed."""
+    """Close all open groups at the end of an expression. Returns a reason to refuse it, or None."""
     while stack:
         group = stack.pop()
         if last is not None:
-            group.takes(last, optional=False)
-        group.ended()
+            group.add(last, optional=False)
+        group.end_branch()
         last = group
-    return "has two open repetitions with something behind them, as in .*.*;" if last and last.worst > 1 else None
+    return "has two open repetitions followed by something, as in .*.*;" if last and last.worst > 1 else None
 
 
 def _token(pattern: str, place: int) -> tuple[str, str]:
-    """What stands at a place: its kind, and its text."""
+    """Kind and text of the token at a place."""
     if pattern[place] == "[":
         return "other", pattern[place : _class_end(pattern, place)]
     found = _TOKEN.match(pattern, place)
-    return (str(found.lastgroup), found[0]) if found else ("strange", pattern[place])
+    return (str(found.lastgroup), found[0]) if found else ("unsupported", pattern[place])
 
 
 def _bounds(times: str) -> tuple[int, int]:
@@ -140,7 +144,7 @@ def _bounds(times: str) -> tuple[int, int]:
 
 
 def _class_end(pattern: str, start: int) -> int:
-    """The place behind a character class, which may hold others."""
+    """The place after a character class, which may contain others."""
     depth, place = 0, start
     while place < len(pattern):
         character = pattern[place]

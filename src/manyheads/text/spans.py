@@ -1,12 +1,12 @@
-"""Tags of words to spans and back; pure functions.
+"""Conversion of word tags to spans and back; pure functions.
 
-Decided here:
+Design:
 - Without a scheme, tags are read as the CoNLL scorer reads them (conlleval, Tjong Kim Sang, CoNLL-2000), whatever their
-  scheme: a span ends before `O`, `B`, `S`, another label, or behind `E` or `S`; an `I` or `E` that follows no span of its
-  label opens one. One rule reads IO, IOB1, IOB2, IOBES and BILOU, and sequences that break their scheme; training, answers
-  and the scoring of any system's files all read by it.
-- With a scheme, only spans that are tagged exactly as the scheme would tag them count (seqeval's strict mode).
-- `Span` counts words. Character spans are plain tuples `(start, end, label)`, so that a type checker tells them apart.
+  scheme: a span ends before `O`, `B`, `S` or another label, or after `E` or `S`; an `I` or `E` that follows no span of its
+  label opens one. This one rule reads IO, IOB1, IOB2, IOBES and BILOU, and sequences that break their scheme, in training,
+  answers and the scoring of any system's files.
+- With a scheme, only spans tagged exactly as the scheme would tag them count (seqeval's strict mode).
+- `Span` counts words. Character spans are plain tuples `(start, end, label)`, so that type checkers distinguish them.
 - `U` and `L` (BILOU) are read as `S` and `E`. A bare `B` or `I` has the label `_`, as in seqeval.
 """
 
@@ -52,9 +52,9 @@ class Span:
 
 
 def check_tag(tag: object) -> str | None:
-    """What is wrong with a tag, as a sentence; None when nothing is."""
+    """The error of an invalid tag, as a sentence; None for a valid one."""
     if not isinstance(tag, str):
-        return f"tag {tag!r} is no text; tags are O, or a letter and a label as in B-PER"
+        return f"tag {tag!r} is not a string; tags are O, or a letter and a label as in B-PER"
     if tag == "O" or (len(tag) == 1 and tag in _PREFIXES):
         return None
     prefix, dash, label = tag.partition("-")
@@ -64,9 +64,10 @@ def check_tag(tag: object) -> str | None:
 
 
 def spans_of_tags(tags: Sequence[str], scheme: Scheme | None = None) -> list[Span]:
-    """Spans in reading order. With a scheme, those that break it are left out.
+    """Spans in reading order; with a scheme, without those that break it. Raises RowError for an invalid tag.
 
-    Raises RowError for a tag that is none (see `check_tag`).
+    >>> spans_of_tags(["B-PER", "I-PER", "O", "B-LOC"])
+    [Span(start=0, end=2, label='PER'), Span(start=3, end=4, label='LOC')]
     """
     spans: list[Span] = []
     start, open_label = -1, ""
@@ -92,9 +93,9 @@ def spans_of_tags(tags: Sequence[str], scheme: Scheme | None = None) -> list[Spa
 
 
 def tags_of_spans(spans: Iterable[Span], length: int, scheme: Scheme = "IOB2") -> list[str]:
-    """Tags of `length` words. Reading them gives the spans back, but `IO` joins neighbours of one label.
+    """Tags of `length` words. Reading them gives the spans back, except that `IO` joins neighbours of one label.
 
-    Raises ValueError when spans overlap, are empty, or lie outside.
+    Raises ValueError if spans overlap, are empty, or lie outside.
     """
     first, inner, last, single = _LETTERS[scheme]
     tags = ["O"] * length
@@ -111,15 +112,15 @@ def tags_of_spans(spans: Iterable[Span], length: int, scheme: Scheme = "IOB2") -
 
 
 def to_iob2(tags: Sequence[str]) -> list[str]:
-    """The same spans in IOB2, from any scheme. Raises RowError as `spans_of_tags` does."""
+    """Convert tags of any scheme to IOB2. Raises RowError for an invalid tag."""
     return tags_of_spans(spans_of_tags(tags), len(tags))
 
 
 def scheme_of(sequences: Iterable[Sequence[str]]) -> Scheme:
-    """`BILOU`, `IOBES`, `IOB1` or `IOB2`, whichever explains the tags of a data set; IOB2 when nothing tells.
+    """The scheme that fits the tags of a dataset: `BILOU`, `IOBES`, `IOB1` or `IOB2`; IOB2 if several do.
 
-    IOB1 writes `B-` only between neighbours of one label, so tags with no `B-` at all (IO) are read as IOB1. Raises
-    RowError for a tag that is none.
+    IOB1 writes `B-` only between neighbours of one label, so tags without any `B-` (IO) are read as IOB1. Raises RowError
+    for an invalid tag.
     """
     letters: set[str] = set()
     opened_by_inner = needless = False
@@ -142,8 +143,8 @@ def scheme_of(sequences: Iterable[Sequence[str]]) -> Scheme:
 def tags_of_char_spans(words: Words, spans: Sequence[CharSpan]) -> tuple[list[str], list[bool]]:
     """IOB2 tags of words, and for each span whether it begins and ends exactly where its words do.
 
-    A span gets the words that it shares a character with; of a word that two spans share the earlier one takes it. A span
-    that is left without words leaves no tag, and is not aligned.
+    A span covers all words that it shares a character with; a word shared by two spans belongs to the earlier one. A span
+    left without words gets no tag, and is not aligned.
     """
     offsets = words.tolist() if isinstance(words, np.ndarray) else words
     tags, aligned = ["O"] * len(offsets), [False] * len(spans)
@@ -160,25 +161,6 @@ def tags_of_char_spans(words: Words, spans: Sequence[CharSpan]) -> tuple[list[st
         aligned[i] = starts[first] == start and ends[stop - 1] == end
         taken = stop
     return tags, aligned
-
-
-def char_spans(words: Words, spans: Iterable[Span]) -> list[CharSpan]:
-    """Spans of words as spans of characters, from the start of their first word to the end of their last."""
-    return [(int(words[span.start][0]), int(words[span.end - 1][1]), span.label) for span in spans]
-
-
-def overlaps(spans: Sequence[tuple[int, int, str]]) -> list[tuple[int, int]]:
-    """Pairs `(i, j)` of places in `spans`: span j begins before an earlier-beginning i has ended. Empty if none overlap.
-
-    Each j is named once, with the span that reaches furthest. Spans that touch do not overlap.
-    """
-    pairs, furthest = [], -1
-    for j in sorted(range(len(spans)), key=spans.__getitem__):
-        if furthest >= 0 and spans[j][0] < spans[furthest][1]:
-            pairs.append((furthest, j))
-        if furthest < 0 or spans[j][1] > spans[furthest][1]:
-            furthest = j
-    return pairs
 
 
 @lru_cache(maxsize=4096)

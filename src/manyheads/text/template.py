@@ -1,7 +1,7 @@
-"""Where a tokenizer puts special tokens, and the token types it gives.
+"""Where a tokenizer puts special tokens, and the token types it assigns.
 
-Decided here: both are found by encoding a probe with the tokenizer's own post-processor, once, rather than by knowing
-families of encoders. Texts are then encoded without special tokens and put together by the template.
+Both are found by encoding a probe with the tokenizer's own post-processor, once, instead of knowing families of encoders.
+Texts are then encoded without special tokens, which the template adds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PROBES = ("a", "the", "1", "a b c", "一")
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """Special tokens `(id, type)` before, between and behind the parts, and the token types of the parts."""
+    """Special tokens `(id, type)` before, between and after the parts, and the token types of the parts."""
 
     prefix: tuple[tuple[int, int], ...]
     middle: tuple[tuple[int, int], ...]
@@ -38,7 +38,7 @@ class Template:
         return [token for token, _ in (*self.prefix, *self.middle, *self.suffix)]
 
     def ranges(self, place: int) -> tuple[list[Range], list[Range], list[Range], tuple[int, int]]:
-        """Prefix, middle and suffix as ranges of one token each, for ids that stand at `place` in the pool; `types`."""
+        """Prefix, middle and suffix as ranges of one token each, for ids at `place` in the pool; and `types`."""
         typed = (*self.prefix, *self.middle, *self.suffix)
         ranges = [(place + i, 1, -1, kind) for i, (_, kind) in enumerate(typed)]
         behind = len(self.prefix) + len(self.middle)
@@ -46,10 +46,10 @@ class Template:
 
 
 def probed(rust: tokenizers.Tokenizer, pair: bool) -> Template:
-    """Where the tokenizer's own post-processor puts special tokens, and the types it gives. Raises EncoderError."""
+    """The template of a tokenizer's own post-processor. Raises EncoderError."""
     probe = next((text for text in _PROBES if len(rust.encode(text, add_special_tokens=False))), None)
     if probe is None:
-        raise EncoderError(f"the tokenizer finds no token in {', '.join(map(repr, _PROBES))}; it cannot be used")
+        raise EncoderError(f"the tokenizer finds no token in {', '.join(map(repr, _PROBES))}; it is not usable")
     count = len(rust.encode(probe, add_special_tokens=False))
     found = rust.encode(probe, probe if pair else None)
     typed, parts = list(zip(found.ids, found.type_ids, strict=True)), found.sequence_ids

@@ -1,11 +1,10 @@
 """Texts to windows of tokens with character offsets.
 
-Decided here:
-- Special tokens come from a template (`template.py`), texts are encoded without, and windows (`windows.py`) are put
-  together here. So one code path serves BERT, RoBERTa, XLM-R, MPNet, DeBERTa and whatever else, and a text is tokenized
-  once however many windows it takes.
-- Arrays of a whole batch are built at once and windows are views of them: no Python runs per token. On 5,000
-  sentences of 26 tokens three quarters of the time is the Rust tokenizer's own (370,000 tokens a second on two cores).
+Design:
+- Texts are encoded without special tokens, which a template (`template.py`) adds to each window (`windows.py`). So one code
+  path serves BERT, RoBERTa, XLM-R, MPNet, DeBERTa and others, and a text is tokenized once however many windows it takes.
+- Arrays of a whole batch are built at once and windows are views of them: no Python runs per token. On 5,000 sentences of
+  26 tokens, three quarters of the time is the Rust tokenizer's own (370,000 tokens per second on two cores).
 """
 
 from __future__ import annotations
@@ -36,14 +35,14 @@ if TYPE_CHECKING:
     from manyheads.text.windows import Window
 
     Place = tuple[int, int | None]
-    """Which text is `first`, and which `second`."""
+    """Which text is `first`, and which is `second`."""
 
 _SURROGATE = regex.compile(r"[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
 class _Tokens:
-    """Tokens of distinct texts, end to end; those of text i are `bounds[i]:bounds[i + 1]`."""
+    """Concatenated tokens of distinct texts; those of text i are `bounds[i]:bounds[i + 1]`."""
 
     bounds: list[int]
     ids: Ints
@@ -53,11 +52,11 @@ class _Tokens:
 
 @final
 class Tokenizer:
-    """A tokenizer of one encoder. Can be pickled, and used by several threads.
+    """The tokenizer of an encoder. Can be pickled, and used by several threads.
 
-    `rust` is taken over: its truncation and padding are switched off. `files` are the texts of the files that name
-    special tokens (`tokenizer_config.json`, `special_tokens_map.json`). Raises EncoderError when the tokenizer does not
-    put `first` before `second`, or tokenizes nothing.
+    Truncation and padding of `rust` are switched off. `files` are the texts of the files that name special tokens
+    (`tokenizer_config.json`, `special_tokens_map.json`). Raises EncoderError if the tokenizer does not put `first` before
+    `second`, or finds no tokens.
     """
 
     def __init__(self, rust: tokenizers.Tokenizer, files: Mapping[str, str] | None = None) -> None:
@@ -71,18 +70,18 @@ class Tokenizer:
         named = map(rust.token_to_id, tokenizer_files.pad_names(self._files))
         stored: int = padding["pad_id"] if padding else 0
         self.pad_id: int = next((found for found in named if found is not None), stored)
-        """Id of the padding token; 0 for a tokenizer that has none."""
+        """Id of the padding token; 0 if there is none."""
 
     @staticmethod
     def load(folder: str | Path) -> Tokenizer:
-        """The tokenizer of a local folder. Raises EncoderError when it has no `tokenizer.json` or one that is damaged."""
+        """The tokenizer of a local folder. Raises EncoderError if its `tokenizer.json` is missing or damaged."""
         return Tokenizer(*tokenizer_files.in_folder(Path(folder)))
 
     @staticmethod
     def from_encoder(folder_or_id: str | Path, revision: str | None = None) -> Tokenizer:
         """The tokenizer of a local folder or of a hub id.
 
-        Raises EncoderError when there is none, it cannot be reached, or it exists in Python code only.
+        Raises EncoderError if there is none, it cannot be reached, or it exists only as Python code.
         """
         return Tokenizer(*tokenizer_files.of_encoder(folder_or_id, revision))
 
@@ -97,24 +96,19 @@ class Tokenizer:
 
     @property
     def definition(self) -> str:
-        """All that decides what it does, as the text of a `tokenizer.json`."""
+        """Everything that determines its output, as the text of a `tokenizer.json`."""
         return self._rust.to_str(pretty=False)
 
-    @property
-    def vocabulary_size(self) -> int:
-        """Number of ids, added tokens included."""
-        return self._rust.get_vocab_size(with_added_tokens=True)
-
     def special_tokens(self, pair: bool) -> int:
-        """How many special tokens each window of a pair (or of a single text) has."""
+        """The number of special tokens in each window of a pair, or of a single text."""
         return len(self._pair if pair else self._single)
 
     def encode(self, sources: Sequence[Source], max_length: int) -> list[list[Encoding]]:
         """The windows of each source, at least one, none longer than `max_length` tokens.
 
-        A text that is empty or white space has no tokens. Of a pair, `second` is read in windows; `first` too where it
-        takes more than half of the room, both in step. An overlap larger than half a window is reduced to that. A lone
-        surrogate is read as U+FFFD. Raises UsageError when `max_length` leaves no room for a token of each part.
+        An empty or blank text has no tokens. Of a pair, `second` is read in windows; `first` too if it takes more than
+        half of the room, both in parallel. Overlaps are limited to half a window. A lone surrogate is read as U+FFFD.
+        Raises UsageError if `max_length` leaves no room for a token of each part.
         """
         texts, places = _distinct(sources)
         tokens = self._tokens(texts)
@@ -134,14 +128,14 @@ class Tokenizer:
                     rows.append((bounds[second] + start_second, count_second, 1, types[1]))
                 rows += suffix
         arrays = _gathered(rows, tokens, [*self._single.ids, *self._pair.ids])
-        sides = [
-            [_sides(tokens.start, bounds[first], bounds[first + 1], *window[:2]) for window in plan]
+        neighbours = [
+            [_neighbours(tokens.start, bounds[first], bounds[first + 1], *window[:2]) for window in plan]
             for plan, (first, _) in zip(plans, places, strict=True)
         ]
-        return _cut(arrays, self._lengths(plans, places), sides)
+        return _encodings(arrays, self._lengths(plans, places), plans, neighbours)
 
     def lengths(self, sources: Sequence[Source], max_length: int) -> list[list[int]]:
-        """Tokens in each window that `encode` would give, in three quarters of its time. Raises UsageError as it does."""
+        """Tokens in each window that `encode` would give, in three quarters of its time. Raises UsageError likewise."""
         texts, places = _distinct(sources)
         counts = [0, *map(len, self._rust.encode_batch_fast(texts[1:], add_special_tokens=False))]
         return self._lengths(self._plans(sources, places, counts, max_length), places)
@@ -164,7 +158,7 @@ class Tokenizer:
         ]
 
     def _room(self, pair: bool, max_length: int) -> int:
-        """Tokens of a window that are not special."""
+        """Room in a window for tokens that are not special."""
         special, least = self.special_tokens(pair), 2 if pair else 1
         if max_length < special + least:
             what = "a pair of texts" if pair else "a text"
@@ -175,7 +169,7 @@ class Tokenizer:
         return max_length - special
 
     def _tokens(self, texts: Sequence[str]) -> _Tokens:
-        """Tokens of texts, without special ones; the first text is the empty one."""
+        """Tokens of texts, without special tokens; the first text is empty."""
         found = self._rust.encode_batch(texts[1:], add_special_tokens=False)
         counts = [0, *map(len, found)]
         bounds = [0, *accumulate(counts)]
@@ -186,7 +180,7 @@ class Tokenizer:
 
 
 def _distinct(sources: Sequence[Source]) -> tuple[list[str], list[Place]]:
-    """The distinct texts, the empty one first, and for each source which of them it reads."""
+    """The distinct texts, the empty one first, and which of them each source reads."""
     index = {"": 0}
 
     def place(text: str) -> int:
@@ -199,7 +193,7 @@ def _distinct(sources: Sequence[Source]) -> tuple[list[str], list[Place]]:
 
 
 def _gathered(rows: list[Range], tokens: _Tokens, special: list[int]) -> list[npt.NDArray[Any]]:
-    """Arrays of all windows end to end: the fields of Encoding."""
+    """Arrays of all windows, concatenated: the fields of Encoding."""
     begin_R, length_R, part_R, type_R = np.array(rows, np.int64).reshape(-1, 4).T
     ends_R = np.cumsum(length_R)
     place = np.repeat(begin_R - ends_R + length_R, length_R) + np.arange(ends_R[-1] if len(rows) else 0)
@@ -213,25 +207,25 @@ def _gathered(rows: list[Range], tokens: _Tokens, special: list[int]) -> list[np
     ]
 
 
-def _sides(starts: Ints, begin: int, end: int, first: int, count: int) -> tuple[int, int]:
-    """Offsets of the tokens before and behind a window over the tokens `begin:end` of a text; -1 for none."""
+def _neighbours(starts: Ints, begin: int, end: int, first: int, count: int) -> tuple[int, int]:
+    """Offsets of the tokens before and after a window over the tokens `begin:end` of a text; -1 for none."""
     left, right = begin + first, begin + first + count
     return (int(starts[left - 1]) if left > begin else -1, int(starts[right]) if right < end else -1)
 
 
-def _cut(
-    arrays: list[npt.NDArray[Any]], lengths: Sequence[Sequence[int]], sides: Sequence[Sequence[tuple[int, int]]]
+def _encodings(
+    arrays: list[npt.NDArray[Any]],
+    lengths: Sequence[Sequence[int]],
+    plans: Sequence[Sequence[Window]],
+    neighbours: Sequence[Sequence[tuple[int, int]]],
 ) -> list[list[Encoding]]:
     """Windows as views of the arrays."""
-    ids, types, starts, ends, parts = arrays
     result, begin = [], 0
-    for source, around in zip(lengths, sides, strict=True):
+    for source, plan, around in zip(lengths, plans, neighbours, strict=True):
         encodings = []
-        for window, (length, (before, after)) in enumerate(zip(source, around, strict=True)):
-            here = slice(begin, begin + length)
-            encodings.append(
-                Encoding(ids[here], types[here], starts[here], ends[here], parts[here], window, before, after)
-            )
+        for number, (length, window, sides) in enumerate(zip(source, plan, around, strict=True)):
+            ids, types, starts, ends, parts = (array[begin : begin + length] for array in arrays)
+            encodings.append(Encoding(ids, types, starts, ends, parts, number, (window[0], window[2]), *sides))
             begin += length
         result.append(encodings)
     return result

@@ -1,11 +1,11 @@
-"""What values of other people's files mean: truth, keys, labels, numbers, and names of classes.
+"""Parsing of values in data files: booleans, keys, labels, numbers, and class names.
 
-Data passes through csv, pandas and the hub before it gets here, and comes out as `"False"`, NaN, `1.0` or `"['bad']"`.
+Data passes through csv, pandas and the hub before it gets here, and arrives as `"False"`, NaN, `1.0` or `"['bad']"`.
 
-Decided here, once for training, prediction and scoring:
-- None, NaN and a blank string mean "not given". 0 and False are values like any other: nothing is judged by `or`.
-- What can be read in one way is read; what could mean two things is refused with what to write instead.
-- White space around names (labels, ids, documents) does not count. Texts are left to the letter, for offsets point into them.
+Rules, the same for training, prediction and scoring:
+- None, NaN and blank strings are missing values. 0 and False are values like any other.
+- Unambiguous values are accepted in any form; ambiguous ones are refused with what to write instead.
+- White space around names (labels, ids, documents) is ignored. Texts are unchanged, because offsets point into them.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ from manyheads.errors import RowError
 _TRUE, _FALSE = frozenset({"true", "yes", "1", "1.0"}), frozenset({"false", "no", "0", "0.0"})
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _ITEM = re.compile(r"""\s*(?:'([^'\\]*)'|"([^"\\]*)"|([+-]?[\d.]+))\s*(,|$)""")
-"""One item of a Python list as it is printed, a string or a number, with the comma behind it."""
+"""An item of a printed Python list, a string or a number, with the following comma."""
 _LIST_LIKE = re.compile(r"""['",]|\d""")
-"""What tells a printed list from a name in brackets, as in `[OTHER]`."""
+"""Distinguishes a printed list from a name in brackets, as in `[OTHER]`."""
 NEEDED = frozenset({"text", "text_a", "text_b", "label", "labels", "question", "context", "answers", "id", "title"})
-"""Keys that are never the misspelling of another."""
+"""Keys that are never taken for the misspelling of another."""
 NO_CLASS = -1
 """The hub's sign for "no gold label"."""
 
 
 def is_missing(value: object) -> bool:
-    """Whether nothing is given: None, NaN, or a string of white space."""
+    """Whether a value is None, NaN, or a blank string."""
     if isinstance(value, str):
         return not value.strip()
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def first_given(*values: Any) -> Any:
-    """The first value that is given; None where none is."""
+    """The first value that is not missing; None if all are."""
     return next((value for value in values if not is_missing(value)), None)
 
 
 def check_spelling(row: Mapping[str, Any], optional: Sequence[str]) -> None:
-    """Raise RowError for a key that is nearly one of these, which the row could have and has not.
+    """Raise RowError for a key that is nearly an optional one which the row lacks.
 
-    A column that may be left out is left out in silence when its name is misspelt, and changes what the others mean.
+    An optional column with a misspelt name would otherwise be ignored silently, and change what the others mean.
     """
     lacking = tuple(name for name in optional if name not in row)
     others = tuple(name for name in row if name not in optional and name not in NEEDED)
@@ -65,7 +65,11 @@ def _misspelt(names: tuple[str, ...], lacking: tuple[str, ...]) -> tuple[str, st
 
 
 def truth(value: object, name: str) -> bool | None:
-    """A yes or no in any of its usual forms; None where nothing is given. Raises RowError."""
+    """A boolean in any of its usual forms; None for a missing value. Raises RowError.
+
+    >>> truth("Yes", "is_impossible"), truth("0", "is_impossible")
+    (True, False)
+    """
     if is_missing(value):
         return None
     if isinstance(value, bool):
@@ -78,7 +82,7 @@ def truth(value: object, name: str) -> bool | None:
 
 
 def key_of(value: object, name: str) -> str:
-    """An id, a document, a title: a string or a whole number, as a string; empty where nothing is given. Raises RowError."""
+    """An id, a document or a title: a string or a whole number, as a string; empty if missing. Raises RowError."""
     if is_missing(value):
         return ""
     if isinstance(value, str):
@@ -91,7 +95,7 @@ def key_of(value: object, name: str) -> str:
 
 
 def optional_text(value: object, name: str) -> str | None:
-    """A text that may be left out; None where nothing is given. Raises RowError."""
+    """An optional text; None for a missing value. Raises RowError."""
     if is_missing(value):
         return None
     if not isinstance(value, str):
@@ -100,7 +104,7 @@ def optional_text(value: object, name: str) -> str | None:
 
 
 def number_of(value: object, name: str) -> float:
-    """A finite number, or its decimal notation. Raises RowError; for true, false and Python's `1_000` too."""
+    """A finite number, or one in decimal notation. Raises RowError, also for booleans and Python's `1_000`."""
     good = isinstance(value, int | float) and not isinstance(value, bool)
     if not good and not (isinstance(value, str) and _NUMBER.fullmatch(value.strip())):
         raise RowError(f"'{name}' must be a number, seen {value!r}")
@@ -114,7 +118,7 @@ def number_of(value: object, name: str) -> float:
 
 
 def label_of(value: object) -> str:
-    """One label: a string, or a number as a string. Raises RowError for what is none, and for a list in a string."""
+    """One label: a string, or a number as a string. Raises RowError for other values, and for a list in a string."""
     if isinstance(value, str) and value.strip():
         name = value.strip()
         if _listed(name) is not None:
@@ -129,22 +133,24 @@ def label_of(value: object) -> str:
 
 
 def is_decimal(value: object) -> bool:
-    """Whether a label comes as a number with a fraction, or as pandas writes whole numbers where some are missing."""
+    """Whether a label is a float: a decimal number, or a whole number of a pandas column with missing values."""
     return isinstance(value, float)
 
 
 def labels_of(value: object) -> tuple[str, ...]:
-    """Labels of a text, each once. In a csv cell they are separated by `|`, or a printed list. Raises RowError.
+    """Labels of a text, without duplicates. A csv cell holds them separated by `|`, or a printed list. Raises RowError.
 
-    A row of zeros and ones, one for each class, is refused: it would be read as the labels `0` and `1`.
+    A vector of zeros and ones, one for each class, is refused: it would be read as the labels `0` and `1`.
+
+    >>> labels_of("bad|late"), labels_of("['bad', 'late']")
+    (('bad', 'late'), ('bad', 'late'))
     """
     items: Sequence[Any]
     if isinstance(value, str):
         printed = _listed(value.strip())
-        if printed == []:
-            items = _items(value)
-        else:
-            items = [part for part in value.split("|") if part.strip()] if printed is None else printed
+        if printed == [] and value.strip()[1:-1].strip():
+            raise RowError(f"'labels' holds {value!r}, a list that cannot be read; separate labels by |, as in bad|late")
+        items = [part for part in value.split("|") if part.strip()] if printed is None else printed
     elif isinstance(value, Sequence):
         items = value
     else:
@@ -159,7 +165,7 @@ def labels_of(value: object) -> tuple[str, ...]:
 
 
 def _listed(text: str) -> list[str] | None:
-    """The items of a list that was printed into a string; [] for one that cannot be read, None where it is no list."""
+    """The items of a list in a string; [] for an empty or unreadable list, None for anything else."""
     inner = text[1:-1]
     if len(text) < 2 or text[0] != "[" or text[-1] != "]" or (inner.strip() and not _LIST_LIKE.search(inner)):
         return None
@@ -173,7 +179,7 @@ def _listed(text: str) -> list[str] | None:
 
 
 def _python_items(inner: str) -> list[str]:
-    """Items of a printed Python list; [] where it is none of strings and numbers between commas."""
+    """Items of a printed Python list; [] unless they are strings and numbers between commas."""
     items, place = [], 0
     while place < len(inner):
         match = _ITEM.match(inner, place)
@@ -184,14 +190,8 @@ def _python_items(inner: str) -> list[str]:
     return items
 
 
-def _items(text: str) -> list[str]:
-    if not text.strip()[1:-1].strip():
-        return []  # an empty list: no label applies
-    raise RowError(f"'labels' holds {text!r}, a list that cannot be read; separate labels by |, as in bad|late")
-
-
 def class_names(feature: Any) -> list[str]:
-    """Names of classes from the description of a hub column, or of the items of its lists; none where it has no classes.
+    """Class names from the description of a hub column, or of the items of its lists; empty if it has none.
 
     `{"_type": "ClassLabel", "names": [...]}` · `{"_type": "Sequence" | "List", "feature": {...}}` · `[{...}]`
     """
@@ -206,7 +206,7 @@ def class_names(feature: Any) -> list[str]:
 
 
 def classes_of_metadata(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
-    """Names of classes by column, from the metadata of an Arrow schema that `datasets` wrote; none for any other."""
+    """Class names by column, from the metadata of an Arrow schema that `datasets` wrote; empty for any other."""
     try:
         features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
         found = {name: class_names(feature) for name, feature in features.items()}
@@ -216,7 +216,7 @@ def classes_of_metadata(metadata: Mapping[bytes, bytes] | None) -> dict[str, lis
 
 
 def named(value: Any, names: Sequence[str]) -> Any:
-    """A class number, or a list of them, by name; `NO_CLASS` and None stay. Raises RowError for a number that has no name."""
+    """The name of a class number, or of each in a list; `NO_CLASS` and None stay. Raises RowError for other numbers."""
     if isinstance(value, list):
         return [named(item, names) for item in value]
     if value is None or value == NO_CLASS:

@@ -1,15 +1,15 @@
-"""Long sources in windows: where windows lie, and which window each token belongs to when they are put together again.
+"""Windows over long sources, and the window that answers for each token.
 
-Decided here:
-- Nothing is cut. A source that is too long becomes windows of equal length; neighbours overlap by `stride` tokens, and the
-  last ends flush with the text, so its overlap may be larger.
-- Of a pair, the second part is read in windows; the first too where it takes more than half of the room, both in step.
-- Each token belongs to one window, the one that shows most of its surroundings: what is decoded token by token reads
-  every token once, with as much context as there is.
+Design:
+- Nothing is truncated. A source that is too long becomes windows of equal length; neighbours overlap by `stride` tokens, and
+  the last window ends with the text, so its overlap may be larger.
+- Of a pair, the second part is read in windows; the first too if it takes more than half of the room, both in parallel.
+- Each token belongs to the window with the most context around it, so token-level answers read every token once.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,13 +22,16 @@ if TYPE_CHECKING:
     from manyheads.text.pack import Encoding
 
 Window = tuple[int, int, int, int]
-"""First token and number of tokens of `first`, and of `second`."""
+"""First token and number of tokens in `first`, and in `second`."""
 
 
 def windows(first: int, second: int, room: int, stride: int) -> list[Window]:
     """Windows over `first` and `second` tokens (0 for a single text) with `room` for both, at least one of each.
 
     Raises UsageError for a negative overlap.
+
+    >>> windows(25, 0, room=10, stride=4)
+    [(0, 10, 0, 0), (6, 10, 0, 0), (12, 10, 0, 0), (15, 10, 0, 0)]
     """
     if first + second <= room:
         return [(0, first, 0, second)]
@@ -53,46 +56,32 @@ def windows(first: int, second: int, room: int, stride: int) -> list[Window]:
 
 
 def owned(encodings: Sequence[Encoding], part: int) -> list[slice]:
-    """For consecutive windows of one source, from the first, the token positions of each that are its own.
+    """For the windows of a source, from the first, the positions of the tokens that each owns.
 
-    Each token of the part belongs to exactly one window: the one where it has most tokens of the part on its shorter
-    side, the earlier of equals. A slice is empty where all tokens belong to others (the question of a pair).
+    Each token of the part has one owner: the window with the most tokens of the part on its shorter side, the earlier of
+    equals. A slice is empty where all tokens belong to other windows (the question of a pair).
     """
     extents = [_extent(encoding, part) for encoding in encodings]
+    starts = [encoding.first_token[part] for encoding in encodings]
     result = [slice(begin, begin) for begin, _ in extents]
-    own, start = 0, 0  # the window that owned last, and where in it its own tokens start
-    for k, (begin, stop) in enumerate(extents):
-        if k:
-            shift = _shift(encodings[own], extents[own], encodings[k], (begin, stop))
-            if not shift:
-                continue
-            # Windows are of one length R, so what lies nearer to a window's middle has more context there: of R + shift
-            # tokens the earlier window has the first (R + shift + 1) // 2.
-            border = (extents[own][1] - extents[own][0] + shift + 1) // 2
-            result[own] = slice(extents[own][0] + start, extents[own][0] + border)
-            own, start = k, border - shift
-        result[k] = slice(begin + start, stop)
+    # A window that starts where the one before it does owns nothing.
+    owners = [k for k, start in enumerate(starts) if not k or start != starts[k - 1]]
+    own = 0  # where in a window its own tokens start
+    for owner, following in pairwise(owners):
+        begin, stop = extents[owner]
+        # Windows have one length R, so the token nearer to a window's middle has more context there: of the R + shift
+        # tokens of both, the earlier window owns the first (R + shift + 1) // 2.
+        shift = starts[following] - starts[owner]
+        border = (stop - begin + shift + 1) // 2
+        result[owner] = slice(begin + own, begin + border)
+        own = border - shift
+    if owners:
+        begin, stop = extents[owners[-1]]
+        result[owners[-1]] = slice(begin + own, stop)
     return result
 
 
 def _extent(encoding: Encoding, part: int) -> tuple[int, int]:
-    """First position of a part in a window, and the one behind its last."""
+    """First position of a part in a window, and the one after its last."""
     place = np.flatnonzero(encoding.part_L == part)
     return (int(place[0]), int(place[-1]) + 1) if len(place) else (0, 0)
-
-
-def _shift(one: Encoding, extent: tuple[int, int], two: Encoding, other: tuple[int, int]) -> int:
-    """By how many tokens a window starts behind an earlier one: the smallest shift at which both tell the same.
-
-    An encoding does not say where in its source it stands. Equal tokens of equal offsets, pieces of one character, could
-    be mistaken for one another where windows meet inside of it; some of these pieces then have no owner.
-    """
-    columns = [(e.ids_L[slice(*x)], e.start_L[slice(*x)], e.end_L[slice(*x)]) for e, x in ((one, extent), (two, other))]
-    length = extent[1] - extent[0]
-    if not length or other[1] == other[0]:
-        return length
-    same = np.logical_and.reduce([a == b[0] for a, b in zip(*columns, strict=True)])
-    for shift in np.flatnonzero(same).tolist():
-        if all(np.array_equal(a[shift:], b[: length - shift]) for a, b in zip(*columns, strict=True)):
-            return int(shift)
-    return length

@@ -1,15 +1,15 @@
-"""Words of a text whatever the tokenizer, and the offsets that a token may have.
+"""Words of a text, independent of the tokenizer, and the offsets of tokens.
 
-Decided here:
+Design:
 - A word is a run of letters, digits and their marks; every punctuation mark or symbol is a word of its own (`_` too), so
-  that an entity can end before a bracket. This is how BERT splits, plus symbols such as `±` and `€`.
-- Scripts written without spaces (Han, kana, Thai, Lao, Khmer, Myanmar) give a word per letter with its marks.
-- An emoji is one word with its skin tone, joined emoji and flag letters. Invisible format characters (joiners, soft
+  that an entity can end before a bracket. BERT splits the same way, plus symbols such as `±` and `€`.
+- In scripts written without spaces (Han, kana, Thai, Lao, Khmer, Myanmar) each letter with its marks is a word.
+- An emoji with its skin tone, joined emoji and flag letters is one word. Invisible format characters (joiners, soft
   hyphens, direction marks) between two letters stay inside the word; elsewhere they separate, as controls do.
-- A token's offsets leave out white space at both sides, and its end is never inside a character as a reader sees it:
-  not before a combining mark, not inside a Hangul syllable or a joined emoji.
-- Every word has a token that speaks for it, also where a piece covers several words (`first_pieces`). Texts are not cut at
-  words before they are tokenized: all heads share one pass, over the tokens that the encoder was trained on.
+- A token's offsets exclude white space at both sides, and never end inside a grapheme: not before a combining mark, not
+  inside a Hangul syllable or a joined emoji.
+- Every word has a token that represents it, even if one piece covers several words (`first_pieces`). Texts are not split
+  into words before tokenizing: all heads share one pass, over the tokens that the encoder was trained on.
 """
 
 from __future__ import annotations
@@ -57,13 +57,17 @@ _JOINER = 0x200D
 
 
 def words(text: str) -> list[tuple[int, int]]:
-    """Offsets of the words, in code points, in reading order; they never touch white space and never overlap."""
+    """Offsets of the words, in code points, in reading order; they contain no white space and never overlap.
+
+    >>> words("(100 mg)")
+    [(0, 1), (1, 4), (5, 7), (7, 8)]
+    """
     pattern = _ASCII_WORD if text.isascii() else _WORD
     return [match.span() for match in pattern.finditer(text)]
 
 
 def within(words: npt.NDArray[np.int64], encoding: Encoding, part: int = 0) -> slice:
-    """Those of the words (n, 2) that a window reaches: no other can have a token in it."""
+    """The slice of the words (n, 2) that can have a token in a window."""
     starts = encoding.start_L[encoding.part_L == part]
     if not len(starts):
         return slice(0, len(words) if _is_bare(encoding) else 0)
@@ -73,12 +77,12 @@ def within(words: npt.NDArray[np.int64], encoding: Encoding, part: int = 0) -> s
 
 
 def first_pieces(words: Words, encoding: Encoding, part: int = 0) -> npt.NDArray[np.int64]:
-    """For each of n words, the index of the token that speaks for it; -1 when that token is in another window.
+    """For each of n words, the index of the token that represents it; -1 if that token is in another window.
 
-    It is the first token that starts inside the word. Where none does, because one piece covers several words or the
-    tokenizer drops the word's characters, it is the last token before it, or the first of a text that begins so. A text
-    without any token is spoken for by its first special one. Every word of a text thus has a token in one window at least.
-    `part` says whose words they are (0 `first`, 1 `second`).
+    It is the first token that starts inside the word. If none does, because one piece covers several words or the
+    tokenizer drops the word's characters, it is the last token before the word, or else the first of the text. In a text
+    without tokens it is the first special token. So every word of a text has a token in at least one window. `part`: the
+    part of the words (0 `first`, 1 `second`).
     """
     offsets_N2 = np.asarray(words, dtype=np.int64).reshape(-1, 2)
     place = np.flatnonzero(encoding.part_L == part)
@@ -90,7 +94,7 @@ def first_pieces(words: Words, encoding: Encoding, part: int = 0) -> npt.NDArray
     piece_N = np.searchsorted(starts, start_N)
     found_N = piece_N < len(starts)
     found_N &= starts[np.minimum(piece_N, len(starts) - 1)] < end_N
-    if encoding.window:  # a word that the window's left edge cuts has its first piece in the window before
+    if encoding.window:  # a word across the left edge of the window has its first piece in the window before
         edge = encoding.before if encoding.before >= 0 else int(starts[0]) - 1
         found_N &= (piece_N > 0) | (start_N > edge)
     if not found_N.all():
@@ -106,7 +110,7 @@ def first_pieces(words: Words, encoding: Encoding, part: int = 0) -> npt.NDArray
 
 
 def places_in_pieces(words: Words, piece_N: npt.NDArray[np.int64], encoding: Encoding) -> npt.NDArray[np.int64]:
-    """For each of n words, how many words its piece covers before it: 0 for nearly all. `piece_N`: of `first_pieces`."""
+    """For each of n words, the number of words before it in its piece: 0 for nearly all. `piece_N`: of `first_pieces`."""
     offsets_N2 = np.asarray(words, dtype=np.int64).reshape(-1, 2)
     seen = np.flatnonzero(piece_N >= 0)
     piece = piece_N[seen]
@@ -118,15 +122,15 @@ def places_in_pieces(words: Words, piece_N: npt.NDArray[np.int64], encoding: Enc
 
 
 def _is_bare(encoding: Encoding) -> bool:
-    """Whether a window holds special tokens alone."""
+    """Whether a window has special tokens only."""
     return len(encoding) > 0 and not (encoding.part_L >= 0).any()
 
 
 def tidy_offsets(texts: Sequence[str], counts: Sequence[int], starts: Ints, ends: Ints) -> tuple[Ints, Ints]:
-    """Offsets without white space at either side, extended over trailing marks, neither start nor end ever falling.
+    """Offsets without white space at either side, extended over trailing marks; starts and ends never decrease.
 
-    `starts` and `ends` hold the tokens of all texts end to end, `counts[i]` of them of `texts[i]`, each in code points of
-    its own text. A token of white space alone gets an empty range within that white space, where no word starts.
+    `starts` and `ends` hold the tokens of all texts, concatenated, `counts[i]` of them of `texts[i]`, in code points of
+    their own text. A token of white space gets an empty range within that white space, where no word starts.
     """
     whole = "".join(texts)
     if not whole or not len(starts):
@@ -136,20 +140,20 @@ def tidy_offsets(texts: Sequence[str], counts: Sequence[int], starts: Ints, ends
     before, after = _edges(flags)
     start_T, end_T = starts + base_T, ends + base_T
     solid_T = after[start_T] < end_T
-    # Some tokenizers give a blank token the empty range behind its white space, which is where the next word starts.
+    # Some tokenizers give a blank token the empty range after its white space, where the next word starts.
     moved_T = (start_T == end_T) & (start_T > base_T) & ((flags[start_T - 1] & _WHITE) != 0)
     end_T = np.where(solid_T, before[end_T], start_T - moved_T)
     start_T = np.where(solid_T, after[start_T], start_T - moved_T)
     if (flags & _TRAILING).any() or (flags & _PICTURE).any():
         limit_T = base_T + np.repeat(np.array([len(text) for text in texts], np.int64), counts)
         end_T = np.where(solid_T, np.minimum(_after_marks(whole, flags)[end_T], limit_T), end_T)
-    # Texts lie end to end, so the running maximum of one never reaches into the next.
+    # Texts are concatenated, so the running maximum of one never affects the next.
     start_T, end_T = np.maximum.accumulate(start_T), np.maximum.accumulate(end_T)
     return (start_T - base_T).astype(np.int32), (end_T - base_T).astype(np.int32)
 
 
 def _edges(flags: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """For each place 0..n: the end of the last solid character before it, and the first solid place from it on."""
+    """For each place 0..n: the end of the last solid character before it, and the first solid place at or after it."""
     count = len(flags)
     place = np.arange(count + 1)
     solid = np.append((flags & _WHITE) == 0, True)
@@ -160,14 +164,14 @@ def _edges(flags: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.int64], npt.NDA
 
 
 def _after_marks(whole: str, flags: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """For each place 0..n the first one from it on where a token may end."""
+    """For each place 0..n the first one at or after it where a token may end."""
     count = len(flags)
     inside = np.append((flags & _TRAILING) != 0, False)
     if "\u200d" in whole:
         joined = _code_points(whole)[1:-1] == _JOINER
         joined &= ((flags[:-2] & (_PICTURE | _TRAILING)) != 0) & ((flags[2:] & _PICTURE) != 0)
         inside[1:-2] |= joined  # before the joiner
-        inside[2:-1] |= joined  # behind it
+        inside[2:-1] |= joined  # after it
     return np.minimum.accumulate(np.where(inside, count, np.arange(count + 1))[::-1])[::-1]
 
 
@@ -176,7 +180,7 @@ def _code_points(text: str) -> npt.NDArray[np.uint32]:
 
 
 def _flags(text: str) -> npt.NDArray[np.uint8]:
-    """What each character is: white space, a mark that belongs to the one before, a picture."""
+    """Flags of each character: white space, a mark of the character before it, a picture."""
     if text.isascii():
         return _flag_table()[np.frombuffer(text.encode("ascii"), np.uint8)]
     return _flag_table()[_code_points(text)]
@@ -184,13 +188,13 @@ def _flags(text: str) -> npt.NDArray[np.uint8]:
 
 @functools.cache
 def _flag_table() -> npt.NDArray[np.uint8]:
-    """Flags of every code point: 1 MB, made in about 50 ms when the first text comes.
+    """Flags of every code point: 1 MB, computed in about 50 ms for the first text.
 
-    White space is what `str.strip` takes. Marks are those of grapheme clusters (Unicode Annex 29) but for the zero width
+    White space is that of `str.strip`. Marks are those of grapheme clusters (Unicode Annex 29) except the zero width
     non-joiner, which is invisible: combining and spacing marks, skin tones, flag tags, vowels and finals of Hangul jamo.
     """
     table = np.zeros(sys.maxunicode + 1, np.uint8)
-    for low, high in ((0, 0x20000), (0xE0000, 0xE0200)):  # nothing of the kind lies elsewhere
+    for low, high in ((0, 0x20000), (0xE0000, 0xE0200)):  # there are none elsewhere
         characters = "".join(map(chr, range(low, high)))
         for flag, pattern in (
             (_TRAILING, r"(?V1)[\p{M}\p{GCB=Extend}\p{GCB=V}\p{GCB=T}--\u200C]"),

@@ -1,11 +1,11 @@
-"""What becomes of adapters when training ends: merged into the weights, or taken out to be saved apart."""
+"""Adapters at the end of training: merged into the weights, or saved beside them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from manyheads.bundle import SHARED, Apart, Base
+from manyheads.bundle import SHARED, Base, UnmergedAdapters
 from manyheads.nn.lora import Adapter, Lora, adapters_of, merge, take_adapter
 
 if TYPE_CHECKING:
@@ -20,13 +20,13 @@ class Adapters:
 
     lora: Lora
     encoder_name: str
-    apart: bool
-    """Beside the base weights, instead of merged into them."""
+    unmerged: bool
+    """Saved beside the base weights instead of merged into them."""
     base: Base | None
     """Set: the base weights are not saved."""
 
-    def settle(self, model: MultiTaskModel) -> Apart | None:
-        """Merge all adapters, in place, so that what is scored is what will be loaded; what to save apart, if anything."""
+    def settle(self, model: MultiTaskModel) -> UnmergedAdapters | None:
+        """Merge all adapters in place, so that the model is scored as it will be loaded; returns those to save unmerged."""
         taken: dict[str, Adapter] = {}
         weights: dict[str, torch.Tensor] = {}
         holders = [(branch.name, branch.encoder) for branch in model.branches] or [(SHARED, model.encoder)]
@@ -36,4 +36,4 @@ class Adapters:
             taken[name] = take_adapter(encoder, self.lora, self.encoder_name)
             replaced = merge(encoder)
             weights |= replaced if encoder is model.encoder else {}
-        return Apart(taken, weights, self.base) if self.apart else None
+        return UnmergedAdapters(taken, weights, self.base) if self.unmerged else None

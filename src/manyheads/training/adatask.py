@@ -1,16 +1,16 @@
-"""AdamW with moments of each task's own for the parameters that tasks share. Yang et al. 2023 (AAAI; arXiv:2211.15055).
+"""AdamW with separate moments of each task for shared parameters (AdaTask). Yang et al. 2023 (AAAI; arXiv:2211.15055).
 
-Each task's gradient of what is shared makes the update that it would make alone, clipped as it would be alone; the updates
-are added up, each times the task's static weight. So each task moves at its own full speed, whatever the size of the
+Each task's gradient of shared parameters makes the update that it would make alone, clipped as it would be alone; the
+updates are summed, each times the task's static weight. So each task moves at its own full speed, whatever the size of the
 others' gradients: r_k = 1 for all (balance/equal_norm.py). Where K tasks have the same gradient, the step is K times the
 static one.
 
 Decided here:
-- Moments are kept under `exp_avg.0`, `exp_avg.1`, ..., by the place of the task in the run file. A parameter that one task
-  alone trains has plain ones, and the step that AdamW would make.
+- Moments are named `exp_avg.0`, `exp_avg.1`, ..., by the position of the task in the run file. A parameter of one task alone
+  has plain moments and gets AdamW's own step.
 - Weights decay once a step, not once for each task.
-- A task that a step does not reach leaves its moments and the parameters as they are, as in AdamW.
-- `.grad` of a shared parameter is the sum over tasks: what a loss scale, the guard and hooks look at.
+- A step without a task leaves the task's moments and the parameters unchanged, as in AdamW.
+- `.grad` of a shared parameter is the sum over tasks, for the loss scale, the guard and hooks.
 """
 
 from __future__ import annotations
@@ -24,41 +24,41 @@ from torch.optim.adamw import adamw as update
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 
-Given = Mapping[str, Sequence[tuple[nn.Parameter, torch.Tensor]]]
-"""By task, the parameters that are shared and its gradient of each; those without one left out."""
+TaskGradients = Mapping[str, Sequence[tuple[nn.Parameter, torch.Tensor]]]
+"""By task, the shared parameters that it reaches, each with its gradient."""
 
 
 class AdaTask(torch.optim.Optimizer):
-    """AdamW, fused, whose shared parameters have one set of moments for each task."""
+    """Fused AdamW with one set of moments for each task on shared parameters."""
 
     def __init__(self, groups: list[dict[str, Any]], weights: Mapping[str, float]) -> None:
-        """`groups`: as for AdamW. `weights`: of each task of the run, in its order. Rates are set step by step."""
+        """`groups`: as for AdamW. `weights`: of each task, in the run file's order. Rates are set step by step."""
         super().__init__(groups, {"lr": 0.0, "betas": BETAS, "eps": EPSILON, "weight_decay": 0.0})
         self.weights = dict(weights)
-        self.given: Given = {}
-        """Must be set before each step; `zero_grad` empties it."""
+        self.by_task: TaskGradients = {}
+        """Set before each step; `zero_grad` empties it."""
 
     @property
     def slots(self) -> dict[str, str]:
-        """By task, what the names of its moments end in."""
+        """By task, the suffix of the names of its moments."""
         return {task: f".{number}" for number, task in enumerate(self.weights)}
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget all gradients."""
+        """Drop all gradients."""
         super().zero_grad(set_to_none)
-        self.given = {}
+        self.by_task = {}
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One update. A closure is not taken: the gradients of tasks come from outside."""
+        """One update. Takes no closure: the gradients of tasks come from outside."""
         if closure is not None:
-            raise ValueError("AdaTask takes no closure; set `given`, then call step()")
+            raise ValueError("AdaTask takes no closure; set `by_task`, then call step()")
         group_of = {id(p): number for number, group in enumerate(self.param_groups) for p in group["params"]}
-        shared = {id(p): p for pairs in self.given.values() for p, _ in pairs}
+        shared = {id(p): p for pairs in self.by_task.values() for p, _ in pairs}
         for parameter in shared.values():
             group = self.param_groups[group_of[id(parameter)]]
             parameter.mul_(1 - group["lr"] * group["weight_decay"])
-        for task, pairs in self.given.items():
+        for task, pairs in self.by_task.items():
             for number, group in enumerate(self.param_groups):
                 mine = [(p, gradient) for p, gradient in pairs if group_of[id(p)] == number]
                 self._update(mine, self.slots[task], group, rate=group["lr"] * self.weights[task], decay=0.0)
@@ -75,7 +75,7 @@ class AdaTask(torch.optim.Optimizer):
         rate: float,
         decay: float,
     ) -> None:
-        """AdamW's update of some parameters of a group, with the moments of a slot."""
+        """AdamW's update of some parameters of a group, with the moments that end in `slot`."""
         if not pairs:
             return
         kept = [self._moments(parameter, slot) for parameter, _ in pairs]
@@ -87,7 +87,7 @@ class AdaTask(torch.optim.Optimizer):
         )  # fmt: skip
 
     def _moments(self, parameter: nn.Parameter, slot: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Mean, mean square, and count of steps, made when they are first needed."""
+        """Mean, mean square, and step count, created when first needed."""
         state = self.state[parameter]
         if f"step{slot}" not in state:
             state[f"exp_avg{slot}"] = torch.zeros_like(parameter)
@@ -96,14 +96,13 @@ class AdaTask(torch.optim.Optimizer):
         return state[f"exp_avg{slot}"], state[f"exp_avg_sq{slot}"], state[f"step{slot}"]
 
 
-def clip_apart(given: Given, own: Mapping[str, Sequence[nn.Parameter]], most: float) -> torch.Tensor:
-    """Clip each task's gradient, of what is shared and of its own, to a norm, as if it trained alone.
+def clip_by_task(by_task: TaskGradients, own: Mapping[str, Sequence[nn.Parameter]], most: float) -> torch.Tensor:
+    """Clip each task's gradient, of shared and own parameters, to a norm, as if it trained alone.
 
-    `own`: of each task, the parameters that it alone trains, with their `.grad`. The root of the sum of squares of the norms
-    before that.
+    `own`: the parameters of each task alone, with their `.grad`. Returns the root of the sum of squared norms before that.
     """
     norms = []
-    for task, pairs in given.items():
+    for task, pairs in by_task.items():
         gradients = [*(g for _, g in pairs), *(p.grad for p in own.get(task, ()) if p.grad is not None)]
         norm = torch.nn.utils.get_total_norm(gradients)
         factor = (most / (norm + 1e-6)).clamp(max=1.0)

@@ -1,79 +1,77 @@
-"""An anchor to the encoder as it came, against forgetting: training may move a text's mean vector only for a reason.
+"""An anchor to the untrained encoder, against forgetting: training may move a text's mean vector only for a reason.
 
 Each sequence adds `weight * (1 - cosine)` between its mean-pooled hidden state and that of the untrained encoder, as feature
 distillation does (learning without forgetting, Li & Hoiem 2016). A sentence encoder is often best at similarity before any
-training, and other tasks on it would undo that. The weight falls to 0 at the end of the run: what the tasks want comes last.
-It ends at once when each task whose head has no weights is `PASSED` above its score by the untrained encoder on validation
-data: what is far behind already is not worth holding on to.
+training, and other tasks on it would undo that. The weight falls to 0 at the end of the run, where the tasks come first.
+It falls to 0 at once when each task whose head has no weights scores `PASSED` above the untrained encoder on validation
+data: an encoder that training has left far behind is not worth keeping close to.
 
 Decided here: vectors of the untrained encoder are computed once for each sequence and kept in memory in half precision,
-768 bytes each for MiniLM; past `MOST_VECTORS` they are computed again.
+768 bytes each for MiniLM; past `MOST_VECTORS` they are computed every time.
 """
 
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import torch
 from torch.nn.functional import cosine_similarity
 
+from manyheads.nn.encoder import Encoder
 from manyheads.nn.pooling import mean_pool
-from manyheads.training.store import digests_of
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
-    from manyheads.nn.encoder import Encoder
-    from manyheads.text.pack import Pack
+from manyheads.text.pack import Pack
+from manyheads.training.frozen_store import digests_of
 
 MOST_VECTORS = 1 << 19
 PASSED = 0.05
-"""Kept, 0.82 became 0.85 and without it 0.77, in four tasks; 0.45 became 0.70 at most (docs/decisions.md)."""
+"""With the anchor, similarity among four tasks rose from 0.82 to 0.85 (without: 0.77), and from 0.45 to 0.70 at most
+(docs/decisions.md)."""
 
 
 class Anchor:
-    """Reference vectors of sequences, and how much they count at each step."""
+    """Reference vectors of sequences, and their weight at each step."""
 
-    def __init__(self, encoder: Encoder, weight: float, steps: int, known: Collection[str] = ()) -> None:
-        """Keeps a copy of the encoder as it is now. `weight`: at the first of so many steps, 0 after the last.
+    def __init__(self, encoder: Encoder, weight: float, steps: int, tasks: Collection[str] = ()) -> None:
+        """Copies the encoder as it is now. `weight`: at the first of `steps` steps; it falls to 0 after the last.
 
-        `known`: the tasks that the untrained encoder may be good at.
+        `tasks`: those at which the untrained encoder may be good.
         """
         self.encoder = copy.deepcopy(encoder).eval().requires_grad_(requires_grad=False)
         self.weight = weight
         self.steps = steps
-        self.known = tuple(known)
+        self.tasks = tuple(tasks)
         self.untrained: dict[str, float] = {}
-        """Scores of the known tasks before the first step."""
-        self.let_go: int | None = None
+        """Scores of `tasks` before the first step."""
+        self.released: int | None = None
         """The step from which the weight is 0."""
         self._vectors: dict[bytes, torch.Tensor] = {}
 
     def weight_at(self, step: int) -> float:
         """Linear from `weight` to 0."""
-        if self.let_go is not None and step >= self.let_go:
+        if self.released is not None and step >= self.released:
             return 0.0
         return self.weight * max(0.0, 1.0 - step / self.steps)
 
-    def tell(self, scores: Mapping[str, float], step: int) -> bool:
-        """Scores on validation data after so many steps; whether the encoder is let go because of them."""
+    def observe(self, scores: Mapping[str, float], step: int) -> bool:
+        """Note scores on validation data after `step` steps; whether they release the encoder."""
         if step == 0:
-            self.untrained = {name: scores[name] for name in self.known if name in scores}
-        if self.let_go is not None or not self.untrained:
+            self.untrained = {name: scores[name] for name in self.tasks if name in scores}
+        if self.released is not None or not self.untrained:
             return False
         if all(scores.get(name, before) > before + PASSED for name, before in self.untrained.items()):
-            self.let_go = step
-        return self.let_go is not None
+            self.released = step
+        return self.released is not None
 
     def state(self) -> dict[str, Any]:
-        """What a resumed run has to know."""
-        return {"untrained": self.untrained, "let_go": self.let_go}
+        """What a resumed run needs."""
+        return {"untrained": self.untrained, "let_go": self.released}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state()`."""
+        """Continue from `state()`."""
         self.untrained = {str(name): float(score) for name, score in state["untrained"].items()}
-        self.let_go = None if state["let_go"] is None else int(state["let_go"])
+        self.released = None if state["let_go"] is None else int(state["let_go"])
 
     def loss(self, pooled_SD: torch.Tensor, pack: Pack) -> torch.Tensor:
         """Mean of `1 - cosine` over the sequences of a pack, 0-dim. `pooled_SD`: their vectors in training."""

@@ -3,16 +3,16 @@
     OUTPUT/checkpoints/step-00000200/
         manifest.json          step, size and sha256 of each file, and a sha256 of itself
         state.json             everything that is not a tensor
-        weights.safetensors    what is trained, and what balancing learns
+        weights.safetensors    trained parameters, learned loss weights among them
         optimizer.safetensors  moments and counts (none before the first step)
         best.safetensors       the best weights so far (none before the first evaluation)
-        average.safetensors    their mean over the end of the run so far, where it is wanted and has begun
+        average.safetensors    the mean of the weights over the end of the run so far, once it has begun
 
 Decided here:
-- A checkpoint is written under another name, each file synced, the manifest last, and renamed: it is there whole or not.
-- A file that is cut off, changed, gone, or from another checkpoint makes a checkpoint damaged. It is put aside, loudly, and
-  the one before it is used. When none is left that is whole, the run is refused: starting anew is the user's decision.
-- No pickle, and nothing that names code. A hash guards against accidents; who can write the folder can write the hash too.
+- A checkpoint is written under another name, synced, the manifest last, and renamed: it is there whole or not at all.
+- A file that is truncated, changed, missing, or from another checkpoint makes a checkpoint damaged. It is renamed, with a
+  warning, and the one before it is used. Without a whole one the run is refused: starting over is the user's decision.
+- No pickle, and nothing that names code. A hash guards against accidents, not against someone who can write the folder.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ from manyheads.errors import CheckpointError, TrainingError
 if TYPE_CHECKING:
     import torch
 
+    from manyheads.training.distributed.team import Team
+
     Tensors = Mapping[str, torch.Tensor]
 
 FORMAT = 1
@@ -41,59 +43,59 @@ FOLDER = "checkpoints"
 MANIFEST = "manifest.json"
 STATE = "state.json"
 TENSORS = ("weights", "optimizer", "best", "average")
-"""Names of the files of tensors, without their ending."""
+"""Names of the tensor files, without their ending."""
 DAMAGED = ".damaged"
 MOST_JSON_BYTES = 256 << 20
-"""Of a JSON file that is read. The state of a run with patience on 16 heads is a few kilobytes, notes of guards included."""
+"""Limit of a JSON file. The state of a run with patience on 16 heads is a few kilobytes, the guard's notes included."""
 _NAME = re.compile(r"step-(\d{8,12})")
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All that the steps to come depend on."""
+    """Everything that later steps depend on."""
 
     step: int
-    """Steps that are done."""
+    """Steps done."""
     state: Mapping[str, Any]
     """JSON."""
     tensors: Mapping[str, Tensors]
-    """Under each of TENSORS, by name."""
+    """By name, under each of TENSORS."""
 
 
 class Checkpoints:
-    """The checkpoints of one run's output folder. One process at a time may write: see `training/lock.py`."""
+    """The checkpoints in the output folder of a run. One process at a time may write (`lock.py`)."""
 
     def __init__(self, output: Path, keep: int = 2) -> None:
-        """`keep`: how many of the newest stay. Nothing is made yet."""
+        """`keep`: number of checkpoints to keep, the newest ones."""
         self.folder = output / FOLDER
         self.keep = keep
         self._last: int | None = None
 
     def steps(self) -> list[int]:
-        """Of the checkpoints that are there, whole or damaged, oldest first."""
+        """Steps of all checkpoints, whole or damaged, oldest first."""
         if not self.folder.is_dir():
             return []
         found = [_NAME.fullmatch(path.name) for path in self.folder.iterdir()]
         return sorted(int(match[1]) for match in found if match)
 
     def save(self, snapshot: Snapshot) -> None:
-        """Write a checkpoint, then remove the oldest. One of a step that this object saved or read last is kept as it is.
+        """Write a checkpoint, then remove the oldest. The step that this object saved or read last is not written again.
 
-        Raises TrainingError when it cannot be written; those that were there stay.
+        Raises TrainingError when it cannot be written; older checkpoints stay.
         """
         if snapshot.step == self._last:
             return
         target = self._path(snapshot.step)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            if target.exists():  # damaged, or of a run that took another way: this one has been here now
+            if target.exists():  # damaged, or of a run that was rolled back past it
                 remove_folder(target)
             make_folder(target, lambda folder: _write(folder, snapshot))
         except OSError as error:
             good = f"the last good one is of step {self._last}" if self._last is not None else "there is none before it"
             raise TrainingError(
                 f"the checkpoint of step {snapshot.step} could not be written to {error.filename or target} "
-                f"({error.strerror or error}); {good}: mend that, then go on with --resume"
+                f"({error.strerror or error}); {good}: fix that, then continue with --resume"
             ) from None
         self._last = snapshot.step
         self._prune()
@@ -101,7 +103,7 @@ class Checkpoints:
     def newest(self, say: Callable[[str], None]) -> Snapshot | None:
         """The newest whole checkpoint; None when there is none at all.
 
-        Damaged ones are put aside and told of. Raises CheckpointError when there are only such.
+        Damaged ones are renamed, with a warning. Raises CheckpointError when all are damaged.
         """
         steps, reasons = self.steps(), []
         for step in reversed(steps):
@@ -111,8 +113,8 @@ class Checkpoints:
                 reasons.append(str(error))
                 continue
             for reason, damaged in zip(reasons, reversed(steps), strict=False):
-                say(f"warning: {reason}; it is put aside, and step {step} is used instead")
-                self._put_aside(damaged)
+                say(f"warning: {reason}; it is renamed, and step {step} is used instead")
+                self._rename_damaged(damaged)
             self._last = step
             return snapshot
         if reasons:
@@ -120,12 +122,18 @@ class Checkpoints:
                                   "or delete the folder to start from the beginning")  # fmt: skip
         return None
 
+    def newest_for(self, team: Team, say: Callable[[str], None]) -> Snapshot | None:
+        """The same in several processes: process 0 finds it, and all read it."""
+        snapshot = self.newest(say) if team.leads else None
+        step = team.broadcast(snapshot.step if snapshot else None)
+        return snapshot if team.leads or step is None else self.read(step)
+
     def read(self, step: int) -> Snapshot:
         """The checkpoint of a step. Raises CheckpointError."""
         return read_checkpoint(self._path(step))
 
     def clear(self) -> None:
-        """Remove all of them: the run is finished."""
+        """Remove all checkpoints, at the end of a run."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _path(self, step: int) -> Path:
@@ -135,16 +143,16 @@ class Checkpoints:
         for step in self.steps()[: -self.keep]:
             try:
                 remove_folder(self._path(step))
-            except OSError:  # it will go the next time
+            except OSError:  # it will be removed next time
                 continue
         for path in self.folder.glob(f"*{UNFINISHED}"):
             shutil.rmtree(path, ignore_errors=True)
 
-    def _put_aside(self, step: int) -> None:
+    def _rename_damaged(self, step: int) -> None:
         path = self._path(step)
-        aside = path.with_name(path.name + DAMAGED)
-        shutil.rmtree(aside, ignore_errors=True)
-        path.rename(aside)
+        target = path.with_name(path.name + DAMAGED)
+        shutil.rmtree(target, ignore_errors=True)
+        path.rename(target)
 
 
 def _write(folder: Path, snapshot: Snapshot) -> None:
@@ -161,7 +169,7 @@ def _write(folder: Path, snapshot: Snapshot) -> None:
             plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
             try:
                 save_file(plain, folder / file, metadata={"format": "pt"})
-            except SafetensorError as error:  # what its writer makes of a full disk
+            except SafetensorError as error:  # raised on a full disk, too
                 raise OSError(errno.EIO, str(error), str(folder / file)) from None
             names.append(file)
     facts = {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_of(folder / name)} for name in names}
@@ -170,13 +178,13 @@ def _write(folder: Path, snapshot: Snapshot) -> None:
 
 
 def read_checkpoint(folder: Path) -> Snapshot:
-    """A checkpoint, verified. Raises CheckpointError saying what is the matter with it."""
+    """A verified checkpoint. Raises CheckpointError that says what is wrong with it."""
     manifest = _json(folder / MANIFEST)
-    text = json.dumps(manifest, indent=1) + "\n"  # as `write_json` has it, to the last byte
+    text = json.dumps(manifest, indent=1) + "\n"  # as `write_json` writes it
     whole = (folder / MANIFEST).read_bytes() == text.encode()
     own = manifest.pop("sha256", None)
     if not whole or own != _own_hash(manifest):
-        raise CheckpointError(f"{folder / MANIFEST} is not what was written (its sha256 differs)")
+        raise CheckpointError(f"{folder / MANIFEST} is not the file that was written (its sha256 differs)")
     if manifest.get("format") != FORMAT:
         raise CheckpointError(f"{folder / MANIFEST} has format {manifest.get('format')!r}, this version reads {FORMAT}")
     step, named = manifest.get("step"), _NAME.fullmatch(folder.name)
@@ -196,7 +204,7 @@ def _verify(path: Path, facts: Any) -> None:
     if path.is_symlink() or not path.is_file():
         raise CheckpointError(f"{path} is missing (or a link)")
     if not isinstance(facts, dict) or path.stat().st_size != facts.get("bytes"):
-        raise CheckpointError(f"{path} is cut off or too long: {path.stat().st_size:,} bytes")
+        raise CheckpointError(f"{path} is truncated or too long: {path.stat().st_size:,} bytes")
     if sha256_of(path) != facts.get("sha256"):
         raise CheckpointError(f"{path} is not the file that was written (its sha256 differs)")
 
@@ -216,13 +224,13 @@ def _json(path: Path) -> dict[str, Any]:
     if path.is_symlink() or not path.is_file():
         raise CheckpointError(f"{path} is missing (or a link)")
     if path.stat().st_size > MOST_JSON_BYTES:
-        raise CheckpointError(f"{path} has {path.stat().st_size:,} bytes, more than any that is written here")
+        raise CheckpointError(f"{path} has {path.stat().st_size:,} bytes, more than any file that is written here")
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read ({str(error)[:200] or type(error).__name__})") from None
     if not isinstance(value, dict):
-        raise CheckpointError(f"{path} holds no JSON object")
+        raise CheckpointError(f"{path} is not a JSON object")
     return value
 
 

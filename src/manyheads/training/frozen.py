@@ -1,36 +1,31 @@
-"""Frozen bottom layers in training: their output is read from the store, or computed once and put there."""
+"""Frozen bottom layers in training: their output is read from the store, or computed once and stored."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 
-from manyheads.training.store import digests_of
-
-if TYPE_CHECKING:
-    from manyheads.model import MultiTaskModel
-    from manyheads.text.pack import Pack
-    from manyheads.training.store import FrozenStore
+from manyheads.model import MultiTaskModel
+from manyheads.text.pack import Pack
+from manyheads.training.frozen_store import FrozenStore, digests_of
 
 
 def frozen_layers(model: MultiTaskModel) -> int:
-    """How many layers from the bottom, with the embeddings, neither train nor drop out; at most those all tasks share.
+    """The number of bottom layers, shared by all tasks, that neither train nor have dropout; 0 where the embeddings do.
 
-    0 for a model that mixes its layers: that needs the output of each of them.
+    0 for a model with layer mixes, which need the output of every layer.
     """
     encoder = model.encoder
-    if model.mixes or not _still(encoder.embedding_module()):
+    if model.mixes or not _is_inactive(encoder.embedding_module()):
         return 0
     layers = encoder.layer_modules()
-    count = next((i for i, layer in enumerate(layers) if not _still(layer)), len(layers))
-    if count == len(layers) and not _still(encoder):
-        count -= 1  # what runs after the layers, a final norm, goes with the last one
+    count = next((i for i, layer in enumerate(layers) if not _is_inactive(layer)), len(layers))
+    if count == len(layers) and not _is_inactive(encoder):
+        count -= 1  # modules after the layers, such as a final norm, belong to the last one
     return min(count, model.fork)
 
 
 class Frozen:
-    """Hidden states under layer `layer` of any pack."""
+    """Hidden states of any pack below layer `layer`."""
 
     def __init__(self, model: MultiTaskModel, layer: int, store: FrozenStore) -> None:
         """`store`: of this encoder's first `layer` layers."""
@@ -58,7 +53,7 @@ class Frozen:
         return torch.cat([parts[name] for name in names])
 
 
-def _still(module: torch.nn.Module) -> bool:
-    """Whether nothing in a module trains or drops out. Containers do neither, whatever their mode says."""
+def _is_inactive(module: torch.nn.Module) -> bool:
+    """Whether nothing in a module trains or has active dropout. The mode of containers does not matter."""
     leaves = (inner for inner in module.modules() if next(inner.children(), None) is None)
     return not any(leaf.training for leaf in leaves) and not any(p.requires_grad for p in module.parameters())

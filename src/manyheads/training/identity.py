@@ -1,4 +1,4 @@
-"""What makes a run this run and no other: a checkpoint goes on with the same run file, data and base weights only."""
+"""The identity of a run: a checkpoint can be resumed with the same run file, data and base weights only."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ if TYPE_CHECKING:
     from manyheads.training.parts import Part
 
 FREE = ("save_every", "keep_checkpoints", "workers", "shard_layers")
-"""Keys under `training` that make no difference to any result, and may change when a run goes on."""
+"""Keys under `training` that affect no result, and may change when a run resumes."""
 NOT_SETTINGS = ("_name_or_path", "transformers_version")
-"""Keys of an encoder's configuration that say where it lies and who wrote it."""
+"""Keys of an encoder's configuration about its location and the software that wrote it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Of a run."""
+    """The run file, data and fixed weights of a run."""
 
     run: str
     """Its run file as YAML, overrides applied, without the keys in FREE."""
     data: Mapping[str, str]
-    """A sha256 of the rows of each `TASK.SPLIT` that training reads."""
+    """A sha256 of the rows of each `TASK.SPLIT` used in training."""
     base: str
     """A sha256 of the weights that are not trained, of the encoder's configuration and of the tokenizer."""
 
     def to_json(self) -> dict[str, Any]:
-        """For a checkpoint, with what should be the same for results to be equal to the last bit, but need not be."""
+        """For a checkpoint, with the environment, which affects the last bits of results only."""
         return {"run": self.run, "data": dict(self.data), "base": self.base, "environment": environment()}
 
     def check(self, saved: Any) -> list[str]:
-        """Notes on what is not as it was. Raises CheckpointError for another run, saying what has changed."""
+        """Notes on a changed environment. Raises CheckpointError for another run, with what has changed."""
         try:
             run, data, base, then = saved["run"], dict(saved["data"]), saved["base"], dict(saved["environment"])
             before, now = run.splitlines(), self.run.splitlines()
@@ -66,14 +66,14 @@ class Identity:
 
 
 def essential(run: str) -> str:
-    """The text of a run file without the keys in FREE."""
+    """A run file without the keys in FREE."""
     values = yaml.safe_load(run)
     training = {key: value for key, value in values.get("training", {}).items() if key not in FREE}
     return str(yaml.safe_dump({**values, "training": training}, sort_keys=False, allow_unicode=True))
 
 
 def environment() -> dict[str, Any]:
-    """What the last bits of a result depend on besides the run."""
+    """What the last bits of a result depend on besides the run itself."""
     import torch
     import torch.distributed as dist
 
@@ -83,7 +83,7 @@ def environment() -> dict[str, Any]:
 
 
 def base_hash(model: MultiTaskModel, parts: Sequence[Part], tokenizer: Tokenizer) -> str:
-    """Of all weights that no part trains, of the encoder's configuration (dropout, say) and of the tokenizer."""
+    """A sha256 of all weights that no part trains, the encoder's configuration (with its dropout) and the tokenizer."""
     import torch
 
     trained = {id(parameter) for part in parts for parameter in part.parameters}

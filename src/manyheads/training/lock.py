@@ -1,4 +1,4 @@
-"""One run writes into a folder at a time."""
+"""A lock on the output folder: one run at a time writes into it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from manyheads.errors import UsageError
 
 LOCK = ".lock"
 ENDING_S = 60.0
-"""What a process that has been told to stop may take to save."""
+"""How long a stopped process may take to save."""
 
 
 @contextmanager
 def locked(folder: Path, output: Path) -> Iterator[None]:
-    """Hold the lock in a folder, which is made; the system lets it go when the process ends, however it ends.
+    """Hold the lock in a folder, which is created; the system releases it when the process ends, however it ends.
 
     Raises UsageError when another process holds it, or has finished the model in `output` meanwhile.
     """
@@ -40,17 +40,17 @@ def locked(folder: Path, output: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-        with suppress(OSError):  # other things are in it, or it is gone
+        with suppress(OSError):  # not empty, or gone
             if [entry.name for entry in os.scandir(folder)] == [LOCK]:
                 (folder / LOCK).unlink()
                 folder.rmdir()
 
 
 def wait_for(output: Path) -> None:
-    """Wait while a process that is about to end, its crew having been killed, saves its run in a folder."""
+    """Wait for a process that is stopping to save its run in a folder."""
     from manyheads.training.checkpoint import FOLDER
 
-    with suppress(Timeout, OSError):  # whoever trains there next says what is wrong
+    with suppress(Timeout, OSError):  # the next run there reports what is wrong
         if (output / FOLDER / LOCK).exists():
             with FileLock(output / FOLDER / LOCK, timeout=ENDING_S):
                 pass

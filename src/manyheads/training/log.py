@@ -15,34 +15,34 @@ from manyheads.errors import TrainingError
 
 if TYPE_CHECKING:
     from manyheads.evaluate import Metrics
-    from manyheads.training.loop import StepRecord
+    from manyheads.training.step_record import StepRecord
 
 HISTORY = "history.jsonl"
 EVENTS = "tensorboard"
 
 
 class RunLog:
-    """Writes into the output folder while a run goes on."""
+    """Writes into the output folder during a run."""
 
     def __init__(self, folder: Path, *, step: int = 0, keep_bytes: int = 0) -> None:
-        """Creates the folder. A run that goes on at `step` keeps so many bytes of the history and drops the rest.
+        """Create the folder. A run resumed at `step` keeps the first `keep_bytes` of the history and drops the rest.
 
-        Raises TrainingError where that cannot be, as all that writes does.
+        All methods that write raise TrainingError when they cannot.
         """
         from torch.utils.tensorboard import SummaryWriter
 
         self.folder = folder
         self.losses: dict[str, list[float]] = defaultdict(list)
-        """Of the steps so far, by task."""
+        """Losses of the steps so far, by task."""
         path = folder / HISTORY
         with _written(path), ExitStack() as opened:
             folder.mkdir(parents=True, exist_ok=True)
             self.whole = (path.stat().st_size if path.exists() else 0) >= keep_bytes
-            """Whether the history that was to be kept was there."""
+            """Whether all of the history to keep was there."""
             self._history = opened.enter_context(path.open("r+b" if path.exists() else "w+b"))
             self._history.truncate(keep_bytes if self.whole else 0)
             for line in self._history:
-                with suppress(ValueError, TypeError, AttributeError):  # damaged: a loss less in the running mean
+                with suppress(ValueError, TypeError, AttributeError):  # a damaged line: one loss less in the running mean
                     self._remember(json.loads(line))
             with _written(folder / EVENTS):
                 self._events = SummaryWriter(str(folder / EVENTS), purge_step=step)
@@ -54,7 +54,7 @@ class RunLog:
         return self._history.tell()
 
     def sync(self) -> None:
-        """Wait until what is written so far is on the disk."""
+        """Sync everything written so far to the disk."""
         with _written(self.folder / EVENTS):
             self._events.flush()
         with _written(self.folder / HISTORY):
@@ -78,10 +78,10 @@ class RunLog:
             self._events.add_scalar("gradient_norm", record.gradient_norm, record.step)
 
     def scores(
-        self, step: int, metrics: Mapping[str, Metrics], headlines: Mapping[str, float], combined: float
+        self, step: int, metrics: Mapping[str, Metrics], main_scores: Mapping[str, float], combined: float
     ) -> None:
         """One evaluation on validation data."""
-        self.event({"step": step, "validation": metrics, "headline": dict(headlines), "combined": combined})
+        self.event({"step": step, "validation": metrics, "headline": dict(main_scores), "combined": combined})
         with _written(self.folder / EVENTS):
             for name, values in metrics.items():
                 for metric, value in values.items():
@@ -91,11 +91,11 @@ class RunLog:
     def close(self) -> None:
         """Close the files."""
         for file in (self._history, self._events):
-            with suppress(OSError):  # a write that failed has been told of, and fails here once more
+            with suppress(OSError):  # a failed write was reported, and fails again here
                 file.close()
 
     def event(self, row: Mapping[str, Any]) -> None:
-        """A row of the history."""
+        """Write a row of the history."""
         with _written(self.folder / HISTORY):
             self._history.write(json.dumps(row).encode() + b"\n")
             self._history.flush()
@@ -108,17 +108,17 @@ class RunLog:
 
 @contextmanager
 def _written(path: Path) -> Iterator[None]:
-    """Raise TrainingError when the disk fails."""
+    """Convert an OSError to a TrainingError."""
     try:
         yield
     except OSError as error:
         raise TrainingError(
-            f"{path} could not be written ({error.strerror or error}): mend that, then go on with --resume"
+            f"{path} could not be written ({error.strerror or error}): fix that, then continue with --resume"
         ) from None
 
 
 class Unlogged:
-    """Writes nothing: for the processes that do not lead."""
+    """Writes nothing, in processes other than the first."""
 
     whole = True
     size = 0
@@ -128,7 +128,7 @@ class Unlogged:
         """Nothing."""
 
     def scores(
-        self, step: int, metrics: Mapping[str, Metrics], headlines: Mapping[str, float], combined: float
+        self, step: int, metrics: Mapping[str, Metrics], main_scores: Mapping[str, float], combined: float
     ) -> None:
         """Nothing."""
 

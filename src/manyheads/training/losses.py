@@ -1,46 +1,56 @@
-"""What a loss is divided by before it is weighted, so that equal weights mean something.
+"""What training minimises: each task's mean loss against its labels, normalised, and the anchor's term.
 
-Tasks give losses as they are, with the figure to divide by; dividing happens here and nowhere else.
+A task returns its plain loss with its chance loss. Dividing one by the other, so that equal weights mean something, happens
+here and nowhere else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    import torch
+import torch
 
-    from manyheads.tasks.base import Loss
+from manyheads.model import POOLED
+from manyheads.tasks.base import Loss, Task
+from manyheads.training.anchor import Anchor
+from manyheads.training.batch import Batch
+from manyheads.training.lessons import annealed, blended
+from manyheads.training.precision import Precision
 
 Normalisation = Literal["none", "log-classes", "initial-loss"]
 
 
+def relative_to_chance(loss: Loss) -> torch.Tensor:
+    """The mean loss in units of chance, 0-dim: 1 is what a head that ignores its input gets.
+
+    Values are divided one by one where each has its own chance loss: the mean of a batch is then the mean of its parts by
+    their denominators, however a step is cut into packs.
+    """
+    values = loss.values / loss.chance_loss
+    return values.mean() if values.ndim else values
+
+
 class Normaliser:
-    """`log-classes`: by the loss of an uninformed head. `initial-loss`: by the task's first loss. `none`: by nothing."""
+    """What losses are divided by: `log-classes` chance, `initial-loss` the task's first loss, `none` nothing."""
 
     def __init__(self, method: Normalisation) -> None:
-        """The first losses are not known yet."""
         self.method = method
         self.first: dict[str, float] = {}
-        """Mean loss of the first step of each task, under `initial-loss`; a part of a run's state."""
+        """Mean loss of each task's first step, under `initial-loss`; part of a run's state."""
 
     def scaled(self, name: str, loss: Loss) -> torch.Tensor:
-        """The mean loss, 0-dim. Under `initial-loss` the first step of a task is taken as `log-classes` has it.
-
-        Values are divided one by one where each has its own: the mean of a batch is then the mean of its
-        parts by their denominators, however a step is cut into packs.
-        """
+        """The mean loss, 0-dim. Under `initial-loss` the first step of a task is divided by chance."""
         if self.method == "none":
             return loss.mean
-        values = loss.values / loss.chance_loss
-        mean = values.mean() if values.ndim else values
+        mean = relative_to_chance(loss)
         return mean / self.first[name] if name in self.first else mean
 
     def observe(self, losses: Mapping[str, float]) -> dict[str, float]:
-        """The scaled losses of a step; the first finite one above 0 of each task is kept.
+        """Keep the first finite positive loss of each task under `initial-loss`.
 
-        Answers the factors that bring them into the units of the steps to come: 1, or the first loss over itself.
+        Returns factors that convert `losses` to the units of later steps: 1, or 1 over the first loss.
         """
         factors = dict.fromkeys(losses, 1.0)
         if self.method == "initial-loss":
@@ -49,3 +59,60 @@ class Normaliser:
                     self.first[name] = value
                     factors[name] = 1.0 / value
         return factors
+
+
+def task_loss(
+    task: Task[Any],
+    output: Mapping[str, torch.Tensor],
+    batch: Batch,
+    gold_weight: float,
+    scaled: Callable[[Loss], torch.Tensor],
+) -> torch.Tensor:
+    """The mean loss of a task's part of a batch, 0-dim, with or without a teacher, on the device of the output."""
+    device = next(iter(output.values())).device
+    if task.name not in batch.lessons:
+        return scaled(task.loss(output, batch.targets[task.name].to(device)))
+    lessons = [lesson.each(lambda targets: targets.to(device)) for lesson in batch.lessons[task.name]]
+    return blended(task, output, lessons, gold_weight, scaled)
+
+
+class Objective:
+    """The losses of a batch as a function of the outputs of the heads and of the step."""
+
+    def __init__(
+        self,
+        tasks: Mapping[str, Task[Any]],
+        normaliser: Normaliser,
+        precision: Precision,
+        *,
+        anchor: Anchor | None = None,
+        steps: int = 1,
+    ) -> None:
+        """`steps`: those of the whole run, over which teachers give way to gold labels and the anchor fades."""
+        self.tasks = tasks
+        self.normaliser = normaliser
+        self.precision = precision
+        self.anchor = anchor
+        self.steps = steps
+
+    def anchor_weight(self, step: int) -> float:
+        """The weight of the anchor's term; above 0 the outputs must hold mean-pooled states (`MultiTaskModel.pools`)."""
+        return self.anchor.weight_at(step) if self.anchor is not None else 0.0
+
+    def losses(
+        self, outputs: Mapping[str, Mapping[str, torch.Tensor]], batch: Batch, totals: Mapping[str, float], step: int
+    ) -> dict[str, torch.Tensor]:
+        """Each task's share of the step's mean loss, from the outputs of one batch, in full precision.
+
+        `totals`: what the mean loss of each task divides by over the whole step. At `step = steps` there are gold labels
+        only, where an example has them, and no anchor.
+        """
+        losses = {}
+        gold_weight, anchor_weight = annealed(step, self.steps), self.anchor_weight(step)
+        for name, output in outputs.items():
+            scaled = partial(self.normaliser.scaled, name)
+            loss = task_loss(self.tasks[name], self.precision.full(output), batch, gold_weight, scaled)
+            if self.anchor is not None and anchor_weight:
+                loss = loss + anchor_weight * self.anchor.loss(output[POOLED], batch.pack.part(*batch.reads[name]))
+            losses[name] = loss * (batch.denominators[name] / (totals[name] or 1.0))
+        return losses

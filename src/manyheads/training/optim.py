@@ -1,22 +1,23 @@
-"""The optimizer: AdamW over the parts of a model, without decay on biases and norms (Loshchilov & Hutter 2019)."""
+"""AdamW over the parts of a model, without weight decay on biases and norms (Loshchilov & Hutter 2019)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
-if TYPE_CHECKING:
-    from manyheads.training.parts import Part
+from manyheads.training.parts import Part
 
 LARGEST_RATE_FACTOR = 3.0
+BALANCING = "balancing"
+"""Name of the parameter group of learned loss weights."""
 
 
 def parameter_groups(parts: Sequence[Part], weight_decay: float) -> list[dict[str, Any]]:
-    """Groups by part, and within one: matrices decay, biases and the weights of norms do not. `part` names the part."""
+    """Parameter groups: for each part, matrices with weight decay, and biases and norms without. `part` names the part."""
     groups = []
     for part in parts:
         norms = {
@@ -35,10 +36,13 @@ def parameter_groups(parts: Sequence[Part], weight_decay: float) -> list[dict[st
 
 
 def shared_rate_factor(tasks_in_a_step: int) -> float:
-    """What to multiply the encoder's rate by where several tasks train it in one step: `min(sqrt(K), 3)`.
+    """Factor on the encoder's rate where K tasks train it in one step: `min(sqrt(K), 3)`.
 
-    Of K uncorrelated gradients of equal norm AdamW moves each task at 1 / sqrt(K) of its speed alone; this makes up for it.
-    Capped, since the step of tasks that agree is as much longer; give it a longer warmup. Raises ValueError below 1.
+    With K uncorrelated gradients of equal norm AdamW moves each task at 1 / sqrt(K) of its speed alone; this compensates.
+    Capped, as the step of tasks that agree grows by the same factor; use a longer warmup with it. Raises ValueError below 1.
+
+    >>> shared_rate_factor(1), shared_rate_factor(4), shared_rate_factor(100)
+    (1.0, 2.0, 3.0)
     """
     if tasks_in_a_step < 1:
         raise ValueError(f"a step has at least one task, seen {tasks_in_a_step}")
@@ -46,11 +50,11 @@ def shared_rate_factor(tasks_in_a_step: int) -> float:
 
 
 def adamw(groups: list[dict[str, Any]]) -> torch.optim.AdamW:
-    """Fused AdamW, betas 0.9 and 0.999. Rates are set step by step."""
+    """Fused AdamW with betas 0.9 and 0.999. Rates are set step by step."""
     return torch.optim.AdamW(groups, lr=0.0, fused=True)
 
 
 def set_rates(optimizer: torch.optim.Optimizer, rates: Mapping[str, float]) -> None:
-    """The rate of each group, by the name of its part."""
+    """Set the rate of each group, by the name of its part."""
     for group in optimizer.param_groups:
         group["lr"] = rates[group["part"]]

@@ -1,8 +1,8 @@
-"""A model in parts, bottom to top: what can be frozen, and what has a learning rate of its own."""
+"""A model in parts, bottom to top: the units of freezing and of learning rates."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -16,31 +16,31 @@ Place = Literal["embeddings", "layer", "head"]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Parameters that are frozen and paced together."""
+    """Parameters that are frozen together and share a learning rate."""
 
     name: str
-    """`embeddings`, `layer 3`, `head entities`; `BRANCH: layer 5` where tasks own it."""
+    """`embeddings`, `layer 3`, `head entities`; `BRANCH: layer 5` for layers that tasks own."""
     place: Place
     layer: int
-    """From 0; -1 for the embeddings, the depth for heads."""
+    """From 0; -1 for the embeddings, the encoder's depth for heads."""
     tasks: tuple[str, ...]
-    """The tasks that it belongs to; none for a part of all tasks."""
+    """The tasks that own it; none for a part that all tasks share."""
     modules: tuple[nn.Module, ...]
     parameters: tuple[nn.Parameter, ...]
 
     @property
     def size(self) -> int:
-        """Numbers in its parameters."""
+        """The number of parameters, counted one by one."""
         return sum(parameter.numel() for parameter in self.parameters)
 
 
 def parts_of(model: MultiTaskModel) -> list[Part]:
-    """Every parameter of a model in exactly one part. Parts without parameters are left out."""
+    """The parts of a model that have parameters; every parameter is in exactly one."""
     return [part for part in places_of(model) if part.parameters]
 
 
 def places_of(model: MultiTaskModel) -> list[Part]:
-    """The parts of a model, also those whose parameters all belong to another part."""
+    """The parts of a model, including those whose parameters all belong to another part."""
     taken: set[int] = set()
     parts = _encoder_parts(model.encoder, _Own("", (), 0), model.fork, taken)
     # Above the fork the shared encoder belongs to the tasks without a branch: the first group has no copy of its own.
@@ -58,7 +58,7 @@ def places_of(model: MultiTaskModel) -> list[Part]:
 
 @dataclass(frozen=True, slots=True)
 class _Own:
-    """Whose an encoder is from layer `start` on, and how its parts are called."""
+    """The owner of an encoder from layer `start` on, and the prefix of its parts' names."""
 
     prefix: str
     tasks: tuple[str, ...]
@@ -66,7 +66,7 @@ class _Own:
 
 
 def _encoder_parts(encoder: Encoder, own: _Own, stop: int, taken: set[int]) -> list[Part]:
-    """Embeddings, layers, and whatever is left (final norms, relative positions), which goes with the top layer."""
+    """Embeddings, layers, and the rest (final norms, relative positions), which belongs to the top layer."""
     layers, prefix, tasks = encoder.layer_modules(), own.prefix, own.tasks
     parts = []
     if own.start == 0 and stop > 0:
@@ -94,9 +94,6 @@ def _part(
 
 
 def trainable(parts: list[Part]) -> list[Part]:
-    """The same parts with those parameters alone that require gradients (adapters leave their base out)."""
-    kept = [
-        Part(p.name, p.place, p.layer, p.tasks, p.modules, tuple(x for x in p.parameters if x.requires_grad))
-        for p in parts
-    ]
+    """The same parts with only those parameters that require gradients: under adapters, without the base weights."""
+    kept = [replace(part, parameters=tuple(p for p in part.parameters if p.requires_grad)) for part in parts]
     return [part for part in kept if part.parameters]

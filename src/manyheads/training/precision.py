@@ -1,4 +1,4 @@
-"""Mixed precision: which numbers the encoder computes in. Weights, losses and optimizer states stay in float32."""
+"""Mixed precision: the data type in which the encoder computes. Weights, losses and optimizer states stay in float32."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 
 from manyheads.errors import UsageError
-from manyheads.nn.wide import wide
+from manyheads.nn.at_least_float32 import at_least_float32
 
 Name = Literal["auto", "float32", "bf16", "fp16"]
 
@@ -32,8 +32,8 @@ class Precision:
 
     @staticmethod
     def full(output: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """A head's output as losses need it, whose logarithms and sums half precision is too coarse for: at least float32."""
-        return {key: wide(value) for key, value in output.items()}
+        """A head's output in at least float32: half precision is too coarse for the logarithms and sums of losses."""
+        return {key: at_least_float32(value) for key, value in output.items()}
 
     def region(self) -> AbstractContextManager[object]:
         """A context in which products are computed in the data type."""
@@ -43,16 +43,16 @@ class Precision:
 def multiplies_in_tiles() -> bool:
     """Whether the CPU has AMX: steps of 400 tokens in bf16 take two thirds of float32's time there, long ones half.
 
-    Processors that have only instructions for bf16 gain nothing by it.
+    On processors with bf16 instructions but no AMX, bf16 is not faster.
     """
     asked = getattr(torch.cpu, "_is_amx_tile_supported", None)  # torch has no public name for it
     return bool(asked is not None and asked())
 
 
 def precision_of(name: Name, device: torch.device) -> Precision:
-    """`auto` is bf16 where CUDA has it, else float32. Raises UsageError for what the device does not have.
+    """`auto` is bf16 where CUDA supports it, else float32. Raises UsageError for a type that the device does not support.
 
-    Before Ampere CUDA only imitates bf16: `auto` leaves that alone, `bf16` takes it.
+    Before Ampere CUDA only emulates bf16: `auto` does not use that, `bf16` does.
     """
     cuda = device.type == "cuda"
     if name == "auto":

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a bar on a terminal, plain lines elsewhere."""
+"""What the user sees during a run: a progress bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -8,36 +8,32 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from manyheads.training.loop import StepRecord
+    from manyheads.training.step_record import StepRecord
 
 LINE_EVERY_S = 10.0
 """Seconds between plain lines."""
 MEMORY = 0.95
-"""Weight of the past in the running mean of a loss that is shown."""
+"""Weight of the past in the running means of losses shown."""
 
 
 class Progress(Protocol):
-    """Told of everything that happens in a run; of several runs, one after the other."""
+    """Shows a run, or several runs one after the other."""
 
     def begin(self, losses: Mapping[str, Sequence[float]]) -> None:
-        """A run begins. `losses`: of the steps it has made already, by task, when it is resumed."""
-        ...
+        """A run begins. `losses`: of earlier steps, by task, in a resumed run."""
 
     def say(self, line: str) -> None:
-        """A line of its own."""
-        ...
+        """Show a line."""
 
     def step(self, record: StepRecord, steps: int) -> None:
         """One step of `steps` is done."""
-        ...
 
     def close(self) -> None:
         """The run is over."""
-        ...
 
 
 class Quiet:
-    """Says nothing."""
+    """Shows nothing."""
 
     def begin(self, losses: Mapping[str, Sequence[float]]) -> None:
         """Nothing."""
@@ -56,7 +52,7 @@ class Console:
     """A bar with each task's running loss on a terminal; a line every ten seconds otherwise."""
 
     def __init__(self, stream: TextIO) -> None:
-        """Writes to `stream` (the commands give stderr)."""
+        """Write to `stream` (stderr in the commands)."""
         from tqdm import tqdm
 
         self._stream = stream
@@ -68,7 +64,7 @@ class Console:
         self._started = self._last = time.monotonic()
 
     def begin(self, losses: Mapping[str, Sequence[float]]) -> None:
-        """Forget the run before; the running means of a resumed run are those it was stopped with."""
+        """Start again; a resumed run has the running means it was stopped with."""
         self._mean = {}
         for name, found in losses.items():
             for loss in found:
@@ -82,7 +78,7 @@ class Console:
         self._stream.flush()
 
     def step(self, record: StepRecord, steps: int) -> None:
-        """Moves the bar, or prints a line when the last one is ten seconds old."""
+        """Move the bar, or print a line when the last one is ten seconds old."""
         for name, loss in record.losses.items():
             self._note(name, loss)
         self._tokens += sum(record.tokens.values())
@@ -94,7 +90,7 @@ class Console:
                 )
                 self._started = now
             self._bar.set_postfix_str(_losses(self._mean), refresh=False)
-            self._bar.n = record.step  # a guard may have turned the run back
+            self._bar.n = record.step  # a guard may have rolled the run back
             self._bar.update(1)
         elif now - self._last >= LINE_EVERY_S or record.step + 1 == steps:
             rate = self._tokens / max(now - self._started, 1e-9)
@@ -102,7 +98,7 @@ class Console:
             self._last = now
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None

@@ -1,4 +1,4 @@
-"""Which model is the best: a weighted mean of chosen metrics, and the patience to wait for a better one."""
+"""Which model is the best: a weighted mean of metrics, and how long to wait for a better one."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Selection:
     """The combined score: without weights the mean of the tasks' main metrics."""
 
     weights: Mapping[tuple[str, str], float] = field(default_factory=dict)
-    """Of (task, metric)."""
+    """By task and metric."""
 
     @staticmethod
     def of(select: Mapping[str, float], tasks: Mapping[str, Task[Any]], validated: Collection[str]) -> Selection:
-        """From `{"TASK.METRIC": weight}`. Raises UsageError for a task or metric that is not known or not validated."""
+        """From `{"TASK.METRIC": weight}`. Raises UsageError for an unknown task or metric, or one without validation data."""
         weights = {}
         for key, weight in select.items():
             name, _, metric = key.partition(".")
@@ -33,8 +33,8 @@ class Selection:
                 raise UsageError(f"training.select: {key}: there is no task '{name}'; the tasks are {', '.join(tasks)}")
             known = tasks[name].metric_names
             if metric == "ece":
-                raise UsageError(f"training.select: {key}: ece is the distance of scores from the truth, which a head that "
-                                 f"knows nothing can have as 0; choose by {', '.join(known)}")  # fmt: skip
+                raise UsageError(f"training.select: {key}: ece is the calibration error, which can be 0 for a head at "
+                                 f"chance; choose by {', '.join(known)}")  # fmt: skip
             if metric not in known:
                 near = get_close_matches(metric, known, 1, 0.5)
                 raise UsageError(f"training.select: {key}: {tasks[name].kind} has no metric '{metric}'"
@@ -47,16 +47,16 @@ class Selection:
         return Selection(weights)
 
     def check(self, metrics: Mapping[str, Metrics]) -> None:
-        """Raise UsageError for a chosen metric that the (validation) data does not give."""
+        """Raise UsageError for a chosen metric that is not measured on this data."""
         for name, metric in self.weights:
             if name in metrics and metric not in metrics[name]:
                 raise UsageError(f"training.select: {name}.{metric} is not measured on this data; it gives "
                                  f"{', '.join(metrics[name])}")  # fmt: skip
 
     def score(self, tasks: Mapping[str, Task[Any]], metrics: Mapping[str, Metrics]) -> float:
-        """The combined score, over those of the chosen metrics that are measured; 0 for none.
+        """The combined score over the chosen metrics that are measured; 0 if none is.
 
-        Test data may give fewer of them than validation data (no unanswerable questions): a run is not lost for that.
+        Test data may allow fewer metrics than validation data (no unanswerable questions); that does not fail a run.
         """
         if not self.weights:
             return combined(tasks, metrics)
@@ -66,33 +66,41 @@ class Selection:
         return total / sum(measured.values()) if measured else 0.0
 
     def left_out(self, tasks: Mapping[str, Task[Any]], metrics: Mapping[str, Metrics]) -> str | None:
-        """What the combined score is of, where these metrics do not hold all that it could be of; None where they do."""
+        """What the combined score leaves out, if some of its metrics are missing; None if all are there."""
         if self.weights:
             wanted = [f"{name}.{metric}" for name, metric in self.weights]
-            had = [key for key in wanted if key.partition(".")[2] in metrics.get(key.partition(".")[0], {})]
+            found = [key for key in wanted if key.partition(".")[2] in metrics.get(key.partition(".")[0], {})]
         else:
-            wanted, had = list(tasks), [name for name in tasks if name in metrics]
-        missing = [key for key in wanted if key not in had]
+            wanted, found = list(tasks), [name for name in tasks if name in metrics]
+        missing = [key for key in wanted if key not in found]
         if not missing:
             return None
-        return f"is of {', '.join(had) or 'nothing'}; there is no figure of {', '.join(missing)}"
+        return f"is of {', '.join(found) or 'nothing'}; there is no figure of {', '.join(missing)}"
 
 
-def doubt(headlines: Mapping[str, float], rows: Mapping[str, int]) -> float:
-    """Half a standard error of the mean of headlines, taken for fractions of so many examples.
+def uncertainty(main_scores: Mapping[str, float], rows: Mapping[str, int]) -> float:
+    """Half a standard error of the mean of main scores, taken as fractions of `rows` examples each.
 
-    Few validation examples cannot tell two models apart that differ by less. 1,000 examples and a score of 0.9 give 0.005,
-    20 give 0.03.
+    Two models that differ by less cannot be distinguished on these examples.
+
+    >>> round(uncertainty({"ner": 0.9}, {"ner": 1000}), 3), round(uncertainty({"ner": 0.9}, {"ner": 20}), 3)
+    (0.005, 0.034)
     """
-    variance = sum(max(0.0, s * (1 - s)) / rows[name] for name, s in headlines.items())
-    return 0.5 * math.sqrt(variance) / max(1, len(headlines))
+    variance = sum(max(0.0, s * (1 - s)) / rows[name] for name, s in main_scores.items())
+    return 0.5 * math.sqrt(variance) / max(1, len(main_scores))
 
 
 @dataclass(slots=True)
-class Waiting:
-    """Counts evaluations since the best one. A part of a run's state."""
+class Patience:
+    """Counts evaluations since the best one. Part of a run's state.
 
-    patience: int | None
+    >>> patience = Patience(limit=2)
+    >>> [patience.better(score) for score in (0.5, 0.6, 0.6, 0.4)], patience.over
+    ([True, True, False, False], True)
+    """
+
+    limit: int | None
+    """Evaluations without a better one to wait for; None: for ever."""
     best: float = float("-inf")
     since: int = 0
 
@@ -105,20 +113,16 @@ class Waiting:
         return False
 
     def to_json(self) -> dict[str, Any]:
-        """Its state."""
-        return {
-            "patience": self.patience,
-            "best": self.best if self.best > float("-inf") else None,
-            "since": self.since,
-        }
+        """As JSON."""
+        return {"patience": self.limit, "best": self.best if self.best > float("-inf") else None, "since": self.since}
 
     @staticmethod
-    def from_json(state: Mapping[str, Any]) -> Waiting:
-        """From its state."""
+    def from_json(state: Mapping[str, Any]) -> Patience:
+        """From `to_json`."""
         best = float("-inf") if state["best"] is None else float(state["best"])
-        return Waiting(state["patience"], best, int(state["since"]))
+        return Patience(state["patience"], best, int(state["since"]))
 
     @property
     def over(self) -> bool:
         """Whether patience has run out."""
-        return self.patience is not None and self.since >= self.patience
+        return self.limit is not None and self.since >= self.limit

@@ -1,47 +1,44 @@
-"""The state of a trainer as tensors and JSON, and back again.
+"""The state of a trainer as tensors and JSON, and back.
 
-Absent on purpose: the state of random generators. Dropout is seeded by (seed, step), the order of samples and the shares of
-tasks are functions of (seed, step), so a step draws the same numbers whenever and wherever it is made.
+The state of random generators is absent on purpose. Dropout, the order of examples and the shares of tasks are functions of
+(seed, step), so a step draws the same numbers whenever and wherever it runs.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
+from torch import nn
 
 from manyheads.errors import CheckpointError, UsageError
 from manyheads.training.adatask import AdaTask
-from manyheads.training.sharded import divided_as, gathered, local
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from manyheads.training.loop import Trainer
+from manyheads.training.distributed.sharded import divided_as, gathered, local
+from manyheads.training.loop import Trainer
 
 Tensors = Mapping[str, torch.Tensor]
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-"""What AdamW keeps of a parameter, once it has had a gradient."""
+"""What AdamW keeps for a parameter, once it has had a gradient."""
 UNFIT = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError)
-"""What comes of reading a state that another program wrote."""
+"""Errors of reading a state that another program wrote."""
 
 
 def trained(trainer: Trainer) -> dict[str, nn.Parameter]:
-    """Everything that any phase may train, with what balancing learns, by name."""
+    """Everything that any phase may train, learned loss weights included, by name."""
     names = {id(parameter): name for name, parameter in trainer.model.named_parameters()}
-    names |= {id(p): f"balancing.{i}" for i, p in enumerate(trainer.making.balancer.parameters())}
-    return {names[id(p)]: p for group in trainer.making.optimizer.param_groups for p in group["params"]}
+    names |= {id(p): f"balancing.{i}" for i, p in enumerate(trainer.components.balancer.parameters())}
+    return {names[id(p)]: p for group in trainer.components.optimizer.param_groups for p in group["params"]}
 
 
 def tensors_of(trainer: Trainer) -> dict[str, dict[str, torch.Tensor]]:
     """`weights` and `optimizer`, by name; not copied.
 
-    With divided layers all processes must ask, and the one that leads gets them whole, on the CPU.
+    With divided layers a collective call: process 0 gets them whole, on the CPU.
     """
-    parameters, states = trained(trainer), trainer.making.optimizer.state
+    parameters, states = trained(trainer), trainer.components.optimizer.state
     moments = {
         f"{key}/{name}": value
         for name, parameter in parameters.items()
@@ -53,11 +50,11 @@ def tensors_of(trainer: Trainer) -> dict[str, dict[str, torch.Tensor]]:
 
 
 def load_tensors(trainer: Trainer, tensors: Mapping[str, Tensors]) -> None:
-    """Put saved tensors in place of the trainer's. Raises CheckpointError, before anything is changed, if they do not fit."""
+    """Load saved tensors. Raises CheckpointError, before anything is changed, if they do not fit."""
     parameters = trained(trainer)
     check_shapes("weights", parameters, tensors.get("weights", {}))
     states: dict[str, dict[str, torch.Tensor]] = {}
-    known = moments_of(trainer.making.optimizer)
+    known = moments_of(trainer.components.optimizer)
     for label, value in tensors.get("optimizer", {}).items():
         key, _, name = label.partition("/")
         shape = parameters[name].shape if name in parameters and key in known else None
@@ -73,7 +70,7 @@ def load_tensors(trainer: Trainer, tensors: Mapping[str, Tensors]) -> None:
     with torch.no_grad():
         for name, parameter in parameters.items():
             local(parameter).copy_(local(divided_as(parameter, tensors["weights"][name])))
-    optimizer = trainer.making.optimizer
+    optimizer = trainer.components.optimizer
     optimizer.state.clear()
     for name, state in states.items():
         parameter = parameters[name]
@@ -81,7 +78,7 @@ def load_tensors(trainer: Trainer, tensors: Mapping[str, Tensors]) -> None:
 
 
 def moments_of(optimizer: torch.optim.Optimizer) -> dict[str, str]:
-    """What an optimizer may keep of a parameter, by its key, and which of `MOMENTS` it is."""
+    """The keys of an optimizer's state of a parameter, each with the one of `MOMENTS` that it is."""
     slots = ["", *(optimizer.slots.values() if isinstance(optimizer, AdaTask) else ())]
     return {f"{moment}{slot}": moment for slot in slots for moment in MOMENTS}
 
@@ -101,37 +98,37 @@ def check_shapes(what: str, wanted: Tensors, seen: Tensors) -> None:
 
 
 def state_of(trainer: Trainer) -> dict[str, Any]:
-    """Everything else, as JSON."""
-    making = trainer.making
+    """Everything but tensors, as JSON."""
+    parts = trainer.components
     return {
         "sampler": trainer.batcher.sampler.state(),
-        "balancer": making.balancer.state(),
-        "first_losses": dict(making.normaliser.first),
-        "scaler": trainer.gradients.scaler.state_dict(),
-        "anchor": making.anchor.state() if making.anchor is not None else None,
+        "balancer": parts.balancer.state(),
+        "first_losses": dict(parts.normaliser.first),
+        "scaler": trainer.gradients.passes.scaler.state_dict(),
+        "anchor": parts.anchor.state() if parts.anchor is not None else None,
         "guard": trainer.guard.state(),
-        "max_tokens": trainer.max_tokens,
+        "max_tokens": trainer.pack_limit.max_tokens,
     }
 
 
 def load_state(trainer: Trainer, state: Mapping[str, Any]) -> None:
-    """Go on from a saved state. Raises CheckpointError if it is of another run."""
+    """Continue from a saved state. Raises CheckpointError if it is of another run."""
     try:
         trainer.batcher.sampler.load_state(state["sampler"])
-        trainer.making.balancer.load_state(state["balancer"])
-        trainer.making.normaliser.first = {name: float(loss) for name, loss in state["first_losses"].items()}
+        trainer.components.balancer.load_state(state["balancer"])
+        trainer.components.normaliser.first = {name: float(loss) for name, loss in state["first_losses"].items()}
         if state["scaler"]:
-            trainer.gradients.scaler.load_state_dict(state["scaler"])
-        if trainer.making.anchor is not None:
-            trainer.making.anchor.load_state(state["anchor"])
+            trainer.gradients.passes.scaler.load_state_dict(state["scaler"])
+        if trainer.components.anchor is not None:
+            trainer.components.anchor.load_state(state["anchor"])
         trainer.guard.load_state(state["guard"])
-        trainer.max_tokens = None if state["max_tokens"] is None else int(state["max_tokens"])
+        trainer.pack_limit.max_tokens = None if state["max_tokens"] is None else int(state["max_tokens"])
     except (*UNFIT, UsageError) as error:
         raise CheckpointError(f"the checkpoint's state does not fit this run ({error})") from None
 
 
 def check_state(state: Mapping[str, Any], *, step: int, phases: int) -> None:
-    """Raise CheckpointError unless a run of so many phases can be at the place of this state, after `step` steps."""
+    """Raise CheckpointError unless a run of `phases` phases can be in this state after `step` steps."""
     try:
         place, waits = state["place"], [state["waiting"], state["overall"], *state["tasks"].values()]
         counts = [
@@ -150,16 +147,16 @@ def check_state(state: Mapping[str, Any], *, step: int, phases: int) -> None:
     except UNFIT:
         fits = False
     if not fits:
-        raise CheckpointError("the checkpoint's state does not fit this run; it was not written by it")
+        raise CheckpointError("the checkpoint's state does not fit this run; another run wrote it")
 
 
-def copies(parameters: Sequence[nn.Parameter]) -> list[torch.Tensor]:
-    """Of their values, or this process's parts of them, on the CPU."""
+def copies(parameters: Iterable[nn.Parameter]) -> list[torch.Tensor]:
+    """Copies of their values, or of this process's parts of them, on the CPU."""
     return [local(parameter).detach().to("cpu", copy=True) for parameter in parameters]
 
 
 @torch.no_grad()
-def put_back(parameters: Sequence[nn.Parameter], values: Sequence[torch.Tensor]) -> None:
-    """Give parameters the values of such copies."""
+def put_back(parameters: Iterable[nn.Parameter], values: Sequence[torch.Tensor]) -> None:
+    """Set parameters to values from `copies`."""
     for parameter, value in zip(parameters, values, strict=True):
         local(parameter).copy_(value)

@@ -1,4 +1,4 @@
-"""Being asked to stop: SIGTERM and SIGINT let the step end and the run save; a second one ends the process at once."""
+"""Stopping a run: SIGTERM and SIGINT let the step end and the run save; a second signal ends the process at once."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stop:
-    """Whether the run has been asked to stop. Asked by nobody unless signals are listened to."""
+    """Whether the run has been asked to stop. This class listens to no signals."""
 
     def __init__(self) -> None:
         self.asked: str | None = None
-        """What asked: the name of a signal."""
+        """The name of the signal that asked."""
         self.patient = False
-        """Whether the run looks at `asked` by itself; until then, with nothing to save, a signal raises StoppedError."""
+        """Whether the run checks `asked` itself; until then there is nothing to save, and a signal raises StoppedError."""
 
     def check(self) -> None:
-        """Raise StoppedError if asked. For stretches of a run before which it was saved."""
+        """Raise StoppedError if asked; called where the run has just been saved."""
         if self.asked:
-            raise StoppedError(f"stopped by {self.asked}; the training is saved: go on with --resume")
+            raise StoppedError(f"stopped by {self.asked}; the training is saved: continue with --resume")
 
 
 class StopSignals(Stop):
-    """Listens to signals while it is entered. In the main thread alone."""
+    """Listens to signals inside a `with` block, in the main thread only."""
 
     def __init__(self, together_s: float = 0.0) -> None:
-        """Signals within so many seconds of the first are taken for the same one."""
+        """`together_s`: signals within so many seconds of the first count as the same one."""
         super().__init__()
         self._together_s = together_s
         self._first = 0.0

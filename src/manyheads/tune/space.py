@@ -1,8 +1,8 @@
-"""What is tuned: the settings that a run file leaves to the recipe, each in a range around the recipe's own value.
+"""The settings to tune: those that a run file leaves to the recipe, each in a range around the recipe's value.
 
-Decided here: a setting that its user wrote is held, unless it is named with `--keys`. Ranges are logarithmic and narrow: the
-recipe is a good start, and a few dozen trials cover them. Of the tasks' weights the first one is held, since only their
-ratios matter.
+Decided here: a setting given in the run file is fixed, unless it is named with `--keys`. Ranges are logarithmic and narrow,
+as the recipe is a good start and a few dozen trials have to cover them. The weight of the first task is fixed, since only
+the ratios of weights matter.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 Value = float | str
 Values = Mapping[str, Value]
-"""What a trial tries, by setting."""
+"""Values of a trial, by setting."""
 
 RATE, HEAD_RATE, TOPS, LAYERS, WEIGHTS = (
     "learning_rate", "head_learning_rate", "private_tops", "private_layers", "weights",
 )  # fmt: skip
 NO_TASK, EVERY_TASK = "no task", "every task"
-"""Of TOPS; the others are names of tasks, which hold no blank."""
+"""Values of TOPS besides the names of tasks, which contain no space."""
 FACTORS = {
     RATE: (1 / 4, 4.0),
     HEAD_RATE: (1 / 5, 5.0),
@@ -34,46 +34,51 @@ FACTORS = {
     "steps": (1 / 3, 2.0),
     WEIGHTS: (1 / 3, 3.0),
 }
-"""From where to where, around the usual value."""
+"""Ranges, as multiples of the default."""
 DIGITS = 3
-"""That count, of a value that is tried."""
+"""Significant digits of proposed values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting that is tried."""
+    """One setting to tune. Its repr is part of a tuning's identity, so never rename a field."""
 
     name: str
     usual: Value
-    """The recipe's."""
+    """The default: the recipe's value."""
     low: float = 0.0
     high: float = 0.0
     choices: tuple[str, ...] = ()
     """Instead of a range."""
     whole: bool = False
-    """Whether it is a whole number."""
+    """Whether values are integers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """All that is tried, and what is not."""
+    """The settings to tune, and those that are fixed."""
 
     settings: tuple[Setting, ...]
-    held: Mapping[str, str]
-    """Settings that are not tried, and why."""
+    fixed: Mapping[str, str]
+    """Settings that are not tuned, and why."""
     depth: int
     """Layers of the encoder."""
     tasks: tuple[str, ...]
 
     @property
-    def usual(self) -> dict[str, Value]:
-        """What the recipe would do."""
+    def defaults(self) -> dict[str, Value]:
+        """The values of the first trial: the run file as it is."""
         return {setting.name: setting.usual for setting in self.settings}
 
     def changes(self, values: Values) -> tuple[str, ...]:
-        """`KEY=VALUE` of the run file; none for the usual values."""
-        apart = values.get(TOPS, NO_TASK) != NO_TASK
-        if all(values[name] == usual for name, usual in self.usual.items() if apart or name != LAYERS):
+        """`KEY=VALUE` changes of the run file; none for the defaults.
+
+        >>> space = Space((Setting("epochs", 4.0, 1.0, 8.0),), fixed={}, depth=6, tasks=("entities",))
+        >>> space.changes({"epochs": 2.5}), space.changes(space.defaults)
+        (('training.epochs=2.5',), ())
+        """
+        private = values.get(TOPS, NO_TASK) != NO_TASK
+        if all(values[name] == default for name, default in self.defaults.items() if private or name != LAYERS):
             return ()
         found = dict[str, Any]()
         for name, value in values.items():
@@ -81,7 +86,7 @@ class Space:
                 found[f"tasks.{name.partition('.')[2]}.weight"] = value
             elif name not in (TOPS, LAYERS):
                 found[f"training.{name}"] = value
-        if apart:
+        if private:
             found |= self._tops(str(values[TOPS]), int(values.get(LAYERS, 1)))
         return tuple(f"{key}={json.dumps(value)}" for key, value in found.items())
 
@@ -89,65 +94,71 @@ class Space:
         found: dict[str, Any] = {"sharing.shared_layers": self.depth - layers}
         if owner != EVERY_TASK:
             others = [task for task in self.tasks if task != owner]
-            found["sharing.groups"] = {others[0]: others}  # a group may have the name of a task that is in it
+            found["sharing.groups"] = {others[0]: others}  # a group may be named after one of its tasks
         return found
 
 
 @dataclass(frozen=True, slots=True)
-class Usual:
-    """What a run would be trained with, untuned."""
+class Defaults:
+    """What a run is trained with if nothing is tuned."""
 
     rate: float
     head_rate: float
     epochs: float
     depth: int
+    """Layers of the encoder."""
 
 
-def space_of(run: Run, usual: Usual, keys: Sequence[str] = ()) -> Space:
-    """What to try with a run. `keys`: just these, also where the run file sets them. Raises UsageError."""
-    known = {setting.name.partition(".")[0]: "" for setting in _all(run, usual)} | {TOPS: "", WEIGHTS: ""}
-    for key in keys:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise UsageError(f"--keys {key}: there is no such setting to tune{hint} (known: {', '.join(known)})")
-    written, never = _written(run), _never(run, usual.depth)
-    for key in keys:
-        if key in never:
-            raise UsageError(f"--keys {key}: {never[key]}; leave {key} out")
-    held, settings = dict(never), list[Setting]()
-    for setting in _all(run, usual):
-        name = setting.name.partition(".")[0] if setting.name != LAYERS else TOPS
-        if name in never or (keys and name not in keys):
+def space_of(run: Run, defaults: Defaults, keys: Sequence[str] = ()) -> Space:
+    """The search space of a run. `keys` limits it to these settings, which may be set in the run file. Raises UsageError."""
+    every, given, untunable = _all_settings(run, defaults), _given(run), _untunable(run, defaults.depth)
+    _check_keys(keys, list(dict.fromkeys(setting.name.partition(".")[0] for setting in every)), untunable)
+    settings, fixed = list[Setting](), dict(untunable)
+    for setting in every:
+        if _key(setting) in untunable or (keys and _key(setting) not in keys):
             continue
-        if not keys and setting.name in written:
-            held[setting.name] = "set in the run file"
-            continue
-        if setting.choices or setting.low < setting.high:
+        if not keys and setting.name in given:
+            fixed[setting.name] = "set in the run file"
+        elif setting.choices or setting.low < setting.high:
             settings.append(setting)
     weights = [setting.name for setting in settings if setting.name.startswith(f"{WEIGHTS}.")]
     if len(weights) == len(run.tasks):
         settings = [setting for setting in settings if setting.name != weights[0]]
     if not settings:
-        why = "; ".join(f"{name}: {reason}" for name, reason in held.items())
+        why = "; ".join(f"{name}: {reason}" for name, reason in fixed.items())
         raise UsageError(
             f"there is nothing to tune ({why}); leave a setting out of the run file, or name it with --keys"
         )
-    return Space(tuple(settings), held, usual.depth, tuple(run.tasks))
+    return Space(tuple(settings), fixed, defaults.depth, tuple(run.tasks))
 
 
-def _all(run: Run, usual: Usual) -> list[Setting]:
-    """Every setting that could be tried."""
-    training, most = run.training, max(1, usual.depth // 3)
-    duration = (
-        Setting("epochs", usual.epochs) if training.steps is None else Setting("steps", training.steps, whole=True)
-    )
+def _key(setting: Setting) -> str:
+    """The name in `--keys` that selects a setting."""
+    return TOPS if setting.name == LAYERS else setting.name.partition(".")[0]
+
+
+def _check_keys(keys: Sequence[str], known: Sequence[str], untunable: Mapping[str, str]) -> None:
+    for key in keys:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise UsageError(f"--keys {key}: there is no such setting to tune{hint} (known: {', '.join(known)})")
+    for key in keys:
+        if key in untunable:
+            raise UsageError(f"--keys {key}: {untunable[key]}; leave {key} out")
+
+
+def _all_settings(run: Run, defaults: Defaults) -> list[Setting]:
+    training, most = run.training, max(1, defaults.depth // 3)
+    length = Setting("epochs", defaults.epochs)
+    if training.steps is not None:
+        length = Setting("steps", training.steps, whole=True)
     names = tuple(run.tasks)
-    owners = (NO_TASK, EVERY_TASK, *(names if len(names) > 2 else ()))  # of two tasks one is as good as both
+    owners = (NO_TASK, EVERY_TASK, *(names if len(names) > 2 else ()))  # with two tasks, one is as good as both
     return [
-        _around(Setting(RATE, usual.rate)),
-        _around(Setting(HEAD_RATE, usual.head_rate)),
-        _around(duration),
+        _around(Setting(RATE, defaults.rate)),
+        _around(Setting(HEAD_RATE, defaults.head_rate)),
+        _around(length),
         Setting(TOPS, NO_TASK, choices=owners),
         Setting(LAYERS, 1, low=1, high=most, whole=True),
         *(_around(Setting(f"{WEIGHTS}.{name}", section.weight)) for name, section in run.tasks.items()),
@@ -162,12 +173,16 @@ def _around(setting: Setting) -> Setting:
 
 
 def rounded(value: float) -> float:
-    """To the digits that count."""
+    """Rounded to the significant digits of a proposal.
+
+    >>> rounded(0.00012345)
+    0.000123
+    """
     return float(f"{value:.{DIGITS}g}")
 
 
-def _written(run: Run) -> set[str]:
-    """The settings that a run file says something of."""
+def _given(run: Run) -> set[str]:
+    """The settings that a run file gives."""
     given = run.training.model_fields_set
     names = {name for name in (RATE, HEAD_RATE, "epochs", "steps") if name in given}
     if "sharing" in run.model_fields_set:
@@ -175,20 +190,20 @@ def _written(run: Run) -> set[str]:
     return names | {f"{WEIGHTS}.{name}" for name, section in run.tasks.items() if "weight" in section.model_fields_set}
 
 
-def _never(run: Run, depth: int) -> dict[str, str]:
-    """Settings that are not to be tried with a run, and why."""
+def _untunable(run: Run, depth: int) -> dict[str, str]:
+    """Settings that cannot be tuned with this run, and why."""
     training, found = run.training, dict[str, str]()
     if len(run.tasks) == 1:
         found |= dict.fromkeys((TOPS, WEIGHTS), "the run has one task")
     if depth < 2:
         found.setdefault(TOPS, "the encoder has one layer")
     if run.lora is not None:
-        found.setdefault(TOPS, "lora leaves the layers as they are")
+        found.setdefault(TOPS, "with lora the layers are frozen")
     if training.shard_layers:
         found.setdefault(TOPS, "training.shard_layers needs all layers to be shared")
     if training.freeze.encoder:
-        found |= {RATE: "training.freeze leaves the encoder as it is"}
-        found.setdefault(TOPS, "training.freeze leaves the encoder as it is")
+        found |= {RATE: "training.freeze freezes the encoder"}
+        found.setdefault(TOPS, "training.freeze freezes the encoder")
     if isinstance(training.phases, list):
-        found |= dict.fromkeys((RATE, HEAD_RATE, "epochs"), "training.phases says it for each phase")
+        found |= dict.fromkeys((RATE, HEAD_RATE, "epochs"), "training.phases sets it for each phase")
     return found

@@ -1,4 +1,4 @@
-"""One trial in a process of its own: `python -m manyheads.tune.worker JSON`, started by a crew."""
+"""One trial in a process of its own: `python -m manyheads.tune.worker JSON`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from manyheads.crew.worker import worked
 from manyheads.durable import replace_file
+from manyheads.jobs.worker_process import open_job, run_worker
 
 if TYPE_CHECKING:
-    from manyheads.crew.workshop import Job, Workshop
-    from manyheads.training.run import Plan, Trained
+    from manyheads.training.plan import Plan, Trained
     from manyheads.training.stop import Stop
 
 PLANNED, OUTCOME = "planned.json", "outcome.json"
@@ -22,56 +21,44 @@ PLANNED, OUTCOME = "planned.json", "outcome.json"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a finished trial leaves, all of it measured on validation data."""
+    """What is kept of a finished trial, all of it measured on validation data."""
 
     score: float
-    """Combined."""
+    """The combined score."""
     headlines: Mapping[str, float]
     rows: Mapping[str, int]
     """Validation examples of each task."""
     step: int
-    """That its weights are of."""
+    """The step whose weights were scored."""
 
     @staticmethod
     def load(folder: Path) -> Outcome | None:
-        """From the folder of a trial; None where it is not finished."""
+        """Read from the folder of a trial; None if it is not finished."""
         path = folder / OUTCOME
         return Outcome(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
 
 
-def work(task: Mapping[str, Any], stop: Stop) -> None:
-    """Make a trial, or go on with it."""
-    from manyheads.crew.workshop import Job, open_workshop
-    from manyheads.training.lock import wait_for
-
-    shop = open_workshop(Path(task["run"]), task["overrides"], Path(task["output"]))
-    shop = replace(shop, environment=task["environment"])
-    job = Job.from_json(task["job"])
-    wait_for(shop.place(job))
-    run_trial(shop, job, stop)
-
-
-def run_trial(shop: Workshop, job: Job, stop: Stop) -> None:
-    """Train, and keep what validation data says. Not again on all rows: only the winner is worth that."""
-    from manyheads.config.build import device_of, plan_of
+def work(payload: Mapping[str, Any], stop: Stop) -> None:
+    """Train and score a trial, or resume it. There is no refit on all rows, which only the best trial is worth."""
     from manyheads.training.progress import Quiet
-    from manyheads.training.run import run_to
+    from manyheads.training.run import run_plan
 
-    folder, file = shop.place(job), shop.file(job)
+    experiment, job = open_job(payload)
+    folder = experiment.folder_of(job)
     if Outcome.load(folder) is not None:
         return
-    plan = plan_of(file, shop.dataset, folder, device_of(file.run.training.device), shop.tokenizer)
+    plan = experiment.plan(job)
     folder.mkdir(parents=True, exist_ok=True)
     replace_file(folder / PLANNED, json.dumps({"steps": plan.steps}) + "\n")
-    run_to(replace(plan, refit=None), Quiet(), _keep, resume=True, stop=stop)
+    run_plan(replace(plan, refit=None), Quiet(), _keep, resume=True, stop=stop)
 
 
 def _keep(plan: Plan, done: Trained) -> None:
-    headlines = {name: done.tasks[name].headline(metrics) for name, metrics in done.validation.items()}
+    headlines = {name: done.tasks[name].main_score(metrics) for name, metrics in done.validation.items()}
     rows = {name: len(table) for name, table in plan.validation.items()}
     outcome = Outcome(plan.selection.score(done.tasks, done.validation), headlines, rows, done.steps)
     replace_file(plan.output / OUTCOME, json.dumps(asdict(outcome), indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    raise SystemExit(worked(sys.argv[1], work))
+    raise SystemExit(run_worker(sys.argv[1], work))

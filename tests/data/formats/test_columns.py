@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,11 +11,11 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from datafiles import jsonl
-from manyheads.data.formats.format import Wanted
-from manyheads.data.formats.known import FORMATS
-from manyheads.data.readers import format_of, read_rows
-from manyheads.errors import DataError
+from datafiles import jsonl, read_rows
+from manyheads.data.formats.detection import FORMATS
+from manyheads.data.formats.format import RowSchema
+from manyheads.data.readers import format_of
+from manyheads.errors import DataError, UsageError
 from manyheads.tasks import TASK_TYPES
 from manyheads.tasks.base import Task
 
@@ -68,6 +69,16 @@ def test_tables_and_json_are_read_for_columns_that_no_format_knows(write):
     assert values(write("b.jsonl", jsonl(scored)), Rating) == [scored]
 
 
+def test_a_task_type_that_cannot_be_imported_does_not_hide_why_a_format_is_refused(write, monkeypatch):
+    broken = EntryPoint("broken-type", "no.such.module:Task", "manyheads.tasks")
+    monkeypatch.setattr(TASK_TYPES, "_installed", {"broken-type": broken})
+    with pytest.raises(UsageError, match="cannot be imported"):
+        TASK_TYPES["broken-type"]
+    assert "a.txt looks like PubTator, which is a format for token-classification, not for rating" in refusal(
+        write("a.txt", PUBTATOR), Rating
+    )
+
+
 def test_columns_that_are_wanting_are_named(write):
     assert refusal(write("a.csv", "text,label\na,A\n"), Rating) == (
         "a.csv:1 should be a header with the columns text, score, seen text | label; add that line, or rename columns"
@@ -77,7 +88,7 @@ def test_columns_that_are_wanting_are_named(write):
 
 
 def test_formats_of_other_columns_are_refused_with_the_types_that_read_them(write):
-    told = "from which token-classification is read, not rating; give another file, or say which format it has under 'format'"
+    told = "which is a format for token-classification, not for rating; give another file, or name its format under 'format'"
     both = told.replace("token-classification", "text-classification and token-classification")
     words = told.replace("token-classification", "token-classification and token-tagging")
     assert refusal(write("a.txt", PUBTATOR), Rating) == f"a.txt looks like PubTator, {told}"
@@ -113,7 +124,7 @@ def test_the_formats_of_our_own_types_follow_from_their_columns(kind):
     spans = {"pubtator", "bioc-xml", "bioc-json", "brat", "gliner", "class-numbers", "conll"}
     either = {"docbin", "prodigy", "label-studio", "gliner2", "spacy", "doccano"}
     own = {NER: spans | either, TEXT: {*either, "csv", "tsv"}, QA: {"squad"}, PAIRS: {"csv", "tsv"}}[kind]
-    assert {form.name for form in FORMATS if form.fits(Wanted.by(TASK_TYPES[kind]))} == {
+    assert {form.name for form in FORMATS if form.fits(RowSchema.for_task(TASK_TYPES[kind]))} == {
         *own,
         "json",
         "jsonl",
@@ -128,4 +139,4 @@ def test_a_name_tells_the_format_by_the_columns_that_are_wanted(write):
         (QA, "a.json", "squad"),
         (PAIRS, "a.json", "jsonl"),
     ):
-        assert format_of(write(name, "{}"), Wanted.by(TASK_TYPES[kind])).name == form
+        assert format_of(write(name, "{}"), RowSchema.for_task(TASK_TYPES[kind])).name == form

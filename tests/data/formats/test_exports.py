@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from exports import EXPORTS, Export
 from manyheads.data.build import build_table
 from manyheads.data.formats.class_numbers import UNNAMED
-from manyheads.data.formats.format import Wanted
-from manyheads.data.formats.head import Head
-from manyheads.data.formats.known import BY_NAME, FORMATS
+from manyheads.data.formats.detection import BY_NAME, FORMATS
+from manyheads.data.formats.format import RowSchema
+from manyheads.data.formats.preview import Preview
 from manyheads.data.readers import Files, format_of, open_files
 from manyheads.errors import DataError
 from manyheads.tasks import TASK_TYPES
@@ -52,7 +52,7 @@ def test_the_counts_reach_the_report_of_the_split(export: Export, tmp_path):
 
 @each
 def test_one_format_alone_claims_a_file(export: Export, tmp_path):
-    head = Head.of(export.write(tmp_path))
+    head = Preview.of(export.write(tmp_path))
     claimed = {form.name for form in FORMATS if form.looks_like(head)} - {"json"}
     assert claimed == {export.format} - {"json"}
 
@@ -86,10 +86,10 @@ def test_a_changed_file_beside_the_named_one_changes_the_fingerprint(tmp_path):
 def test_an_export_for_other_tasks_says_which_they_are(write):
     path = write("a.txt", "7|t|A title\n")
     with pytest.raises(DataError) as caught:
-        format_of(path, Wanted.by(TextClassification))
+        format_of(path, RowSchema.for_task(TextClassification))
     assert str(caught.value) == (
-        "a.txt looks like PubTator, from which token-classification is read, not text-classification; "
-        "give another file, or say which format it has under 'format'"
+        "a.txt looks like PubTator, which is a format for token-classification, not for text-classification; "
+        "give another file, or name its format under 'format'"
     )
 
 
@@ -102,9 +102,9 @@ def test_rows_of_our_own_are_no_export_whatever_else_is_in_them(write):
         '{"text": "a", "label": "A", "tokenized_text": ["a"], "ner": []}',
     ]
     for row in rows:
-        assert format_of(write("a.jsonl", row), Wanted.by(TextClassification)).name == "jsonl"
-    assert format_of(write("b.jsonl", '{"text": "a", "entities": [{"start": 0, "end": 1, "label": "X"}]}'), Wanted.by(TokenClassification)).name == "jsonl"  # fmt: skip
-    assert format_of(write("a.conll", "[ O\n{ B-X\n"), Wanted.by(TokenClassification)).name == "conll"
+        assert format_of(write("a.jsonl", row), RowSchema.for_task(TextClassification)).name == "jsonl"
+    assert format_of(write("b.jsonl", '{"text": "a", "entities": [{"start": 0, "end": 1, "label": "X"}]}'), RowSchema.for_task(TokenClassification)).name == "jsonl"  # fmt: skip
+    assert format_of(write("a.conll", "[ O\n{ B-X\n"), RowSchema.for_task(TokenClassification)).name == "conll"
 
 
 def test_numbers_without_names_that_cannot_be_b_and_i_in_turn_are_refused_and_others_are_told(write):
@@ -117,10 +117,10 @@ def test_numbers_without_names_that_cannot_be_b_and_i_in_turn_are_refused_and_ot
 
 def test_an_unknown_format_names_the_nearest(write):
     path = write("a.jsonl", "{}")
-    with pytest.raises(DataError, match="there is no format 'docano'; did you mean doccano"):
-        format_of(path, Wanted.by(TokenClassification), "docano")
-    with pytest.raises(DataError, match="has the format gliner, from which token-classification and token-tagging is read, not text-cl"):
-        format_of(path, Wanted.by(TextClassification), "gliner")
+    with pytest.raises(DataError, match="there is no format 'docano'; did you mean 'doccano'"):
+        format_of(path, RowSchema.for_task(TokenClassification), "docano")
+    with pytest.raises(DataError, match="has the format gliner, which is a format for token-classification and token-tagging, not for text-cl"):
+        format_of(path, RowSchema.for_task(TextClassification), "gliner")
 
 
 @pytest.mark.parametrize(
@@ -226,4 +226,4 @@ def test_a_folder_without_a_format_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     os.mkdir("d")
     with pytest.raises(DataError, match="d is a folder; name the file, or a list of files"):
-        format_of(Path("d"), Wanted.by(TokenClassification))
+        format_of(Path("d"), RowSchema.for_task(TokenClassification))

@@ -50,7 +50,7 @@ def test_items_and_their_lines_are_those_of_the_array(found, block, indent, asci
         ('[\n{"text": "a", "label": "A"},\n{"text" "b"}\n]', "a.json:3 is not valid JSON: Expecting ':' delimiter at column 9"),
         ('[\n{"text": "a", "label": "A"}\n{"text": "b"}]', "a.json:3 needs a comma or ] after item 1, seen '{'; it may be cut off"),
         ('[{"text": "a", "label": "A"}', "a.json:1 needs a comma or ] after item 1, the file ends; it may be cut off"),
-        ('[{"text": "a", "label": "A"}]\n[]', "a.json:2 has more behind the end of the array; keep one JSON array in a file"),
+        ('[{"text": "a", "label": "A"}]\n[]', "a.json:2 has more data after the end of the array; keep one JSON array per file"),
         ('[{"text": "a", "label": "A"}, 7]', "a.json: item 2 holds a number, not a JSON object; write one {...} with its keys on each line"),
         ('[{"text": "a", "label": "A"},\n{"text": "b', "a.json:2 is not valid JSON: Unterminated string starting at at column 10"),
         ('[{"text": "' + "x" * 5_000_000 + '"}]', "a.json: item 1 is longer than 4 MB; cut its text into parts"),

@@ -24,7 +24,7 @@ def test_broken_json_lines_are_refused(write):
     assert refusal_of(write("b.jsonl", '{"text": "a"}\n["b"]\n'), TEXT) == (
         "b.jsonl:2 holds a list, not a JSON object; write one {...} with its keys on each line"
     )
-    assert refusal_of(write("d.jsonl", "[" * 200_000), TEXT).startswith("d.jsonl:1 is not JSON that can be read: ")
+    assert refusal_of(write("d.jsonl", "[" * 200_000), TEXT).startswith("d.jsonl:1 is not valid JSON: ")
 
 
 def test_an_array_in_a_file_of_lines_is_told_by_its_first_line(write):

@@ -24,7 +24,7 @@ def test_parquet_is_read(write, packed):
 
 def test_broken_parquet_is_refused(write):
     assert refusal_of(write("a.parquet", "no parquet at all"), TEXT).startswith(
-        "a.parquet is no readable parquet file: "
+        "a.parquet is not a readable parquet file: "
     )
     sink = pa.BufferOutputStream()
     parquet.write_table(pa.table({"sentence": ["a"], "label": ["X"]}), sink)
@@ -44,7 +44,7 @@ def repeated(length, count):
 def test_texts_that_a_small_file_repeats_are_not_written_out(write, tmp_path):
     assert len(rows_of(repeated(100, 2000), TEXT)) == 2000
     assert refusal_of(repeated(200_000, 1000), TEXT) == (
-        "a.parquet has texts of more than 100 times its size, which no data does; if it is good all the same, "
+        "a.parquet has texts of more than 100 times its size, which real data never does; if the file is valid, "
         "write it without compression"
     )
     assert refusal_of(repeated(5_000_000, 2), TEXT) == "a.parquet has a text longer than 4 MB; cut it into parts"

@@ -58,7 +58,7 @@ def test_question_rows_take_answers_in_every_usual_form(write, answers):
         ),
         (
             '{"data": [7]}',
-            "a.json: article 1 is no object or holds one that is none; "
+            "a.json: article 1 has something else in place of an object; "
             "SQuAD has paragraphs, each with 'context' and 'qas'",
         ),
         (squad({"id": "q"}), "a.json: question 'q' has no 'question'"),

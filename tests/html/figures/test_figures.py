@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 
 from manyheads.html.figures.bars import Bar, bars
 from manyheads.html.figures.forest import Estimate, forest
-from manyheads.html.figures.lines import MOST_POINTS, Line, Titles, lines, thinned
+from manyheads.html.figures.lines import MAX_POINTS, Line, Titles, lines, thinned
 from manyheads.html.figures.marks import legend, series_class
-from manyheads.html.figures.matrix import Matrix, amounts, opposites
+from manyheads.html.figures.matrix import Matrix, diverging_matrix, sequential_matrix
 from manyheads.html.figures.shares import Layers, stacked
-from manyheads.html.markup import said
+from manyheads.html.markup import user_text
 from manyheads.html.numbers import count
 
 
 def test_the_forest_puts_marks_in_the_order_of_their_values_and_intervals_around_them() -> None:
-    rows = [Estimate(said(n), "", "", v, v - 1, v + 1) for n, v in (("a", -2.0), ("b", 0.5), ("c", 3.0))]
+    rows = [Estimate(user_text(n), "", "", v, v - 1, v + 1) for n, v in (("a", -2.0), ("b", 0.5), ("c", 3.0))]
     drawn = forest(rows, "three", axis="points", sides=("worse", "better"), band=(-1, 1))
     places = [float(x) for x in re.findall(r'<svg x="([\d.]+)%" y="[\d.]+" class="at"', drawn)]
     assert places == sorted(places)
@@ -31,7 +31,7 @@ def test_the_forest_puts_marks_in_the_order_of_their_values_and_intervals_around
 
 
 def test_an_estimate_without_an_interval_or_value_is_a_row_without_marks() -> None:
-    drawn = forest([Estimate(said("a"), "", "–", None)], "none", axis="points")
+    drawn = forest([Estimate(user_text("a"), "", "–", None)], "none", axis="points")
     assert 'class="at"' not in drawn
     assert "interval" not in drawn
 
@@ -50,7 +50,7 @@ def test_lines_of_many_steps_have_few_marks_and_few_points() -> None:
     drawn = lines(series, "many", Titles("step", "loss"))
     assert drawn.count('class="at"') <= 3 * 10
     traces = re.findall(r'points="([^"]+)"', drawn)
-    assert all(len(trace.split()) == MOST_POINTS for trace in traces)
+    assert all(len(trace.split()) == MAX_POINTS for trace in traces)
 
 
 def test_a_single_point_is_a_mark_without_a_line() -> None:
@@ -73,14 +73,14 @@ def test_shares_of_a_place_add_up_to_one_whatever_the_amounts(amounts_: list[lis
 
 
 def test_a_matrix_frames_its_diagonal_and_shades_by_row() -> None:
-    drawn = amounts(Matrix(["a", "b"], ["a", "b"], [[8, 1], [0, 100]], "x"), "matrix", count, diagonal=True)
+    drawn = sequential_matrix(Matrix(["a", "b"], ["a", "b"], [[8, 1], [0, 100]], "x"), "matrix", count, diagonal=True)
     assert re.findall(r'<td class="([^"]+)">(\d+)', drawn) == [
         ("q6 diagonal", "8"), ("q1", "1"), ("q0", "0"), ("q6 diagonal", "100"),
     ]  # fmt: skip
 
 
 def test_negative_and_positive_numbers_have_other_colours_and_unknown_ones_none() -> None:
-    drawn = opposites(Matrix(["a"], ["p", "q", "r", "s"], [[-1.0, 0.5, 0.0, None]], "x"), "m", str, largest=1.0)
+    drawn = diverging_matrix(Matrix(["a"], ["p", "q", "r", "s"], [[-1.0, 0.5, 0.0, None]], "x"), "m", str, largest=1.0)
     assert re.findall(r'<td class="([^"]+)">', drawn) == ["corner", "n6", "p3", "q0", "none"]
 
 

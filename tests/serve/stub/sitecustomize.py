@@ -1,7 +1,7 @@
-"""Run by every Python that has this folder in PYTHONPATH: workers of a server that do what texts say, when STUB is set.
+"""Imported by every Python with this folder in PYTHONPATH. If STUB is set, workers of a server obey commands in texts.
 
-`STUB=model`: the real model, before which texts are looked at; `STUB=fake`: answers of the right shape without any model.
-`STUB_WITHOUT_TORCH`: as if it were not installed.
+`STUB=model`: the real model behind the commands; `STUB=fake`: answers of the right shape without a model.
+`STUB_WITHOUT_TORCH`: torch cannot be imported.
 """
 
 import os
@@ -15,12 +15,12 @@ if os.environ.get("STUB"):
     from manyheads.serve import worker
     from serve.stub_worker import fake_answers, obeying
 
-    real = worker.loaded
+    real = worker.load_model
 
-    def loaded(crew):  # type: ignore[no-untyped-def]
+    def load_model(settings):  # type: ignore[no-untyped-def]
         if os.environ.get("STUB_BROKEN"):
             raise RuntimeError("no such luck")
         time.sleep(float(os.environ.get("STUB_LOAD_S", "0")))
-        return obeying(real(crew) if os.environ["STUB"] == "model" else fake_answers)
+        return obeying(real(settings) if os.environ["STUB"] == "model" else fake_answers)
 
-    worker.loaded = loaded
+    worker.load_model = load_model

@@ -1,7 +1,7 @@
-"""What BioC documents are, whether they come as XML or as JSON (Comeau 2013).
+"""BioC documents, whether they come as XML or as JSON (Comeau 2013).
 
-Decided here: a passage is a row, and the passages of a document stay together when data is split. A passage without a
-text of its own has sentences, and each of those is a row. Offsets of annotations count from the beginning of the document.
+A passage is a row, and the passages of a document stay together when data is split. A passage without a text of its own has
+sentences, each of which is a row. Offsets of annotations count from the beginning of the document.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from manyheads.data.formats.rows import LeftOut, RawRow
-from manyheads.data.formats.standoff import RELATIONS, Marked, Mention, row_of
+from manyheads.data.formats.standoff import IDENTIFIERS, RELATIONS, AnnotatedText, Mention, entity_row
 from manyheads.errors import DataError
 
-IDENTIFIERS = "identifiers of entities"
 TYPES = ("type", "Type")
 """Infons that name the label."""
 IDENTITIES = ("identifier", "MESH", "NCBI Gene", "NCBI Homologene", "OMIM", "database_id")
@@ -40,11 +39,11 @@ class Passage:
     annotations: list[Annotation] = field(default_factory=list)
     sentences: list[Passage] = field(default_factory=list)
     relations: list[str] = field(default_factory=list)
-    """The places of them."""
+    """Their places."""
 
 
 def rows_of(document: str, passages: Sequence[Passage], relations: Sequence[str], where: str) -> Iterator[RawRow]:
-    """The rows of a document. `relations`: the places of those that belong to no passage."""
+    """The rows of a document. `relations`: the places of those outside of passages."""
     if not passages:
         yield RawRow({"text": ""}, where, skip="document without a passage")
     left = tuple(LeftOut(RELATIONS, place) for place in relations)
@@ -55,18 +54,17 @@ def rows_of(document: str, passages: Sequence[Passage], relations: Sequence[str]
 
 
 def _parts(passage: Passage) -> Iterator[Passage]:
-    """What has a text: the passage, with the annotations of its sentences, or its sentences."""
+    """The parts with a text: the passage with the annotations of its sentences, or its sentences."""
     if passage.text or not passage.sentences:
         annotations = passage.annotations + [one for sentence in passage.sentences for one in sentence.annotations]
         relations = passage.relations + [place for sentence in passage.sentences for place in sentence.relations]
         yield Passage(passage.where, passage.offset, passage.text, annotations, [], relations)
         return
+    annotations, relations = passage.annotations, passage.relations  # they go with the first sentence
     for sentence in passage.sentences:
-        first = sentence is passage.sentences[0]
-        inside = passage.annotations if first else []
-        outside = passage.relations if first else []
-        yield Passage(sentence.where, sentence.offset, sentence.text, inside + sentence.annotations, [],
-                      outside + sentence.relations)  # fmt: skip
+        yield Passage(sentence.where, sentence.offset, sentence.text, annotations + sentence.annotations, [],
+                      relations + sentence.relations)  # fmt: skip
+        annotations, relations = [], []
 
 
 def _row(passage: Passage, document: str, left_out: tuple[LeftOut, ...]) -> RawRow:
@@ -84,4 +82,5 @@ def _row(passage: Passage, document: str, left_out: tuple[LeftOut, ...]) -> RawR
         mentions.append(Mention(pieces, label, annotation.where, annotation.text or None))
         if any(annotation.infons.get(key) for key in IDENTITIES):
             left.append(LeftOut(IDENTIFIERS, annotation.where))
-    return row_of(Marked(passage.text or "", mentions, passage.where, document, tuple(left), document or None))
+    text = passage.text or ""
+    return entity_row(AnnotatedText(text, mentions, passage.where, document, tuple(left), document or None))

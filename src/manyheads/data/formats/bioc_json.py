@@ -1,6 +1,6 @@
-"""BioC JSON: the same documents as in XML, in one object (or a list of them, as PubTator's web service gives).
+"""BioC JSON: the same documents as in XML, in one object (or a list of them, as PubTator's web service returns).
 
-The file is held in memory whole, as SQuAD is: it is one JSON value.
+The file is one JSON value, so it is held in memory whole, as SQuAD is.
 """
 
 from __future__ import annotations
@@ -10,34 +10,28 @@ from pathlib import Path
 from typing import Any
 
 from manyheads.data.formats.bioc import Annotation, Passage, rows_of
-from manyheads.data.formats.format import MARKED, Format, Wanted
-from manyheads.data.formats.head import Head
-from manyheads.data.formats.records import a_list, an_object
+from manyheads.data.formats.format import SPANS, Format, RowSchema
+from manyheads.data.formats.preview import Preview
+from manyheads.data.formats.records import as_list, as_object, as_offset, as_text, object_list
 from manyheads.data.formats.rows import RawRow
 from manyheads.data.formats.squad import whole_json
-from manyheads.data.formats.standoff import offset, text_in
 from manyheads.errors import DataError
 
 
-def looks_like(head: Head) -> bool:
+def looks_like(preview: Preview) -> bool:
     """Documents with passages."""
-    return any(
-        head.json.has(f"{path}passages[].offset")
-        for path in ("documents[].", "PubTator3[].", "", "[].", "[].documents[].")
-    )
+    paths = ("documents[].", "PubTator3[].", "", "[].", "[].documents[].")
+    return any(preview.json.has(f"{path}passages[].offset") for path in paths)
 
 
-def read(path: Path, _: Wanted) -> Iterator[RawRow]:
+def read(path: Path, _: RowSchema) -> Iterator[RawRow]:
     """Passages. Raises DataError, with the number of the document, for JSON of another form."""
     for number, document in enumerate(_documents(whole_json(path), path), 1):
         where = f"{path}: document {number}"
-        found = an_object(document, where, "document")
-        passages = [
-            _passage(passage, f"{where}, passage {k}", inner=False)
-            for k, passage in enumerate(a_list(found.get("passages"), where, "passages"), 1)
-        ]
-        relations = [where for _ in a_list(found.get("relations") or [], where, "relations")]
-        yield from rows_of(str(found.get("id", "")), passages, relations, where)
+        found = as_object(document, where, "document")
+        listed = enumerate(as_list(found.get("passages"), where, "passages"), 1)
+        passages = [_passage(passage, f"{where}, passage {k}", inner=False) for k, passage in listed]
+        yield from rows_of(str(found.get("id", "")), passages, _relations(found, where), where)
 
 
 def _documents(value: Any, path: Path) -> list[Any]:
@@ -53,28 +47,33 @@ def _documents(value: Any, path: Path) -> list[Any]:
 
 
 def _passage(value: Any, where: str, inner: bool) -> Passage:
-    found = an_object(value, where, "passage")
+    found = as_object(value, where, "passage")
     text = found.get("text")
-    annotations = a_list(found.get("annotations") or [], where, "annotations")
-    sentences = [] if inner else a_list(found.get("sentences") or [], where, "sentences")
+    annotations = as_list(found.get("annotations") or [], where, "annotations")
+    sentences = [] if inner else as_list(found.get("sentences") or [], where, "sentences")
     return Passage(
         where,
-        offset(found.get("offset"), where),
-        None if text is None else text_in(text, where),
+        as_offset(found.get("offset"), where),
+        None if text is None else as_text(text, where),
         [_annotation(one, f"{where}, annotation {k}") for k, one in enumerate(annotations, 1)],
         [_passage(one, f"{where}, sentence {k}", inner=True) for k, one in enumerate(sentences, 1)],
-        [where for _ in a_list(found.get("relations") or [], where, "relations")],
+        _relations(found, where),
     )
 
 
+def _relations(found: dict[str, Any], where: str) -> list[str]:
+    return [where for _ in as_list(found.get("relations") or [], where, "relations")]
+
+
 def _annotation(value: Any, where: str) -> Annotation:
-    found = an_object(value, where, "annotation")
-    locations = [an_object(one, where, "location") for one in a_list(found.get("locations"), where, "locations")]
-    pieces = [(offset(one.get("offset"), where), offset(one.get("length"), where)) for one in locations]
-    infons = {
-        key: str(one) for key, one in an_object(found.get("infons", {}), where, "infons").items() if one is not None
-    }
-    return Annotation(infons, pieces, text_in(found.get("text") or "", where), where)
+    found = as_object(value, where, "annotation")
+    locations = [
+        (as_offset(one.get("offset"), where), as_offset(one.get("length"), where))
+        for one in object_list(found, "locations", where)
+    ]
+    infons = as_object(found.get("infons", {}), where, "infons")
+    given = {key: str(one) for key, one in infons.items() if one is not None}
+    return Annotation(given, locations, as_text(found.get("text") or "", where), where)
 
 
-FORMAT = Format("bioc-json", "BioC JSON", MARKED, looks_like, read)
+FORMAT = Format("bioc-json", "BioC JSON", SPANS, looks_like, read)

@@ -1,7 +1,7 @@
 """BioC XML, document by document.
 
-Decided here: a document type that points to BioC.dtd is passed over unread; one that defines anything is refused, so there
-is no entity to expand, and nothing outside of the file is ever opened. What is held is one document.
+A document type that points to BioC.dtd is ignored; one that contains definitions is refused, so there are no entities to
+expand, and nothing outside of the file is ever opened. One document is held in memory at a time.
 """
 
 from __future__ import annotations
@@ -13,32 +13,32 @@ from typing import Any
 from xml.parsers import expat
 
 from manyheads.data.formats.bioc import Annotation, Passage, rows_of
-from manyheads.data.formats.format import MARKED, Format, Wanted
-from manyheads.data.formats.head import Head
+from manyheads.data.formats.format import SPANS, Format, RowSchema
 from manyheads.data.formats.lines import byte_stream
+from manyheads.data.formats.preview import Preview
 from manyheads.data.formats.rows import RawRow
 from manyheads.errors import DataError
 
 BLOCK_BYTES = 1 << 16
 MOST_LEVELS = 20
 MOST_CHARACTERS = 64 << 20
-"""Of a document, with its mark-up taken off."""
+"""Of a document, without markup."""
 MOST_ELEMENTS = 2_000_000
 """Of a document."""
 _NUMBER = re.compile(r"\s*\d{1,12}\s*", re.ASCII)
 _TEXTS = frozenset(("id", "infon", "offset", "text"))
 
 
-def looks_like(head: Head) -> bool:
+def looks_like(preview: Preview) -> bool:
     """XML with a collection at its root."""
     start = re.match(
-        r"\s*(<\?xml.*?\?>\s*)?(<!--.*?-->\s*|<!DOCTYPE[^>\[]*(\[.*?\]\s*)?>\s*)*<collection\b", head.text, re.S
+        r"\s*(<\?xml.*?\?>\s*)?(<!--.*?-->\s*|<!DOCTYPE[^>\[]*(\[.*?\]\s*)?>\s*)*<collection\b", preview.text, re.S
     )
     return start is not None
 
 
-def read(path: Path, _: Wanted) -> Iterator[RawRow]:
-    """Passages. Raises DataError, with the line, for XML that is damaged or of another form."""
+def read(path: Path, _: RowSchema) -> Iterator[RawRow]:
+    """Passages. Raises DataError, with the line, for damaged XML, or XML of another form."""
     reader = _Reader(path)
     with byte_stream(path) as stream:
         while block := stream.read(BLOCK_BYTES):
@@ -49,7 +49,7 @@ def read(path: Path, _: Wanted) -> Iterator[RawRow]:
 
 
 class _Reader:
-    """Elements to documents."""
+    """Builds documents from elements."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -62,7 +62,7 @@ class _Reader:
         self._passages: list[Passage] = []
         self._relations: list[str] = []
         self._above: list[Passage] = []
-        """The passage that is open, and its sentence."""
+        """The open passage, and its open sentence."""
         self._annotation: Annotation | None = None
         self._parser = parser = expat.ParserCreate()
         parser.buffer_text = True
@@ -74,17 +74,17 @@ class _Reader:
         parser.SkippedEntityHandler = self._skipped
 
     def feed(self, block: bytes, last: bool = False) -> None:
-        """More of the file. Raises DataError."""
+        """Parse more of the file. Raises DataError."""
         try:
             self._parser.Parse(block, last)
         except expat.ExpatError as error:
             raise DataError(f"{self._path}:{error.lineno} is not valid XML: {expat.ErrorString(error.code)} at column "
                             f"{error.offset + 1}") from None  # fmt: skip
-        except (ValueError, LookupError) as error:  # an encoding that is unknown
-            raise self._error(f"is XML that cannot be read: {error}") from None
+        except (ValueError, LookupError) as error:  # an unknown encoding
+            raise self._error(f"is not readable XML: {error}") from None
 
     def take(self) -> list[RawRow]:
-        """The rows of the documents that are whole."""
+        """The rows of the documents completed so far."""
         rows, self._rows = self._rows, []
         return rows
 
@@ -97,7 +97,7 @@ class _Reader:
     def _doctype(self, name: str, system: str | None, public: str | None, inside: Any) -> None:
         if inside:
             raise self._error(
-                "has a document type with definitions of its own, which are not read; remove <!DOCTYPE ...>"
+                "has a document type with definitions of its own, which are not supported; remove <!DOCTYPE ...>"
             )
 
     def _entity(self, name: str, *_: Any) -> None:
@@ -105,7 +105,7 @@ class _Reader:
 
     def _skipped(self, name: str, _: Any) -> None:
         raise self._error(
-            f"has the entity &{name[:80]};, which is defined outside of the file; write the character instead"
+            f"has the entity &{name[:80]};, which is not defined in the file; write the character instead"
         )
 
     def _characters(self, text: str) -> None:
@@ -122,7 +122,7 @@ class _Reader:
         self._open.append(name)
         self._text = []
         if len(self._open) > MOST_LEVELS:
-            raise self._error(f"has elements in more than {MOST_LEVELS} levels, which BioC has not")
+            raise self._error(f"has elements nested in more than {MOST_LEVELS} levels, which BioC does not")
         if self._elements > MOST_ELEMENTS:
             raise self._error(f"is a document of more than {MOST_ELEMENTS:,} elements; cut it into parts")
         if len(self._open) == 1 and name != "collection":
@@ -168,7 +168,7 @@ class _Reader:
 
     def _open_document(self, _: dict[str, str]) -> None:
         if self._open != ["collection", "document"]:
-            raise self._error("has a document inside of another element; BioC has it in the collection")
+            raise self._error("has a document inside of another element; in BioC it is directly in the collection")
         self._document, self._document_where = "", self._place()
         self._passages, self._relations, self._above = [], [], []
         self._size = self._elements = 0
@@ -202,4 +202,4 @@ class _Reader:
         (self._above[-1].relations if self._above else self._relations).append(self._place())
 
 
-FORMAT = Format("bioc-xml", "BioC XML", MARKED, looks_like, read)
+FORMAT = Format("bioc-xml", "BioC XML", SPANS, looks_like, read)

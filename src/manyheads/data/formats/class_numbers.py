@@ -1,11 +1,10 @@
-"""Words with numbers for tags, as data sets on the hub have them when they are written as JSON lines.
+"""Words with numbers for tags: data sets of the hub written as JSON lines.
 
     {"tokens": ["Ada", "Byron", "wrote"], "ner_tags": [1, 2, 0]}
 
-Decided here: names come from `names` of the data source, or from a `dataset_info.json` in the same folder. Without them the
-numbers are read as the data sets of the hub have them: 0 outside, then B and I of each type in turn, 1 and 2, 3 and 4. The
-types are then called 1, 2, and so on, with a warning; tags in which an I follows neither its B nor itself are of another
-order, and refused.
+Names come from `names` of the data source, or from a `dataset_info.json` in the same folder. Without them the numbers are
+read in the hub's usual order: 0 is O, then B and I of each type in turn, 1 and 2, 3 and 4. The types are then called 1, 2,
+and so on, with a warning. Tags in which an I follows neither its B nor itself are in another order, and refused.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from manyheads.data.formats.format import IN_WORDS, Format, Wanted
-from manyheads.data.formats.head import Head
+from manyheads.data.formats.format import TAGGED_WORDS, Format, RowSchema
 from manyheads.data.formats.lines import whole
-from manyheads.data.formats.records import a_list, objects
+from manyheads.data.formats.preview import Preview
+from manyheads.data.formats.records import as_list, objects
 from manyheads.data.formats.rows import RawRow
 from manyheads.errors import DataError
 
@@ -27,25 +26,25 @@ KEYS = ("ner_tags", "tags")
 INFO = "dataset_info.json"
 MOST_BYTES = 16 << 20
 UNNAMED = (
-    "tags are numbers without names, read as O, B-1, I-1, B-2, I-2 and so on; list their names in that order if they have "
-    "some: {path: FILE, names: [O, B-PER, I-PER]}"
+    "tags are numbers without names, read as O, B-1, I-1, B-2, I-2 and so on; if they have names, list them in that order: "
+    "{path: FILE, names: [O, B-PER, I-PER]}"
 )
 
 
-def looks_like(head: Head) -> bool:
+def looks_like(preview: Preview) -> bool:
     """Words, and a number for each."""
-    shape = head.json
+    shape = preview.json
     return shape.holds("tokens[]", str) and any(shape.holds(f"{key}[]", int) for key in KEYS)
 
 
-def read(path: Path, wanted: Wanted) -> Iterator[RawRow]:
-    """Rows with tags by name. Raises DataError for numbers that cannot be what they are read as."""
-    names: Sequence[str] | None = wanted.names or None
+def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
+    """Rows with named tags. Raises DataError for a number without a name, and for numbers in another order."""
+    names: Sequence[str] | None = schema.class_names or None
     for record in objects(path):
         key = next((key for key in KEYS if key in record.value), None)
         if key is None:
             raise DataError(f"{record.where} has neither 'ner_tags' nor 'tags'")
-        numbers = a_list(record.value[key], record.where, key)
+        numbers = as_list(record.value[key], record.where, key)
         if names is None:
             names = _names_beside(path, key)
         tags = [_named(number, names, record.where) for number in numbers]
@@ -56,7 +55,7 @@ def read(path: Path, wanted: Wanted) -> Iterator[RawRow]:
 
 
 def _named(number: Any, names: Sequence[str], where: str) -> str:
-    """The tag of a number; without names by the custom of the hub."""
+    """The tag of a number; without names, in the hub's usual order."""
     if type(number) is int and number >= 0 and not names:
         return f"{'IB'[number % 2]}-{(number + 1) // 2}" if number else "O"
     if type(number) is not int or not 0 <= number < len(names):
@@ -70,14 +69,14 @@ def _check_order(numbers: Sequence[int], where: str) -> None:
     for before, number in pairwise([0, *numbers]):
         if number and number % 2 == 0 and before not in (number - 1, number):
             raise DataError(
-                f"{where} has numbers for tags, without names, and {number} follows {before}: they are not 0 for O, 1 and "
-                "2 for B and I, and so on. List the names in the order of their numbers: "
+                f"{where} has numbers for tags, without names, and {number} follows {before}: the order is not 0 for O, 1 "
+                "and 2 for B and I, and so on. List the names in the order of their numbers: "
                 "{path: FILE, names: [O, B-PER, I-PER]}"
             )
 
 
 def _names_beside(path: Path, key: str) -> list[str]:
-    """Names of the classes of a column, from a description in the same folder; none where it says nothing of them."""
+    """Names of the classes of a column, from a description in the same folder; none if it has none."""
     beside = path.parent / INFO
     if not beside.is_file():
         return []
@@ -90,4 +89,4 @@ def _names_beside(path: Path, key: str) -> list[str]:
     return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else []
 
 
-FORMAT = Format("class-numbers", "words with numbered tags", IN_WORDS, looks_like, read)
+FORMAT = Format("class-numbers", "words with numbered tags", TAGGED_WORDS, looks_like, read)

@@ -1,13 +1,13 @@
-"""CoNLL columns: one word a line, blank lines between sentences, `-DOCSTART-` between documents; CoNLL-U among them.
+"""CoNLL columns, including CoNLL-U: one word per line, blank lines between sentences, `-DOCSTART-` between documents.
 
-Decided here (what the columns mean is found out in `text/columns.py`):
-- The first column is the word, the last its tag. Where the first column counts the words, the second is the word, and a
-  line out of turn is refused: a line or an empty line is missing there.
-- A tab in the first line means that tabs separate; otherwise runs of spaces do, and never other white space, because a
-  no-break space can be part of a word.
-- Before a sentence, `# key = value` and other lines that begin with `# ` are comments, but for one that has the columns of a
+Design (`text/columns.py` infers what the columns mean):
+- The first column is the word, the last its tag. If the first column counts the words, the second is the word, and a line
+  out of order is refused, because a line or an empty line must be missing.
+- A tab in the first line means that tabs separate; otherwise runs of spaces do. Other white space never separates, because
+  a no-break space can be part of a word.
+- Before a sentence, `# key = value` and other lines that begin with `# ` are comments, except a line with the columns of a
   word. `# newdoc` and `#begin document` start a document. Comments within a sentence are refused.
-- CoNLL-U: ranges (`3-4`) and empty nodes (`8.1`) are passed over; `SpaceAfter=No` becomes the row's `space_after`.
+- CoNLL-U: ranges (`3-4`) and empty nodes (`8.1`) are skipped; `SpaceAfter=No` becomes the row's `space_after`.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from manyheads.data.formats.format import Wanted
+from manyheads.data.formats.format import RowSchema
 from manyheads.data.formats.lines import lines
-from manyheads.data.formats.rows import RawRow, counted
+from manyheads.data.formats.messages import counted
+from manyheads.data.formats.rows import RawRow
 from manyheads.errors import DataError, RowError
-from manyheads.text.columns import Layout, bare_line, cells_of, is_comment, is_passed_over, layout_of
+from manyheads.text.columns import Layout, bare_line, cells_of, is_comment, is_skipped, layout_of
 
 DOCUMENTS = ("-DOCSTART-", "#begin document", "# newdoc")
-"""What a line that starts a document begins with."""
+"""How a line that starts a document begins."""
 
 
-def read(path: Path, _: Wanted) -> Iterator[RawRow]:
+def read(path: Path, _: RowSchema) -> Iterator[RawRow]:
     """Sentences, each with its document. Raises DataError for a line without a word and a tag, or of another width."""
     try:
         layout = layout_of(line for _, line in lines(path))
@@ -46,7 +47,7 @@ def read(path: Path, _: Wanted) -> Iterator[RawRow]:
 
 @dataclass(slots=True)
 class _Sentence:
-    """Words as they are collected."""
+    """The words of a sentence."""
 
     document: str
     numbers: list[int] = field(default_factory=list)
@@ -54,10 +55,10 @@ class _Sentence:
     tags: list[str] = field(default_factory=list)
     space_after: list[bool] = field(default_factory=list)
     shared: int = 0
-    """Words yet to come of a range without a space behind it."""
+    """Words still to come in a range that has no space after it."""
 
     def row(self, path: Path, notes: tuple[str, ...] = ()) -> RawRow:
-        """The sentence as a row. Where lines were passed over between its words, their places cannot be counted."""
+        """The sentence as a row. If lines between its words were skipped, the lines of its words are not known."""
         values: dict[str, Any] = {"tokens": self.tokens, "tags": self.tags, "document": self.document}
         if not all(self.space_after):
             values["space_after"] = self.space_after
@@ -88,12 +89,12 @@ def _sentences(path: Path, layout: Layout) -> Iterator[_Sentence]:
         described = 0
         cells = cells_of(text, layout)
         if len(cells) != layout.width or layout.width == 1:
-            raise DataError(f"{path}:{number} has {counted(len(cells))}, {_widths(layout.width)}")
+            raise DataError(f"{path}:{number} has {counted(len(cells), 'column')}, {_widths(layout.width)}")
         if "\r" in text:
             raise DataError(
                 f"{path}:{number} has a carriage return in the middle of a line; save the file with line feeds"
             )
-        if layout.counter and is_passed_over(cells[0]):
+        if layout.counter and is_skipped(cells[0]):
             _note_range(sentence, cells, layout)
             continue
         if layout.counter:
@@ -103,7 +104,7 @@ def _sentences(path: Path, layout: Layout) -> Iterator[_Sentence]:
         yield sentence
     elif described and layout.universal:
         raise DataError(
-            f"{path}:{described} is a comment without a sentence below it; the file is cut off: copy it again"
+            f"{path}:{described} is a comment without a sentence after it; the file is truncated: copy it again"
         )
 
 
@@ -114,17 +115,17 @@ def _add(path: Path, number: int, sentence: _Sentence, cells: list[str], layout:
         raise DataError(f"{path}:{number} has {column}; put the word there, or remove the line")
     if sentence.shared > 0:
         sentence.shared -= 1
-        apart = sentence.shared > 0
+        spaced = sentence.shared > 0
     else:
-        apart = True
+        spaced = True
     sentence.numbers.append(number)
     sentence.tokens.append(word)
     sentence.tags.append(layout.tag_of(cells))
-    sentence.space_after.append(apart and layout.space_after(cells))
+    sentence.space_after.append(spaced and layout.space_after(cells))
 
 
 def _note_range(sentence: _Sentence, cells: list[str], layout: Layout) -> None:
-    """Of a range of words only this is kept: whether a space follows its last one."""
+    """Note whether a space follows the last word of a range; the rest of its line is ignored."""
     first, dash, last = cells[0].partition("-")
     if dash and not layout.space_after(cells):
         sentence.shared = int(last) - int(first) + 1

@@ -1,4 +1,4 @@
-"""csv and tsv files with a header (`text/separated.py` has the rules). The place of a row is the line it starts on."""
+"""csv and tsv files with a header (`text/delimited.py` has the rules). The place of a row is its first line."""
 
 from __future__ import annotations
 
@@ -6,39 +6,40 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from manyheads.data.formats.format import Wanted
+from manyheads.data.formats.format import RowSchema
 from manyheads.data.formats.lines import LONGEST_LINE_BYTES, bare_name, lines
-from manyheads.data.formats.rows import RawRow, counted
+from manyheads.data.formats.messages import counted
+from manyheads.data.formats.rows import RawRow
 from manyheads.errors import DataError
-from manyheads.text.separated import TEXTS, CellError, Cells, Columns, rows_of_cells
+from manyheads.text.delimited import TEXTS, CellError, CellRow, Header, read_cells
 
 LONGEST_CELL = LONGEST_LINE_BYTES
-"""Characters in a cell; the csv module refuses more than 131,072 unless told, and documents are longer."""
-QUOTED = "cells begin and end with a quote, which is part of the cell, for tsv is not quoted; remove it, or write csv"
+"""Characters in a cell. The csv module's default limit of 131,072 is too low for documents."""
+QUOTED = "cells begin and end with a quote, which is part of the cell because tsv has no quoting; remove it, or write csv"
 
 
-def read(path: Path, wanted: Wanted) -> Iterator[RawRow]:
-    """Rows. Raises DataError for a header that lacks columns, a row of another width, and quotes that do not match."""
+def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
+    """Rows. Raises DataError for a header that lacks columns, a row of another width, and mismatched quotes."""
     tab = bare_name(path).endswith(".tsv")
-    rows = rows_of_cells((line for _, line in lines(path)), tabs=tab, longest=LONGEST_CELL)
+    rows = read_cells((line for _, line in lines(path)), tabs=tab, longest=LONGEST_CELL)
     try:
-        header = next(rows, None)
-        if header is None:
+        first = next(rows, None)
+        if first is None:
             return
-        columns = Columns(header)
-        _check_header(columns, f"{path}:{header.line}", wanted)
+        header = Header(first)
+        _check_header(header, f"{path}:{first.line}", schema)
         for row in rows:
-            yield _row(path, columns, row, tab=tab)
+            yield _row(path, header, row, tab=tab)
     except CellError as error:
         raise DataError(f"{path}:{error.line} {error}") from None
 
 
-def _row(path: Path, columns: Columns, row: Cells, *, tab: bool) -> RawRow:
-    found = columns.row(row)
+def _row(path: Path, header: Header, row: CellRow, *, tab: bool) -> RawRow:
+    found = header.row(row)
     if found is None:
         raise DataError(
-            f"{path}:{row.line} has {counted(len(row.cells))}, the header has {len(columns.names)} "
-            f"({', '.join(columns.names)[:500]}); fill the row in, or quote a cell that holds a {'tab' if tab else 'comma'}"
+            f"{path}:{row.line} has {counted(len(row.cells), 'column')}, the header has {len(header.names)} "
+            f"({', '.join(header.names)[:500]}); fill the row in, or quote a cell that holds a {'tab' if tab else 'comma'}"
         )
     values: dict[str, Any] = dict(found)
     if not values.get("text_pair", True):
@@ -55,10 +56,9 @@ def _is_quoted(values: dict[str, str]) -> bool:
     )
 
 
-def _check_header(columns: Columns, where: str, wanted: Wanted) -> None:
-    lacking = wanted.lacking(columns.known)
-    if lacking:
-        seen = " | ".join(cell if len(cell) <= 40 else cell[:40] + "…" for cell in columns.names[:50])
+def _check_header(header: Header, where: str, schema: RowSchema) -> None:
+    if missing := schema.missing(header.known):
+        seen = " | ".join(cell if len(cell) <= 40 else cell[:40] + "…" for cell in header.names[:50])
         raise DataError(
-            f"{where} should be a header with the columns {lacking}, seen {seen}; add that line, or rename columns"
+            f"{where} should be a header with the columns {missing}, seen {seen}; add that line, or rename columns"
         )

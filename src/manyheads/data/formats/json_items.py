@@ -1,7 +1,7 @@
 """The items of a JSON array, one at a time, each with its line.
 
-Decided here: the file is read in blocks and an item is decoded as soon as it is whole, so a file of a million items needs
-the memory of one. An item may be as long as a line of JSON lines.
+The file is read in blocks and an item is decoded as soon as it is complete, so a file of a million items needs the memory
+of one. An item may be as long as a line of JSON lines.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Item:
     number: int
     """From 1."""
     line: int | None
-    """Of its first character; None where the file is one line."""
+    """Of its first character; None if the file is one line."""
     name: str
     """Of the file."""
 
@@ -42,13 +42,13 @@ class Item:
 
 
 def items(path: Path) -> Iterator[Item]:
-    """The items of a file that holds one array. Raises DataError for a file that does not, or breaks off."""
+    """The items of a file that holds one array. Raises DataError for any other or truncated file."""
     with byte_stream(path) as stream:
         yield from items_of(stream, str(path))
 
 
 def items_of(stream: IO[bytes], name: str, longest: int = LONGEST_LINE_BYTES) -> Iterator[Item]:
-    """The same of a byte stream; `name` is used in messages."""
+    """The items of a byte stream; `name` is used in messages."""
     text = _Text(stream, name)
     if text.take() != "[":
         raise DataError(f"{text.place()} should start with [, as a JSON array does")
@@ -69,11 +69,11 @@ def items_of(stream: IO[bytes], name: str, longest: int = LONGEST_LINE_BYTES) ->
     if not number:
         text.take()
     if text.peek():
-        raise DataError(f"{text.place()} has more behind the end of the array; keep one JSON array in a file")
+        raise DataError(f"{text.place()} has more data after the end of the array; keep one JSON array per file")
 
 
 class _Text:
-    """What was read and not yet taken of a stream."""
+    """The unread text of a stream."""
 
     def __init__(self, stream: IO[bytes], name: str) -> None:
         self._stream = stream
@@ -105,13 +105,13 @@ class _Text:
             self._load()
 
     def take(self) -> str:
-        """The same, and what comes behind it is next."""
+        """Consume and return the character that `peek` returns."""
         mark = self.peek()
         self._advance(self._at + len(mark))
         return mark
 
     def decoded(self, where: str, longest: int) -> tuple[Any, str]:
-        """The value that starts here, and its text. Raises DataError, for one that is longer than this as well."""
+        """The value that starts here, and its text. Raises DataError for invalid JSON, or a value that is too long."""
         while True:
             try:
                 value, end = DECODER.raw_decode(self._text, self._at)
@@ -121,7 +121,7 @@ class _Text:
                     self._load(len(self._text) - self._at)
                     continue
                 raise DataError(self._complaint(error, where, longest)) from None
-            if end == len(self._text) and not self._ended:  # a number may go on
+            if end == len(self._text) and not self._ended:  # a number may continue
                 self._load()
                 continue
             text = self._text[self._at : end]
@@ -132,7 +132,7 @@ class _Text:
 
     def _complaint(self, error: Exception, where: str, longest: int) -> str:
         if not isinstance(error, json.JSONDecodeError):
-            return f"{where} is not JSON that can be read: {error}"
+            return f"{where} is not valid JSON: {error}"
         if error.pos - self._at > longest:
             return f"{where} is longer than {longest >> 20} MB, or a quote or bracket in it is never closed"
         line = self.line + self._text.count("\n", self._at, error.pos)

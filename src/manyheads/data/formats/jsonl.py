@@ -1,4 +1,4 @@
-"""JSON lines: one object a line."""
+"""JSON lines: one object per line."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from manyheads.data.formats.format import Wanted
+from manyheads.data.formats.format import RowSchema
 from manyheads.data.formats.lines import lines
-from manyheads.data.formats.rows import RawRow, kind_of_json
+from manyheads.data.formats.messages import json_type
+from manyheads.data.formats.rows import RawRow
 from manyheads.errors import DataError
 
 MOST_KEYS = 1000
@@ -26,14 +27,14 @@ def _integer(text: str) -> int:
 DECODER = json.JSONDecoder(parse_int=_integer)
 
 
-def read(path: Path, wanted: Wanted) -> Iterator[RawRow]:
-    """Rows. Raises DataError for a line that holds no JSON object."""
+def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
+    """Rows. Raises DataError for a line that is not a JSON object."""
     for number, values in numbered(path):
-        yield RawRow(wanted.normalised(as_row(values, f"{path}:{number}")), f"{path}:{number}")
+        yield RawRow(schema.normalised(as_row(values, f"{path}:{number}")), f"{path}:{number}")
 
 
 def numbered(path: Path) -> Iterator[tuple[int, Any]]:
-    """The JSON value of each line that is not blank, with its number. Raises DataError for a line without one."""
+    """Line number and JSON value of each line that is not blank. Raises DataError for a line without a value."""
     for number, line in lines(path):
         if not line.strip():
             continue
@@ -47,16 +48,16 @@ def numbered(path: Path) -> Iterator[tuple[int, Any]]:
                 f"{hint}write one JSON object on each line"
             ) from None
         except (ValueError, RecursionError) as error:  # a number of 5,000 digits, a list in a list in a list ...
-            raise DataError(f"{path}:{number} is not JSON that can be read: {error}") from None
+            raise DataError(f"{path}:{number} is not valid JSON: {error}") from None
 
 
 def as_row(value: Any, where: str) -> dict[str, Any]:
-    """A JSON value that must be the object of a row. Raises DataError."""
+    """The JSON value if it is an object of a reasonable size; else raises DataError."""
     if not isinstance(value, dict):
         raise DataError(
-            f"{where} holds {kind_of_json(value)}, not a JSON object; write one {{...}} with its keys on each line"
+            f"{where} holds {json_type(value)}, not a JSON object; write one {{...}} with its keys on each line"
         )
     if len(value) > MOST_KEYS or sum(map(len, value)) > MOST_KEY_CHARACTERS:
-        raise DataError(f"{where} has {len(value):,} keys of {sum(map(len, value)):,} characters; a row has a few: "
-                        "leave the others out")  # fmt: skip
+        raise DataError(f"{where} has {len(value):,} keys of {sum(map(len, value)):,} characters, too many for a row; "
+                        "leave out those that are not needed")  # fmt: skip
     return value

@@ -1,15 +1,15 @@
-"""Label Studio: the JSON export with annotations and results, and JSON-MIN, one flat object a task.
+"""Label Studio: the JSON export with annotations and results, and JSON-MIN, one flat object per task.
 
     [{"id": 1, "data": {"text": "Ada Byron wrote."}, "annotations": [{"result": [{"type": "labels",
       "value": {"start": 0, "end": 9, "text": "Ada Byron", "labels": ["PER"]}}]}]}]
     [{"id": 1, "text": "Ada Byron wrote.", "label": [{"start": 0, "end": 9, "text": "Ada Byron", "labels": ["PER"]}]}]
     [{"id": 1, "text": "Great value.", "sentiment": "positive"}]
 
-Decided here:
-- Of several annotations of a task the one marked as ground truth counts, else the first that was not cancelled; the others
-  are counted. Tasks without an annotation are passed over and counted.
+Design:
+- If a task has several annotations, the one marked as ground truth is used, else the first that was not cancelled; the
+  others are counted. Tasks without an annotation are skipped and counted.
 - The text is `text`, or the only string of the task's data.
-- A browser counts UTF-16 units: where a quoted mention fits such offsets alone, they are converted.
+- Browsers count UTF-16 units: offsets that fit the quoted mention only as such are converted.
 """
 
 from __future__ import annotations
@@ -19,12 +19,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from manyheads.data.formats.format import MARKED_OR_LABELLED, Format, Wanted
-from manyheads.data.formats.head import Head
-from manyheads.data.formats.labelled import Labelled, rows_of
-from manyheads.data.formats.records import Record, a_list, an_object, objects
+from manyheads.data.formats.format import SPANS_OR_LABELS, Format, RowSchema
+from manyheads.data.formats.labelled import LabelledText, rows_of
+from manyheads.data.formats.preview import Preview
+from manyheads.data.formats.records import (
+    Record,
+    as_label,
+    as_list,
+    as_object,
+    as_offset,
+    as_text,
+    object_list,
+    objects,
+)
 from manyheads.data.formats.rows import LeftOut, RawRow
-from manyheads.data.formats.standoff import RELATIONS, Interval, Marked, Mention, label_of, offset, row_of, text_in
+from manyheads.data.formats.standoff import RELATIONS, AnnotatedText, Interval, Mention
 from manyheads.errors import DataError
 
 OWN_KEYS = frozenset(
@@ -32,6 +41,7 @@ OWN_KEYS = frozenset(
 )
 """Keys of JSON-MIN that hold neither a text nor labels."""
 NO_ANNOTATION = "no annotation"
+OTHER_RESULTS = "results of other kinds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,55 +56,48 @@ class Task:
     left_out: tuple[LeftOut, ...] = ()
 
 
-def looks_like(head: Head) -> bool:
+def looks_like(preview: Preview) -> bool:
     """Tasks with `annotations`, or flat ones with the keys that only JSON-MIN has."""
-    shape = head.json
+    shape = preview.json
     whole = shape.has("annotations") and shape.under("data")
     return whole or shape.has("annotation_id", "annotator") or (shape.array and shape.has("label[].labels"))
 
 
-def read(path: Path, wanted: Wanted) -> Iterator[RawRow]:
-    """Rows. Raises DataError for a result of another form, and a mention that is not that of its text."""
-    if wanted.wants("label", "labels"):
-        yield from rows_of(lambda: (_labelled(_task(record)) for record in objects(path)), single=wanted.wants("label"))
-        return
-    for record in objects(path):
-        task = _task(record)
-        yield RawRow({"text": task.text}, task.where, skip=task.skip) if task.skip else row_of(_marked(task))
+def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
+    """Rows. Raises DataError for a malformed result, and a mention that differs from its text."""
+    return rows_of(schema, lambda: map(_task, objects(path)), _annotated, _labelled)
 
 
 def _task(record: Record) -> Task:
     row, where = record.value, record.where
     if "annotations" not in row and "data" not in row:
         return _flat_task(row, where)
-    text = _text(an_object(row.get("data"), where, "data"), where)
-    done = [an_object(one, where, "annotations") for one in a_list(row.get("annotations") or [], where, "annotations")]
-    done = [one for one in done if not one.get("was_cancelled")]
+    text = _text(as_object(row.get("data"), where, "data"), where)
+    done = [one for one in object_list(row, "annotations", where) if not one.get("was_cancelled")]
     if not done:
         return Task(text, (), where, NO_ANNOTATION)
     chosen = next((one for one in done if one.get("ground_truth")), done[0])
     others = tuple(LeftOut("further annotations of a task", where) for _ in done[1:])
     results = []
-    for result in a_list(chosen.get("result"), where, "result"):
-        found = an_object(result, where, "result")
-        value = an_object(found.get("value", {}), where, "value")
+    for result in as_list(chosen.get("result"), where, "result"):
+        found = as_object(result, where, "result")
+        value = as_object(found.get("value", {}), where, "value")
         results.append((str(found.get("type") or _type(value)), value))
     return Task(text, results, where, left_out=others)
 
 
 def _flat_task(row: Mapping[str, Any], where: str) -> Task:
-    """A task of JSON-MIN: the results lie under the names of their controls."""
+    """A task of JSON-MIN: the results are under the names of their controls."""
     text = _text({key: value for key, value in row.items() if key not in OWN_KEYS}, where, flat=True)
     results: list[tuple[str, dict[str, Any]]] = []
     for key, value in row.items():
         if key in OWN_KEYS or value == text:
             continue
-        if isinstance(value, list):
-            results += [(_type(one), one) for one in value if isinstance(one, dict)]
-        elif isinstance(value, dict):
-            results.append((_type(value), value))
-        elif isinstance(value, str):
+        if isinstance(value, str):
             results.append(("choices", {"choices": [value]}))
+            continue
+        listed = value if isinstance(value, list) else [value]
+        results += [(_type(one), one) for one in listed if isinstance(one, dict)]
     return Task(text, results, where)
 
 
@@ -104,52 +107,50 @@ def _type(value: Mapping[str, Any]) -> str:
 
 def _text(data: Mapping[str, Any], where: str, flat: bool = False) -> str:
     if "text" in data:
-        return text_in(data["text"], where)
+        return as_text(data["text"], where)
     texts = [key for key, value in data.items() if isinstance(value, str)]
     if len(texts) == 1 or (flat and texts):
-        return text_in(data[texts[0]], where)
+        return as_text(data[texts[0]], where)
     raise DataError(
         f"{where} has no 'text' in its data, and {len(texts)} others ({', '.join(texts)[:200]}); rename one"
     )
 
 
-def _marked(task: Task) -> Marked:
+def _annotated(task: Task) -> AnnotatedText:
     left_out, mentions = list(task.left_out), []
     for kind, value in task.results:
         if kind != "labels":
-            left_out.append(LeftOut(RELATIONS if kind == "relation" else "results of other kinds", task.where))
+            left_out.append(LeftOut(RELATIONS if kind == "relation" else OTHER_RESULTS, task.where))
             continue
-        pieces = offset(value.get("start"), task.where), offset(value.get("end"), task.where)
-        labels = a_list(value.get("labels"), task.where, "labels")
-        said = value.get("text")
-        said = said if isinstance(said, str) else None
-        for label in labels:
-            name = label_of(label, task.where)
-            mentions.append(Mention((_characters(task.text, pieces, said),), name, task.where, said))
-    return Marked(task.text, mentions, task.where, left_out=tuple(left_out))
+        piece = as_offset(value.get("start"), task.where), as_offset(value.get("end"), task.where)
+        quoted = value.get("text") if isinstance(value.get("text"), str) else None
+        for label in as_list(value.get("labels"), task.where, "labels"):
+            name, pieces = as_label(label, task.where), (_in_characters(task.text, piece, quoted),)
+            mentions.append(Mention(pieces, name, task.where, quoted))
+    return AnnotatedText(task.text, mentions, task.where, left_out=tuple(left_out), skip=task.skip)
 
 
-def _characters(text: str, piece: Interval, said: str | None) -> Interval:
-    """The offsets in characters, from UTF-16 units where only those give the quoted mention."""
+def _in_characters(text: str, piece: Interval, quoted: str | None) -> Interval:
+    """The offsets in characters, converted from UTF-16 units if only those give the quoted mention."""
     start, end = piece
-    if said is None or text[max(start, 0) : max(end, 0)] == said:
+    if quoted is None or text[max(start, 0) : max(end, 0)] == quoted:
         return piece
     units = text.encode("utf-16-le", "surrogatepass")
     found = units[2 * start : 2 * end].decode("utf-16-le", "replace") if 0 <= start <= end else ""
-    if found != said:
+    if found != quoted:
         return piece
     first = len(units[: 2 * start].decode("utf-16-le", "replace"))
     return first, first + len(found)
 
 
-def _labelled(task: Task) -> Labelled:
+def _labelled(task: Task) -> LabelledText:
     labels, left_out = [], list(task.left_out)
     for kind, value in task.results:
         if kind == "choices":
-            labels += [label_of(one, task.where) for one in a_list(value.get("choices"), task.where, "choices")]
+            labels += [as_label(one, task.where) for one in as_list(value.get("choices"), task.where, "choices")]
         else:
-            left_out.append(LeftOut("results of other kinds", task.where))
-    return Labelled(task.text, tuple(dict.fromkeys(labels)), task.where, task.skip, tuple(left_out))
+            left_out.append(LeftOut(OTHER_RESULTS, task.where))
+    return LabelledText(task.text, tuple(dict.fromkeys(labels)), task.where, task.skip, tuple(left_out))
 
 
-FORMAT = Format("label-studio", "Label Studio", MARKED_OR_LABELLED, looks_like, read)
+FORMAT = Format("label-studio", "Label Studio", SPANS_OR_LABELS, looks_like, read)

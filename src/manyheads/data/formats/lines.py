@@ -1,11 +1,11 @@
 """Files as bytes and as numbered lines.
 
-Decided here: files are read as bytes and decoded line by line, split at line feeds only: a byte that is not UTF-8 has a
-line number, and U+2028 or U+0085 inside a text does not end a line. A byte order mark is dropped. `.gz` is unpacked. A file
-that has carriage returns and no line feed in its first HEAD_BYTES (old Macs) is split at carriage returns.
+Files are read as bytes, split at line feeds only, and decoded line by line: a byte that is not UTF-8 has a line number, and
+U+2028 or U+0085 inside a text does not end a line. A byte order mark is dropped. `.gz` is unpacked. A file that has carriage
+returns and no line feed in its first HEAD_BYTES (old Macs) is split at carriage returns.
 
-Files may come from strangers: pipes and devices are not opened, a line has an end, and a gzip file that unpacks to more
-than RATIO times what was read of it is taken for a bomb (texts come to 3 to 10 times; gzip's own limit is 1,032).
+Files may be untrusted: pipes and devices are not opened, lines have a maximum length, and a gzip file that unpacks to more
+than RATIO times its size is taken for a bomb (texts unpack to 3 to 10 times; gzip's own limit is 1,032).
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ from typing import Any
 from manyheads.errors import DataError
 
 LONGEST_LINE_BYTES = 4 << 20
-"""Of a line, and of a csv cell: War and Peace has 3.2 MB. Its tokens take up to 300 bytes for each of these."""
+"""Of a line, and of a csv cell: War and Peace has 3.2 MB. Its tokens take up to 300 bytes per byte."""
 HEAD_BYTES = 1 << 16
 RATIO = 100
 SMALL_BYTES = 1 << 20
-"""What any file may unpack to, whatever its ratio."""
+"""Any file may unpack to this, whatever its ratio."""
 
 
 def bare_name(path: Path) -> str:
-    """The name in lower case without `.gz`: what tells the format."""
+    """The name in lower case without `.gz`, from which the format is recognised."""
     return path.name.lower().removesuffix(".gz")
 
 
 def is_packed(path: Path) -> bool:
-    """Whether the name says that the file is gzipped."""
+    """Whether the file is gzipped, according to its name."""
     return path.name.lower().endswith(".gz")
 
 
 def opened(path: Path) -> BufferedReader:
-    """The file as it lies on disk. Raises DataError, with the nearest name when there is none of this one."""
+    """The file, open but not unpacked. Raises DataError, with the most similar name if the file does not exist."""
     try:
         kind = os.stat(path).st_mode
         if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
             raise DataError(f"{path} is a pipe or a device, which cannot be read twice; write the data to a file")
         return path.open("rb")
     except ValueError:
-        raise DataError(f"{str(path)!r} cannot be the name of a file; correct it") from None
+        raise DataError(f"{str(path)!r} is not a valid file name; correct it") from None
     except FileNotFoundError:
         folder = path.parent
         if not folder.is_dir():
@@ -64,10 +64,10 @@ def opened(path: Path) -> BufferedReader:
 
 
 class Unpacked(RawIOBase):
-    """What a gzip file unpacks to, as a stream. Raises DataError for a bomb, at once or on the way, and what gzip raises."""
+    """An unpacked gzip file as a stream. Raises DataError for a bomb, at once or while reading, and whatever gzip raises."""
 
     def __init__(self, path: Path, stored: BufferedReader) -> None:
-        """Unpacks the beginning at once: most bombs are told of before anybody works on their first rows."""
+        """Unpack the beginning at once, to detect most bombs before any row is processed."""
         super().__init__()
         self._path = path
         self._stored = stored
@@ -76,11 +76,11 @@ class Unpacked(RawIOBase):
         self._head = BytesIO(self._checked(self._stream.read(SMALL_BYTES + 1)))
 
     def readable(self) -> bool:
-        """It is."""
+        """True; `io.BufferedReader` asks."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Fill a buffer as far as one read goes; the number of bytes, 0 at the end."""
+        """Fill a buffer with one read, for `io.BufferedReader`; the number of bytes, 0 at the end."""
         found = self._head.read(len(buffer)) or self._checked(self._stream.read1(len(buffer)))
         buffer[: len(found)] = found
         return len(found)
@@ -89,31 +89,31 @@ class Unpacked(RawIOBase):
         self._read += len(found)
         if self._read > max(SMALL_BYTES, RATIO * self._stored.tell()):
             raise DataError(
-                f"{self._path} unpacks to more than {RATIO} times its size, which no data does; if it is "
-                "good all the same, unpack it and give that file"
+                f"{self._path} unpacks to more than {RATIO} times its size, which real data never does; "
+                "if the file is valid, unpack it and give that file"
             )
         return found
 
 
 def unpacked(path: Path, stored: BufferedReader) -> BufferedReader:
-    """The bytes of a gzip file that is open. Raises DataError for a bomb, now or when it is read, and what gzip raises."""
+    """The bytes of an open gzip file. Raises DataError for a bomb, now or while reading, and whatever gzip raises."""
     return BufferedReader(Unpacked(path, stored), 1 << 16)
 
 
 @contextmanager
 def byte_stream(path: Path) -> Iterator[BufferedReader]:
-    """A file's bytes, unpacked. What goes wrong while they are read becomes a DataError."""
+    """A file's bytes, unpacked. Raises DataError for errors while reading."""
     with opened(path) as stored:
         try:
             yield unpacked(path, stored) if is_packed(path) else stored
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise DataError(f"{path} is a damaged or cut-off gzip file ({error}); copy it again") from None
+            raise DataError(f"{path} is a damaged or truncated gzip file ({error}); copy it again") from None
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def blocks(path: Path, longest: int = LONGEST_LINE_BYTES) -> Iterator[bytes]:
-    """Lines as bytes, unpacked. Raises DataError for a line that is too long, and a gzip file that is damaged or a bomb."""
+    """Lines as bytes, unpacked. Raises DataError for a line that is too long, and a damaged gzip file or a bomb."""
     with byte_stream(path) as stream:
         number = 0
         readline = _line_reader(stream)
@@ -125,25 +125,25 @@ def blocks(path: Path, longest: int = LONGEST_LINE_BYTES) -> Iterator[bytes]:
 
 
 def _line_reader(stream: BufferedReader) -> Callable[[int], bytes]:
-    """`stream.readline`, or the same for lines that end in carriage returns alone."""
+    """`stream.readline`, or a replacement for files whose lines end in carriage returns alone."""
     head = stream.peek(HEAD_BYTES)
     if b"\r" not in head[:-1] or b"\n" in head:
         return stream.readline
-    kept = bytearray()
+    buffer = bytearray()
 
     def readline(longest: int) -> bytes:
-        while (place := kept.find(b"\r")) < 0 and len(kept) < longest and (more := stream.read(HEAD_BYTES)):
-            kept.extend(more)
-        end = min(longest, place + 1 if place >= 0 else len(kept))
-        found = bytes(kept[:end])
-        del kept[:end]
+        while (place := buffer.find(b"\r")) < 0 and len(buffer) < longest and (more := stream.read(HEAD_BYTES)):
+            buffer.extend(more)
+        end = min(longest, place + 1 if place >= 0 else len(buffer))
+        found = bytes(buffer[:end])
+        del buffer[:end]
         return found
 
     return readline
 
 
 def whole(path: Path, most_bytes: int) -> str:
-    """All of a file. Raises DataError as `lines` does, and for one that is larger than this."""
+    """The text of a file. Raises DataError as `lines` does, and for a file that is too large."""
     with byte_stream(path) as stream:
         found = stream.read(most_bytes + 1)
     if len(found) > most_bytes:
@@ -162,7 +162,7 @@ def whole(path: Path, most_bytes: int) -> str:
 def lines(path: Path, longest: int = LONGEST_LINE_BYTES, errors: str = "strict") -> Iterator[tuple[int, str]]:
     """Numbered lines with their endings. Raises DataError for a byte that is not UTF-8, and an empty file.
 
-    `errors`, as `bytes.decode` has it, holds from the second line on.
+    `errors` is that of `bytes.decode`, and applies from the second line on.
     """
     number = 0
     for number, block in enumerate(blocks(path, longest), 1):
@@ -176,7 +176,7 @@ def lines(path: Path, longest: int = LONGEST_LINE_BYTES, errors: str = "strict")
 
 
 def _not_utf8(path: Path, number: int, line: bytes, place: int) -> DataError:
-    """The complaint about a byte of a line."""
+    """The error for a byte of a line."""
     guess = " (it looks like UTF-16)" if number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
     column = len(line[:place].decode("utf-8", "replace")) + 1
     return DataError(

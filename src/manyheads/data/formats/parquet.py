@@ -1,8 +1,8 @@
-"""Parquet files, a thousand rows at a time. A gzipped one is unpacked into memory. Numbers of classes become their names.
+"""Parquet files, a thousand rows at a time. A gzipped one is unpacked into memory. Class numbers become class names.
 
-Decided here: a small file can stand for more text than a machine holds, by one long text in every row or by pages that
-unpack to gigabytes. So texts are read as dictionaries, each text once, and are written out only as far as LONGEST_LINE_BYTES
-and RATIO allow; pages are refused by what the footer says of them.
+A small file can hold more text than fits into memory: one long text repeated in every row, or pages that unpack to
+gigabytes. So texts are read as dictionaries, each text once, and expanded only as far as LONGEST_LINE_BYTES and RATIO
+allow; pages are checked by their sizes in the footer.
 """
 
 from __future__ import annotations
@@ -12,35 +12,36 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from manyheads.data.formats.format import Wanted
+from manyheads.data.formats.format import RowSchema
 from manyheads.data.formats.lines import LONGEST_LINE_BYTES, RATIO, is_packed, opened, unpacked
+from manyheads.data.formats.messages import first_line
 from manyheads.data.formats.rows import RawRow, with_class_names
 from manyheads.errors import DataError
 from manyheads.text.values import classes_of_metadata
 
 BATCH_ROWS = 1000
 SMALL_BYTES = 64 << 20
-"""What the texts of any file may come to, and what rows that are written out together take."""
+"""What the texts of any file may come to, and what rows expanded together take."""
 PACKED_BYTES = 512 << 20
 """What a gzipped file may unpack to: it is held in memory."""
 ROWS_A_BYTE = 8
 FEW_ROWS = 100_000
 
 
-def read(path: Path, wanted: Wanted) -> Iterator[RawRow]:
-    """Rows. Raises DataError for columns that are wanting, and for a file that is damaged or of another format."""
+def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
+    """Rows. Raises DataError for missing columns, and a file that is damaged or of another format."""
     with ParquetRows(path) as rows:
-        lacking = wanted.lacking(rows.names)
-        if lacking and "targets" not in rows.names:
-            raise DataError(f"{path} has the columns {', '.join(rows.names)[:1000]}; expected {lacking}")
+        missing = schema.missing(rows.names)
+        if missing and "targets" not in rows.names:
+            raise DataError(f"{path} has the columns {', '.join(rows.names)[:1000]}; expected {missing}")
         for number, values in enumerate(rows, 1):
             where = f"{path}: row {number}"
             named, skip = with_class_names(values, rows.classes, where)
-            yield RawRow(wanted.normalised(named), where, skip=skip)
+            yield RawRow(schema.normalised(named), where, skip=skip)
 
 
 class ParquetRows:
-    """The rows of a parquet file as mappings; a context manager. All of it raises DataError for a damaged file or a bomb."""
+    """The rows of a parquet file as mappings; a context manager. Raises DataError for a damaged file or a bomb."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -49,12 +50,12 @@ class ParquetRows:
         self._size = 0
         self._written = 0
         self.schema: Any = None
-        """Of Arrow."""
+        """Arrow's schema."""
         self.names: list[str] = []
         self.count = 0
-        """Rows, by the footer."""
+        """Rows, according to the footer."""
         self.classes: dict[str, list[str]] = {}
-        """Names of the classes of columns that `datasets` wrote as numbers."""
+        """Class names by column, for columns that `datasets` wrote as numbers."""
 
     def __enter__(self) -> ParquetRows:
         import pyarrow as pa
@@ -117,7 +118,7 @@ class ParquetRows:
                                      "its size")  # fmt: skip
 
     def _parts(self, batch: Any) -> Iterator[Any]:
-        """A batch in pieces whose texts are small together. Raises DataError for a text, or for all texts, too long."""
+        """A batch in slices of limited size. Raises DataError if a text, or all texts together, are too long."""
         import pyarrow.compute as pc
 
         longest = 0
@@ -137,12 +138,11 @@ class ParquetRows:
 
     def _bomb(self, what: str) -> DataError:
         return DataError(
-            f"{self._path} {what}, which no data does; if it is good all the same, write it without compression"
+            f"{self._path} {what}, which real data never does; if the file is valid, write it without compression"
         )
 
     def _damaged(self, error: BaseException) -> DataError:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        return DataError(f"{self._path} is no readable parquet file: {reason}; write it again")
+        return DataError(f"{self._path} is not a readable parquet file: {first_line(error)}; write it again")
 
 
 def _is_text(kind: Any) -> bool:

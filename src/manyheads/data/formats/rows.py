@@ -1,4 +1,4 @@
-"""What every format gives: rows with the place they came from."""
+"""Rows as a format reads them, with the place each comes from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from manyheads.text.values import NO_CLASS, named
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """Something a file says of a row that the row's task cannot hold."""
+    """Part of a row that its task has no place for."""
 
     what: str
     """In the plural, for a table: `relations`, `discontinuous spans`."""
@@ -21,29 +21,28 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class RawRow:
-    """One row as the file has it."""
+    """One row of a file."""
 
     values: dict[str, Any]
     where: str
     """`path:line`, of the row's first line; `path: row N` (parquet); `path: question 'ID'` (SQuAD)."""
     lines: int = 1
-    """Above 1 for CoNLL columns only: word k stands k lines below the first."""
+    """Above 1 for CoNLL columns only: word k is k lines below the first."""
     skip: str | None = None
-    """Why the row cannot be used although nothing is wrong with it (a label of -1 on the hub); always counted."""
+    """Why a valid row cannot be used (a label of -1 on the hub); skipped rows are counted by reason."""
     notes: tuple[str, ...] = ()
-    """What was decided in reading this row that its author may not have meant. Each is told once a split, as a warning with
-    the count of its rows and the place of the first."""
+    """Assumptions made in reading the row. Reported once per split, with the number of rows and the first place."""
     left_out: tuple[LeftOut, ...] = ()
-    """What of a used row is not used; always counted."""
+    """Parts of a used row that are not used; counted."""
 
 
 def with_answers(values: dict[str, Any]) -> dict[str, Any]:
-    """Answers as a list of {"text", "start"}, from SQuAD's `answer_start` and from the hub's two parallel lists."""
+    """The row with answers as a list of {"text", "start"}, from SQuAD's `answer_start` or the hub's two parallel lists."""
     answers = values.get("answers")
     if isinstance(answers, Mapping) and {"text", "answer_start"} <= set(answers):
         texts, starts = answers["text"], answers["answer_start"]
         if not isinstance(texts, list) or not isinstance(starts, list):
-            return values  # the task says what is wrong with them
+            return values  # the task reports what is wrong with them
         answers = [{"text": text, "start": start} for text, start in zip(texts, starts, strict=False)]
     elif isinstance(answers, list):
         answers = [
@@ -60,7 +59,7 @@ def with_answers(values: dict[str, Any]) -> dict[str, Any]:
 def with_class_names(
     values: dict[str, Any], classes: Mapping[str, Sequence[str]], where: str
 ) -> tuple[dict[str, Any], str | None]:
-    """Class numbers of these columns by name, and why the row cannot be used: -1 is the hub's sign for "no gold label".
+    """The row with class numbers replaced by names, and a reason to skip it: -1 means "no gold label" on the hub.
 
     Raises DataError for a number without a name.
     """
@@ -75,14 +74,3 @@ def with_class_names(
             except RowError as error:
                 raise DataError(f"{where} {error}") from None
     return found, skip
-
-
-def kind_of_json(value: Any) -> str:
-    """What a JSON value is, in words for a message."""
-    names = {dict: "an object", list: "a list", str: "a string", bool: "true or false", type(None): "null"}
-    return names.get(type(value), "a number")
-
-
-def counted(columns: int) -> str:
-    """`1 column`, `2 columns`."""
-    return "1 column" if columns == 1 else f"{columns} columns"

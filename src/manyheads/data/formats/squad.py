@@ -1,7 +1,7 @@
 """SQuAD JSON, v1.1 and v2: articles, their paragraphs, questions on each; or `data` as a flat list of questions, each with
 its context.
 
-The file is one JSON value, so it is held in memory whole; each article is let go once its questions are out.
+The file is one JSON value, so it is held in memory whole; each article is released once its questions are read.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from manyheads.data.formats.format import Wanted
+from manyheads.data.formats.format import RowSchema
 from manyheads.data.formats.lines import whole
-from manyheads.data.formats.rows import RawRow, kind_of_json, with_answers
+from manyheads.data.formats.messages import json_type
+from manyheads.data.formats.rows import RawRow, with_answers
 from manyheads.errors import DataError, RowError
 from manyheads.text.values import truth
 
@@ -23,18 +24,16 @@ MOST_VALUES = 3_000_000
 """Lists and objects; SQuAD v2 has 0.6 million. Each takes some 200 bytes."""
 
 
-def read(path: Path, _: Wanted) -> Iterator[RawRow]:
+def read(path: Path, _: RowSchema) -> Iterator[RawRow]:
     """Questions. Raises DataError for JSON of another form, with the line, article or question."""
     found = whole_json(path)
     articles = found.get("data") if isinstance(found, dict) else None
     if not isinstance(articles, list):
-        raise DataError(f"{path} is not SQuAD JSON: expected an object with a list 'data', seen {kind_of_json(found)}")
+        raise DataError(f"{path} is not SQuAD JSON: expected an object with a list 'data', seen {json_type(found)}")
     del found
     articles.reverse()
-    count = 0
-    while articles:
+    for count in range(1, len(articles) + 1):
         article = articles.pop()
-        count += 1
         if isinstance(article, dict) and "paragraphs" not in article and {"context", "question"} <= set(article):
             yield _question(path, article, article["context"], article.get("title", ""))
             continue
@@ -45,7 +44,7 @@ def read(path: Path, _: Wanted) -> Iterator[RawRow]:
                 for qa in paragraph["qas"]
             ]
         except (KeyError, TypeError, AttributeError) as error:
-            lack = f"lacks {error}" if isinstance(error, KeyError) else "is no object or holds one that is none"
+            lack = f"lacks {error}" if isinstance(error, KeyError) else "has something else in place of an object"
             raise DataError(
                 f"{path}: article {count} {lack}; SQuAD has paragraphs, each with 'context' and 'qas'"
             ) from None
@@ -54,7 +53,7 @@ def read(path: Path, _: Wanted) -> Iterator[RawRow]:
 
 
 def whole_json(path: Path) -> Any:
-    """The one JSON value of a file. Raises DataError for another file, or one that does not fit into memory."""
+    """The one JSON value of a file. Raises DataError for invalid JSON, or a value that does not fit into memory."""
     text = whole(path, MOST_BYTES)
     if text.count("[") + text.count("{") > MOST_VALUES or text.count(",") > 4 * MOST_VALUES:
         raise DataError(f"{path} has more lists, objects and values than fit into memory; cut it into several files")
@@ -64,7 +63,7 @@ def whole_json(path: Path) -> Any:
         hint = "; JSON lines are read from files that end in .jsonl" if error.msg == "Extra data" else ""
         raise DataError(f"{path}:{error.lineno} is not valid JSON: {error.msg} at column {error.colno}{hint}") from None
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits, a list in a list in a list ...
-        raise DataError(f"{path} is not JSON that can be read: {error}") from None
+        raise DataError(f"{path} is not valid JSON: {error}") from None
 
 
 def _question(path: Path, qa: Any, context: Any, title: Any) -> RawRow:

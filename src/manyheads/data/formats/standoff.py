@@ -1,21 +1,22 @@
-"""Texts with spans marked in them, as annotation tools export them, to rows.
+"""Texts with annotated spans, as annotation tools export them, to rows with `entities`.
 
-Decided here:
-- A span is checked against its text: offsets that lie outside, spans of no width and mentions that are quoted otherwise
-  than the text has them are refused, with both strings. Of a discontinuous span nothing is used, so it is only counted.
-- Pieces with nothing but white space between them are one span: brat cuts spans at line ends.
-- A row has one label for a character. Of spans that overlap the longest is kept, of equally long ones
-  that which the file names first; the others are counted.
+Design:
+- Every span is checked against its text. Offsets outside of the text, empty spans, and quoted mentions that differ from
+  the text are refused, with both strings. Discontinuous spans are not used, only counted.
+- Pieces with only white space between them are one span, because brat cuts spans at line ends.
+- A character has at most one label. Of overlapping spans the longest is kept, of equally long ones the first in the file;
+  the others are counted.
 """
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from manyheads.data.formats.records import as_label, as_list, as_offset
 from manyheads.data.formats.rows import LeftOut, RawRow
 from manyheads.errors import DataError
 
@@ -23,51 +24,75 @@ DISCONTINUOUS = "discontinuous spans"
 OVERLAPPING = "spans that overlap a longer one"
 REPEATED = "repeated spans"
 RELATIONS = "relations"
+IDENTIFIERS = "identifiers of entities"
 QUOTED = 200
-"""Characters of a text in a message."""
+"""Characters of a text quoted in a message."""
 
 Interval = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """A span that a file marks in a text."""
+    """An annotated span."""
 
     pieces: tuple[Interval, ...]
-    """Offsets in the text, end exclusive; several of a discontinuous span."""
+    """Offsets in the text, end exclusive; several for a discontinuous span."""
     label: str
     where: str
     text: str | None = None
-    """What the file says stands there, where it says so; pieces are joined by a space."""
+    """The mention as the file quotes it, if it does; pieces are joined by a space."""
 
 
 @dataclass(frozen=True, slots=True)
-class Marked:
-    """A text with the spans marked in it."""
+class AnnotatedText:
+    """A text with its spans."""
 
     text: str
     mentions: Sequence[Mention]
     where: str
     document: str = ""
     left_out: tuple[LeftOut, ...] = ()
-    """What else the file says of it."""
+    """Other annotations of the text."""
     id: Any = None
+    skip: str | None = None
+    """Why the text is not used, if it is not."""
 
 
-def row_of(marked: Marked) -> RawRow:
-    """The row with its `entities`. Raises DataError for a span that the text does not have."""
-    kept, left_out = flat(_checked(marked.text, mention) for mention in marked.mentions)
+def mention_at(start: Any, end: Any, label: Any, where: str, text: Any = None) -> Mention:
+    """A span from its fields. Raises DataError for an invalid offset or label."""
+    piece = as_offset(start, where), as_offset(end, where)
+    return Mention((piece,), as_label(label, where), where, text if isinstance(text, str) else None)
+
+
+def mention_in_list(entry: Any, where: str, what: str = "span", sizes: Sequence[int] = (3,)) -> Mention:
+    """A span written as `[start, end, label]`. Raises DataError for any other form."""
+    if not isinstance(entry, list) or len(entry) not in sizes:
+        raise DataError(f"{where} has the {what} {entry!r:.80}; write it as [start, end, label]")
+    start, end, label = entry[:3]
+    return mention_at(start, end, label, where)
+
+
+def relations_left_out(values: Mapping[str, Any], where: str) -> tuple[LeftOut, ...]:
+    """One entry for each of a record's `relations`. Raises DataError if they are not a list."""
+    return tuple(LeftOut(RELATIONS, where) for _ in as_list(values.get("relations") or [], where, "relations"))
+
+
+def entity_row(annotated: AnnotatedText) -> RawRow:
+    """The row with its `entities`. Raises DataError for a span that does not fit the text."""
+    if annotated.skip:
+        return RawRow({"text": annotated.text}, annotated.where, skip=annotated.skip)
+    kept, left_out = without_overlaps(_checked(annotated.text, mention) for mention in annotated.mentions)
     entities = [{"start": m.pieces[0][0], "end": m.pieces[-1][1], "label": m.label} for m in kept]
-    values: dict[str, Any] = {"text": marked.text, "entities": entities}
-    if marked.id is not None:
-        values["id"] = marked.id
-    if marked.document:
-        values["document"] = marked.document
-    return RawRow(values, marked.where, left_out=(*marked.left_out, *left_out))
+    values: dict[str, Any] = {"text": annotated.text, "entities": entities}
+    if annotated.id is not None:
+        values["id"] = annotated.id
+    if annotated.document:
+        values["document"] = annotated.document
+    return RawRow(values, annotated.where, left_out=(*annotated.left_out, *left_out))
 
 
-def flat(mentions: Iterator[Mention] | Sequence[Mention]) -> tuple[list[Mention], list[LeftOut]]:
-    """Mentions that do not overlap, in their order in the text, and what was left out for it."""
+def without_overlaps(mentions: Iterable[Mention]) -> tuple[list[Mention], list[LeftOut]]:
+    """Mentions that do not overlap, in text order, and those left out."""
     left_out: list[LeftOut] = []
     whole: dict[tuple[int, int, str], Mention] = {}
     for mention in mentions:
@@ -90,29 +115,8 @@ def flat(mentions: Iterator[Mention] | Sequence[Mention]) -> tuple[list[Mention]
     return sorted(chosen, key=lambda mention: mention.pieces), left_out
 
 
-def offset(value: Any, where: str) -> int:
-    """An offset. Raises DataError for what is no whole number."""
-    if type(value) is not int:
-        raise DataError(f"{where} has the offset {value!r:.80}; give a whole number")
-    return value
-
-
-def label_of(value: Any, where: str) -> str:
-    """The name of a label. Raises DataError for what is none."""
-    if not isinstance(value, str) or not value.strip():
-        raise DataError(f"{where} has a span with the label {value!r:.80}; give it a name")
-    return value
-
-
-def text_in(value: Any, where: str, key: str = "text") -> str:
-    """A text. Raises DataError for what is none."""
-    if not isinstance(value, str):
-        raise DataError(f"{where} has no '{key}' that is a string, seen {value!r:.80}")
-    return value
-
-
 def _checked(text: str, mention: Mention) -> Mention:
-    """The mention, in one piece where it can be."""
+    """The mention, in one piece if possible."""
     pieces = sorted(mention.pieces)
     joined = [pieces[0]]
     for start, end in pieces[1:]:
@@ -128,25 +132,23 @@ def _checked(text: str, mention: Mention) -> Mention:
         raise DataError(f"{what} lies outside its text of {len(text)} characters; correct its offsets")
     if start == end:
         raise DataError(f"{what} is empty; correct its offsets, or remove it")
-    if mention.text is not None and not _same(text, pieces, mention.text):
+    if mention.text is not None and not _matches(text, pieces, mention.text):
         raise DataError(f"{what} says {mention.text[:QUOTED]!r}, but the text there is {text[start:end][:QUOTED]!r}"
-                        f"{_elsewhere(text, start, mention.text)}")  # fmt: skip
+                        f"{_offset_hint(text, start, mention.text)}")  # fmt: skip
     return replace(mention, pieces=((start, end),))
 
 
-def _same(text: str, pieces: Sequence[Interval], said: str) -> bool:
-    """Whether a quotation is that of the pieces. Line ends become spaces in files of lines."""
+def _matches(text: str, pieces: Sequence[Interval], quoted: str) -> bool:
+    """Whether a quoted mention is the text of the pieces. Line ends become spaces in line-based files."""
     found = " ".join(text[start:end] for start, end in pieces), text[pieces[0][0] : pieces[-1][1]]
-    return said in found or re.sub(r"\s", " ", said) in (re.sub(r"\s", " ", one) for one in found)
+    return quoted in found or re.sub(r"\s", " ", quoted) in (re.sub(r"\s", " ", one) for one in found)
 
 
-def _elsewhere(text: str, start: int, said: str) -> str:
-    """A hint where the quotation does stand, and in which unit its offset may have been counted."""
-    before = text[: start + 1]
-    for unit, size in (("UTF-16 units", "utf-16-le"), ("bytes", "utf-8")):
-        width = 2 if size == "utf-16-le" else 1
-        ahead = text.encode(size, "surrogatepass")[: start * width].decode(size, "ignore")
-        if len(ahead) != start and text.startswith(said, len(ahead)):
-            return f"; its offset counts {unit}, characters are wanted"
-    at = text.find(said, max(0, len(before) - 100)) if said else -1
+def _offset_hint(text: str, start: int, quoted: str) -> str:
+    """Where the quoted mention is in the text, or in which unit its offset was probably counted."""
+    for unit, encoding, width in (("UTF-16 units", "utf-16-le", 2), ("bytes", "utf-8", 1)):
+        ahead = text.encode(encoding, "surrogatepass")[: start * width].decode(encoding, "ignore")
+        if len(ahead) != start and text.startswith(quoted, len(ahead)):
+            return f"; its offset counts {unit}, but characters are expected"
+    at = text.find(quoted, max(0, start - 99)) if quoted else -1
     return f"; it stands at {at}" if at >= 0 else ""

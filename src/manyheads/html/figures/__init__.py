@@ -1,1 +1,1 @@
-"""Figures: one file = one figure, from data to markup. They share scales (`scale.py`) and marks (`marks.py`)."""
+"""Figures, one per file, as functions from data to markup. They share scales (`scale.py`) and marks (`marks.py`)."""

@@ -1,4 +1,4 @@
-"""Lines over steps or examples, with bands where there are intervals: learning curves, losses."""
+"""Line chart over steps or examples, with optional bands, for learning curves and losses."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from manyheads.html.figures.marks import series_class, series_mark
 from manyheads.html.figures.scale import round_scale, tight_scale
 from manyheads.html.markup import Html, element, joined
 
-MOST_MARKS = 8
-"""On one line: enough to tell it from others, few enough to see it."""
-MOST_POINTS = 80
-"""Of one line: what a screen shows."""
+MAX_MARKS = 8
+"""Marks on one line: enough to identify it, without hiding it."""
+MAX_POINTS = 80
+"""Points of one line: about what a screen can show."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A series: points `(x, y)` in rising x, and `(x, low, high)` of its band."""
+    """A series: points `(x, y)` by increasing x, and `(x, low, high)` of its band."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -27,14 +27,14 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Titles:
-    """Of the axes."""
+    """Titles of the axes."""
 
     x: str
     y: str
 
 
 def lines(series: Sequence[Line], description: str, titles: Titles, *, include: Sequence[float] = ()) -> Html:
-    """All series over the same axes; `include`: values that the y axis must hold. Series without points take no room."""
+    """The figure. `include`: values that the y axis must cover."""
     across = [x for line in series for x, _ in line.points]
     heights = [y for line in series for _, y in line.points]
     heights += [y for line in series for _, low, high in line.band for y in (low, high)]
@@ -50,12 +50,12 @@ def lines(series: Sequence[Line], description: str, titles: Titles, *, include: 
         if len(line.points) > 1:
             points = trace(x.scale, y.scale, line.points)
             strokes.append(element("polyline", {"points": points, "class": f"line {series_class(index)}"}))
-        marks += [series_mark(index, x.scale.at(at), down(y.scale, value)) for at, value in _some(line.points, index)]
+        marks += [series_mark(index, x.scale.at(at), down(y.scale, value)) for at, value in _marked(line.points, index)]
     return chart(x, y, description, stretched=[*bands, *strokes], marks=[joined(marks)])
 
 
-def thinned(points: Sequence[tuple[float, float]], most: int = MOST_POINTS) -> list[tuple[float, float]]:
-    """Means of so many neighbours that at most `most` points are left. Keeps what is few as it is."""
+def thinned(points: Sequence[tuple[float, float]], most: int = MAX_POINTS) -> list[tuple[float, float]]:
+    """Average neighbouring points so that at most `most` are left."""
     if len(points) <= most:
         return list(points)
     means = []
@@ -65,9 +65,9 @@ def thinned(points: Sequence[tuple[float, float]], most: int = MOST_POINTS) -> l
     return means
 
 
-def _some(points: Sequence[tuple[float, float]], index: int) -> list[tuple[float, float]]:
-    """All points of a short line; of a long one a few, not at the same places for neighbouring series."""
-    if len(points) <= MOST_MARKS * 2:
+def _marked(points: Sequence[tuple[float, float]], index: int) -> list[tuple[float, float]]:
+    """Points to mark: all of a short line, some of a long one, at different x for neighbouring series."""
+    if len(points) <= MAX_MARKS * 2:
         return list(points)
-    every = len(points) // MOST_MARKS
+    every = len(points) // MAX_MARKS
     return list(points[(index * every // 3) % every :: every])

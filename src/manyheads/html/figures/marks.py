@@ -1,13 +1,13 @@
-"""Marks of series and verdicts: a shape and a dash for each, so that colours need not be told apart.
+"""Marks of series and verdicts: each has its own shape and dash, so that no information is in colour alone.
 
-Decided here: a mark is an SVG of its own, which can stand at a percentage and does not stretch.
+Decided here: a mark is its own SVG, so that it can be placed at a percentage and does not stretch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from manyheads.html.markup import Html, element, percent, said
+from manyheads.html.markup import Attributes, Html, element, percent, user_text
 
 SHAPES = (
     "M-4.5 0A4.5 4.5 0 1 0 4.5 0A4.5 4.5 0 1 0-4.5 0Z",  # disc
@@ -18,19 +18,19 @@ SHAPES = (
     "M-1.6 -5H1.6V-1.6H5V1.6H1.6V5H-1.6V1.6H-5V-1.6H-1.6Z",  # cross
 )
 COLOURS = len(SHAPES)
-"""Series beyond these have the same colours and shapes again, hollow."""
+"""Further series repeat the colours and shapes, hollow."""
 VERDICTS = {"helps": 2, "hurts": 4, "equivalent": 1, "no worse": 3, "inconclusive": 0}
-"""The shape of each."""
+"""Shape of each verdict."""
 SIGNS = {"helps": "▲", "hurts": "▼", "equivalent": "=", "no worse": "≥", "inconclusive": "?"}
 
 
 def series_class(index: int) -> str:
-    """The class that gives a series its colour and dash."""
+    """CSS class for the colour and dash of a series."""
     return f"s{index % COLOURS}{' again' if index >= COLOURS else ''}"
 
 
 def mark(shape: int, kind: str, x: float, y: float | str, *, hollow: bool = False) -> Html:
-    """A shape at a share of the width and a height in pixels (or a percentage)."""
+    """A shape; `x` is a fraction of the width, `y` in pixels or a percentage."""
     path = element("path", {"d": SHAPES[shape % COLOURS], "class": f"mark {kind}{' hollow' if hollow else ''}"})
     return element("svg", {"x": percent(x), "y": y, "class": "at"}, path)
 
@@ -40,19 +40,13 @@ def series_mark(index: int, x: float, y: float | str) -> Html:
     return mark(index % COLOURS, series_class(index), x, y, hollow=index >= COLOURS)
 
 
-def legend(names: Sequence[str], *, dashes: bool = True) -> Html:
-    """The series by name, each with its mark on a piece of its line."""
+def legend(names: Sequence[str]) -> Html:
+    """Legend: each series with its mark on a piece of its line."""
     items = []
     for index, name in enumerate(names):
-        sample = element(
-            "svg",
-            {"width": 34, "height": 14, "aria-hidden": "true"},
-            element("line", {"x1": 0, "x2": 34, "y1": 7, "y2": 7, "class": f"line {series_class(index)}"})
-            if dashes
-            else Html(),
-            series_mark(index, 0.5, 7),
-        )
-        items.append(element("li", None, sample, said(name)))
+        line = element("line", {"x1": 0, "x2": 34, "y1": 7, "y2": 7, "class": f"line {series_class(index)}"})
+        size: Attributes = {"width": 34, "height": 14, "aria-hidden": "true"}
+        items.append(element("li", None, element("svg", size, line, series_mark(index, 0.5, 7)), user_text(name)))
     return element("ul", {"class": "legend"}, *items)
 
 
@@ -63,5 +57,5 @@ def verdict(word: str) -> Html:
 
 
 def verdict_class(word: str) -> str:
-    """The class that gives a verdict its colour."""
+    """CSS class for the colour of a verdict."""
     return word.replace(" ", "-")

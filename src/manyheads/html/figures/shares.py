@@ -1,6 +1,6 @@
-"""Shares of a whole over time, stacked: tokens of each task, weights of the losses.
+"""Stacked area chart of shares over time, for tokens or loss weights of each task.
 
-Decided here: a layer bears its name where it is thickest, or at least its place in the legend, which is in the same order.
+Decided here: a layer is labelled where it is thickest, if it is thick enough; the legend has the same order as the layers.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from dataclasses import dataclass
 from manyheads.html.figures.chart import HEIGHT, TOP, WIDE, Axis, anchor, chart
 from manyheads.html.figures.marks import series_class
 from manyheads.html.figures.scale import Scale, tight_scale
-from manyheads.html.markup import Html, element, percent, said
+from manyheads.html.markup import Html, element, percent, user_text
 
-THICK = 18
-"""Pixels that a name needs."""
+LABEL_PIXELS = 18
+"""Height of a label."""
 FULL = Scale(0.0, 100.0, (0.0, 25.0, 50.0, 75.0, 100.0), 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """For each place along x the amounts of each name; they need not add up to anything."""
+    """Amounts of each name along x; they need not add up to a constant."""
 
     names: Sequence[str]
     x: Sequence[float]
     amounts: Sequence[Sequence[float]]
-    """`amounts[i][k]`: of name k at x[i]."""
+    """`amounts[i][k]`: amount of name k at x[i]."""
 
     def shares(self) -> list[list[float]]:
-        """The amounts over their sum; equal ones where that is zero."""
+        """Amounts divided by their sum; equal shares if it is zero."""
         totals = [sum(row) for row in self.amounts]
         return [
             [value / total for value in row] if total > 0 else [1 / len(row)] * len(row)
@@ -37,7 +37,7 @@ class Layers:
 
 
 def stacked(layers: Layers, description: str, title: str) -> Html:
-    """The layers, the first one on top, under their legend."""
+    """The figure: a legend and the layers, first on top."""
     scale = tight_scale(layers.x)
     shares = layers.shares()
     edges = [[sum(row[:k]) for k in range(len(row) + 1)] for row in shares]
@@ -50,7 +50,7 @@ def stacked(layers: Layers, description: str, title: str) -> Html:
         )
         areas.append(element("polygon", {"points": outline, "class": f"layer {series_class(k)}"}))
         thickest = max(_inner(len(shares)), key=lambda i: shares[i][k])
-        if shares[thickest][k] * HEIGHT >= THICK:
+        if shares[thickest][k] * HEIGHT >= LABEL_PIXELS:
             place = scale.at(layers.x[thickest])
             middle = TOP + HEIGHT * (edges[thickest][k] + edges[thickest][k + 1]) / 2 + 4
             names.append(
@@ -61,23 +61,16 @@ def stacked(layers: Layers, description: str, title: str) -> Html:
 
 
 def _inner(places: int) -> range:
-    """The places that are far enough from both ends for a name to stand around them."""
+    """Places far enough from both ends for a label."""
     edge = places // 8
     return range(edge, places - edge)
 
 
 def _key(names: Sequence[str]) -> Html:
-    items = (
-        element(
-            "li",
-            None,
-            element(
-                "svg",
-                {"width": 18, "height": 14, "aria-hidden": "true"},
-                element("rect", {"x": 1, "y": 1, "width": 16, "height": 12, "class": f"layer {series_class(k)}"}),
-            ),
-            said(name),
+    items = []
+    for k, name in enumerate(names):
+        sample = element("rect", {"x": 1, "y": 1, "width": 16, "height": 12, "class": f"layer {series_class(k)}"})
+        items.append(
+            element("li", None, element("svg", {"width": 18, "height": 14, "aria-hidden": "true"}, sample), user_text(name))
         )
-        for k, name in enumerate(names)
-    )
     return element("ol", {"class": "legend"}, *items)

@@ -1,12 +1,12 @@
-// Requests to the server that sent this page. The API key lives in this module's memory and nowhere else.
+// Requests to the server of this page. The API key is kept in this module's memory only.
 
 import { byId } from "./dom.js";
 
 let key = "";
-let asking = null;
+let keyDialog = null;
 
-/** The server, or the way to it, said no. `status` 0: it could not be reached. */
-export class Refusal extends Error {
+/** An error response. `status` 0: the server could not be reached. */
+export class ApiError extends Error {
   constructor(status, message, retryAfter = null) {
     super(message);
     this.status = status;
@@ -15,26 +15,26 @@ export class Refusal extends Error {
 }
 
 /**
- * Ask a route: `{json, roundTrip, server, queue}`, times in ms (the server's own null where it did not tell). `body` null: GET.
- * A 401 opens the dialog for the key and tries again; raises Refusal, or the abort of `signal`.
+ * Call a route: `{json, roundTrip, server, queue}`, times in ms (the server's are null if it sent none). `body` null: GET.
+ * A 401 opens the key dialog and retries; throws ApiError, or the AbortError of `signal`.
  */
-export async function ask(path, body = null, signal = null) {
+export async function request(path, body = null, signal = null) {
   for (;;) {
     const used = key;
     try {
-      return await once(path, body, signal);
+      return await send(path, body, signal);
     } catch (error) {
-      if (!(error instanceof Refusal) || error.status !== 401) throw error;
+      if (!(error instanceof ApiError) || error.status !== 401) throw error;
       if (used === key && !(await keyFromUser(used !== ""))) throw error;
     }
   }
 }
 
-async function once(path, body, signal) {
+async function send(path, body, signal) {
   const headers = { Accept: "application/json" };
   if (key) headers.Authorization = `Bearer ${key}`;
   if (body !== null) headers["Content-Type"] = "application/json";
-  const request = {
+  const options = {
     method: body === null ? "GET" : "POST",
     headers,
     signal,
@@ -43,17 +43,17 @@ async function once(path, body, signal) {
   const started = performance.now();
   let response, text;
   try {
-    response = await fetch(path, request);
+    response = await fetch(path, options);
     text = await response.text();
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Refusal(0, "No answer came back. Is the server running, and the connection up?");
+    throw new ApiError(0, "The server did not respond. Is the server running, and the connection up?");
   }
   const roundTrip = performance.now() - started;
   const json = parsed(text);
   if (!response.ok || json === null) {
-    const said = json?.error?.message ?? `The server answered with status ${response.status} and did not say why.`;
-    throw new Refusal(response.status, said, seconds(response.headers.get("Retry-After")));
+    const said = json?.error?.message ?? `The server answered with status ${response.status} without a reason.`;
+    throw new ApiError(response.status, said, seconds(response.headers.get("Retry-After")));
   }
   const timing = response.headers.get("Server-Timing") ?? "";
   return { json, roundTrip, server: duration(timing, "total"), queue: duration(timing, "queue") };
@@ -67,10 +67,10 @@ function parsed(text) {
   }
 }
 
-/** Retry-After in seconds; the form with a date counts as not given. */
+/** Retry-After in seconds; null for its form with a date. */
 const seconds = (header) => (/^\d+$/.test(header ?? "") ? Number(header) : null);
 
-/** Milliseconds of one of the parts `NAME;dur=12.3`. */
+/** Milliseconds of one entry `NAME;dur=12.3` of Server-Timing. */
 function duration(header, name) {
   const part = header
     .split(",")
@@ -80,9 +80,9 @@ function duration(header, name) {
   return found ? Number(found.slice("dur=".length)) : null;
 }
 
-/** Whether the user gave a key. Several requests that are refused at once ask once. */
+/** Whether the user entered a key. Requests refused at the same time share one dialog. */
 function keyFromUser(wrong) {
-  asking ??= new Promise((resolve) => {
+  keyDialog ??= new Promise((resolve) => {
     const dialog = byId("key-dialog");
     byId("key-wrong").textContent = wrong ? "The server did not accept that key." : "";
     byId("key").value = "";
@@ -93,24 +93,23 @@ function keyFromUser(wrong) {
         const given = byId("key").value.trim();
         byId("key").value = "";
         if (dialog.returnValue === "use") key = given;
-        offerForgetting();
-        asking = null;
+        toggleForget();
+        keyDialog = null;
         resolve(dialog.returnValue === "use" && given !== "");
       },
       { once: true },
     );
     dialog.showModal();
   });
-  return asking;
+  return keyDialog;
 }
 
-/** Drop the key. */
+/** Forget the key. */
 export function forgetKey() {
   key = "";
-  offerForgetting();
+  toggleForget();
 }
 
-/** The button is on the playground only. */
-function offerForgetting() {
-  byId("forget")?.toggleAttribute("hidden", key === "");
+function toggleForget() {
+  byId("forget").toggleAttribute("hidden", key === "");
 }

@@ -1,4 +1,4 @@
-// Elements. Whatever comes from the user or the server becomes a text node or an attribute, never markup.
+// Helpers for DOM elements. Input from the user or the server becomes text nodes or attributes, never markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -11,14 +11,14 @@ function filled(element, attributes, children) {
   return element;
 }
 
-/** An HTML element with attributes (null or false: left out) and children (elements, or strings as text). */
+/** An HTML element with attributes (null or false: omitted) and children (elements, or strings as text). */
 export const h = (tag, attributes = {}, ...children) => filled(document.createElement(tag), attributes, children);
 
 /** An SVG element. */
 export const s = (tag, attributes = {}, ...children) =>
   filled(document.createElementNS(SVG, tag), attributes, children);
 
-/** A horizontal bar for a share of 0 to 1, with a line at `mark` if given. SVG, so that it prints and needs no style attribute. */
+/** A horizontal bar for a share from 0 to 1, with an optional line at `mark`. SVG: it prints, and needs no style attribute. */
 export function bar(share, mark = null) {
   const width = 100 * Math.min(1, Math.max(0, share));
   return s(
@@ -30,18 +30,18 @@ export function bar(share, mark = null) {
   );
 }
 
-/** A part of a page that can be scrolled must be reachable by keyboard, and named: but only where it does scroll. */
+/** Make an element focusable and named while it scrolls, so that it can be scrolled by keyboard. */
 export function scrollable(element, name) {
-  const look = () => {
+  const update = () => {
     const scrolls = element.scrollHeight > element.clientHeight + 1 || element.scrollWidth > element.clientWidth + 1;
     if (scrolls) filled(element, { tabindex: "0", role: "group", "aria-label": name }, []);
     else for (const attribute of ["tabindex", "role", "aria-label"]) element.removeAttribute(attribute);
   };
-  new ResizeObserver(look).observe(element);
+  new ResizeObserver(update).observe(element);
   return element;
 }
 
-/** The object as JSON in a <details>, written only when it is opened: vectors are long. */
+/** A value as JSON in a <details>, rendered only when opened: vectors are long. */
 export function raw(summary, value) {
   const code = h("code");
   const details = h("details", { class: "raw" }, h("summary", {}, summary), scrollable(h("pre", {}, code), summary));
@@ -51,7 +51,7 @@ export function raw(summary, value) {
   return details;
 }
 
-/** JSON with lists of numbers on one line. */
+/** JSON with each list of numbers on one line. */
 function pretty(value) {
   const vectors = [];
   const place = `vector ${Math.random().toString(36).slice(2)} `;

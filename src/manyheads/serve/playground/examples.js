@@ -1,4 +1,4 @@
-// Texts to start with: one for each of the fields that models are trained on most, and one that is hard on offsets.
+// Example texts, from fields that models are often trained on.
 
 export const EXAMPLES = [
   {

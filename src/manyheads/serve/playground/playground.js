@@ -1,33 +1,33 @@
-// The page: asks for the model's tasks, offers what they need, sends texts and lays the answers out.
+// The page: loads the model's tasks, shows the inputs they need, sends texts and shows the answers.
 
-import { ask, forgetKey } from "./api.js";
+import { request, forgetKey } from "./api.js";
 import { byId, counted, h, raw } from "./dom.js";
 import { EXAMPLES, RANKING } from "./examples.js";
-import { drawn, sized, told } from "./results.js";
-import { offerRanking } from "./rank.js";
-import { tell, tellRow } from "./trouble.js";
-import { say, timed, whileSending } from "./send.js";
+import { renderTask, textLength, describe } from "./results.js";
+import { showRanking } from "./rank.js";
+import { showError, showRowError } from "./errors.js";
+import { announce, timing, wireForm } from "./send.js";
 
-const LABELS_TOLD = 6;
-const READY_AGAIN_MS = 3000;
+const LABELS_SHOWN = 6;
+const READY_POLL_MS = 3000;
 
-/** Settings of the tasks by their names, in the order of the model. */
+/** Settings by task, in the model's order. */
 let tasks = new Map();
 
 async function start() {
   const trouble = byId("trouble");
   try {
-    const { json } = await ask("v1/tasks");
+    const { json } = await request("v1/tasks");
     trouble.replaceChildren();
     tasks = new Map(Object.entries(json.tasks));
     byId("model").replaceChildren(...introduced(json));
-    offerTasks();
-    offerRanking(answering("vector"), RANKING);
+    showTasks();
+    showRanking(answering("vector"), RANKING);
     byId("read-send").disabled = false;
     await watchReady();
   } catch (error) {
-    byId("model").textContent = "The model is not known yet.";
-    tell(trouble, error, start);
+    byId("model").textContent = "The model could not be loaded.";
+    showError(trouble, error, start);
   }
 }
 
@@ -43,27 +43,27 @@ function introduced({ model, hash }) {
   ];
 }
 
-/** Say that a worker starts until none does. */
+/** Show whether the server is ready, until it is. */
 async function watchReady() {
   const place = byId("ready");
   try {
-    await ask("health/ready");
+    await request("health/ready");
     place.textContent = "ready";
     place.className = "ready yes";
   } catch {
     place.textContent = "starting…";
     place.className = "ready no";
-    setTimeout(watchReady, READY_AGAIN_MS);
+    setTimeout(watchReady, READY_POLL_MS);
   }
 }
 
-// -- what can be asked --------------------------------------------------------------------------------------------------
+// -- tasks and inputs --------------------------------------------------------------------------------------------------
 
-function offerTasks() {
+function showTasks() {
   byId("task-choices").replaceChildren(...[...tasks].map(([name, task], i) => choice(name, task, i)));
   byId("tasks").hidden = false;
   byId("pair-field").hidden = !answering("classes").length;
-  offerQuestion();
+  toggleQuestion();
 }
 
 function choice(name, task, i) {
@@ -76,21 +76,21 @@ function choice(name, task, i) {
   });
   const labels = task.labels ?? [];
   const listed =
-    labels.slice(0, LABELS_TOLD).join(", ") +
-    (labels.length > LABELS_TOLD ? `, ${labels.length - LABELS_TOLD} more` : "");
+    labels.slice(0, LABELS_SHOWN).join(", ") +
+    (labels.length > LABELS_SHOWN ? `, ${labels.length - LABELS_SHOWN} more` : "");
   return h(
     "div",
     { class: "choice" },
     box,
     h("label", { for: `task-${i}` }, name),
-    h("p", { class: "hint", id: `task-${i}-what` }, told(task), labels.length ? `: ${listed}` : ""),
+    h("p", { class: "hint", id: `task-${i}-what` }, describe(task), labels.length ? `: ${listed}` : ""),
   );
 }
 
 const chosen = () => [...document.querySelectorAll("#task-choices input:checked")].map((box) => box.value);
 const isQuestion = (name) => tasks.get(name).answers === "passages";
 
-function offerQuestion() {
+function toggleQuestion() {
   byId("question-field").hidden = !chosen().some(isQuestion);
 }
 
@@ -101,12 +101,12 @@ function fill(example) {
 }
 
 function count() {
-  byId("text-count").textContent = sized(byId("text").value);
+  byId("text-count").textContent = textLength(byId("text").value);
 }
 
-// -- reading ------------------------------------------------------------------------------------------------------------
+// -- answers ------------------------------------------------------------------------------------------------------------
 
-/** The row to send, with only what was filled in. */
+/** The row to send, without empty fields. */
 function row() {
   const asked = { text: byId("text").value };
   const question = byId("question").value.trim();
@@ -116,7 +116,7 @@ function row() {
   return asked;
 }
 
-/** Tasks by request: each task that answers passages but the first needs its own, for all write to one `no_answer_score`. */
+/** Tasks by request: a second question answering task needs its own, since all of them write the same `no_answer_score`. */
 function requests(names) {
   const further = names.filter(isQuestion).slice(1);
   return [names.filter((name) => !further.includes(name)), ...further.map((name) => [name])];
@@ -135,11 +135,11 @@ async function read(signal) {
   const asked = row();
   const bodies = requests(names).map((group) => ({ inputs: [asked], tasks: group }));
   const started = performance.now();
-  const replies = await Promise.all(bodies.map((body) => ask("v1/predict", body, signal)));
-  lay(place, status, asked, names, replies, performance.now() - started);
+  const replies = await Promise.all(bodies.map((body) => request("v1/predict", body, signal)));
+  showAnswers(place, status, asked, names, replies, performance.now() - started);
 }
 
-function lay(place, status, asked, names, replies, roundTrip) {
+function showAnswers(place, status, asked, names, replies, roundTrip) {
   const rows = replies.map((reply) => reply.json.outputs[0]);
   const failed = rows.find((answer) => answer.error);
   const raws = replies.map(({ json }, i) =>
@@ -147,16 +147,16 @@ function lay(place, status, asked, names, replies, roundTrip) {
   );
   if (failed) {
     status.textContent = "";
-    place.replaceChildren(tellRow(failed.error), ...raws);
+    place.replaceChildren(showRowError(failed.error), ...raws);
     return;
   }
   const given = (name) => rows.find((answer) => Object.hasOwn(answer.tasks, name))?.tasks;
-  const drawings = names.filter(given).map((name) => drawn(name, tasks.get(name), asked, given(name)));
+  const drawings = names.filter(given).map((name) => renderTask(name, tasks.get(name), asked, given(name)));
   const silent = names.filter((name) => !given(name));
   const windows = Math.max(...rows.map((answer) => answer.windows));
-  say(
+  announce(
     status,
-    [...drawings.map(({ summary }) => summary), ...silent.map((name) => `${name}: ${unasked(name)}`)].join(". ") + ".",
+    [...drawings.map(({ summary }) => summary), ...silent.map((name) => `${name}: ${silence(name)}`)].join(". ") + ".",
   );
   place.replaceChildren(
     h(
@@ -164,16 +164,16 @@ function lay(place, status, asked, names, replies, roundTrip) {
       { class: "facts" },
       windows > 1 ? h("strong", {}, `Read in ${windows} overlapping windows.`) : "Read in one window.",
       " ",
-      timed(replies, roundTrip),
+      timing(replies, roundTrip),
     ),
     ...drawings.map(({ card }) => card),
-    ...silent.map((name) => h("p", { class: "hint quiet" }, h("b", {}, name), `: ${unasked(name)}.`)),
+    ...silent.map((name) => h("p", { class: "hint quiet" }, h("b", {}, name), `: ${silence(name)}.`)),
     ...raws,
   );
   centre(place);
 }
 
-/** An answer in a long passage is brought to the middle of its box. */
+/** Scroll an answer in a long passage to the middle of its box. */
 function centre(place) {
   for (const mark of place.querySelectorAll("mark.answer:not(.other)")) {
     const box = mark.closest(".passage");
@@ -181,9 +181,9 @@ function centre(place) {
   }
 }
 
-const unasked = (name) => (isQuestion(name) ? "ask a question to get an answer" : "no answer was given");
+const silence = (name) => (isQuestion(name) ? "ask a question to get an answer" : "no answer was given");
 
-// -- the page's own -----------------------------------------------------------------------------------------------------
+// -- wiring -----------------------------------------------------------------------------------------------------
 
 byId("examples").append(
   "Start with ",
@@ -194,10 +194,10 @@ byId("examples").append(
   }),
 );
 byId("text").addEventListener("input", count);
-byId("task-choices").addEventListener("change", offerQuestion);
+byId("task-choices").addEventListener("change", toggleQuestion);
 byId("forget").addEventListener("click", forgetKey);
-whileSending("read", read);
+wireForm("read", read);
 if (byId("text").value)
-  count(); // a browser may keep what was written over a reload
+  count(); // browsers may keep the text over a reload
 else fill(EXAMPLES[0]);
 start();

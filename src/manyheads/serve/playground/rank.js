@@ -1,12 +1,12 @@
-// Texts ranked by how similar they are to a query: the cosine of vectors of /v1/embeddings.
+// Ranks texts by similarity to a query: the cosine of their vectors from /v1/embeddings.
 
-import { ask } from "./api.js";
+import { request } from "./api.js";
 import { bar, byId, counted, h, raw } from "./dom.js";
 import { card, score } from "./results.js";
-import { say, timed, whileSending } from "./send.js";
+import { announce, timing, wireForm } from "./send.js";
 
-/** Show the form where the model has tasks that give vectors; filled in once. */
-export function offerRanking(names, example) {
+/** Show the form if the model has embedding tasks, filled with an example the first time. */
+export function showRanking(names, example) {
   const select = byId("rank-task");
   const fresh = select.options.length === 0;
   byId("rank").hidden = names.length === 0;
@@ -17,7 +17,7 @@ export function offerRanking(names, example) {
   byId("lines").value = example.lines.join("\n");
   byId("lines").addEventListener("input", count);
   count();
-  whileSending("rank", rank);
+  wireForm("rank", rank);
 }
 
 const lines = () =>
@@ -34,20 +34,20 @@ async function rank(signal) {
   const texts = lines();
   if (!texts.length) {
     byId("rank-answers").replaceChildren();
-    byId("rank-status").textContent = "Write at least one text.";
+    byId("rank-status").textContent = "Enter at least one text.";
     byId("lines").focus();
     return;
   }
   const name = byId("rank-task").value;
-  const reply = await ask("v1/embeddings", { model: name, input: [byId("query").value, ...texts] }, signal);
+  const reply = await request("v1/embeddings", { model: name, input: [byId("query").value, ...texts] }, signal);
   const vectors = [...reply.json.data].sort((a, b) => a.index - b.index).map((item) => item.embedding);
   const ranked = texts
     .map((text, i) => ({ text, cosine: cosine(vectors[0], vectors[i + 1]) }))
     .sort((a, b) => b.cosine - a.cosine);
   const summary = `nearest is “${ranked[0].text}” (${score(ranked[0].cosine)})`;
-  say(byId("rank-status"), `${name}: ${summary}.`);
+  announce(byId("rank-status"), `${name}: ${summary}.`);
   byId("rank-answers").replaceChildren(
-    h("p", { class: "facts" }, timed([reply], reply.roundTrip)),
+    h("p", { class: "facts" }, timing([reply], reply.roundTrip)),
     card(name, "vectors for similarity", "cosine with the query, nearest first", [
       h("ol", { class: "bars ranked" }, ranked.map(ranking)),
     ]),
@@ -65,7 +65,7 @@ function ranking({ text, cosine: value }) {
   );
 }
 
-/** Cosine of two vectors; 0 where one has no length. */
+/** Cosine of two vectors; 0 if one is zero. */
 export function cosine(a, b) {
   let [product, lengthA, lengthB] = [0, 0, 0];
   for (let i = 0; i < a.length; i += 1) {

@@ -1,7 +1,7 @@
-// What tasks answer, drawn by the form of the answer. A form that is not known here is shown as JSON.
+// Renders the answers of tasks by their form; unknown forms as JSON.
 
 import { counted, h, bar, raw, s, scrollable } from "./dom.js";
-import { apart, cut, length } from "./points.js";
+import { nonOverlapping, cut, length } from "./code_points.js";
 
 const HUES = 8;
 const LINES = 3;
@@ -10,7 +10,7 @@ const SHOWN_ROWS = 500;
 const MANY_PIECES = 500;
 const PART_CHARACTERS = 4000;
 
-/** What answers are, in few words. */
+/** Forms of answers in a few words. */
 const FORMS = {
   spans: "entities in the text",
   classes: "classes of the text",
@@ -21,26 +21,26 @@ const FORMS = {
 };
 const DRAWN = { spans: entities, classes, passages: answers, vector, tags, numbers };
 
-/** What a task answers, in few words; the name of its type where the page does not know. */
-export const told = (settings) => FORMS[settings.answers] ?? settings.type;
+/** What a task answers, in a few words; the name of its type if its form is unknown. */
+export const describe = (settings) => FORMS[settings.answers] ?? settings.type;
 
 /**
- * One task's answer: `{card, summary}`. `asked` is the row that was sent, `tasks` the output row's, `settings` the task's
- * own of /v1/tasks.
+ * Render one task's answer: `{card, summary}`. `asked` is the row that was sent, `tasks` the answers of its output row,
+ * `settings` the task's entry of /v1/tasks.
  */
-export function drawn(name, settings, asked, tasks) {
+export function renderTask(name, settings, asked, tasks) {
   const draw = DRAWN[settings.answers];
   const { summary, parts } = draw ? draw(tasks[name], settings, asked, tasks) : other(tasks[name]);
-  return { summary: `${name}: ${summary}`, card: card(name, told(settings), summary, parts) };
+  return { summary: `${name}: ${summary}`, card: card(name, describe(settings), summary, parts) };
 }
 
-/** Score with two decimals; 0.9996 is 0.999, not a certainty. */
+/** Score with two decimals; 0.9996 becomes 0.999, not 1.00. */
 export function score(value) {
   if (value < 1 && value > 0.995) return (Math.floor(1000 * value) / 1000).toFixed(3);
   return value.toFixed(2).replace(/^-/, "\u2212");
 }
 
-/** A part of the page for one task. */
+/** The card of one task. */
 export function card(name, what, summary, parts) {
   return h(
     "article",
@@ -52,8 +52,8 @@ export function card(name, what, summary, parts) {
 
 // -- entities ----------------------------------------------------------------------------------------------------------
 
-/** Eight colours, then the same with other lines below: the label is always written beside. */
-function dress(labels, label) {
+/** Eight colours, then the same ones with other underlines; the label is always written next to the mark. */
+function colours(labels, label) {
   const i = Math.max(0, labels.indexOf(label));
   return { "data-hue": i % HUES, "data-line": Math.floor(i / HUES) % LINES };
 }
@@ -66,7 +66,7 @@ function entities(spans, settings, asked) {
     "ul",
     { class: "legend", "aria-label": "Labels found" },
     [...counts].map(([label, count]) =>
-      h("li", { class: "swatch", ...dress(labels, label) }, label, " ", h("b", {}, String(count))),
+      h("li", { class: "swatch", ...colours(labels, label) }, label, " ", h("b", {}, String(count))),
     ),
   );
   const marked = cut(asked.text, spans).map(({ text, span }) =>
@@ -74,7 +74,7 @@ function entities(spans, settings, asked) {
       ? text
       : h(
           "mark",
-          dress(labels, span.label),
+          colours(labels, span.label),
           text,
           h("span", { class: "tag" }, h("span", { class: "label" }, span.label), " ", score(span.score)),
         ),
@@ -93,8 +93,8 @@ function entities(spans, settings, asked) {
 }
 
 /**
- * The text as it was pasted, from strings and marks, in a box that scrolls when it is long. Many marks are laid out in
- * parts, of which the browser draws those that are in view: 36,000 in one paragraph took it a minute.
+ * The text with its marks, in a box that scrolls when it is long. Texts with many marks are split into parts, so that the
+ * browser renders only those in view: 36,000 marks in one paragraph took a minute.
  */
 function passage(pieces, name) {
   const parts = [h("div", { class: "part" })];
@@ -157,7 +157,7 @@ function listed(summary, heads, rows) {
       summary,
     ),
     rest > 0
-      ? h("p", { class: "hint" }, `and ${counted(rest, "more row")}: the raw answer below has all of them`)
+      ? h("p", { class: "hint" }, `and ${counted(rest, "more row")}; see the raw answer below`)
       : null,
   );
 }
@@ -185,7 +185,7 @@ function classes(answer, settings) {
     );
   if (many) {
     const from = limits.length ? "its own threshold" : score(common);
-    parts.push(h("p", { class: "hint" }, `A class is given from ${from} on, where the line stands.`));
+    parts.push(h("p", { class: "hint" }, `A class is assigned from ${from} on (the line).`));
   }
   const summary = many
     ? chosen.size
@@ -199,7 +199,7 @@ function classBar(label, value, chosen, limit) {
   return h(
     "li",
     { class: chosen ? "chosen" : null },
-    h("span", { class: "name", dir: "auto" }, label, chosen ? h("span", { class: "given" }, " given") : null),
+    h("span", { class: "name", dir: "auto" }, label, chosen ? h("span", { class: "given" }, " assigned") : null),
     bar(value, limit),
     h("span", { class: "score" }, score(value)),
   );
@@ -222,7 +222,7 @@ function answers(spans, settings, asked, tasks) {
     const best = spans[0];
     parts.push(
       passage(
-        cut(asked.text, apart(spans)).map(({ text, span }) =>
+        cut(asked.text, nonOverlapping(spans)).map(({ text, span }) =>
           span === null ? text : h("mark", { class: span === best ? "answer" : "answer other" }, text),
         ),
         "Text with its answer",
@@ -244,7 +244,7 @@ function answers(spans, settings, asked, tasks) {
         ),
       ),
     );
-    parts.push(h("p", { class: "hint" }, `No answer is given above ${score(limit)}, where the line stands.`));
+    parts.push(h("p", { class: "hint" }, `Above ${score(limit)} (the line) no answer is given.`));
   }
   return { summary: spans.length ? `“${spans[0].text}” (${score(spans[0].score)})` : "no answer in the text", parts };
 }
@@ -282,14 +282,14 @@ function tags(words) {
   const table = listed(
     "All words as a table",
     ["Word", "Tag", "Score"],
-    words.map((word) => [word.text, word.label, word.score.toFixed(3)]),
+    words.map((word) => [word.text, word.tag, word.score.toFixed(3)]),
   );
   table.open = true;
   return { summary: counted(words.length, "word"), parts: [table] };
 }
 
-function numbers(values) {
-  const rows = Object.entries(values);
+function numbers(answer) {
+  const rows = Object.entries(answer.values ?? answer);
   const shown = rows.map(([name, value]) => `${name} ${Number(value).toPrecision(4)}`);
   return {
     summary: shown.join(", "),
@@ -298,8 +298,8 @@ function numbers(values) {
 }
 
 function other(answer) {
-  return { summary: "an answer that this page does not draw", parts: [raw("The answer", answer)] };
+  return { summary: "an answer of another form", parts: [raw("The answer", answer)] };
 }
 
-/** How long a text is, for people: "1,204 characters". */
-export const sized = (text) => counted(length(text), "character");
+/** The length of a text: "1,204 characters". */
+export const textLength = (text) => counted(length(text), "character");

@@ -1,10 +1,10 @@
-// Sending a form: one request at a time, that can be cancelled, with its state told.
+// Sends a form: one request at a time, cancellable, with its state shown.
 
 import { byId, h } from "./dom.js";
-import { tell } from "./trouble.js";
+import { showError } from "./errors.js";
 
-/** Wire the form `NAME-form`: `work(signal)` when it is sent, by its button or Ctrl+Enter; `NAME-stop` cancels. */
-export function whileSending(name, work) {
+/** Call `work(signal)` when the form `NAME-form` is sent, by its button or Ctrl+Enter; `NAME-stop` cancels. */
+export function wireForm(name, work) {
   const [form, send, stop] = [byId(`${name}-form`), byId(`${name}-send`), byId(`${name}-stop`)];
   const [status, place] = [byId(`${name}-status`), byId(`${name}-answers`)];
   let running = null;
@@ -18,13 +18,13 @@ export function whileSending(name, work) {
     status.textContent = "Waiting for the answer…";
     try {
       await work(running.signal);
-      reveal(place);
+      showPanel(place);
     } catch (error) {
-      const left = error.name === "AbortError";
-      status.textContent = left ? "Cancelled." : "";
-      if (left) return;
-      tell(place, error, () => form.requestSubmit());
-      reveal(place);
+      const cancelled = error.name === "AbortError";
+      status.textContent = cancelled ? "Cancelled." : "";
+      if (cancelled) return;
+      showError(place, error, () => form.requestSubmit());
+      showPanel(place);
     } finally {
       if (document.activeElement === stop) send.focus();
       running = null;
@@ -46,21 +46,21 @@ export function whileSending(name, work) {
   stop.addEventListener("click", () => running?.abort());
 }
 
-/** Tell a reader of screens what the page now shows: it is in the live region, and not seen twice. */
-export function say(status, summary) {
+/** Announce a summary to screen readers: invisible text in the live region. */
+export function announce(status, summary) {
   status.replaceChildren(h("span", { class: "unseen" }, summary));
 }
 
-/** The answers are below the form on a narrow page, and beside the head of a long form on a wide one: bring them into view. */
-function reveal(place) {
+/** Scroll to the answers: they are below the form on a narrow page, and next to the top of a long form on a wide one. */
+function showPanel(place) {
   const { top } = place.getBoundingClientRect();
   if (top >= 0 && top < 0.75 * innerHeight) return;
   const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
   place.parentElement.scrollIntoView({ block: "start", behavior: calm ? "auto" : "smooth" });
 }
 
-/** "Answered in 112 ms: 96 ms in the server, 3 ms of them in its queue." Of several requests at once, the longest. */
-export function timed(replies, roundTrip) {
+/** "Answered in 112 ms: 96 ms in the server, 3 ms of them in its queue." Of parallel requests, the longest. */
+export function timing(replies, roundTrip) {
   const longest = replies.reduce((one, other) => ((other.server ?? -1) > (one.server ?? -1) ? other : one));
   const inside = longest.server === null ? "" : `: ${duration(longest.server)} in the server`;
   const waiting = longest.queue === null || !inside ? "" : `, ${duration(longest.queue)} of them in its queue`;

@@ -1,5 +1,6 @@
-"""Extractive answers. `task.py` is the task; the other files are what it is to reports, files and tools."""
+"""Extractive answers: `task.py` has the task; the files beside it its training, decoding, scores, reports and exports."""
 
-from manyheads.tasks.question_answering.task import Found, Question, QuestionAnswering
+from manyheads.tasks.question_answering.example import Found, Question
+from manyheads.tasks.question_answering.task import QuestionAnswering
 
 __all__ = ["Found", "Question", "QuestionAnswering"]

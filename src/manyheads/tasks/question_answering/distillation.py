@@ -1,48 +1,54 @@
-"""Question answering taught by a teacher's distributions of where an answer starts and ends.
+"""Question answering learned from a teacher's distributions of where an answer starts and ends.
 
 Decided here:
 - A distribution is over offsets of the passage and "no answer", whatever tokens and windows it came from. A window of the
-  student has the part that lies in it; the rest is on its first token, which says that the answer is not here.
-- Over the teacher's windows the best score of an offset counts, and of "no answer" the lowest, as its decoder has it.
-- What a teacher gives less than 1 in 10,000 is left out: a distribution then is a few numbers.
+  student gets the part within it; the rest goes to its first token, which means that the answer is not here.
+- Over the teacher's windows, the best score of an offset counts, and the lowest of "no answer", as in its decoder.
+- Probabilities below 1 in 10,000 are dropped, so that a distribution is a few numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from manyheads.errors import DataError, RowError
 from manyheads.metrics.calibration import softmax
-from manyheads.tasks.base import Array, Item, Loss, Output, Row, Task
+from manyheads.tasks.base import Array, Encodings, Item, Loss, Output, Row, Task
 from manyheads.tasks.distillation import Distillation, Soft, answer_of, probability
+from manyheads.tasks.question_answering.example import CONTEXT, Question, context_tokens, read_question
+from manyheads.tasks.question_answering.training import candidate_scores
 
 if TYPE_CHECKING:
     import torch
 
-    from manyheads.tasks.question_answering.task import Question, QuestionAnswering
+    from manyheads.tasks.question_answering.task import QuestionAnswering
     from manyheads.text.pack import Encoding
 
 LEAST = 1e-4
-CONTEXT = 1
-"""The passage is the second part of the pair."""
+"""Probabilities below it are dropped."""
 
 
-class SpanDistillation(Distillation["Question"]):
-    """Mean cross entropy of start and end: `start_N2` and `end_N2`, offsets with their probabilities; the rest is none."""
+class SpanDistillation(Distillation[Question]):
+    """Mean cross entropy of start and end.
+
+    Soft labels are `start_N2` and `end_N2`, offsets with their probabilities; the rest is "no answer".
+    """
+
+    targets_on_cpu: ClassVar[frozenset[str]] = frozenset({"longest"})
 
     def __init__(self, task: QuestionAnswering) -> None:
         self.task = task
 
     @property
     def terms(self) -> Any:
-        """Nothing."""
+        """None: soft labels depend on no setting."""
         return None
 
     def check_teacher(self, teacher: Task[Any]) -> None:
-        """It knows unanswerable questions where the task has some."""
+        """It must model unanswerable questions if the task does."""
         if self.task.no_answer and not getattr(teacher, "no_answer", False):
             raise DataError("the teacher was trained on questions that all have answers, and the training data has "
                             "unanswerable ones")  # fmt: skip
@@ -51,14 +57,14 @@ class SpanDistillation(Distillation["Question"]):
         """`question`, with `context` or `text`."""
         context = row.get("context") if row.get("context") is not None else row.get("text")
         plain = {key: row.get(key) for key in ("question", "id", "title")}
-        return self.task.read({**plain, "context": context, "answers": []})
+        return read_question({**plain, "context": context, "answers": []})
 
     def of_model(self, teacher: Task[Any], example: Question, items: Sequence[Item]) -> Soft:
-        """Each over all windows."""
+        """Start and end over all windows."""
         return {"start_N2": _distribution(items[0], "start_T"), "end_N2": _distribution(items[0], "end_T")}
 
     def of_row(self, row: Row, example: Question) -> Soft:
-        """`answers`, each with `start`, `end` (or `text`) and `score`; with `no_answer_score` they share what that leaves."""
+        """`answers`, each with `start`, `end` (or `text`) and `score`. They share what `no_answer_score` leaves."""
         answers = answer_of(row, self.task.name, "answers")
         if not isinstance(answers, Sequence) or isinstance(answers, str):
             raise RowError(f"'answers' must be a list of {{start, end, score}}, seen {answers!r:.80}")
@@ -75,13 +81,8 @@ class SpanDistillation(Distillation["Question"]):
             ends[end] = ends.get(end, 0.0) + score * share
         return {"start_N2": _pairs(starts), "end_N2": _pairs(ends)}
 
-    def targets(
-        self,
-        examples: Sequence[Question],
-        encodings: Sequence[Sequence[Sequence[Encoding]]],
-        softs: Sequence[Soft],
-    ) -> dict[str, Array]:
-        """`row_C`, the window of each cell, and `start_C`, `end_C`, beside what `QuestionAnswering.targets` says of cells."""
+    def targets(self, examples: Sequence[Question], encodings: Encodings, softs: Sequence[Soft]) -> dict[str, Array]:
+        """`row_C`, the window of each cell, `start_C` and `end_C`, beside the cells of the task's own targets."""
         placed = self.task.targets(examples, encodings)
         windows = [(soft, window) for soft, asked in zip(softs, encodings, strict=True) for window in asked[0]]
         rows, starts, ends = [], [], []
@@ -95,19 +96,16 @@ class SpanDistillation(Distillation["Question"]):
         return {key: placed[key] for key in ("token_C", "cell_C", "longest", "chance_S")} | cells
 
     def denominator(self, targets: Mapping[str, Array]) -> float:
-        """Windows."""
-        return float(len(targets["chance_S"]))
+        """Number of windows."""
+        return self.task.denominator(targets)
 
     def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
-        """Of each window; the chance loss is log(tokens to choose from) of each."""
-        windows, longest = len(targets["chance_S"]), int(targets["longest"])
+        """The loss of each window; its chance loss is log(candidate tokens)."""
         values = []
-        for key, chance_C in (("start_T", targets["start_C"]), ("end_T", targets["end_C"])):
-            score_T = output[key]
-            flat = score_T.new_full((windows * longest,), float("-inf"))
-            flat = flat.index_copy(0, targets["cell_C"], score_T[targets["token_C"]])
-            log_C = flat.view(windows, longest).log_softmax(-1).flatten()[targets["cell_C"]]
-            values.append(log_C.new_zeros(windows).index_add(0, targets["row_C"], -chance_C.to(log_C.dtype) * log_C))
+        for score_SL, key in zip(candidate_scores(output, targets), ("start_C", "end_C"), strict=True):
+            log_C = score_SL.log_softmax(-1).flatten()[targets["cell_C"]]
+            loss_C = -targets[key].to(log_C.dtype) * log_C
+            values.append(log_C.new_zeros(len(score_SL)).index_add(0, targets["row_C"], loss_C))
         return Loss((values[0] + values[1]) / 2, targets["chance_S"])
 
 
@@ -133,8 +131,8 @@ def _pairs(chances: Mapping[int, float]) -> Array:
 
 
 def _in_window(soft: Soft, window: Encoding) -> tuple[Array, Array]:
-    """Probabilities of the first token and of those of the passage, as places where an answer starts, and ends."""
-    place_N = np.flatnonzero(window.part_L == CONTEXT)
+    """Probabilities that an answer starts, and ends, at the first token and at each token of the passage."""
+    place_N = context_tokens(window)
     begin_N, finish_N = window.start_L[place_N], window.end_L[place_N]
     found = []
     for key in ("start_N2", "end_N2"):
@@ -172,7 +170,7 @@ def _span(answer: Any, context: str) -> tuple[int, int, float]:
 
 
 def _no_answer(row: Row) -> float | None:
-    """The probability that there is no answer, where a row says so."""
+    """The probability of no answer, if the row has it."""
     answers = row.get("tasks")
     value = row.get("no_answer_score")
     if value is None and isinstance(answers, Mapping):

@@ -1,4 +1,4 @@
-"""Question answering: answers against gold answers, by the rules of SQuAD."""
+"""Scoring files of answers by the rules of SQuAD."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from manyheads.errors import DataError, RowError
 from manyheads.metrics.answers import answer_scores
-from manyheads.tasks.file_rows import FileRow, FileScores, all_have_ids, by_id, paired
+from manyheads.tasks.file_rows import FileRow, FileScores, all_have_ids, by_id, match_rows
 from manyheads.text.values import truth
 
 
@@ -14,16 +14,16 @@ def score_answers(golds: Sequence[FileRow], guesses: Sequence[FileRow]) -> FileS
     """Exact match and F1; a question without a prediction is wrong."""
     notes = []
     if all_have_ids(golds, guesses):
-        given, wanted = by_id(guesses), by_id([row for row in golds if row.lack is None])
+        given, wanted = by_id(guesses), by_id([row for row in golds if row.missing is None])
         if given and not given.keys() & wanted.keys():
-            raise DataError(f"{guesses[0].where()}: neither its id nor any other is in gold ({golds[0].where()}); "
+            raise DataError(f"{guesses[0].where()}: none of the ids are in gold ({golds[0].where()}); "
                             "check that the two files belong together")  # fmt: skip
         pairs = [(row, given.get(name)) for name, row in wanted.items()]
         if extra := len(given.keys() - {row.id for row in golds}):
-            notes.append(f"{extra} predictions have an id that gold does not have; they are left out")
+            notes.append(f"{extra} predictions have an id that is not in gold; they are ignored")
     else:
-        pairs = list(paired(golds, guesses, ("question",)))
-    answers = [_answer(row) if row is not None and row.lack is None else None for _, row in pairs]
+        pairs = list(match_rows(golds, guesses, ("question",)))
+    answers = [_answer(row) if row is not None and row.missing is None else None for _, row in pairs]
     texts = [_gold_answers(row) for row, _ in pairs]
     empty = sum(not answers for answers in texts)
     notes.insert(0, f"{len(texts)} questions" + (f", {empty} of them unanswerable" if empty else ""))
@@ -33,7 +33,7 @@ def score_answers(golds: Sequence[FileRow], guesses: Sequence[FileRow]) -> FileS
 
 
 def _gold_answers(row: FileRow) -> list[str]:
-    """Texts of the answers; none where `is_impossible`. Lists of objects, of strings, and the hub's {"text": [...]}."""
+    """Texts of the answers, none if `is_impossible`. Read from a list of objects or strings, or the hub's {"text": [...]}."""
     answers = row.values.get("answers")
     try:
         if truth(row.values.get("is_impossible"), "is_impossible"):
@@ -51,7 +51,7 @@ def _gold_answers(row: FileRow) -> list[str]:
 
 
 def _answer(row: FileRow) -> str:
-    """The answer of `answer`, SQuAD's `prediction_text`, or `text`; null is an empty one."""
+    """The value of `answer`, SQuAD's `prediction_text`, or `text`; null means no answer."""
     for key in ("answer", "prediction_text", "text"):
         if key in row.values:
             answer = row.values[key]

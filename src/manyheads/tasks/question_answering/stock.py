@@ -1,4 +1,4 @@
-"""A head of spans as the class of transformers for questions."""
+"""A question answering head as the transformers class."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ USE = (
     f"model = AutoModelForQuestionAnswering.from_pretrained({FOLDER})",
     'output = model(**tokenizer("A question?", "A passage.", return_tensors="pt"))  # start_logits, end_logits',
 )
-"""There is no pipeline since transformers 5."""
+"""transformers 5 has no pipeline for it."""
 DIFFERS = (
-    "manyheads lets all spans of the passage up to a length compete, over all windows, and never points into the "
-    "question; with the stock class that is left to you.",
-    "No answer is the first token at both ends; neither the threshold that was tuned on it in training nor the "
-    "calibration of scores is in this folder.",
+    "manyheads scores all spans of the passage up to a length over all windows, and never answers from the question; with "
+    "the stock class, this is up to you.",
+    "No answer is the first token as start and end. The threshold tuned for it in training and the calibration of scores "
+    "are not in this folder.",
 )
 
 
 def stock_class(task: QuestionAnswering, head: Any, family: str, width: int) -> StockClass:
-    """The class of any family."""
+    """The class, for any family."""
     return StockClass(
         "AutoModelForQuestionAnswering",
         {"qa_outputs": linear_of(head.output)},

@@ -1,5 +1,6 @@
-"""Vectors for sentences. `task.py` is the task; the other files are what it is to reports, files and tools."""
+"""Sentence embeddings: `task.py` has the task; the files beside it its training, scores, reports and exports."""
 
-from manyheads.tasks.sentence_embedding.task import NLI_SIMILARITY, Pair, SentenceEmbedding
+from manyheads.tasks.sentence_embedding.example import Pair
+from manyheads.tasks.sentence_embedding.task import SentenceEmbedding
 
-__all__ = ["NLI_SIMILARITY", "Pair", "SentenceEmbedding"]
+__all__ = ["Pair", "SentenceEmbedding"]

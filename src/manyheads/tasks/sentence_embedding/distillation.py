@@ -1,8 +1,8 @@
-"""Sentence embedding taught by the cosines of a teacher's vectors, whose width plays no part.
+"""Sentence embeddings learned from the cosines of a teacher's vectors, which may have another width.
 
-Decided here: each pair's cosine is to be the teacher's, by the mean squared difference (Reimers & Gurevych 2020). Where pairs
-are contrasted with one another (in-batch negatives) and the teacher has vectors, the distribution of each first text over
-all second ones is, with the objective's own scale: one loss in one unit with that of gold pairs.
+Decided here: the loss is the mean squared difference of cosines (Reimers & Gurevych 2020). If pairs are contrasted (in-batch
+negatives) and the teacher has vectors, it is instead the cross entropy of each first text's distribution over all second
+texts, with the objective's own scale, and so in the same unit as the loss of gold pairs.
 """
 
 from __future__ import annotations
@@ -13,45 +13,45 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from manyheads.errors import RowError
-from manyheads.tasks.base import Array, Item, Loss, Output, Row, Task, merged
+from manyheads.tasks.base import Array, Encodings, Item, Loss, Output, Row, Task
 from manyheads.tasks.distillation import Distillation, Soft
+from manyheads.tasks.sentence_embedding.example import Pair, read_pair
+from manyheads.tasks.sentence_embedding.training import mean_over_widths
 
 if TYPE_CHECKING:
     import torch
 
-    from manyheads.tasks.sentence_embedding.task import Pair, SentenceEmbedding
-    from manyheads.text.pack import Encoding
+    from manyheads.tasks.sentence_embedding.task import SentenceEmbedding
 
 NO_LABEL = ("score", "label")
 
 
-class VectorDistillation(Distillation["Pair"]):
-    """`vector_XD`, of length 1, for each text of an example; or `cosine_P` of the first text with each other one."""
+class VectorDistillation(Distillation[Pair]):
+    """Soft labels are `vector_XD`, of length 1, for each text; or `cosine_P` of the first text with each other one."""
 
     def __init__(self, task: SentenceEmbedding) -> None:
         self.task = task
 
     @property
     def terms(self) -> Any:
-        """Nothing."""
+        """None: soft labels depend on no setting."""
         return None
 
     def check_teacher(self, teacher: Task[Any]) -> None:
-        """Any vectors will do."""
+        """Any vectors are accepted."""
 
     def unlabelled(self, row: Row) -> Pair:
-        """`text_a`, `text_b`, and `negative` where it has one."""
-        return self.task.read({key: value for key, value in row.items() if key not in NO_LABEL})
+        """`text_a`, `text_b`, and `negative` if present."""
+        return read_pair({key: value for key, value in row.items() if key not in NO_LABEL})
 
     def of_model(self, teacher: Task[Any], example: Pair, items: Sequence[Item]) -> Soft:
-        """The vectors that it answers."""
+        """The vectors it answers."""
         vector_XD = np.stack(teacher.decode(items)).astype(np.float64)
-        return {"vector_XD": (vector_XD / np.maximum(np.linalg.norm(vector_XD, axis=-1, keepdims=True), 1e-12)).astype(
-            np.float32
-        )}  # fmt: skip
+        length_X1 = np.maximum(np.linalg.norm(vector_XD, axis=-1, keepdims=True), 1e-12)
+        return {"vector_XD": (vector_XD / length_X1).astype(np.float32)}
 
     def of_row(self, row: Row, example: Pair) -> Soft:
-        """`cosine`, and `negative_cosine` where there is a negative."""
+        """`cosine`, and `negative_cosine` if there is a negative."""
         keys = ["cosine", *(["negative_cosine"] if example.negative is not None else [])]
         for key in keys:
             value = row.get(key)
@@ -59,13 +59,8 @@ class VectorDistillation(Distillation["Pair"]):
                 raise RowError(f"'{key}' must be a number from -1 to 1, seen {value!r:.80}")
         return {"cosine_P": np.array([row[key] for key in keys], np.float32)}
 
-    def targets(
-        self,
-        examples: Sequence[Pair],
-        encodings: Sequence[Sequence[Sequence[Encoding]]],
-        softs: Sequence[Soft],
-    ) -> dict[str, Array]:
-        """`cosine_B`, `cosine_N` of hard negatives, and where pairs are contrasted `cosine_BC`; places of the texts."""
+    def targets(self, examples: Sequence[Pair], encodings: Encodings, softs: Sequence[Soft]) -> dict[str, Array]:
+        """`cosine_B`, `cosine_N` of hard negatives, and `cosine_BC` if pairs are contrasted; rows of the texts."""
         placed = self.task.targets(examples, encodings)
         pairs = [_cosines(soft) for soft in softs]
         cosines = {
@@ -80,18 +75,15 @@ class VectorDistillation(Distillation["Pair"]):
         return {key: placed[key] for key in placed if key not in ("score_B", "label_B")} | cosines
 
     def denominator(self, targets: Mapping[str, Array]) -> float:
-        """Pairs."""
-        return float(len(targets["a_B"]))
+        """Number of pairs."""
+        return self.task.denominator(targets)
 
     def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
-        """Mean over pairs and over Matryoshka widths. Uninformed is the scale where pairs are contrasted, else 1."""
-        vector_XD = merged(output["vector_SD"], targets["owner_S"], targets["share_S"], len(targets["identity_X"]))
-        widths = [*(w for w in self.task.matryoshka if w < vector_XD.shape[1]), vector_XD.shape[1]]
-        losses = [self._of_width(vector_XD[:, :width], targets) for width in widths]
-        chance_loss = self.task.scale if "cosine_BC" in targets else 1.0
-        return Loss(sum(losses[1:], losses[0]) / len(losses), chance_loss)
+        """Mean over pairs and Matryoshka widths. The chance loss is the scale if pairs are contrasted, else 1."""
+        mean = mean_over_widths(self.task, output, targets, lambda vector_XD: self._objective(vector_XD, targets))
+        return Loss(mean, self.task.scale if "cosine_BC" in targets else 1.0)
 
-    def _of_width(self, vector_XD: torch.Tensor, targets: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    def _objective(self, vector_XD: torch.Tensor, targets: Mapping[str, torch.Tensor]) -> torch.Tensor:
         import torch
 
         from manyheads.nn import pair_losses
@@ -107,7 +99,7 @@ class VectorDistillation(Distillation["Pair"]):
 
 
 def _cosines(soft: Soft) -> Array:
-    """Of the first text with each other one."""
+    """Cosines of the first text with each other one."""
     if "cosine_P" in soft:
         return soft["cosine_P"]
     return soft["vector_XD"][1:] @ soft["vector_XD"][0]

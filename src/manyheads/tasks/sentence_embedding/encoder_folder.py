@@ -1,4 +1,4 @@
-"""A folder of sentence-transformers as encoder: its pooling and dense layer are the defaults of the embedding heads."""
+"""Sentence-transformers folders as encoders: their pooling and dense layer are the defaults of embedding heads."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from manyheads.tasks.sentence_embedding.task import SentenceEmbedding
 
 
-def settled_by_encoder(task: SentenceEmbedding, folder: Path, given: Collection[str]) -> SentenceEmbedding:
-    """The task with what its encoder's folder says of vectors, wherever the run file says nothing."""
+def with_encoder_settings(task: SentenceEmbedding, folder: Path, given: Collection[str]) -> SentenceEmbedding:
+    """The task with pooling and dense layer from its encoder's folder, unless the run file sets them."""
     found = sentence_folder(folder)
     if found is None:
         return task
@@ -27,8 +27,8 @@ def settled_by_encoder(task: SentenceEmbedding, folder: Path, given: Collection[
     return replace(task, **settings)
 
 
-def start_from_encoder(folder: Path, given: Collection[str], head: Any) -> None:
-    """Put the weights of the folder's dense layer into a head that has it."""
+def load_encoder_weights(folder: Path, given: Collection[str], head: Any) -> None:
+    """Copy the weights of the folder's dense layer, if the head has it. Raises EncoderError."""
     import torch
 
     found = sentence_folder(folder)
@@ -37,7 +37,7 @@ def start_from_encoder(folder: Path, given: Collection[str], head: Any) -> None:
     weights, linear = found.dense.read(), head.projection
     if weights["weight"].shape != linear.weight.shape:
         raise EncoderError(
-            f"{found.dense.file} holds a layer of another width than the encoder beside it; it is damaged"
+            f"{found.dense.file} holds a layer of another width than the encoder; it is damaged"
         )
     with torch.no_grad():
         linear.weight.copy_(weights["weight"])
@@ -45,16 +45,16 @@ def start_from_encoder(folder: Path, given: Collection[str], head: Any) -> None:
 
 
 def encoder_notes(folder: Path, given: Collection[str]) -> list[str]:
-    """What the folder's own vectors have and those of a head have not."""
+    """Parts of the folder's own vectors that those of a head lack."""
     found = sentence_folder(folder)
     if found is None:
         return []
     left = list(found.left_out)
     if found.dense is not None and not _keeps_dense(given):
         left.append("its dense layer, because the run file sets projection or pooling")
-    return [f"is a folder of sentence-transformers, of which the head leaves out {reason}" for reason in left]
+    return [f"is a sentence-transformers folder, of which the head leaves out {reason}" for reason in left]
 
 
 def _keeps_dense(given: Collection[str]) -> bool:
-    """Whether the run file leaves pooling and projection to the folder."""
+    """Whether the run file sets neither pooling nor projection."""
     return not {"pooling", "projection"} & set(given)

@@ -1,4 +1,4 @@
-"""Sentence embeddings: similarities or vectors of pairs against scores or positives."""
+"""Scoring files of similarities, or of vectors, against gold scores or positives."""
 
 from __future__ import annotations
 
@@ -6,21 +6,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from manyheads.errors import DataError, RowError
-from manyheads.tasks.file_rows import FileRow, FileScores, Pairs, paired
+from manyheads.tasks.file_rows import FileRow, FileScores, Pairs, match_rows
+from manyheads.tasks.sentence_embedding.example import NLI_SIMILARITY, nli_label
 from manyheads.text.values import is_missing, number_of
-
-NLI_SIMILARITY = {"contradiction": 0.0, "neutral": 0.5, "entailment": 1.0}
-"""How NLI labels rank as gold similarities."""
 
 
 def score_pairs(golds: Sequence[FileRow], guesses: Sequence[FileRow]) -> FileScores:
-    """Spearman and Pearson where gold has scores, recall and reciprocal rank elsewhere."""
+    """Spearman and Pearson if gold has scores, else recall at 1 and mean reciprocal rank."""
     from manyheads.metrics.vectors import cosine, mrr, pearson, recall_at_k, spearman
 
-    if guesses and ("vector" in guesses[0].values or "embedding" in guesses[0].values or guesses[0].lack is not None):
+    if guesses and ("vector" in guesses[0].values or "embedding" in guesses[0].values or guesses[0].missing is not None):
         pairs = _vectors_in_turn(golds, guesses)
     else:
-        pairs = paired(golds, guesses, ("text_a", "text_b"))
+        pairs = match_rows(golds, guesses, ("text_a", "text_b"))
     expected = [_gold_score(row) for row, _ in pairs]
     notes = [f"{len(pairs)} pairs"]
     known = [score for score in expected if score is not None]
@@ -42,7 +40,7 @@ def score_pairs(golds: Sequence[FileRow], guesses: Sequence[FileRow]) -> FileSco
     texts += [str(gold.values.get("negative", f"{gold.where()} negative")) for gold, _ in negatives]
     numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
     same = [numbers[text] for text in texts]
-    notes.append(f"each text_a was searched among {len(candidates)} texts")
+    notes.append(f"the partner of each text_a was searched among {len(candidates)} texts")
     return FileScores(
         {
             "recall_at_1": recall_at_k(a_BD, candidates, k=1, identities=same),
@@ -58,10 +56,10 @@ def _gold_score(row: FileRow) -> float | None:
         return _number(row, ("score", "similarity"))
     if "label" not in values:
         return None
-    label = str(values["label"]).strip().lower()
-    if label not in NLI_SIMILARITY:
-        raise DataError(f"{row.where()}: NLI label {values['label']!r} is none of {', '.join(NLI_SIMILARITY)}")
-    return NLI_SIMILARITY[label]
+    try:
+        return NLI_SIMILARITY[nli_label(values["label"])]
+    except RowError as error:
+        raise DataError(f"{row.where()}: {error}") from None
 
 
 def _number(row: FileRow, keys: Sequence[str]) -> float:
@@ -76,7 +74,7 @@ def _number(row: FileRow, keys: Sequence[str]) -> float:
 
 
 def _vectors_in_turn(golds: Sequence[FileRow], guesses: Sequence[FileRow]) -> Pairs:
-    """Rows of one vector each: text_a and text_b of the first pair (and its negative, if it has one), then the next's."""
+    """Pairs from rows of one vector each: text_a, text_b and the negative, if any, of one pair after the other."""
     roles = []
     for row in golds:
         third = () if is_missing(row.values.get("negative")) else ("vector_negative",)
@@ -86,8 +84,8 @@ def _vectors_in_turn(golds: Sequence[FileRow], guesses: Sequence[FileRow]) -> Pa
                         f"{len(golds)} pairs; give text_a, text_b of the first pair, then of the next")  # fmt: skip
     pairs: Pairs = []
     for (row, role), guess in zip(roles, guesses, strict=True):
-        if guess.lack is not None:
-            raise DataError(f"{guess.where()} {guess.lack}; without its vector, leave the pair out of both files")
+        if guess.missing is not None:
+            raise DataError(f"{guess.where()} {guess.missing}; without its vector, leave the pair out of both files")
         if role == "vector_a":
             pairs.append((row, replace(guess, values={})))
         pairs[-1][1].values[role] = guess.values.get("vector", guess.values.get("embedding"))
@@ -95,7 +93,7 @@ def _vectors_in_turn(golds: Sequence[FileRow], guesses: Sequence[FileRow]) -> Pa
 
 
 def _stacked(pairs: Pairs, key: str) -> list[list[float]]:
-    """Vectors of one width."""
+    """Vectors of equal width."""
     vectors: list[list[float]] = []
     for _, row in pairs:
         vector = row.values.get(key)

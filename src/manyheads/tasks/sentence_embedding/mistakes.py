@@ -1,4 +1,4 @@
-"""Mistakes of sentence vectors: pairs whose place by cosine is far from their place by score, or searches that miss."""
+"""Mistakes of sentence embeddings: pairs whose rank by cosine is far from that by score, or searches that fail."""
 
 from __future__ import annotations
 
@@ -14,28 +14,22 @@ from manyheads.html.numbers import count, share
 from manyheads.html.page import Exhibit, Part
 from manyheads.html.tables import numbers, table, words
 from manyheads.metrics.vectors import cosine, ranks
-from manyheads.tasks.sentence_embedding.task import NLI_SIMILARITY, Pair, SentenceEmbedding
+from manyheads.tasks.sentence_embedding.example import Pair, candidate_texts, gold_similarities
+from manyheads.tasks.sentence_embedding.scores import Answers, queries_and_candidates, similarities_of
 
 BINS = 6
-"""Of gold scores."""
+"""Bins of gold scores."""
 PLACES = {"first": (1, 1), "second or third": (2, 3), "fourth to tenth": (4, 10), "later": (11, 10**9)}
 
 Floats = npt.NDArray[np.float64]
 
 
-def vector_findings(
-    task: SentenceEmbedding, answers: Sequence[Sequence[npt.NDArray[np.float32]]], examples: Sequence[Pair]
-) -> list[Part]:
-    """Cosine by gold score with the worst placed pairs; for pairs without scores, the places of the right texts."""
-    a_BD, b_BD = (np.stack([answer[i] for answer in answers]) for i in (0, 1))
-    golds = [NLI_SIMILARITY[e.label] if e.label else e.score for e in examples]
-    scored = [gold for gold in golds if gold is not None]
-    if len(scored) == len(golds):
-        return _scored(np.asarray(cosine(a_BD, b_BD), np.float64), np.array(scored, np.float64), examples)
-    extra = [answer[2] for answer in answers if len(answer) == 3]
-    candidates_CD = np.concatenate([b_BD, np.stack(extra)]) if extra else b_BD
-    texts = [e.text_b for e in examples] + [e.negative for e in examples if e.negative is not None]
-    return _searched(a_BD, candidates_CD, texts, examples)
+def vector_findings(answers: Answers, examples: Sequence[Pair]) -> list[Part]:
+    """Cosine by gold score with the pairs farthest off; for pairs without scores, the ranks of partners."""
+    golds = gold_similarities(examples)
+    if golds is not None:
+        return _scored(np.asarray(similarities_of(answers), np.float64), np.array(golds, np.float64), examples)
+    return _searched(*queries_and_candidates(answers), candidate_texts(examples), examples)
 
 
 def _scored(cosine_N: Floats, gold_N: Floats, examples: Sequence[Pair]) -> list[Part]:
@@ -60,7 +54,7 @@ def _scored(cosine_N: Floats, gold_N: Floats, examples: Sequence[Pair]) -> list[
 
 
 def _misplaced(cosine_N: Floats, gold_N: Floats, examples: Sequence[Pair]) -> Part:
-    """Pairs by how far apart their places are, as shares of all pairs."""
+    """Pairs with the largest difference in rank; ranks are shares of all pairs."""
     place_N, gold_place_N = _places(cosine_N), _places(gold_N)
     worst = np.argsort(-np.abs(place_N - gold_place_N), kind="stable")[: 2 * SHOWN]
     rows = [
@@ -73,7 +67,7 @@ def _misplaced(cosine_N: Floats, gold_N: Floats, examples: Sequence[Pair]) -> Pa
 
 
 def _places(values_N: Floats) -> Floats:
-    """The share of the others that is lower, ties shared."""
+    """Share of the other values that are lower, ties counted half."""
     ranked = np.sort(values_N)
     below = np.searchsorted(ranked, values_N, side="left") + np.searchsorted(ranked, values_N, side="right") - 1
     return np.asarray(below / 2 / max(len(values_N) - 1, 1), np.float64)

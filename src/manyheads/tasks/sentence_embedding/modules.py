@@ -1,4 +1,4 @@
-"""A head of vectors as modules of sentence-transformers."""
+"""An embedding head as sentence-transformers modules."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def sentence_modules(task: SentenceEmbedding, head: Any, width: int) -> Sequence[SentenceModule]:
-    """Pooling, and what of projection, LayerNorm and normalisation the head has."""
+    """Pooling, and projection, LayerNorm and normalisation if the head has them."""
     modules = [SentenceModule("Pooling", {
         "word_embedding_dimension": width, "pooling_mode_cls_token": task.pooling == "cls",
         "pooling_mode_mean_tokens": task.pooling == "mean", "pooling_mode_max_tokens": False,

@@ -1,5 +1,6 @@
-"""Labels for texts or pairs of texts. `task.py` is the task; the other files are what it is to reports, files and tools."""
+"""Text classification: `task.py` has the task; the files beside it its training, decoding, scores, reports and exports."""
 
-from manyheads.tasks.text_classification.task import LabelledText, TextClassification
+from manyheads.tasks.text_classification.example import LabelledText
+from manyheads.tasks.text_classification.task import TextClassification
 
 __all__ = ["LabelledText", "TextClassification"]

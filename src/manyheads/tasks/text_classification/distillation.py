@@ -1,4 +1,4 @@
-"""Classification of texts taught by a teacher's probabilities of the labels."""
+"""Text classification learned from a teacher's probabilities of the labels."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ import numpy as np
 
 from manyheads.errors import DataError, RowError
 from manyheads.metrics.calibration import sigmoid, softmax
-from manyheads.tasks.base import Array, Item, Loss, Output, Row, Task, merged, window_owners
-from manyheads.tasks.distillation import Distillation, Soft, answer_of, listed, other_labels, probability
+from manyheads.tasks.base import Array, Encodings, Item, Loss, Output, Row, Task
+from manyheads.tasks.distillation import Distillation, Soft, answer_of, label_mismatch, listed, probability
+from manyheads.tasks.inputs import merge_windows, window_weights
+from manyheads.tasks.text_classification.example import LabelledText
 
 if TYPE_CHECKING:
     import torch
 
-    from manyheads.tasks.text_classification.task import LabelledText, TextClassification
-    from manyheads.text.pack import Encoding
+    from manyheads.tasks.text_classification.task import TextClassification
 
 SLACK = 0.01
-"""By which the probabilities of a file may miss a sum of 1: they are written with few decimals."""
+"""Tolerance on the sum of the probabilities of a text: files have few decimals."""
 
 
-class LabelDistillation(Distillation["LabelledText"]):
-    """Cross entropy against the teacher's distribution, or binary cross entropy against its probability of each label.
+class LabelDistillation(Distillation[LabelledText]):
+    """Cross entropy with the teacher's distribution, or binary cross entropy with its probability of each label.
 
-    A text that also has a gold label weighs as much as that label, so that both of its losses divide by the same.
+    A text that also has a gold label gets the weight of that label, so that both of its losses have one denominator.
     """
 
     def __init__(self, task: TextClassification) -> None:
@@ -33,21 +34,20 @@ class LabelDistillation(Distillation["LabelledText"]):
 
     @property
     def terms(self) -> Any:
-        """Labels in their order."""
+        """Labels in order, and whether texts have several."""
         return [list(self.task.labels), self.task.multi_label]
 
     def check_teacher(self, teacher: Task[Any]) -> None:
-        """The same labels, and one or several to a text for both."""
+        """The same labels, and one or several per text in both."""
         several = getattr(teacher, "multi_label", None)
         if several != self.task.multi_label:
             forms = ("several labels", "one label") if several else ("one label", "several labels")
             raise DataError(f"the teacher gives {forms[0]} to a text and the task {forms[1]}")
-        problem = other_labels(self.task.labels, getattr(teacher, "labels", ()))
-        if problem:
+        if problem := label_mismatch(self.task.labels, getattr(teacher, "labels", ())):
             raise DataError(problem)
 
     def unlabelled(self, row: Row) -> LabelledText:
-        """`text`, and `text_pair` where it has one."""
+        """`text`, and `text_pair` if present."""
         plain = {key: row[key] for key in ("text", "tokens", "space_after", "text_pair", "document") if key in row}
         return self.task.read({**plain, "labels": []})
 
@@ -76,13 +76,10 @@ class LabelDistillation(Distillation["LabelledText"]):
         return {"chance_K": chance_K.astype(np.float32)}
 
     def targets(
-        self,
-        examples: Sequence[LabelledText],
-        encodings: Sequence[Sequence[Sequence[Encoding]]],
-        softs: Sequence[Soft],
+        self, examples: Sequence[LabelledText], encodings: Encodings, softs: Sequence[Soft]
     ) -> dict[str, Array]:
-        """`owner_S`, `share_S` as the task has them, `chance_BK`, and `weight_B` where labels have weights."""
-        owner_S, share_S = window_owners([asked[0] for asked in encodings])
+        """`owner_S`, `share_S` as in the task, `chance_BK`, and `weight_B` if labels have weights."""
+        owner_S, share_S = window_weights([asked[0] for asked in encodings])
         arrays = {"owner_S": owner_S, "share_S": share_S, "chance_BK": np.stack([soft["chance_K"] for soft in softs])}
         if self.task.label_weights and not self.task.multi_label:
             weight = dict(zip(self.task.labels, self.task.label_weights, strict=True))
@@ -91,15 +88,15 @@ class LabelDistillation(Distillation["LabelledText"]):
         return arrays
 
     def denominator(self, targets: Mapping[str, Array]) -> float:
-        """Texts; the sum of their weights, where labels have weights."""
+        """Number of texts, or the sum of their weights."""
         return float(targets["weight_B"].sum()) if "weight_B" in targets else float(len(targets["chance_BK"]))
 
     def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
-        """Mean over texts, by their weights; the chance loss is log(K), or log(2) for each of several labels."""
+        """Weighted mean over texts; the chance loss is log(K), or log(2) for multi-label data."""
         from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
         chance_BK = targets["chance_BK"]
-        logits_BK = merged(output["logits_SK"], targets["owner_S"], targets["share_S"], len(chance_BK))
+        logits_BK = merge_windows(output["logits_SK"], targets["owner_S"], targets["share_S"], len(chance_BK))
         chance_BK = chance_BK.to(logits_BK.dtype)
         if self.task.multi_label:
             loss, chance_loss = binary_cross_entropy_with_logits(logits_BK, chance_BK), float(np.log(2))

@@ -1,4 +1,4 @@
-"""Text classification: labels against labels."""
+"""Scoring files of labels."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from itertools import chain
 
 from manyheads.errors import DataError, RowError
 from manyheads.metrics.labels import multi_label_scores
-from manyheads.tasks.file_rows import FileRow, FileScores, paired
+from manyheads.tasks.file_rows import FileRow, FileScores, match_rows
 from manyheads.text.values import label_of, labels_of
 
 
 def score_labels(golds: Sequence[FileRow], guesses: Sequence[FileRow]) -> FileScores:
     """Accuracy, macro, micro and weighted F1."""
-    pairs = paired(golds, guesses, ("text",))
+    pairs = match_rows(golds, guesses, ("text",))
     gold = [_labels(row) for row, _ in pairs]
-    found = [_labels(row) if row.lack is None else None for _, row in pairs]
+    found = [_labels(row) if row.missing is None else None for _, row in pairs]
     forms: dict[bool, FileRow] = {}
     for (one, other), (multi, _), answer in zip(pairs, gold, found, strict=True):
         forms.setdefault(multi, one)
@@ -30,7 +30,7 @@ def score_labels(golds: Sequence[FileRow], guesses: Sequence[FileRow]) -> FileSc
 
 
 def _labels(row: FileRow) -> tuple[bool, tuple[str, ...]]:
-    """Whether labels come as a list, and the labels; in a csv cell they are separated by `|`."""
+    """Whether labels came as a list, and the labels. In a csv cell, `|` separates them."""
     many, one = row.values.get("labels"), row.values.get("label")
     try:
         if many is not None:

@@ -10,23 +10,24 @@ from typing import Any
 import numpy as np
 
 from manyheads.html.figures.bars import Bar, bars
-from manyheads.html.figures.matrix import Matrix, amounts
+from manyheads.html.figures.matrix import Matrix, sequential_matrix
 from manyheads.html.findings import SHOWN, quoted
-from manyheads.html.markup import Html, element, said
-from manyheads.html.numbers import Number, count, counted, points, share
+from manyheads.html.markup import Html, element, user_text
+from manyheads.html.numbers import Number, count, plural, points, share
 from manyheads.html.page import Exhibit, Part, paragraph
 from manyheads.html.tables import Column, numbers, table, words
 from manyheads.metrics.labels import Counts, confusion_matrix, label_counts
-from manyheads.tasks.text_classification.task import LabelledText, TextClassification
+from manyheads.tasks.text_classification.example import LabelledText
+from manyheads.tasks.text_classification.scores import labels_of_answers
 
 MOST_LABELS = 20
-"""In a confusion matrix; the others are one row and column."""
+"""Labels in a confusion matrix; all others share one row and column."""
 REST = "all other labels"
 
 
 @dataclass(frozen=True, slots=True)
 class LabelMistake:
-    """A text whose answer is wrong, and how sure the model is of that."""
+    """A text with a wrong answer, and the model's confidence in it."""
 
     example: int
     gold: str
@@ -35,19 +36,19 @@ class LabelMistake:
 
 
 def label_findings(
-    task: TextClassification, answers: Sequence[Sequence[dict[str, Any]]], examples: Sequence[LabelledText]
+    answers: Sequence[Sequence[dict[str, Any]]], examples: Sequence[LabelledText], *, multi_label: bool
 ) -> list[Part]:
-    """The confusion matrix (F1 by label where a text has several), the surest mistakes."""
+    """The confusion matrix (for multi-label data, F1 by label), and the most confident mistakes."""
     given = [answer[0] for answer in answers]
     golds = [example.labels for example in examples]
-    found = [tuple(a["labels"]) if task.multi_label else (a["label"],) for a in given]
+    found = labels_of_answers(answers)
     counts = label_counts(golds, found)
-    if task.multi_label:
+    if multi_label:
         first, mistakes = _by_label(counts), _multi_label_mistakes(given, golds)
     else:
         first = _confusion([labels[0] for labels in golds], [labels[0] for labels in found], counts)
         mistakes = _single_label_mistakes(given, golds)
-    return [first, *_surest(mistakes, examples)]
+    return [first, *_most_confident(mistakes, examples)]
 
 
 def _single_label_mistakes(given: Sequence[dict[str, Any]], golds: Sequence[Sequence[str]]) -> list[LabelMistake]:
@@ -59,7 +60,7 @@ def _single_label_mistakes(given: Sequence[dict[str, Any]], golds: Sequence[Sequ
 
 
 def _multi_label_mistakes(given: Sequence[dict[str, Any]], golds: Sequence[Sequence[str]]) -> list[LabelMistake]:
-    """One for each text whose set is wrong: the label the model is surest of, given or left out."""
+    """One per text with a wrong set: the wrongly given or omitted label that the model is most confident of."""
     mistakes = []
     for i, (answer, gold) in enumerate(zip(given, golds, strict=True)):
         wrong = set(gold) ^ set(answer["labels"])
@@ -85,19 +86,19 @@ def _confusion(golds: Sequence[str], found: Sequence[str], counts: dict[str, Cou
     labels, matrix_KK = confusion_matrix(folded[0], folded[1], names)
     cells: list[list[Number]] = [[float(value) for value in row] for row in matrix_KK]
     wrong = int(matrix_KK.sum() - np.trace(matrix_KK))
-    drawing = amounts(
+    drawing = sequential_matrix(
         Matrix(labels, labels, cells, "labelled \\ answered"),
-        f"Confusion matrix: {counted(len(golds), 'text')}, rows as labelled, columns as answered, {wrong} off the diagonal",
+        f"Confusion matrix: {plural(len(golds), 'text')}, rows as labelled, columns as answered, {wrong} off the diagonal",
         lambda value: count(value) if value else "·",
         diagonal=True,
     )
     pairs = Counter((one, other) for one, other in zip(golds, found, strict=True) if one != other)
-    body = [[said(a), said(b), count(n), share(n / max(counts[a].gold, 1))] for (a, b), n in pairs.most_common(12)]
+    body = [[user_text(a), user_text(b), count(n), share(n / max(counts[a].gold, 1))] for (a, b), n in pairs.most_common(12)]
     columns = [*words("labelled", "answered"), *numbers("texts", "of its label")]
     more = table("The most frequent mistakes.", columns, body) if body else Html()
     return Exhibit(
-        "Which label is taken for which.", drawing, element("div", None, _label_table(counts), more),
-        "Rows: as labelled; columns: as answered; framed: right. Shades are shares of a row.",
+        "Confusions of labels.", drawing, element("div", None, _label_table(counts), more),
+        "Rows: as labelled; columns: as answered; framed: correct. Shades are shares of a row.",
     )  # fmt: skip
 
 
@@ -112,20 +113,20 @@ def _by_label(counts: dict[str, Counts]) -> Exhibit:
 
 def _label_table(counts: dict[str, Counts]) -> Html:
     rows = [
-        [said(name), count(c.gold), count(c.predicted), points(c.precision), points(c.recall), points(c.f1)]
+        [user_text(name), count(c.gold), count(c.predicted), points(c.precision), points(c.recall), points(c.f1)]
         for name, c in sorted(counts.items(), key=lambda pair: (-pair[1].gold, pair[0]))
     ]
     columns = [*words("label"), *numbers("labelled", "answered", "precision", "recall", "F1")]
     return table("Labels, most frequent first.", columns, rows)
 
 
-def _surest(mistakes: Sequence[LabelMistake], examples: Sequence[LabelledText]) -> list[Part]:
+def _most_confident(mistakes: Sequence[LabelMistake], examples: Sequence[LabelledText]) -> list[Part]:
     if not mistakes:
-        return [paragraph(f"None of {counted(len(examples), 'text')} is wrong.")]
+        return [paragraph(f"None of {plural(len(examples), 'text')} is wrong.")]
     rows = []
     for mistake in sorted(mistakes, key=lambda one: (-one.confidence, one.example))[: 2 * SHOWN]:
         example = examples[mistake.example]
         text = example.text if example.pair is None else f"{example.text} ∥ {example.pair}"
-        rows.append([quoted(text), said(mistake.gold), said(mistake.given), f"{mistake.confidence:.2f}"])
-    caption = f"{counted(len(mistakes), 'mistake')} in {counted(len(examples), 'text')}; those the model is surest of."
+        rows.append([quoted(text), user_text(mistake.gold), user_text(mistake.given), f"{mistake.confidence:.2f}"])
+    caption = f"{plural(len(mistakes), 'mistake')} in {plural(len(examples), 'text')}; the most confident ones."
     return [table(caption, [*words("text", "labelled", "answered"), Column("confidence")], rows)]

@@ -1,11 +1,11 @@
-"""A head of labels as the class of transformers for texts.
+"""A classification head as the transformers class for sequence classification.
 
 Decided here:
-- A `cls` head with a hidden layer is the classification head of BERT, RoBERTa and their kin; one narrower than the encoder
-  is widened by zeros. Without a hidden layer those classes still have one, with tanh: it is made linear by working at
-  `NEARLY_LINEAR` of the scale, where tanh(x) is x to 1e-6 even for x = 15. Such a model should not be run in float16.
-- DistilBERT's (ReLU), ELECTRA's (GELU) and ModernBERT's (GELU and a norm) classes have no place for our heads.
-- The temperature of scores is laid into the last layer.
+- A `cls` head with a hidden layer equals the classification head of BERT, RoBERTa and similar models; a narrower hidden layer
+  is padded with zeros. A linear head has to pass through their tanh layer: inputs are scaled down by `NEARLY_LINEAR`, where
+  tanh(x) is x to 1e-6 even for x = 15. Such a model should not be run in float16.
+- The classes of DistilBERT (ReLU), ELECTRA (GELU) and ModernBERT (GELU and a norm) cannot hold our heads.
+- The temperature of scores is folded into the last layer.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TANH: Mapping[str, tuple[str, str]] = {
     "deberta-v2": ("pooler.dense", "classifier"),
     **dict.fromkeys(("roberta", "xlm-roberta", "camembert", "mpnet"), ("classifier.dense", "classifier.out_proj")),
 }
-"""Families whose class reads the first token by a square layer, tanh and a linear layer; their names there."""
+"""Families whose class applies a square layer, tanh and a linear layer to the first token; names of the two layers."""
 USE = (
     "from transformers import pipeline",
     "",
@@ -42,10 +42,10 @@ DIFFERS = (
 
 
 def stock_class(task: TextClassification, head: Any, family: str, width: int) -> StockClass:
-    """The class of the families in `TANH`. Raises UsageError for others, and for heads that it has no place for."""
+    """The class, for families in `TANH`. Raises UsageError for others, and for heads that the class cannot hold."""
     if task.pooling != "cls":
-        raise UsageError(f"task '{task.name}' reads the mean of all tokens, and {AUTO} of the family '{family}' the first "
-                         "one alone. Train it with `pooling: cls`, or export it with --to onnx")  # fmt: skip
+        raise UsageError(f"task '{task.name}' pools the mean of all tokens, but {AUTO} of the family '{family}' "
+                         "reads only the first one. Train it with `pooling: cls`, or export it with --to onnx")  # fmt: skip
     if family not in TANH:
         raise UsageError(f"{AUTO} of the family '{family}' has another layer between the first token and the labels "
                          f"than task '{task.name}'; it fits {', '.join(sorted(TANH))}. Export it with --to onnx")  # fmt: skip

@@ -1,4 +1,4 @@
-"""Entity recognition. `task.py` is the task; the other files are what it is to reports, files and tools."""
+"""Entity recognition: `task.py` has the task; the files beside it its training, decoding, scores, reports and exports."""
 
 from manyheads.tasks.token_classification.task import TokenClassification
 

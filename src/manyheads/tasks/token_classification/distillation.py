@@ -1,24 +1,26 @@
-"""Entity recognition taught by a teacher's probabilities of the tags of each word.
+"""Entity recognition learned from a teacher's probabilities of the tags of each word.
 
 Decided here:
-- Words are those of the text (`text.units`), which no tokenizer has a part in, so teacher and student speak of the same ones.
-- A CRF teaches its marginals, and learns by its own: the cross entropy of each word's tag under all paths. A CRF is taught
-  by what IOB2 allows alone, so a teacher without transitions is read under the rules that its decoder obeys.
-- A student's marginal below 1e-8 counts as that: what it has all but ruled out pulls no more.
+- Words are those of the text (`text.units`), which do not depend on a tokenizer, so teacher and student share them.
+- A CRF teaches its marginals and learns its own: the cross entropy of each word's tag under all paths. A CRF learns only
+  from tags that IOB2 allows, so for a teacher without transitions marginals are taken under the rules of its decoder.
+- A student's marginals are clamped to at least 1e-8: tags it has all but ruled out have no gradient.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from manyheads.errors import DataError, RowError
 from manyheads.metrics.calibration import softmax
-from manyheads.nn.viterbi import marginals
-from manyheads.tasks.base import Array, Item, Loss, Output, Row, Task
-from manyheads.tasks.distillation import Distillation, Soft, answer_of, listed, other_labels, probability
+from manyheads.nn.forward_backward import marginals
+from manyheads.tasks.base import Array, Encodings, Item, Loss, Output, Row, Task
+from manyheads.tasks.distillation import Distillation, Soft, answer_of, label_mismatch, listed, probability
+from manyheads.tasks.token_classification.decoding import transition_rules, unit_emissions
+from manyheads.tasks.token_classification.training import locate_units, unit_scores
 from manyheads.text.entities import EntityExample, spanned_example
 from manyheads.text.joining import joined
 from manyheads.text.spans import tags_of_char_spans
@@ -29,31 +31,32 @@ if TYPE_CHECKING:
     import torch
 
     from manyheads.tasks.token_classification.task import TokenClassification
-    from manyheads.text.pack import Encoding
 
 SLACK = 0.01
-"""By which the probabilities of a word may miss a sum of 1: files have few decimals."""
+"""Tolerance on the sum of a word's probabilities: files have few decimals."""
 LEAST = 1e-8
+"""Lower bound of a student's marginals."""
 
 
 class TagDistillation(Distillation[EntityExample]):
-    """Cross entropy of each word's tag: `chance_WK` in the order of the task's tags."""
+    """Cross entropy of each word's tag; soft labels are `chance_WK`, in the order of the task's tags."""
+
+    targets_on_cpu: ClassVar[frozenset[str]] = frozenset({"words_S"})
 
     def __init__(self, task: TokenClassification) -> None:
         self.task = task
 
     @property
     def terms(self) -> Any:
-        """Labels in their order, what is tagged, and whether transitions are forbidden."""
+        """Labels in order, the unit, and the decoder."""
         return [list(self.task.labels), self.task.unit, self.task.decoder]
 
     def check_teacher(self, teacher: Task[Any]) -> None:
-        """The same labels, of the same units."""
+        """The same labels for the same units."""
         unit = getattr(teacher, "unit", None)
         if unit != self.task.unit:
             raise DataError(f"the teacher tags {unit}s (its 'unit') and the task {self.task.unit}s")
-        problem = other_labels(self.task.labels, getattr(teacher, "labels", ()))
-        if problem:
+        if problem := label_mismatch(self.task.labels, getattr(teacher, "labels", ())):
             raise DataError(problem)
 
     def unlabelled(self, row: Row) -> EntityExample:
@@ -67,18 +70,18 @@ class TagDistillation(Distillation[EntityExample]):
         return EntityExample(entry.source.first, (), document=document)
 
     def of_model(self, teacher: Task[Any], example: EntityExample, items: Sequence[Item]) -> Soft:
-        """By the unit scores of its windows."""
+        """Probabilities or marginals from the scores of units."""
         head: TokenClassification = teacher  # type: ignore[assignment]
-        _, scores_WK, _ = head.unit_scores(items[0])
+        _, scores_WK, _ = unit_emissions(head, items[0])
         if head.decoder == "crf" or self.task.decoder == "crf":
-            chance_WK = marginals([scores_WK], *head.rules(items))[0]
+            chance_WK = marginals([scores_WK], *transition_rules(head, items))[0]
         else:
             chance_WK = softmax(scores_WK.astype(np.float64))
         place = {tag: k for k, tag in enumerate(head.tags)}
         return {"chance_WK": chance_WK[:, [place[tag] for tag in self.task.tags]].astype(np.float32)}
 
     def of_row(self, row: Row, example: EntityExample) -> Soft:
-        """`scores` of the tags of each word (`tokens`, or `words` of the text), or `entities` with their scores."""
+        """`scores` for the tags of each word (`tokens`, or `words` of the text), or `entities` with their scores."""
         offsets_W2 = units(example.text, self.task.unit, example.words)
         if row.get("scores") is not None:
             chance_WK = self._by_word(row, example, offsets_W2)
@@ -87,11 +90,10 @@ class TagDistillation(Distillation[EntityExample]):
         return {"chance_WK": chance_WK.astype(np.float32)}
 
     def _by_span(self, entities: Any, example: EntityExample, offsets_W2: Array) -> Array:
-        """A span's tags have its score, and no tag the rest."""
+        """The tags of a span get its score, and `O` the rest."""
         spans = spanned_example(example.text, entities, "").spans
-        strange = sorted({label for _, _, label in spans} - set(self.task.labels))
-        if strange:
-            raise RowError(f"label {strange[0]!r} is none of the task, which has {listed(self.task.labels)}")
+        if strange := sorted({label for _, _, label in spans} - set(self.task.labels)):
+            raise RowError(f"label {strange[0]!r} is not one of the task's labels: {listed(self.task.labels)}")
         scores = [
             probability(entity.get("score", 1.0), "the score of an entity")
             for entity in sorted(entities, key=lambda entity: int(entity["start"]))
@@ -108,11 +110,11 @@ class TagDistillation(Distillation[EntityExample]):
         return chance_WK
 
     def _by_word(self, row: Row, example: EntityExample, offsets_W2: Array) -> Array:
-        """What a word's first unit is told is its row; the others go on with the span that the word may begin."""
-        given_V2 = _words(row)
+        """The first unit of a word gets the word's scores; for the other units, B- becomes I-."""
+        given_V2 = _word_offsets(row)
         scores = row["scores"]
         if not isinstance(scores, Sequence) or isinstance(scores, str) or len(scores) != len(given_V2):
-            seen = f"{len(scores)}" if isinstance(scores, Sequence) and not isinstance(scores, str) else "no list"
+            seen = len(scores) if isinstance(scores, Sequence) and not isinstance(scores, str) else "no list of"
             raise RowError(f"has {len(given_V2)} words and {seen} 'scores'; give each word an object of tags")
         chance_VK = np.array([self._tags(word) for word in scores]).reshape(len(given_V2), len(self.task.tags))
         word_W = np.searchsorted(given_V2[:, 1], offsets_W2[:, 0], side="right")
@@ -127,13 +129,12 @@ class TagDistillation(Distillation[EntityExample]):
         return chance_WK
 
     def _tags(self, word: Any) -> list[float]:
-        """Probabilities of a word's tags, in their order; those that are left out are 0."""
+        """Probabilities of all tags of a word, in order; missing tags have 0."""
         if not isinstance(word, Mapping):
-            raise RowError(f"'scores' of a word must be an object of tags with probabilities, seen {word!r:.80}")
+            raise RowError(f"'scores' of a word must be an object of tags and probabilities, seen {word!r:.80}")
         known = {tag: value for tag, value in word.items() if value is not None}  # Parquet fills absent tags with null
-        strange = sorted(set(known) - set(self.task.tags))
-        if strange:
-            raise RowError(f"tag {strange[0]!r} is none of the task, which has {listed(self.task.tags)}")
+        if strange := sorted(set(known) - set(self.task.tags)):
+            raise RowError(f"tag {strange[0]!r} is not one of the task's tags: {listed(self.task.tags)}")
         chance_K = [probability(known.get(tag, 0.0), f"the score of {tag!r}") for tag in self.task.tags]
         total = sum(chance_K)
         if abs(total - 1) > SLACK:
@@ -141,26 +142,23 @@ class TagDistillation(Distillation[EntityExample]):
         return [chance / total for chance in chance_K]
 
     def targets(
-        self,
-        examples: Sequence[EntityExample],
-        encodings: Sequence[Sequence[Sequence[Encoding]]],
-        softs: Sequence[Soft],
+        self, examples: Sequence[EntityExample], encodings: Encodings, softs: Sequence[Soft]
     ) -> dict[str, Array]:
-        """`chance_PK` beside what `TokenClassification.targets` says of pieces."""
-        placed = self.task.pieces(examples, encodings)
+        """`chance_PK` of each unit, beside its position."""
+        where = locate_units(self.task, examples, encodings)
         chance_UK = np.concatenate([soft["chance_WK"] for soft in softs])
-        return {**placed, "chance_PK": chance_UK[placed.pop("unit_P")]}
+        return {**where, "chance_PK": chance_UK[where.pop("unit_P")]}
 
     def denominator(self, targets: Mapping[str, Array]) -> float:
-        """Words."""
+        """Number of words."""
         return float(len(targets["chance_PK"]))
 
     def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
-        """Mean over words; the chance loss is log(number of tags)."""
+        """Mean over words; the chance loss is log(tags)."""
         from manyheads.nn.crf import log_marginals
 
         chance_PK = targets["chance_PK"]
-        scores_PK = self.task.unit_emissions(output, targets)
+        scores_PK = unit_scores(self.task, output, targets)
         count, chance_loss = len(chance_PK), float(np.log(len(self.task.tags)))
         if self.task.decoder == "softmax":
             log_PK = scores_PK.log_softmax(-1)
@@ -173,16 +171,16 @@ class TagDistillation(Distillation[EntityExample]):
         return Loss(total / max(count, 1), chance_loss)
 
 
-def _words(row: Row) -> Array:
-    """Offsets of the words that have scores. Raises RowError."""
+def _word_offsets(row: Row) -> Array:
+    """Offsets of the words with scores. Raises RowError."""
     if "tokens" in row:
         return np.array(joined(row["tokens"], row.get("space_after"))[1], np.int64).reshape(-1, 2)
     words = row.get("words")
     try:
         offsets_V2 = np.array(words, np.int64).reshape(-1, 2)
     except (TypeError, ValueError):
-        raise RowError(f"'scores' want 'words', a list of [start, end] in the text, seen {words!r:.80}") from None
+        raise RowError(f"'scores' need 'words', a list of [start, end] in the text, seen {words!r:.80}") from None
     flat = offsets_V2.ravel()
     if words is None or (np.diff(flat) < 0).any():
-        raise RowError("'scores' want 'words', a list of [start, end] in the order of the text, apart from one another")
+        raise RowError("'scores' need 'words', a list of [start, end] in the order of the text, without overlaps")
     return offsets_V2

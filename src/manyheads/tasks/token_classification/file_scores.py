@@ -1,4 +1,4 @@
-"""Token classification: two columns of tags as conlleval compares them, everything else by character offsets."""
+"""Scoring files of entities: two columns of tags as conlleval compares them, everything else by character offsets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from manyheads.errors import DataError, RowError
 from manyheads.metrics.entities import Span, entity_scores, token_accuracy
-from manyheads.tasks.file_rows import FileRow, FileScores, paired
+from manyheads.tasks.file_rows import FileRow, FileScores, match_rows
 from manyheads.text.joining import joined
 from manyheads.text.spans import UNLABELLED, check_tag, scheme_of, spans_of_tags, tags_of_char_spans, to_iob2
 from manyheads.text.words import words
@@ -16,26 +16,26 @@ from manyheads.text.words import words
 
 @dataclass(frozen=True, slots=True)
 class _Tagged:
-    """A sentence: words with tags, or spans of characters."""
+    """A sentence: words with tags, or character spans."""
 
     row: FileRow
     words: Sequence[str] | None
     tags: Sequence[str] | None
     text: str | None
     spans: Sequence[Span]
-    """Of words where there are tags, of characters where not."""
+    """In words if there are tags, else in characters."""
 
 
 def score_tokens(golds: Sequence[FileRow], guesses: Sequence[FileRow]) -> FileScores:
-    """Entity precision, recall and F1; token accuracy where there are words."""
+    """Entity precision, recall and F1; token accuracy if there are words."""
     spans: tuple[list[Sequence[Span]], list[Sequence[Span]]] = [], []  # of gold, of predictions
     columns: tuple[list[Sequence[str]], list[Sequence[str]]] = [], []  # tags as the files have them
     made: tuple[list[Sequence[str]], list[Sequence[str]]] = [], []  # tags made from spans
     if len(golds) != len(guesses):
         for rows in zip(golds, guesses, strict=False):
             if all("before" in row.values for row in rows):
-                _check_words(_tagged(rows[0]), _tagged(rows[1]))  # the line where an empty line is lacking
-    for rows in paired(golds, guesses, ("text",)):
+                _check_words(_tagged(rows[0]), _tagged(rows[1]))  # to report where an empty line is missing
+    for rows in match_rows(golds, guesses, ("text",)):
         gold, guess = sides = _tagged(rows[0]), _tagged(rows[1])
         if gold.tags is not None and guess.tags is not None:
             _check_words(gold, guess)
@@ -67,14 +67,14 @@ def score_tokens(golds: Sequence[FileRow], guesses: Sequence[FileRow]) -> FileSc
 
 
 def _tagged(row: FileRow) -> _Tagged:
-    """What a row says. Raises DataError when it is not tags for its tokens, nor spans."""
+    """Parse a row. Raises DataError unless it has tags for its tokens, or spans."""
     values, where = row.values, row.where()
     words, text = values.get("tokens"), values.get("text")
     if text is not None and not isinstance(text, str):
         raise DataError(f"{where}: 'text' must be a string, seen {text!r:.80}")
     if words is not None and (not isinstance(words, list) or not all(isinstance(word, str) for word in words)):
         raise DataError(f"{where}: 'tokens' must be a list of words, seen {words!r:.80}")
-    if row.lack is not None:
+    if row.missing is not None:
         return _Tagged(row, words, None, text, [])
     if "entities" in values:
         return _Tagged(row, words, None, text, _spans(values["entities"], where))
@@ -95,9 +95,9 @@ def _tagged(row: FileRow) -> _Tagged:
 
 
 def _common_text(gold: _Tagged, guess: _Tagged) -> str | None:
-    """The text whose offsets both sides give. Where no side has it, its words as they are written, or with spaces.
+    """The text to which both sides' offsets refer. If neither side has it, its words joined as written, or by spaces.
 
-    Other tools join words by spaces: that is taken where the texts of the answers stand there alone.
+    Other tools join words by spaces: that is used if the texts of the answers match only there.
     """
     for side in (gold, guess):
         if side.text is not None:
@@ -110,19 +110,19 @@ def _common_text(gold: _Tagged, guess: _Tagged) -> str | None:
     except RowError:  # words that are empty or blank
         return " ".join(words.words)
     spaced = " ".join(words.words)
-    told = [entity for side in (gold, guess) for entity in _entities(side)]
+    entities = [entity for side in (gold, guess) for entity in _entities(side)]
 
-    def holds(text: str) -> bool:
+    def fits(text: str) -> bool:
         return all(
             e["end"] <= len(text) and e.get("text", text[e["start"] : e["end"]]) == text[e["start"] : e["end"]]
-            for e in told
+            for e in entities
         )
 
-    return spaced if holds(spaced) and not holds(written) else written
+    return spaced if fits(spaced) and not fits(written) else written
 
 
 def _entities(side: _Tagged) -> Sequence[Any]:
-    """Spans of characters as the row has them."""
+    """Character spans as in the row."""
     return side.row.values["entities"] if side.tags is None and side.spans else []
 
 
@@ -144,7 +144,7 @@ def _spans(entities: Any, where: str) -> list[Span]:
 
 
 def _check_words(gold: _Tagged, guess: _Tagged) -> None:
-    """The two columns must be of the same words."""
+    """Raise DataError unless both sides have the same words."""
     one, other = gold.words or (), guess.words or ()
     for k, (word, seen) in enumerate(zip(one, other, strict=False)):
         if word != seen:
@@ -152,7 +152,7 @@ def _check_words(gold: _Tagged, guess: _Tagged) -> None:
                             "both files must hold the same words in the same order")  # fmt: skip
     if len(one) != len(other):
         raise DataError(f"{guess.row.where()} is a sentence of {len(other)} words, {gold.row.where()} one of {len(one)}; "
-                        "put the empty lines at the same places")  # fmt: skip
+                        "put the empty lines in the same places")  # fmt: skip
 
 
 def _word_place(sentence: _Tagged, k: int) -> str:
@@ -160,7 +160,7 @@ def _word_place(sentence: _Tagged, k: int) -> str:
 
 
 def _character_spans(side: _Tagged, text: str | None) -> Sequence[Span]:
-    """Spans in the gold text. Raises DataError where they are not in it, or say of it what is not there."""
+    """Spans in the gold text. Raises DataError for one outside of it, or with another text than there."""
     if side.tags is not None:
         places = _offsets(side, text)
         return [(places[start][0], places[end - 1][1], label) for start, end, label in side.spans]
@@ -169,12 +169,12 @@ def _character_spans(side: _Tagged, text: str | None) -> Sequence[Span]:
         if text is not None and (end > len(text) or entity.get("text", text[start:end]) != text[start:end]):
             raise DataError(f"{side.row.where()}: entity {start}-{end} ({label}) says {entity.get('text', '')!r}, but the "
                             f"gold text of {len(text)} characters has {text[start:end]!r} there; offsets are code "
-                            "points, and rows stand in the order of gold")  # fmt: skip
+                            "points, and rows must be in the order of gold")  # fmt: skip
     return side.spans
 
 
 def _offsets(side: _Tagged, text: str | None) -> list[tuple[int, int]]:
-    """Places of the words of a sentence in a text, which may have any white space between them."""
+    """Offsets of the words of a sentence in a text, which may have any white space between them."""
     words = side.words or ()
     text = "" if text is None else text
     places, end = [], 0
@@ -183,7 +183,7 @@ def _offsets(side: _Tagged, text: str | None) -> list[tuple[int, int]]:
         while start < len(text) and text[start].isspace() and not text.startswith(word, start):
             start += 1
         if not text.startswith(word, start):
-            raise DataError(f"{_word_place(side, k)}: the word {word!r} does not follow in the text, which goes on "
+            raise DataError(f"{_word_place(side, k)}: the word {word!r} does not come next in the text, which continues with "
                             f"{text[start : start + 30]!r}; words and text must be of the same sentence")  # fmt: skip
         end = start + len(word)
         places.append((start, end))

@@ -3,8 +3,8 @@
     missed          a gold span that overlaps no found one      wrong label     they overlap, their labels differ
     spurious        a found span that overlaps no gold one      wrong boundary  they overlap, their labels agree
 
-Decided here: each span takes part in one error at most. Spans of equal offsets are paired first, then those of one label,
-then the rest by how much they overlap.
+Decided here: a span takes part in at most one error. Spans with equal offsets are paired first, then spans with equal
+labels, then the rest by overlap.
 """
 
 from __future__ import annotations
@@ -13,45 +13,44 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 from manyheads.html.figures.bars import Bar, bars
-from manyheads.html.findings import SHOWN, in_context, key
-from manyheads.html.markup import Html, said
-from manyheads.html.numbers import count, counted, points, share
+from manyheads.html.findings import SHOWN, in_context, quote_legend
+from manyheads.html.markup import Html, user_text
+from manyheads.html.numbers import count, plural, points, share
 from manyheads.html.page import Exhibit, Part, aside
 from manyheads.html.tables import Column, numbers, table, words
 from manyheads.metrics.entities import entity_scores
-from manyheads.tasks.token_classification.task import TokenClassification
+from manyheads.tasks.token_classification.scores import Answers
 from manyheads.text.entities import EntityExample
 
 MISSED, SPURIOUS, LABEL, BOUNDARY = "missed", "spurious", "wrong label", "wrong boundary"
 KINDS = {
-    MISSED: "labelled, and nothing was found there",
-    SPURIOUS: "found, and nothing is labelled there",
-    LABEL: "found, under another label",
-    BOUNDARY: "found under its label, too short, too long or beside",
+    MISSED: "labelled, but nothing found there",
+    SPURIOUS: "found, but nothing labelled there",
+    LABEL: "found with another label",
+    BOUNDARY: "found with its label, but too short, too long or shifted",
 }
 MOST_LABELS = 30
-"""Rows of a table."""
+"""Rows in the table of labels."""
 
 Span = tuple[int, int, str]
 
 
 @dataclass(frozen=True, slots=True)
 class EntityError:
-    """One error; `gold` None: spurious, `found` None: missed."""
+    """One error; `gold` is None if spurious, `found` if missed."""
 
     kind: str
     example: int
     gold: Span | None
     found: Span | None
     score: float | None = None
-    """Of the found span."""
+    """Score of the found span."""
 
     @property
     def label(self) -> str:
-        """The gold label, or what was found where there is none."""
+        """The gold label, or the found one of a spurious span."""
         return (self.gold or self.found or (0, 0, ""))[2]
 
 
@@ -74,7 +73,7 @@ def entity_errors(gold: Sequence[Span], found: Sequence[tuple[Span, float]], exa
 
 
 def entity_findings(
-    task: TokenClassification, answers: Sequence[Sequence[list[dict[str, Any]]]], examples: Sequence[EntityExample]
+    answers: Answers, examples: Sequence[EntityExample]
 ) -> list[Part]:
     """Counts by type and label, and examples of each type."""
     found = [[((s["start"], s["end"], s["label"]), float(s["score"])) for s in answer[0]] for answer in answers]
@@ -86,7 +85,7 @@ def entity_findings(
     right = sum(len(set(example.spans) & {span for span, _ in spans}) for example, spans in zip(examples, found, strict=True))
     parts: list[Part] = [_exhibit(errors, right, examples, found)]
     if errors:
-        parts += [*_confused(errors), key(), *_tables(errors, examples, found)]
+        parts += [*_confused(errors), quote_legend(), *_tables(errors, examples, found)]
     return parts
 
 
@@ -101,29 +100,29 @@ def _exhibit(
     rows = [("right", "", right), *((kind, note, kinds[kind]) for kind, note in KINDS.items())]
     drawing = bars(
         [Bar(kind, note, n, f"{count(n)} · {share(n / total if total else 0)}") for kind, note, n in rows],
-        "Spans by what became of them. " + ", ".join(f"{kind}: {n}" for kind, _, n in rows),
+        "Spans by outcome. " + ", ".join(f"{kind}: {n}" for kind, _, n in rows),
     )
     scores = entity_scores([example.spans for example in examples], [[span for span, _ in spans] for spans in found])
     by_label = Counter((error.label, error.kind) for error in errors)
     labels = sorted(scores.labels, key=lambda name: -scores.labels[name].gold)[:MOST_LABELS]
     body = [
-        [said(name), count(scores.labels[name].gold), count(scores.labels[name].correct),
+        [user_text(name), count(scores.labels[name].gold), count(scores.labels[name].correct),
          *(count(by_label[name, kind]) for kind in KINDS),
          points(scores.labels[name].precision), points(scores.labels[name].recall), points(scores.labels[name].f1)]
         for name in labels
     ]  # fmt: skip
     columns = [*words("label"), *numbers("labelled", "right", *KINDS, "precision", "recall", "F1")]
-    caption = "Spans by label (that of the gold span; of what was found, where it is spurious)."
-    return Exhibit("What became of the entities.", drawing, table(caption, columns, body))
+    caption = "Spans by label (of the gold span, or of the found one if spurious)."
+    return Exhibit("Outcomes of entities.", drawing, table(caption, columns, body))
 
 
 def _confused(errors: Sequence[EntityError]) -> list[Html]:
-    """Which labels are taken for which."""
+    """The most frequent confusions of labels."""
     pairs = Counter((e.gold[2], e.found[2]) for e in errors if e.kind == LABEL and e.gold and e.found)
     if not pairs:
         return []
     most = [f"{one} for {other} ({n})" for (other, one), n in pairs.most_common(4)]
-    return [aside("Most often taken for another: ", said("; ".join(most)), ".")]
+    return [aside("Most often confused: ", user_text("; ".join(most)), ".")]
 
 
 def _tables(
@@ -139,14 +138,14 @@ def _tables(
         rows = [
             [
                 _quote(error, examples[error.example], [span for span, _ in found[error.example]]),
-                said(error.gold[2]) if error.gold else "–",
-                said(error.found[2]) if error.found else "–",
+                user_text(error.gold[2]) if error.gold else "–",
+                user_text(error.found[2]) if error.found else "–",
                 f"{error.score:.2f}" if error.score is not None else "–",
             ]
             for error in shown
         ]
         order = "most confident first" if kind != MISSED else "in the order of the data"
-        caption = f"{kind.capitalize()}: {counted(len(of_kind), 'span')}" + (f", {order}." if len(of_kind) > 1 else ".")
+        caption = f"{kind.capitalize()}: {plural(len(of_kind), 'span')}" + (f", {order}." if len(of_kind) > 1 else ".")
         tables.append(table(caption, columns, rows))
     return tables
 
@@ -158,7 +157,7 @@ def _quote(error: EntityError, example: EntityExample, found: Sequence[Span]) ->
 
 
 def _distinct(errors: Sequence[EntityError], examples: Sequence[EntityExample]) -> list[EntityError]:
-    """The first ones, each about other words."""
+    """The first errors, without repetitions of the same words."""
     seen, kept = set(), []
     for error in errors:
         start, end, label = error.gold or error.found or (0, 0, "")

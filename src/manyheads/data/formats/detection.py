@@ -1,0 +1,145 @@
+"""All formats, in the order in which they are tried on a file.
+
+Formats recognised by content come before those recognised by name, because every tool calls its export .json, .jsonl or
+.txt. A new format is one file here and one line below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from manyheads.data.formats import (
+    bioc_json,
+    bioc_xml,
+    brat,
+    class_numbers,
+    conll,
+    csv,
+    docbin,
+    doccano,
+    gliner,
+    gliner2,
+    json_array,
+    jsonl,
+    label_studio,
+    parquet,
+    prodigy,
+    pubtator,
+    spacy_json,
+    squad,
+)
+from manyheads.data.formats.format import TAGGED_WORDS, Columns, Format, RowSchema
+from manyheads.data.formats.messages import did_you_mean
+from manyheads.data.formats.preview import Preview, Shape
+from manyheads.errors import DataError, UsageError
+from manyheads.tasks import TASK_TYPES
+from manyheads.tasks.rows import NESTED_COLUMNS
+
+ANY: tuple[Columns, ...] = ()
+
+
+def _by_name(_: Preview) -> bool:
+    """For formats that are recognised by file name."""
+    return False
+
+
+CONLL = Format("conll", "CoNLL columns", TAGGED_WORDS, _by_name, conll.read)
+CSV = Format("csv", "csv", ANY, _by_name, csv.read, lacks=NESTED_COLUMNS)
+TSV = Format("tsv", "tsv", ANY, _by_name, csv.read, lacks=NESTED_COLUMNS)
+JSONL = Format("jsonl", "JSON lines", ANY, _by_name, jsonl.read)
+PARQUET = Format("parquet", "Parquet", ANY, _by_name, parquet.read)
+SQUAD = Format("squad", "SQuAD JSON", (("question", "context", "answers"),), _by_name, squad.read)
+JSON_ARRAY = Format("json", "JSON array", ANY, json_array.looks_like, json_array.read, wins_over_own_rows=True)
+
+FORMATS: tuple[Format, ...] = (
+    pubtator.FORMAT,
+    bioc_xml.FORMAT,
+    bioc_json.FORMAT,
+    brat.FORMAT,
+    docbin.FORMAT,
+    prodigy.FORMAT,
+    label_studio.FORMAT,
+    gliner.FORMAT,
+    gliner2.FORMAT,
+    spacy_json.FORMAT,
+    doccano.FORMAT,
+    class_numbers.FORMAT,
+    JSON_ARRAY,
+    CONLL,
+    CSV,
+    TSV,
+    JSONL,
+    PARQUET,
+    SQUAD,
+)
+BY_NAME = {form.name: form for form in FORMATS}
+
+
+def format_by_name(name: str, schema: RowSchema, where: str) -> Format:
+    """The format that a data source names. Raises DataError for an unknown format, or one of other tasks."""
+    form = BY_NAME.get(name)
+    if form is None:
+        raise DataError(f"{where}: there is no format {name[:80]!r}; {did_you_mean(name, BY_NAME)}the formats are "
+                        f"{', '.join(sorted(BY_NAME))}")  # fmt: skip
+    return _checked(form, schema, where, f"has the format {form.name}")
+
+
+def format_by_content(preview: Preview, schema: RowSchema) -> Format | None:
+    """The format that a file or folder is certainly of; None if its name must decide.
+
+    Raises DataError for a format of other tasks, unless the file also has rows for this one.
+    """
+    if preview.json.has("targets") or (preview.json.paths and not schema.columns):
+        return JSON_ARRAY if JSON_ARRAY.looks_like(preview) else None
+    own = _is_own(preview.json, schema)
+    found = [form for form in FORMATS if form.looks_like(preview) and (form.wins_over_own_rows or not own)]
+    fitting = [form for form in found if form.fits(schema)]
+    if not fitting and found and schema.missing([key for key in preview.json.paths if "." not in key]):
+        return _checked(found[0], schema, str(preview.path), f"looks like {found[0].title}")
+    return fitting[0] if fitting else None
+
+
+def format_by_extension(name: str, schema: RowSchema, where: str) -> Format:
+    """The format that a file name stands for. Raises DataError for a name that stands for none of the expected rows."""
+    squads, words = SQUAD.holds(schema.columns), CONLL.holds(schema.columns)
+    formats = {".jsonl": JSONL, ".ndjson": JSONL, ".parquet": PARQUET, ".json": SQUAD if squads else JSONL}
+    if CSV.fits(schema):
+        formats |= {".csv": CSV, ".tsv": TSV}
+    suffix = Path(name).suffix
+    if suffix in formats:
+        return formats[suffix]
+    if words and suffix != ".csv":
+        return CONLL
+    columns = "CoNLL columns (.conll, .txt, .tsv, ...), " if words else ""
+    raise DataError(f"{where}: {schema.kind} data is read from {columns}{', '.join(sorted(formats))}, each also as .gz")
+
+
+def _is_own(shape: Shape, schema: RowSchema) -> bool:
+    """Whether JSON rows have an expected set of columns in our own form; `text` and `tokens` alone prove nothing."""
+    telling = [[column for column in columns if column not in ("text", "tokens")] for columns in schema.columns]
+    return bool(shape.paths) and any(all(_has(shape, column) for column in columns) for columns in telling)
+
+
+def _has(shape: Shape, column: str) -> bool:
+    if column == "label":
+        return shape.holds(column, str, int)
+    if column in ("labels", "tags"):
+        return shape.holds(f"{column}[]", str)
+    return shape.has("entities[].start" if column == "entities" else column)
+
+
+def _checked(form: Format, schema: RowSchema, where: str, what: str) -> Format:
+    if not form.fits(schema):
+        raise DataError(f"{where} {what}, which is a format for {' and '.join(sorted(_kinds_that_read(form)))}, not for "
+                        f"{schema.kind}; give another file, or name its format under 'format'")  # fmt: skip
+    return form
+
+
+def _kinds_that_read(form: Format) -> Iterator[str]:
+    """Task types that read a format, without those of installed packages that cannot be imported."""
+    for kind in TASK_TYPES:
+        with suppress(UsageError):
+            if form.holds(TASK_TYPES[kind].columns):
+                yield kind

@@ -1,0 +1,1 @@
+"""Many trainings of one run file: the runs of a comparison, the trials of a tuning."""

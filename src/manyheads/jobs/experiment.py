@@ -1,0 +1,134 @@
+"""A run file with its data and encoder, read once, and an output folder with one subfolder for each job.
+
+A job's folder is named by a hash of everything that determines its result, so after a kill or with further seeds only
+missing jobs are trained.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from manyheads.config.files import RunFile, as_given, load_run
+from manyheads.errors import UsageError
+from manyheads.jobs.job import Job
+from manyheads.jobs.single_task import single_task_run
+
+if TYPE_CHECKING:
+    from manyheads.config.dataset import Dataset
+    from manyheads.text.tokenizer import Tokenizer
+    from manyheads.training.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """Turns jobs into run files, plans and folders."""
+
+    path: Path
+    """The run file."""
+    overrides: tuple[str, ...]
+    folder: Path
+    dataset: Dataset
+    tokenizer: Tokenizer
+    encoder_hash: str
+    environment: Mapping[str, Any]
+    """What affects rounding on the machine that started the experiment; the same for its workers elsewhere."""
+
+    def run_file(self, job: Job) -> RunFile:
+        """The settings of a job."""
+        from manyheads.bundle import ENCODER
+
+        file = load_run(self.path, [*self.overrides, *job.changes, f"training.seed={job.seed}"])
+        if job.single is None:
+            return file
+        if job.layer_split is None:
+            return single_task_run(file, job.tasks[0], dict(job.single))
+        file = single_task_run(file, job.tasks[0], {**dict(job.single), **job.layer_split.training_settings()})
+        name = str(self.folder_of(job.shared) / ENCODER)
+        encoder = file.run.encoder.model_copy(update={"name": name, "revision": None})
+        return replace(file, run=file.run.model_copy(update={"encoder": encoder}))
+
+    def data(self, job: Job) -> Dataset:
+        """The data that a job's run file names."""
+        return self.dataset if job.single is None else {name: self.dataset[name] for name in job.tasks}
+
+    def plan(self, job: Job) -> Plan:
+        """A job as finished parts. Without `single` it keeps the steps of all tasks, those of other tasks left empty."""
+        from manyheads.config.build import plan_of
+
+        file, only = self.run_file(job), () if job.single is not None else job.tasks
+        return plan_of(file, self.data(job), self.folder_of(job), self.tokenizer, only=only)
+
+    def folder_of(self, job: Job) -> Path:
+        """Where a job is trained and its outcome kept."""
+        return self.folder / "runs" / self.key(job)
+
+    def key(self, job: Job) -> str:
+        """Hash of the settings, data, encoder, package versions, and what affects rounding on this machine."""
+        from manyheads.bundle.manifest import versions
+
+        facts = {**self.facts(job), "versions": versions(), "environment": self.environment}
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+
+    def facts(self, job: Job) -> dict[str, Any]:
+        """The settings, data and encoder of a job: what the user chose. Hashed, so never rename a key."""
+        from manyheads.training.identity import FREE
+
+        values = as_given(self.run_file(job).run)
+        settings = {
+            **values, "output": None,
+            "training": {key: value for key, value in values.get("training", {}).items() if key not in FREE},
+            "tasks": {name: {**section, "data": None} for name, section in values["tasks"].items()},
+            "encoder": {**values.get("encoder", {}), "name": None},
+        }  # fmt: skip
+        facts: dict[str, Any] = {"settings": settings, "tasks": job.tasks, "data": data_hashes(self.data(job)),
+                                 "encoder": self.encoder_hash}  # fmt: skip
+        if job.layer_split is not None:
+            facts["rung"] = [job.layer_split.private, self.key(job.shared)]
+        return facts if job.single is None else {**facts, "alone": True}
+
+    def payload(self, job: Job) -> dict[str, Any]:
+        """A job as JSON for another process, which may run in another working directory."""
+        return {"run": str(self.path.resolve()), "output": str(self.folder.resolve()), "overrides": self.overrides,
+                "job": job.to_json(), "environment": self.environment}  # fmt: skip
+
+
+def open_experiment(path: Path, overrides: Sequence[str], folder: Path) -> Experiment:
+    """Read and check the run file and all its data. Raises UsageError."""
+    file = load_run(path, overrides)
+    from manyheads.bundle import is_finished
+    from manyheads.config.dataset import read_dataset
+    from manyheads.config.model import encoder_location
+    from manyheads.nn.encoder_files import check_folder
+    from manyheads.text.tokenizer import Tokenizer
+    from manyheads.training.identity import environment
+
+    if folder.is_file() or is_finished(folder):
+        raise UsageError(f"{folder} is a {'file' if folder.is_file() else 'model folder'}; give -o a new folder")
+    located = encoder_location(file)
+    source = Path(located.path_or_id)
+    check_folder(source)
+    dataset = read_dataset(file)
+    tokenizer = Tokenizer.from_encoder(located.path_or_id)
+    return Experiment(path, tuple(overrides), folder, dataset, tokenizer, _encoder_hash(source), environment())
+
+
+def data_hashes(dataset: Dataset) -> dict[str, str]:
+    """A sha256 of every split of every task, and of its teachers' soft labels."""
+    from manyheads.config.dataset import teacher_hashes
+
+    found = {f"{name}.{split}": loaded.table.content_hash() for name, data in dataset.items()
+             for split, loaded in data.splits.items()}  # fmt: skip
+    return found | teacher_hashes(dataset)
+
+
+def _encoder_hash(folder: Path) -> str:
+    """A sha256 of the encoder's files."""
+    from manyheads.bundle.manifest import sha256_of
+
+    files = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors", ".txt", ".model"))
+    return hashlib.sha256("".join(f"{path.name} {sha256_of(path)}\n" for path in files).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""What only CUDA needs to be fast."""

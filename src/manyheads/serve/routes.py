@@ -1,0 +1,161 @@
+"""The routes of the API: from the body of a request to a call of the service, and back to JSON."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.responses import PlainTextResponse, Response
+from fastapi.routing import APIRoute
+
+from manyheads.data.strict_json import read_json
+from manyheads.serve import openapi, schema
+from manyheads.serve.errors import UnknownModelError
+from manyheads.serve.limits import estimated_tokens
+from manyheads.serve.metrics import CONTENT_TYPE
+from manyheads.serve.pending import Disconnected
+from manyheads.serve.responses import JSON
+from manyheads.serve.served_model import ServedModel
+from manyheads.serve.service import Reply, Service
+
+MAX_LEVELS = 500
+"""Nesting of lists and objects in a body. Python reads 950 and writes a few less, and an id is written back."""
+
+
+def api_routes(service: Service) -> APIRouter:
+    """The routes that need an API key, if the server has any."""
+    router = APIRouter(route_class=_StrictRoute)
+    _add_answers(router, service)
+    _add_model(router, service.model)
+
+    @router.get("/metrics", tags=["Monitoring"], summary="Metrics for Prometheus", response_class=PlainTextResponse,
+                responses=openapi.errors(401), openapi_extra=openapi.response_example(
+                    'manyheads_rows_total{task="entities"} 12.0\n', "text/plain"))  # fmt: skip
+    async def metrics() -> Response:
+        """Requests, rows, queue, passes and worker restarts, in Prometheus' text format."""
+        return Response(service.metrics.render(), media_type=CONTENT_TYPE)
+
+    return router
+
+
+def health_routes(service: Service) -> APIRouter:
+    """The routes that never need a key."""
+    router = APIRouter(prefix="/health", tags=["Monitoring"])
+
+    @router.get("/live", response_model=schema.HealthResponse, summary="Liveness",
+                openapi_extra=openapi.response_example({"status": "live"}))  # fmt: skip
+    async def live() -> Response:
+        """Whether the process is running."""
+        return JSON({"status": "live"})
+
+    not_ready = {"error": {"type": "not_ready", "message": "a worker is starting, or the server is stopping"}}
+    documented = openapi.errors(503)
+    documented[503] |= {"description": "Not ready", "content": {"application/json": {"example": not_ready}}}
+
+    @router.get("/ready", response_model=schema.HealthResponse, summary="Readiness", responses=documented,
+                openapi_extra=openapi.response_example({"status": "ready"}))  # fmt: skip
+    async def ready() -> Response:
+        """Whether all workers are up and the queue moves."""
+        return JSON({"status": "ready"}) if await service.is_ready() else JSON(not_ready, 503)
+
+    return router
+
+
+def _add_answers(router: APIRouter, service: Service) -> None:
+    model = service.model
+    documented = openapi.errors(401, 408, 415, 422, 429, 500, 503)
+
+    @router.post("/v1/predict", response_model=schema.PredictResponse, tags=["Answers"], summary="Answer tasks",
+                 responses=documented, openapi_extra=openapi.predict_examples(model))  # fmt: skip
+    async def predict(body: schema.PredictRequest, request: Request) -> Response:
+        """Answers of some or all tasks to each row, in order. All tasks of a text share one encoder pass."""
+        started = time.monotonic()
+        reply = await service.predict(body.inputs, body.tasks, body.min_score, _disconnected(request))
+        answer = {"model": model.name, "hash": model.hash, "outputs": reply.outputs}
+        return JSON(answer, headers=_headers(model, started, reply))
+
+    @router.post("/v1/embeddings", response_model=schema.EmbeddingsResponse, tags=["Answers"], summary="Embed texts",
+                 responses=documented, openapi_extra=openapi.embeddings_examples(model))  # fmt: skip
+    async def embeddings(body: schema.EmbeddingsRequest, request: Request) -> Response:
+        """Vectors of texts. Compatible with OpenAI's API, so its clients work unchanged."""
+        started = time.monotonic()
+        texts = [body.input] if isinstance(body.input, str) else body.input
+        vectors, reply = await service.embed(texts, body.model, body.dimensions, _disconnected(request))
+        data = [
+            schema.Embedding(index=i, embedding=schema.encode_vector(vector, body.dimensions, body.encoding_format))
+            for i, vector in enumerate(vectors)
+        ]
+        tokens = sum(estimated_tokens({"text": text}) for text in texts)
+        usage = schema.Usage(prompt_tokens=tokens, total_tokens=tokens)
+        name = body.model or model.embedding_task(body.model)
+        answer = schema.EmbeddingsResponse(data=data, model=name, usage=usage)
+        return JSON(answer.model_dump(), headers=_headers(model, started, reply))
+
+
+def _add_model(router: APIRouter, model: ServedModel) -> None:
+    names = dict.fromkeys([model.name, *model.tasks_with("vector")])
+    cards = {name: schema.ModelCard(id=name, created=model.created) for name in names}
+    listed = schema.ModelsResponse(data=list(cards.values())).model_dump()
+    tasks_body = {"model": model.name, "hash": model.hash, "tasks": dict(model.tasks)}
+
+    @router.get("/v1/tasks", response_model=schema.TasksResponse, tags=["Model"], summary="List tasks",
+                responses=openapi.errors(401), openapi_extra=openapi.response_example(tasks_body))  # fmt: skip
+    async def tasks() -> Response:
+        """The model's tasks with their settings and labels."""
+        return JSON(tasks_body)
+
+    @router.get("/v1/models", response_model=schema.ModelsResponse, tags=["Model"], summary="List models",
+                responses=openapi.errors(401), openapi_extra=openapi.response_example(listed))  # fmt: skip
+    async def models() -> Response:
+        """The model and its embedding tasks. Compatible with OpenAI's API."""
+        return JSON(listed)
+
+    @router.get("/v1/models/{model}", response_model=schema.ModelCard, tags=["Model"], summary="Get a model",
+                responses=openapi.errors(401, 404), openapi_extra=openapi.response_example(listed["data"][0]))  # fmt: skip
+    async def get_model(model: str) -> Response:
+        """One entry of `/v1/models`."""
+        if model not in cards:
+            raise UnknownModelError(f"no model {model[:80]!r}; available: {', '.join(cards)}")
+        return JSON(cards[model].model_dump())
+
+
+class _StrictRequest(Request):
+    """A request whose JSON is read strictly."""
+
+    async def json(self) -> Any:
+        """Raises HTTPException 422, which FastAPI passes on."""
+        try:
+            return read_json(await self.body(), MAX_LEVELS)
+        except ValueError as error:
+            raise HTTPException(422, f"the body {error}") from None
+
+
+class _StrictRoute(APIRoute):
+    """A route that reads such requests."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's handler for a strict request."""
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            return await handler(_StrictRequest(request.scope, request.receive))
+
+        return handle
+
+
+def _disconnected(request: Request) -> Disconnected:
+    async def wait() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            continue
+
+    return wait
+
+
+def _headers(model: ServedModel, started: float, reply: Reply) -> dict[str, str]:
+    """The model, the largest number of windows, and milliseconds; the rest of the total is passes and I/O."""
+    timing = f"queue;dur={1000 * reply.queue_s:.1f}, total;dur={1000 * (time.monotonic() - started):.1f}"
+    windows = [row["windows"] for row in reply.outputs if "error" not in row]
+    shown = {"X-Windows": str(max(windows))} if windows else {}
+    return {"X-Model-Hash": model.hash, "Server-Timing": timing, **shown}

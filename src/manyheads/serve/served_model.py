@@ -1,0 +1,48 @@
+"""What a server says about its model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from manyheads.serve.errors import InvalidRequestError
+from manyheads.tasks import TASK_TYPES
+from manyheads.tasks.base import AnswerForm
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """The name, hash and tasks of a model."""
+
+    name: str
+    hash: str
+    tasks: Mapping[str, Mapping[str, Any]]
+    """Each task as in the manifest, plus the form of its answers under `answers`."""
+    created: int = 0
+    """When the model was written, in seconds since 1970."""
+
+    def tasks_with(self, form: AnswerForm) -> list[str]:
+        """Names of the tasks whose answers have a form."""
+        return [name for name, task in self.tasks.items() if task["answers"] == form]
+
+    def chosen_tasks(self, names: Sequence[str] | None) -> list[str]:
+        """The named tasks without repetitions; None: all. Raises InvalidRequestError for an unknown one."""
+        unknown = [name for name in names or () if name not in self.tasks]
+        if unknown:
+            raise InvalidRequestError(f"no task {unknown[0][:80]!r}; the model's tasks are {', '.join(self.tasks)}")
+        return list(self.tasks if names is None else dict.fromkeys(names))
+
+    def embedding_task(self, model: str | None) -> str:
+        """The task that `model` of an embeddings request means. Raises InvalidRequestError."""
+        names = self.tasks_with("vector")
+        if not names:
+            raise InvalidRequestError("the model has no embedding task")
+        if len(names) > 1 and model not in names:
+            raise InvalidRequestError(f"the model has several embedding tasks; set model to one of {', '.join(names)}")
+        return model if model is not None and model in names else names[0]
+
+
+def with_answer_forms(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """The tasks of a manifest with the form of their answers."""
+    return {name: {**task, "answers": TASK_TYPES[task["type"]].answer_form} for name, task in tasks.items()}

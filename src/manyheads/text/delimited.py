@@ -1,0 +1,106 @@
+"""The cells of csv and tsv: one reader for training data, rows to answer, and answer files to score.
+
+Design:
+- csv is strict (RFC 4180): a cell that starts with a quote ends with one before the next comma, and quotes in it are
+  doubled. Anything else is refused with its line, because an unclosed quote swallows the rows after it.
+- tsv has no quoting: a quote is a character like any other, and a row is a line.
+- White space is stripped from the names in a header, and from cells of columns other than texts. Texts are unchanged.
+- A column without a name is ignored if it is empty, or the first one (the row numbers of pandas); any other is refused.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+TEXTS = frozenset({"text", "text_pair", "text_a", "text_b", "negative", "question", "context"})
+"""Columns whose cells are unchanged."""
+
+
+class CellError(ValueError):
+    """An error in a row; its message follows `file:line `."""
+
+    def __init__(self, line: int, message: str) -> None:
+        """`line`: where the row starts."""
+        super().__init__(message)
+        self.line = line
+
+
+@dataclass(frozen=True, slots=True)
+class CellRow:
+    """A row and its first line."""
+
+    line: int
+    cells: list[str]
+
+
+def read_cells(lines: Iterable[str], *, tabs: bool, longest: int) -> Iterator[CellRow]:
+    """Rows that are not blank; a cell has at most `longest` characters. Raises CellError.
+
+    >>> [row.cells for row in read_cells(['text,label\\n', '"Good, cheap.",A\\n'], tabs=False, longest=100)]
+    [['text', 'label'], ['Good, cheap.', 'A']]
+    """
+    if tabs:
+        for number, line in enumerate(lines, 1):
+            inner = line.rstrip("\r\n")
+            if "\r" in inner:
+                raise CellError(number, "has a carriage return in the middle of a line; save the file with line feeds")
+            if inner:
+                yield CellRow(number, inner.split("\t"))
+        return
+    csv.field_size_limit(longest)
+    reader = csv.reader(lines, strict=True)
+    while True:
+        start = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise CellError(start, _fault(str(error), longest)) from None
+        if cells:
+            yield CellRow(start, cells)
+
+
+def _fault(error: str, longest: int) -> str:
+    if "field larger" in error:
+        return (f"has a cell that is longer than {longest >> 20} MB, or a quote that is never closed; cut the text into "
+                "parts, or close the quote")  # fmt: skip
+    if "new-line character" in error:
+        return "has a carriage return in the middle of a line; put the cell in quotes, or save the file with line feeds"
+    return (f"has a cell whose quotes do not match ({error}); a cell that starts with a quote ends with one before the "
+            "next comma, and quotes inside it are doubled")  # fmt: skip
+
+
+class Header:
+    """The columns of a file. Raises CellError for a duplicate name."""
+
+    def __init__(self, header: CellRow) -> None:
+        """`header`: the first row of the file."""
+        self.names: Sequence[str] = [cell.strip() for cell in header.cells]
+        named = [place for place, name in enumerate(self.names) if name]
+        self._last = named[-1] + 1 if named else 0
+        """Cells that a row must have: unnamed columns at the end are optional."""
+        twice = sorted(name for name, count in Counter(self.names).items() if count > 1 and name)
+        if twice:
+            raise CellError(header.line, f"names the column '{twice[0][:80]}' twice; rename one of them")
+
+    @property
+    def known(self) -> list[str]:
+        """Names that are not empty."""
+        return [name for name in self.names if name]
+
+    def row(self, row: CellRow) -> dict[str, str] | None:
+        """Cells by name; None for a row of another width. Raises CellError for a cell in a column without a name."""
+        if not self._last <= len(row.cells) <= len(self.names):
+            return None
+        values = {}
+        for place, (name, cell) in enumerate(zip(self.names, row.cells, strict=False)):
+            if name:
+                values[name] = cell if name in TEXTS else cell.strip()
+            elif place and cell.strip():
+                raise CellError(row.line, f"has {cell[:40]!r} in column {place + 1}, which has no name in the header; name "
+                                          "the column, or quote a cell that holds the separator")  # fmt: skip
+        return values

@@ -1,0 +1,1 @@
+"""What only training on a CUDA device needs: overlapped copies, updates judged on the device, and memory that runs out."""

@@ -1,0 +1,308 @@
+"""What each verb of the command runs and prints. Each imports what it needs when it runs, so that `--help` is fast."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import manyheads
+from manyheads.arguments import RAY_WORKERS
+from manyheads.durable import writing_bytes
+from manyheads.errors import UsageError
+
+if TYPE_CHECKING:
+    from manyheads.jobs.workers import WorkerSpec
+
+REPEATED_SIGNAL_S = 5.0
+"""Launchers of several processes forward a signal that the terminal has already sent to all of them."""
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from manyheads.demo import run_demo
+    from manyheads.training.progress import Console
+
+    for line in run_demo(options.output, Console(sys.stderr)):
+        print(line, flush=True)
+    return 0
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from manyheads.start import validate
+
+    report = validate(options.run, options.overrides)
+    for line in report.lines():
+        print(line)
+    _write_json(options.json, report.to_json())
+    if report.errors:
+        count = len(report.errors)
+        raise UsageError(f"{count} error{'s' if count > 1 else ''} in the data, listed above")
+    return 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    from manyheads.training.stop import StopSignals
+
+    several = os.environ.get("WORLD_SIZE", "1") != "1"
+    with StopSignals(together_s=REPEATED_SIGNAL_S if several else 0.0) as stop:
+        from manyheads.start import train_run
+        from manyheads.training.distributed.launch import join
+        from manyheads.training.progress import Console
+
+        team = join(os.environ)
+        output, scores = train_run(
+            options.run, options.output, options.overrides, Console(sys.stderr), resume=options.resume, stop=stop, team=team
+        )
+        team.leave()
+        if team.leads:
+            _print_scores(scores)
+            print(f"model folder: {output}")
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from manyheads.start import evaluate_model
+
+    scores = evaluate_model(_load(options), data=options.data, split=options.split, names=options.tasks, say=_note)
+    _print_scores(scores)
+    _write_json(options.json, scores)
+    return 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from manyheads.answering import Request, predict_all
+
+    request = Request(options.input, options.output, options.tasks, options.keep, options.min_score)
+    failed = predict_all(request, lambda: _load(options), _note)
+    if failed:
+        _note(f"{failed} row{'s' if failed > 1 else ''} could not be read; their answers are error messages")
+    return 1 if failed else 0
+
+
+def _score(options: argparse.Namespace) -> int:
+    from manyheads.scoring import score_files
+
+    scores = score_files(options.type, options.gold, options.predictions, options.task)
+    for note in scores.notes:
+        _note(note)
+    width = max(map(len, scores.metrics), default=0)
+    for name, value in scores.metrics.items():
+        print(f"{name:{width}}  {value:.6f}")
+    _write_json(options.json, scores.metrics)
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from manyheads.training.stop import StopSignals
+
+    with StopSignals() as stop:
+        from manyheads.compare.command import REPORT, CompareOptions, compare
+        from manyheads.compare.result import lines
+        from manyheads.compare.statistics import Settings
+        from manyheads.training.progress import Console
+
+        try:
+            settings = Settings(margin=options.margin)
+        except ValueError as error:
+            raise UsageError(f"--margin: {error}") from None
+        subsets = {"pairs": options.pairs, "leave-one-out": options.leave_one_out}
+        comparison = CompareOptions(
+            options.run, options.output, options.seeds, tuple(options.overrides), settings,
+            tuple(name for name, wanted in subsets.items() if wanted), options.try_remedy, _workers(options),
+            options.singles,
+        )  # fmt: skip
+        result = compare(comparison, Console(sys.stderr), stop)
+    for line in lines(result):
+        print(line)
+    print(f"report: {options.output / REPORT}")
+    hurt = [name for name, task in result["tasks"].items() if task["verdict"] == "hurts"]
+    return 1 if options.fail_if_hurts and hurt else 0
+
+
+def _tune(options: argparse.Namespace) -> int:
+    from manyheads.training.stop import StopSignals
+
+    with StopSignals() as stop:
+        try:
+            from manyheads.tune.command import REPORT, TuneOptions, tune
+        except ModuleNotFoundError as error:
+            raise UsageError(f'tune needs {error.name}; pip install "manyheads[tune]"') from None
+        from manyheads.training.progress import Console
+        from manyheads.tune.result import MODEL, RUN, lines
+
+        search = TuneOptions(options.run, options.output, options.trials, options.timeout, tuple(options.overrides),
+                             tuple(options.keys), _workers(options))  # fmt: skip
+        result = tune(search, Console(sys.stderr), stop)
+    for line in lines(result):
+        print(line)
+    _print_scores(result["scores"])
+    for what, name in (("run file", RUN), ("model folder", MODEL), ("report", REPORT)):
+        print(f"{what}: {options.output / name}")
+    return 0
+
+
+def _workers(options: argparse.Namespace) -> WorkerSpec:
+    """The processes that train; without --workers, one per CUDA device."""
+    from manyheads.jobs.ray_cluster import check_address
+    from manyheads.jobs.workers import RayOptions, WorkerSpec
+
+    if options.engine == "ray":
+        check_address(options.address)
+        return WorkerSpec(options.workers or RAY_WORKERS, RayOptions(options.address))
+    if options.address is not None:
+        raise UsageError("--address requires --engine ray; add it, or remove --address")
+    if options.workers is not None:
+        return WorkerSpec(options.workers)
+    import torch
+
+    return WorkerSpec(max(1, torch.cuda.device_count()))
+
+
+def _add(options: argparse.Namespace) -> int:
+    return _train_heads(options, None)
+
+
+def _retrain(options: argparse.Namespace) -> int:
+    return _train_heads(options, options.task)
+
+
+def _train_heads(options: argparse.Namespace, task: str | None) -> int:
+    from manyheads.training.stop import StopSignals
+
+    with StopSignals() as stop:
+        from manyheads.heads.add import Addition, add, retrain
+        from manyheads.heads.forms import Form
+        from manyheads.training.progress import Console
+
+        form = None if options.own == "auto" else Form.parse(options.own)
+        addition = Addition(options.model, options.run, options.output, tuple(options.overrides), form)
+        progress = Console(sys.stderr)
+        lines = add(addition, progress, stop) if task is None else retrain(addition, task, progress, stop)
+        for line in lines:
+            print(line)
+    return _written(options.output)
+
+
+def _drop(options: argparse.Namespace) -> int:
+    from manyheads.heads.command import drop
+
+    drop(options.model, options.tasks or [], options.output, _note)
+    return _written(options.output)
+
+
+def _rename(options: argparse.Namespace) -> int:
+    from manyheads.heads.command import rename
+
+    rename(options.model, options.old, options.new, options.output, _note)
+    return _written(options.output)
+
+
+def _merge(options: argparse.Namespace) -> int:
+    from manyheads.heads.command import merge
+
+    merge(options.models, options.output, _note)
+    return _written(options.output)
+
+
+def _written(folder: Path) -> int:
+    print(f"model folder: {folder}")
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    try:
+        from manyheads.serve.server import Address, serve
+    except ModuleNotFoundError as error:
+        raise UsageError(f'serve needs {error.name}; pip install "manyheads[serve]"') from None
+    from manyheads.serve.keys import Keys
+    from manyheads.serve.limits import Limits
+
+    given = {"batch_tokens": options.batch_tokens, "queue_tokens": options.queue_tokens, "deadline_s": options.deadline,
+             "min_score": options.min_score}  # fmt: skip
+    limits = Limits(**{key: value for key, value in given.items() if value is not None})
+    keys = Keys.load(options.api_keys, os.environ.get("MANYHEADS_API_KEYS"))
+    address = Address(options.host, options.port, options.origins, options.root_path)
+    serve(options.model, address, keys, limits, options.workers,
+          precision=options.precision, telemetry=options.telemetry)  # fmt: skip
+    return 0
+
+
+def _bulk(options: argparse.Namespace) -> int:
+    if options.engine != "ray" and (options.workers or options.address):
+        given = "--workers" if options.workers else "--address"
+        raise UsageError(f"{given} requires --engine ray; add it, or remove {given}")
+    from manyheads.bulk.run import Job, RayActors, run_bulk
+
+    job = Job(options.model, options.input, options.output, options.tasks, options.rows_per_part, options.batch_tokens,
+              options.precision, options.keep)  # fmt: skip
+    actors = RayActors(options.workers or RAY_WORKERS, options.address) if options.engine == "ray" else None
+    try:
+        report = run_bulk(job, actors, _note)
+    except ModuleNotFoundError as error:
+        raise UsageError(f'--engine ray needs {error.name}; pip install "manyheads[bulk]"') from None
+    bad = f", {report.bad:,} bad rows in *.errors.jsonl" if report.bad else ""
+    print(f"{report.rows:,} rows answered in {options.output}{bad}")
+    return 1 if report.bad else 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    if options.allow_drop and options.to == "onnx" and not options.quantize:
+        raise UsageError("--allow-drop requires --quantize int8; add it, or remove --allow-drop")
+    from manyheads.export import ExportRequest, export_model
+
+    request = ExportRequest(
+        options.to, options.output, options.task, options.quantize, allow_drop=options.allow_drop, data=options.data
+    )
+    print(f"exported: {export_model(options.model, request, _note)}")
+    return 0
+
+
+def _info(options: argparse.Namespace) -> int:
+    from manyheads.api import find_model
+    from manyheads.describe import description_lines, model_description
+
+    description = model_description(find_model(options.model))
+    for line in description_lines(description):
+        print(line)
+    _write_json(options.json, description)
+    return 0
+
+
+def _load(options: argparse.Namespace) -> Any:
+    return manyheads.load(
+        options.model, device=options.device, batch_tokens=options.batch_tokens, precision=options.precision
+    )
+
+
+def _print_scores(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
+    from manyheads.evaluate import score_rows, warning_lines
+
+    rows = score_rows(scores)
+    if not rows:
+        return
+    widths = [max(len(str(row[i])) for row in rows) for i in range(3)]
+    for name, split, metric, value in rows:
+        print(f"{name:{widths[0]}}  {split:{widths[1]}}  {metric:{widths[2]}}  {value:.4f}")
+    for line in warning_lines(scores):
+        _note(f"warning: {line}")
+
+
+def _write_json(path: Path | None, value: Any) -> None:
+    if path is not None:
+        with writing_bytes(path) as file:
+            file.write((json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _note(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+VERBS = {
+    "demo": _demo, "validate": _validate, "train": _train, "evaluate": _evaluate, "predict": _predict, "score": _score,
+    "serve": _serve, "bulk": _bulk, "compare": _compare, "tune": _tune, "add": _add, "retrain": _retrain, "drop": _drop,
+    "rename": _rename, "merge": _merge, "export": _export, "info": _info,
+}  # fmt: skip
