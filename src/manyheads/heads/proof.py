@@ -1,0 +1,97 @@
+"""Proof that heads were not changed: weights and outputs of the old and the new model are compared bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from manyheads.errors import TrainingError
+from manyheads.export.parity import own_tables, packs, texts
+from manyheads.predict import TorchBackend
+from manyheads.tasks import describe
+
+if TYPE_CHECKING:
+    from manyheads.bundle import Bundle
+    from manyheads.text.pack import Encoding, Source
+
+TEXTS = 64
+"""Validation texts of each task, beside the built-in ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Tasks that answer as before."""
+
+    model: str
+    """Hash of the old model."""
+    tasks: Mapping[str, str]
+    """Their names in the old and in the new model."""
+    texts: int
+
+    def to_json(self) -> dict[str, Any]:
+        """For the manifest."""
+        return {"model": self.model, "tasks": dict(self.tasks), "texts": self.texts}
+
+    def line(self) -> str:
+        """For people."""
+        names = ", ".join(new if old == new else f"{new} (was {old})" for old, new in self.tasks.items())
+        return f"unchanged, bit for bit, on {self.texts:,} texts: {names}"
+
+
+def probe_texts(bundle: Bundle, count: int = TEXTS) -> list[Source]:
+    """Texts to compare on: built-in ones, and validation texts of the model if its data can be read."""
+    return texts(bundle, own_tables(bundle), count)
+
+
+def prove(old: Bundle, new: Bundle, names: Mapping[str, str], sources: Sequence[Source]) -> Proof:
+    """Compare tasks of two models; `names`: their names in the old and in the new one.
+
+    Raises TrainingError for a setting, a weight or an output that differs in any bit.
+    """
+    for before, after in names.items():
+        if (what := _difference_of_parts(old, new, before, after)) is not None:
+            _refuse(after, what)
+    windows = [window for encoded in old.tokenizer.encode(sources, old.max_length) for window in encoded]
+    for one, two in ((list(names), list(names.values())), (list(old.tasks), list(new.tasks))):  # alone, and among all others
+        for pack in packs(windows):
+            _compare(old, new, names, pack, one, two)
+    return Proof(old.hash, dict(names), len(sources))
+
+
+def _difference_of_parts(old: Bundle, new: Bundle, before: str, after: str) -> str | None:
+    """What differs of a task besides its outputs; None if nothing does."""
+    import torch
+
+    def weights(bundle: Bundle, name: str) -> dict[str, torch.Tensor]:
+        branch = bundle.model.branch_of(name)
+        encoder = bundle.model.encoder if branch is None else branch.encoder
+        mixes = {name: bundle.model.mixes[name]} if name in bundle.model.mixes else {}
+        found = {f"encoder.{key}": value for key, value in encoder.named_parameters()}
+        found |= {f"head.{key}": value for key, value in bundle.model.heads[name].state_dict().items()}
+        return found | {f"mix.{key}": value for mix in mixes.values() for key, value in mix.state_dict().items()}
+
+    settings = [{**describe(bundle.tasks[name]), "name": None} for bundle, name in ((old, before), (new, after))]
+    if settings[0] != settings[1]:
+        return "its settings"
+    ours, theirs = weights(old, before), weights(new, after)
+    if ours.keys() != theirs.keys():
+        return "its parts"
+    return next((f"the weight {key}" for key, value in ours.items() if not torch.equal(value, theirs[key])), None)
+
+
+def _compare(
+    old: Bundle, new: Bundle, names: Mapping[str, str], pack: Sequence[Encoding], one: Sequence[str], two: Sequence[str]
+) -> None:
+    """Compare the outputs of one pack, with the named heads running in either model."""
+    outputs = [TorchBackend(bundle.model, next(bundle.model.parameters()).device).run(pack, heads)
+               for bundle, heads in ((old, one), (new, two))]  # fmt: skip
+    for before, after in names.items():
+        for key, value in outputs[0][before].items():
+            if value.tobytes() != outputs[1][after][key].tobytes():
+                _refuse(after, f"its output {key}")
+
+
+def _refuse(name: str, what: str) -> None:
+    raise TrainingError(f"task '{name}' does not stay as it was: {what} differs; nothing was written. This is a fault of "
+                        "manyheads; please report it")  # fmt: skip

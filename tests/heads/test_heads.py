@@ -1,0 +1,178 @@
+"""Heads are added, trained again, dropped, renamed and merged, and every other head stays as it was, bit for bit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import manyheads as mh
+from heads.conftest import KINDS
+from manyheads.bundle import load_bundle
+from manyheads.cli import main
+from manyheads.errors import TrainingError, UsageError
+from manyheads.heads import folder as folders
+from manyheads.heads.add import Addition, add, retrain
+from manyheads.heads.command import drop, merge, rename
+from manyheads.heads.forms import Form
+from manyheads.training.progress import Quiet
+from manyheads.training.stop import Stop
+from toys import SENTENCES
+
+ROWS = [{"text": text, "question": "What lowered fever?"} for text in SENTENCES]
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """Of every file."""
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(folder.rglob("*")) if path.is_file()}  # fmt: skip
+
+
+def answers(model: Path, *tasks: str) -> list[str]:
+    """Answers to `ROWS`, as JSON."""
+    return [json.dumps(row["tasks"], sort_keys=True) for row in mh.load(model).predict(ROWS, tasks=list(tasks))]
+
+
+def quiet(line: str) -> None:
+    """Says nothing."""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_other_tasks_of_a_model_answer_the_same_when_one_is_dropped_and_another_renamed(
+    trained: Callable[[str], Path], tmp_path: Path, kind: str
+) -> None:
+    model = trained(kind)
+    before = hashes(model)
+    rest = ["section", "answers", "similarity"]
+    drop(model, ["entities"], tmp_path / "dropped", quiet)
+    assert list(mh.load(tmp_path / "dropped").tasks) == rest
+    assert answers(tmp_path / "dropped", *rest) == answers(model, *rest)
+    rename(tmp_path / "dropped", "section", "part", tmp_path / "renamed", quiet)
+    assert list(mh.load(tmp_path / "renamed").tasks) == ["part", "answers", "similarity"]
+    [found] = {row.replace('"part"', '"section"') for row in answers(tmp_path / "renamed", "part")[:1]}
+    assert found == answers(model, "section")[0]
+    assert hashes(model) == before
+    manifest = json.loads((tmp_path / "renamed" / "manyheads.json").read_text())
+    [unchanged] = manifest["unchanged"]
+    assert unchanged["model"] == load_bundle(tmp_path / "dropped").hash
+    assert unchanged["tasks"] == {"section": "part", "answers": "answers", "similarity": "similarity"}
+    assert unchanged["texts"] > 10
+    assert main(["evaluate", str(tmp_path / "renamed"), "--task", "part"]) == 0, "its run file still finds the data"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("own", ["head", "top:1", "top:2", "lora"])
+def test_a_task_is_added_in_every_form_to_models_of_every_kind(
+    trained: Callable[[str], Path], more: Callable[..., Path], tmp_path: Path, kind: str, own: str
+) -> None:
+    model, new = trained(kind), tmp_path / "new"
+    old = list(mh.load(model).tasks)
+    lines = add(Addition(model, more(kind, topic="section"), new, (), Form.parse(own)), Quiet(), Stop())
+    assert [line.partition(",")[0] for line in lines] == [f"topic: {own}"]
+    assert list(mh.load(new).tasks) == [*old, "topic"]
+    assert answers(new, *old) == answers(model, *old)
+    assert not (tmp_path / "new.training").exists()
+    scores = json.loads((new / "metrics.json").read_text())
+    assert {"validation", "test"} <= set(scores["topic"])
+    assert scores["entities"] == json.loads((model / "metrics.json").read_text())["entities"]
+
+
+def test_without_own_the_cheapest_form_near_the_task_alone_is_taken(
+    trained: Callable[[str], Path], more: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = more("hard", topic="section", sense="similarity")
+    assert main(["add", str(trained("hard")), str(run), "-o", str(tmp_path / "new")]) == 0
+    told = capsys.readouterr()
+    assert "topic: " in told.out
+    assert "(alone " in told.out
+    assert "unchanged, bit for bit, on " in told.err
+    assert list(mh.load(tmp_path / "new").tasks)[-2:] == ["topic", "sense"]
+
+
+def test_a_task_is_trained_again_and_the_others_stay(
+    trained: Callable[[str], Path], more: Callable[..., Path], tmp_path: Path
+) -> None:
+    model, new = trained("private layers"), tmp_path / "new"
+    retrain(Addition(model, more("private layers", section="section"), new, (), Form("top", 1)), "section", Quiet(), Stop())
+    rest = ["entities", "answers", "similarity"]
+    assert answers(new, *rest) == answers(model, *rest)
+    assert answers(new, "section") != answers(model, "section")
+
+
+def test_models_on_one_encoder_are_merged(trained: Callable[[str], Path], more: Callable[..., Path], tmp_path: Path) -> None:
+    model = trained("hard")
+    for name, own in (("topic", "head"), ("sense", "top:1")):
+        like = {"topic": "section", "sense": "similarity"}[name]
+        add(Addition(model, more("hard", **{name: like}), tmp_path / f"with {name}", (), Form.parse(own)), Quiet(), Stop())
+        drop(tmp_path / f"with {name}", ["entities", "answers", "similarity", "section"], tmp_path / name, quiet)
+    merge([model, tmp_path / "topic", tmp_path / "sense"], tmp_path / "all", quiet)
+    assert list(mh.load(tmp_path / "all").tasks) == [*mh.load(model).tasks, "topic", "sense"]
+    for part in (model, tmp_path / "topic", tmp_path / "sense"):
+        names = list(mh.load(part).tasks)
+        assert answers(tmp_path / "all", *names) == answers(part, *names)
+    assert main(["export", str(tmp_path / "all"), "--to", "onnx", "-o", str(tmp_path / "onnx")]) == 0
+
+
+def test_a_weight_that_moved_by_a_hair_is_noticed_and_nothing_is_written(
+    trained: Callable[[str], Path], more: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assemble = folders.assemble
+
+    def moved(*arguments: object) -> object:
+        model, tasks = assemble(*arguments)  # type: ignore[arg-type]
+        with torch.no_grad():
+            next(p for n, p in model.encoder.named_parameters() if "layer.0" in n and p.ndim == 2)[0, 0] += 1e-7
+        return model, tasks
+
+    monkeypatch.setattr(folders, "assemble", moved)
+    addition = Addition(trained("hard"), more("hard", topic="section"), tmp_path / "new", (), Form("head"))
+    with pytest.raises(TrainingError, match=r"task 'entities' does not stay as it was: the weight encoder\..*layer\.0.* differs"):
+        add(addition, Quiet(), Stop())
+    assert [path.name for path in tmp_path.iterdir() if path.name != "more.yaml"] == ["new.training"]
+
+
+def test_what_cannot_be_is_refused_before_training(
+    trained: Callable[[str], Path], more: Callable[..., Path], tmp_path: Path
+) -> None:
+    model, new = trained("hard"), tmp_path / "new"
+
+    def refused(run: Path, own: Form | None = None, *overrides: str) -> str:
+        with pytest.raises(UsageError) as error:
+            add(Addition(model, run, new, overrides, own), Quiet(), Stop())
+        assert not new.exists()
+        assert not new.with_name("new.training").exists()
+        return str(error.value)
+
+    assert "has a task 'section' already (its tasks: entities, section, answers, similarity); use `manyheads retrain`" in refused(
+        more("hard", section="section"))  # fmt: skip
+    run = more("hard", topic="section")
+    assert "--own top:9: the encoder has 2 layers" in refused(run, Form("top", 9))
+    assert "the model reads windows of 48 tokens; leave it out" in refused(run, None, "encoder.max_length=32")
+    assert "leave sharing and lora out, and use --own" in refused(run, None, "lora={}")
+    with pytest.raises(UsageError, match="has no task 'topic'; its tasks are entities"):
+        retrain(Addition(model, run, new), "topic", Quiet(), Stop())
+    with pytest.raises(UsageError, match=r"is of type text-classification in .* and sentence-embedding in"):
+        retrain(Addition(model, more("hard", section="similarity"), new), "section", Quiet(), Stop())
+    with pytest.raises(UsageError, match=r"none of head, top:N"):
+        Form.parse("all")
+    with pytest.raises(UsageError, match="keeps at least one task"):
+        drop(model, list(mh.load(model).tasks), new, quiet)
+    with pytest.raises(UsageError, match="has a task 'answers' already"):
+        rename(model, "section", "answers", new, quiet)
+    with pytest.raises(UsageError, match="must start with a letter"):
+        rename(model, "section", "1st", new, quiet)
+    drop(trained("shared adapter"), ["entities", "answers", "similarity"], tmp_path / "other", quiet)
+    rename(tmp_path / "other", "section", "part", tmp_path / "one", quiet)
+    with pytest.raises(UsageError, match=r"the encoder of .* has other weights"):
+        merge([model, tmp_path / "one"], new, quiet)
+    with pytest.raises(UsageError, match=r"both .* have a task 'entities'"):
+        merge([model, model], new, quiet)
+    (tmp_path / "there").mkdir()
+    shutil.copy(run, tmp_path / "there")
+    with pytest.raises(UsageError, match="exists already; give another -o"):
+        drop(model, ["section"], tmp_path / "there", quiet)
