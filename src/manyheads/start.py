@@ -139,7 +139,9 @@ class Validation:
 
 def validate(run: Path, overrides: Sequence[str]) -> Validation:
     """Read and check everything in a run file. Collects errors in the data; raises those in the run file or encoder."""
-    file = load_run(run, overrides)
+    from manyheads.config.start_model import with_start_model
+
+    file = with_start_model(load_run(run, overrides))
     from manyheads.config.dataset import read_task
     from manyheads.config.model import encoder_location
     from manyheads.config.teachers import unknown_teachers
@@ -190,6 +192,7 @@ def _unknown_tokens(tokenizer: Tokenizer, dataset: Dataset, max_length: int) -> 
 def _plan(file: RunFile, dataset: Dataset, tokenizer: Tokenizer) -> list[str]:
     """Settings and phases of a run. Builds the whole plan, so that everything `train` refuses is refused here."""
     from manyheads.config.build import plan_of
+    from manyheads.config.start_model import start_model
     from manyheads.config.vectors import vector_notes
     from manyheads.nn.encoder_files import check_finite
     from manyheads.training.phases import plan_lines
@@ -198,7 +201,9 @@ def _plan(file: RunFile, dataset: Dataset, tokenizer: Tokenizer) -> list[str]:
     check_finite(plan.model.encoder, file.run.encoder.name)
     lines = plan_lines(plan.phases, plan.trainer.parts, plan.model.encoder.depth)
     warnings = [f"warning: {text}" for text in step_warnings(sum(phase.steps for phase in plan.phases))]
-    settings = [*plan.recipe, *plan.teachers, *_class_weights(plan.tasks)]
+    start = start_model(file)
+    started = [] if start is None else start.lines(plan.tasks)
+    settings = [*started, *plan.recipe, *plan.teachers, *_class_weights(plan.tasks)]
     return [*settings, *([""] if settings else []), *lines, *vector_notes(file), *warnings]
 
 

@@ -176,3 +176,20 @@ def test_what_cannot_be_is_refused_before_training(
     shutil.copy(run, tmp_path / "there")
     with pytest.raises(UsageError, match="exists already; give another -o"):
         drop(model, ["section"], tmp_path / "there", quiet)
+
+
+def test_a_head_grows_new_labels_without_rows_of_the_old_ones(
+    trained: Callable[[str], Path], more: Callable[..., Path], tmp_path: Path
+) -> None:
+    model, new = trained("adapters per task"), tmp_path / "new"
+    run = more("adapters per task", section="section")
+    (tmp_path / "sections.csv").write_text("text,label\n" + "".join(
+        f"{text},{label}\n" for text, label in zip(SENTENCES, ["AIMS", "ZEAL"] * 3, strict=True)), encoding="utf-8")  # fmt: skip
+    sections = ",".join(f"{split}: {tmp_path / 'sections.csv'}" for split in ("train", "validation")).replace(":", ": ")
+    overrides = (f"tasks.section.data={{{sections}}}",)
+    retrain(Addition(model, run, new, overrides, Form("head")), "section", Quiet(), Stop())
+    old, grown = load_bundle(model), load_bundle(new)
+    known = old.tasks["section"].output_names
+    assert grown.tasks["section"].output_names == (*known, "AIMS", "ZEAL")
+    rest = ["entities", "answers", "similarity"]
+    assert answers(new, *rest) == answers(model, *rest)

@@ -14,6 +14,7 @@ from manyheads.config.hardware import device_of
 from manyheads.config.model import adapters_of_run, build_model, encoder_location
 from manyheads.config.output import portable_run, unfinished_output
 from manyheads.config.recipe import RecipeInputs, TaskSize, evaluate_every, recipe_of
+from manyheads.config.start_model import load_head_weights, start_model, with_start_model
 from manyheads.config.teachers import teacher_line
 from manyheads.config.trainer import build_trainer, heads_without_weights
 from manyheads.config.vectors import start_with_own_vectors, vector_notes
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 def build_plan(file: RunFile, output: Path | None = None, team: Team | None = None) -> Plan:
     """The plan of a run. Cheap checks come first: output folder, device, encoder, data, and only then the weights."""
+    file = with_start_model(file)
     folder = unfinished_output(file, output)
     device_of(file.run.training.device)
     encoder = encoder_location(file)
@@ -67,6 +69,8 @@ def plan_of(
     feeds = feeds_of(dataset, tokenizer, file.run.training, max_length)
     model = build_model(file, encoder, scope.tasks)
     start_with_own_vectors(file, model, scope.tasks)
+    start = start_model(file)
+    continued = () if start is None else load_head_weights(start, model, scope.tasks)
     model = model.to(device_of(file.run.training.device))
     file, recipe_lines = with_recipe(file, scope, feeds, model)
     training = file.run.training
@@ -87,6 +91,7 @@ def plan_of(
         test=scope.tables("test"),
         evaluate_every=training.evaluate_every or evaluate_every(steps, work.whole_epoch_steps),
         fit_heads=training.fit_heads and steps > 0,
+        continued=continued,
         average=training.average,
         refit=_refit(file, scope, folder, tokenizer, team) if refits else None,
         selection=selection,
@@ -96,7 +101,7 @@ def plan_of(
         run=run,
         identity=Identity(
             essential(run) + (f"only: {', '.join(only)}\n" if only else ""),
-            content_hashes(dataset),
+            content_hashes(dataset) | ({} if start is None else {"init_from": start.bundle.hash}),
             base_hash(model, built.trainer.parts, tokenizer),
         ),
         save_every=training.save_every,
@@ -110,6 +115,7 @@ def plan_of(
             if (teaching := dataset[name].teaching) is not None
         ),
         notes=(
+            *(() if start is None else start.lines(scope.tasks)),
             *vector_notes(file),
             *data_warnings(dataset),
             *(f"warning: {text}" for text in step_warnings(steps)),

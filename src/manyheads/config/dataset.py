@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from manyheads.config.files import RunFile
 from manyheads.config.schema import DataPath, SourceData, task_of
+from manyheads.config.start_model import fit_task, start_model
 from manyheads.config.teachers import Teaching, read_teaching, unknown_teachers
 from manyheads.config.vectors import with_own_vectors
 from manyheads.data.build import DataSource, build_table
@@ -168,7 +169,7 @@ def read_task(file: RunFile, name: str) -> TaskData:
     statistics = report.statistics
     for _, other in found.values():  # the range of scores depends on all splits, the labels only on train
         statistics = statistics.widened(other.statistics)
-    task = unfitted.fit(statistics)
+    task = fit_task(unfitted, statistics, start_model(file))
     if section.data.validation is None and section.validation_fraction > 0:
         found |= _split_off(whole, report, section.validation_fraction)
     splits: dict[str, Loaded] = {}

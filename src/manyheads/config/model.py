@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,9 +24,12 @@ if TYPE_CHECKING:
 
 def encoder_location(file: RunFile) -> ResolvedEncoder:
     """The encoder of a run: a folder relative to the run file, bundled, or on the Hub."""
-    from manyheads.nn.resolve_encoder import holds_encoder, resolve_encoder
+    from manyheads.config.start_model import start_model
+    from manyheads.nn.resolve_encoder import ResolvedEncoder, holds_encoder, resolve_encoder
 
-    encoder = file.run.encoder
+    encoder, start = file.run.encoder, start_model(file)
+    if start is not None:
+        return ResolvedEncoder(str(start.encoder), "folder")
     local = file.resolve(encoder.name)
     name = str(local) if holds_encoder(local) else encoder.name
     return resolve_encoder(name, encoder.revision)
@@ -38,11 +42,13 @@ def build_model(file: RunFile, located: ResolvedEncoder, tasks: Mapping[str, Tas
     """
     import torch
 
+    from manyheads.config.start_model import private_branches, start_model
     from manyheads.model import MultiTaskModel
     from manyheads.nn.pretrained import load_encoder
 
     run = file.run
-    encoder = load_encoder(located.path_or_id)
+    start = start_model(file)
+    encoder = load_encoder(located.path_or_id) if start is None else copy.deepcopy(start.bundle.model.encoder)
     if run.encoder.max_length > encoder.max_length:
         raise EncoderError(
             f"encoder.max_length is {run.encoder.max_length}, but {run.encoder.name} reads at most {encoder.max_length} "
@@ -52,7 +58,9 @@ def build_model(file: RunFile, located: ResolvedEncoder, tasks: Mapping[str, Tas
         _checkpoint(encoder)
     torch.manual_seed(run.training.seed)
     lora = lora_of(file)
-    if lora is None:
+    if start is not None and start.bundle.model.branches and not run.sharing.model_fields_set and lora is None:
+        branches = private_branches(start, encoder, tasks)
+    elif lora is None:
         branches = _private_layers(run.sharing, encoder, tasks)
     elif run.sharing.shared_layers is not None:
         raise UsageError("lora and sharing.shared_layers cannot be combined; for adapters per task on the upper layers "

@@ -50,7 +50,12 @@ def portable_run(file: RunFile, folder: Path) -> str:
                 section[key] = relative(section[key])
     for section in values["tasks"].values():
         section["data"] = {split: relative(path) for split, path in section["data"].items()}
-    local = file.resolve(file.run.encoder.name)
-    if holds_encoder(local):
+    start = values.get("training", {}).get("init_from")
+    local = file.resolve(start or file.run.encoder.name)
+    if start:
+        values["training"]["init_from"] = os.path.relpath(local, folder.resolve()) if local.exists() else start
+        values.pop("encoder", None)
+        values["encoder"] = {"max_length": file.run.encoder.max_length}
+    elif holds_encoder(local):
         values.setdefault("encoder", {})["name"] = os.path.relpath(local, folder.resolve())
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)

@@ -184,6 +184,8 @@ class Guard(Section):
 class Training(Section):
     """Duration, learning rates, evaluation and saving. The recipe decides keys that are not set."""
 
+    init_from: str | None = None
+    """A trained model to start from, as a folder or Hub id: tasks of the same name continue, others begin anew."""
     recipe: Literal["auto", "none"] = "auto"
     """auto: settings derived from data and encoder (`config/recipe.py`); none: the defaults below."""
     epochs: float | None = Field(None, gt=0)

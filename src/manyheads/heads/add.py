@@ -74,7 +74,8 @@ def add(asked: Addition, progress: Progress, stop: Stop) -> list[str]:
     if there:
         raise UsageError(f"{bundle.folder} has a task '{there[0]}' already (its tasks: {', '.join(bundle.tasks)}); use "
                          "`manyheads retrain`, or take the task out of the run file")  # fmt: skip
-    return _extended(asked, bundle, file, list(file.run.tasks), Part.of(bundle), progress, stop)
+    trainer = TaskTrainer(_on_model(file, bundle), bundle, _work_folder(asked), progress, stop)
+    return _extended(asked, trainer, list(file.run.tasks), Part.of(bundle))
 
 
 def retrain(asked: Addition, task: str, progress: Progress, stop: Stop) -> list[str]:
@@ -89,25 +90,35 @@ def retrain(asked: Addition, task: str, progress: Progress, stop: Stop) -> list[
         raise UsageError(f"task '{task}' is of type {bundle.tasks[task].kind} in {bundle.folder} and {kind} in {asked.run}; "
                          "drop it and add the other one")  # fmt: skip
     rest = Part.of(bundle, [name for name in bundle.tasks if name != task])
-    return _extended(asked, bundle, file, [task], rest, progress, stop)
+    continues = _lacks_labels(file, bundle, task)
+    trainer = TaskTrainer(_on_model(file, bundle), bundle, _work_folder(asked), progress, stop, continues)
+    return _extended(asked, trainer, [task], rest)
 
 
-def _extended(
-    asked: Addition, bundle: Bundle, file: RunFile, tasks: Sequence[str], kept: Part, progress: Progress, stop: Stop
-) -> list[str]:
+def _work_folder(asked: Addition) -> Path:
+    return asked.output.with_name(f"{asked.output.name}.training")
+
+
+def _lacks_labels(file: RunFile, bundle: Bundle, task: str) -> bool:
+    """Whether the new data lacks some labels of the task; then its head starts from the old one, which knows them."""
+    from manyheads.config.dataset import read_task
+
+    found = read_task(file, task).splits["train"].report.statistics.labels
+    return any(name.removeprefix("B-").removeprefix("I-") not in {*found, "O"} for name in bundle.tasks[task].output_names)
+
+
+def _extended(asked: Addition, trainer: TaskTrainer, tasks: Sequence[str], kept: Part) -> list[str]:
     """Train the tasks, choose what each owns, and write the new model."""
-    file = _on_model(file, bundle)
+    bundle = trainer.bundle
     if asked.own is not None:
         check_form(asked.own, bundle.model.encoder)
-    work = asked.output.with_name(f"{asked.output.name}.training")
-    trainer = TaskTrainer(file, bundle, work, progress, stop)
     chosen, lines = {}, list[str]()
     for name in tasks:
         chosen[name], told = _choose(trainer, name, asked.own)
         lines += told
     new = [_part(bundle, name, trained) for name, trained in chosen.items()]
-    write_model(asked.output, bundle, [kept], new, progress.say)
-    shutil.rmtree(work, ignore_errors=True)
+    write_model(asked.output, bundle, [kept], new, trainer.progress.say)
+    shutil.rmtree(trainer.work, ignore_errors=True)
     return lines
 
 
@@ -142,6 +153,8 @@ class TaskTrainer:
     work: Path
     progress: Progress
     stop: Stop
+    continues: bool = False
+    """Whether the head starts from the model's head of the same name."""
 
     def train(self, name: str, form: Form | None) -> Trained:
         """A trained task; taken from disk if it was trained before. Raises StoppedError when asked to stop."""
@@ -175,6 +188,8 @@ class TaskTrainer:
         update: dict[str, Any] = {
             "encoder": file.run.encoder.model_copy(update={"name": str(self._trunk().resolve()), "revision": None})
         }
+        if self.continues:
+            update["training"] = file.run.training.model_copy(update={"init_from": str(self.bundle.folder.resolve())})
         if form.kind == "lora":
             from manyheads.config.strategies import Lora
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import get_annotations
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
@@ -131,6 +131,20 @@ class Task(ABC, Generic[ExampleT]):
     @abstractmethod
     def fit(self, statistics: DataStatistics) -> Task[ExampleT]:
         """The task with its labels and other derived settings, from the training data. Raises DataError."""
+
+    def fit_from(self, before: Task[ExampleT], statistics: DataStatistics) -> Task[ExampleT]:
+        """`fit` for a task that continues `before`, the task of a trained model, with what was derived and tuned for it.
+
+        Labels stay, and new ones come after them. Raises DataError.
+        """
+        from manyheads.tasks.settings import derived_settings
+
+        return replace(self, **derived_settings(before)).fit(statistics)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the outputs of the head (labels, tags), in their order; empty if their number is fixed."""
+        return ()
 
     def validate(self, example: ExampleT) -> None:
         """Raise RowError when a fitted task cannot be scored on the example (a label absent from the training data)."""

@@ -58,6 +58,11 @@ def annotations_of(hint: Any) -> tuple[Any, ...]:
     return getattr(hint, "__metadata__", ())
 
 
+def derived_settings(task: Task[Any]) -> dict[str, Any]:
+    """The settings of a trained task that come from its data or were tuned."""
+    return {name: getattr(task, name) for name, hint in setting_types(type(task)).items() if DERIVED in annotations_of(hint)}
+
+
 def with_tuples(value: Any) -> Any:
     """A value from JSON or YAML as a task holds it: with tuples for lists.
 

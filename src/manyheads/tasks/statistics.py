@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from manyheads.errors import DataError
@@ -77,6 +77,15 @@ class DataStatistics:
             seen = ", ".join(each) or "none"
             raise DataError(f"task '{task}': every row needs the same numbers, and each must vary; seen {seen}")
         return {name: (m.mean, m.deviation) for name, m in found.items()}
+
+
+def grown_labels(given: Sequence[str], before: Sequence[str], found: Iterable[str]) -> tuple[str, ...]:
+    """Labels of a task that continues: those given, or else those it had, then new ones of the data.
+
+    >>> grown_labels((), ("b", "c"), ["a", "c"])
+    ('b', 'c', 'a')
+    """
+    return tuple(given) or (*before, *sorted(set(found) - set(before)))
 
 
 def add_moments(one: Mapping[str, Moments], other: Mapping[str, Moments]) -> dict[str, Moments]:

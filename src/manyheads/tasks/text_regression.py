@@ -47,7 +47,7 @@ class TextRegression(PooledTask[Numbers]):
 
     def fit(self, statistics: DataStatistics) -> TextRegression:
         """Mean and deviation of each number. Raises DataError."""
-        return replace(self, standards=statistics.means_and_deviations(self.name))
+        return replace(self, standards=self.standards or statistics.means_and_deviations(self.name))
 
     def gold_array(self, examples: Sequence[Text[Numbers]]) -> Array:
         """Standardised numbers, `(B, K)`."""

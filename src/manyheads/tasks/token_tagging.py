@@ -17,8 +17,9 @@ from manyheads.errors import DataError, RowError
 from manyheads.metrics.calibration import softmax
 from manyheads.metrics.evidence import Tally, grouped
 from manyheads.metrics.labels import single_label_scores
-from manyheads.tasks.base import AnswerForm, Array, DataStatistics, Encodings, Item, Level, Loss, Output, Row
+from manyheads.tasks.base import AnswerForm, Array, DataStatistics, Encodings, Item, Level, Loss, Output, Row, Task
 from manyheads.tasks.settings import NAMES, Doc, Dropout, Stride
+from manyheads.tasks.statistics import grown_labels
 from manyheads.tasks.words import WordTask, locate_words, owned_words
 from manyheads.text.joining import joined
 from manyheads.text.units import units
@@ -81,6 +82,15 @@ class TokenTagging(WordTask[TaggedText]):
         if len(labels) < 2:
             raise DataError(f"task '{self.name}': the training data has only the tag {', '.join(labels) or '(none)'}")
         return replace(self, labels=labels)
+
+    def fit_from(self, before: Task[TaggedText], statistics: DataStatistics) -> TokenTagging:
+        """With the tags that the task had, and new ones of the data after them."""
+        return replace(self, labels=grown_labels(self.labels, before.output_names, statistics.labels)).fit(statistics)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The tags."""
+        return self.labels
 
     def validate(self, example: TaggedText) -> None:
         """Every tag must be in the training data."""

@@ -49,6 +49,8 @@ class Plan:
     save_every: int
     """Steps; 0: only when the run is asked to stop, and after the last step."""
     keep_checkpoints: int
+    continued: tuple[str, ...] = ()
+    """Tasks whose heads start from a trained model."""
     fit_heads: bool = False
     """Whether heads are solved on the frozen encoder before the first step."""
     average: float = 0.0

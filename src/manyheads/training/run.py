@@ -154,7 +154,8 @@ def _fit_heads(plan: Plan, progress: Progress) -> list[HeadFit]:
     """Solve the heads on the frozen encoder, in process 0; the others receive its solutions."""
     team, model = plan.trainer.team, plan.model
     frozen = {name for name in plan.tasks if all(name in phase.freeze.heads for phase in plan.phases)}
-    wanted = {feed.task.name: feed.task for feed in plan.trainer.batcher.feeds if feed.task.name not in frozen}
+    wanted = {feed.task.name: feed.task for feed in plan.trainer.batcher.feeds
+              if feed.task.name not in frozen and feed.task.name not in plan.continued}  # fmt: skip
     region = plan.trainer.components.precision.region
     fits = fit_heads(model, wanted, plan.trainer.batcher, region) if team.leads else []
     for fit in fits:

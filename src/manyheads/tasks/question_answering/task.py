@@ -89,7 +89,7 @@ class QuestionAnswering(ScoredSpans, Task[Question]):
 
     def fit(self, statistics: DataStatistics) -> QuestionAnswering:
         """Model `no answer` if the training data has unanswerable questions."""
-        return replace(self, no_answer=UNANSWERABLE in statistics.flags)
+        return replace(self, no_answer=self.no_answer or UNANSWERABLE in statistics.flags)
 
     def cluster(self, example: Question) -> str:
         """The article, or else the context."""

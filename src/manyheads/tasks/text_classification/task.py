@@ -17,9 +17,10 @@ import numpy as np
 from annotated_types import Ge, Gt, Lt
 
 from manyheads.errors import DataError, RowError
-from manyheads.tasks.base import AnswerForm, AnswerType, DataStatistics, Row
+from manyheads.tasks.base import AnswerForm, AnswerType, DataStatistics, Row, Task
 from manyheads.tasks.pooled import TextTask, shared_keys
-from manyheads.tasks.settings import DERIVED, NAMES, Doc
+from manyheads.tasks.settings import DERIVED, NAMES, Doc, derived_settings
+from manyheads.tasks.statistics import grown_labels
 from manyheads.tasks.text_classification import decoding, scores, training
 from manyheads.tasks.text_classification.class_weights import label_weights
 from manyheads.tasks.text_classification.example import MULTI_LABEL, LabelledText, read_labelled_text
@@ -119,6 +120,22 @@ class TextClassification(TextTask[LabelledText]):
         counts = {label: statistics.labels.get(label, 0) for label in labels}
         weights = label_weights(self.class_weights, counts, multi=multi)
         return replace(self, labels=labels, multi_label=multi, label_weights=weights)
+
+    def fit_from(self, before: Task[LabelledText], statistics: DataStatistics) -> TextClassification:
+        """With the labels that the task had, and new ones of the data after them."""
+        labels = grown_labels(self.labels, before.output_names, statistics.labels)
+        derived = derived_settings(before) | ({} if labels == before.output_names else {"thresholds": ()})
+        fitted = replace(self, labels=labels, **derived).fit(statistics)
+        if fitted.multi_label != derived["multi_label"]:
+            now, then = ("'labels'", "'label'") if fitted.multi_label else ("'label'", "'labels'")
+            raise DataError(f"task '{self.name}': its rows have {now}, those of the model that it starts from had {then}; "
+                            "give the task another name to begin anew")  # fmt: skip
+        return fitted
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The labels."""
+        return self.labels
 
     def validate(self, example: LabelledText) -> None:
         """Every label must be in the training data, and in the same form (`label` or `labels`)."""

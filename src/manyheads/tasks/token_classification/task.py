@@ -20,9 +20,10 @@ from annotated_types import Ge, Le, Lt
 
 from manyheads.errors import DataError, RowError
 from manyheads.nn.multiword_pieces import INNER, PLACES
-from manyheads.tasks.base import AnswerForm, DataStatistics, ExampleWarning, Level, Row, text_of
+from manyheads.tasks.base import AnswerForm, DataStatistics, ExampleWarning, Level, Row, Task, text_of
 from manyheads.tasks.scored import ScoredSpans, round_scores
-from manyheads.tasks.settings import DERIVED, NAMES, Doc, Dropout, Stride
+from manyheads.tasks.settings import DERIVED, NAMES, Doc, Dropout, Stride, derived_settings
+from manyheads.tasks.statistics import grown_labels
 from manyheads.tasks.token_classification import decoding, scores, training
 from manyheads.tasks.words import WordTask
 from manyheads.text.entities import EntityExample, followed, misfits, shift, spanned_example, tagged_example
@@ -121,6 +122,17 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
         if not labels:
             raise DataError(f"task '{self.name}': the training data has no entities; check the last column")
         return replace(self, labels=labels, places=PLACES)
+
+    def fit_from(self, before: Task[EntityExample], statistics: DataStatistics) -> TokenClassification:
+        """With the labels that the task had, and new ones of the data after them."""
+        known = [tag.removeprefix("B-") for tag in before.output_names if tag.startswith("B-")]
+        labels = grown_labels(self.labels, known, statistics.labels)
+        return replace(self, **derived_settings(before), labels=labels).fit(statistics)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The tags."""
+        return self.tags
 
     def validate(self, example: EntityExample) -> None:
         """Every label must be in the training data."""
