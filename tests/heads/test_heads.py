@@ -193,3 +193,13 @@ def test_a_head_grows_new_labels_without_rows_of_the_old_ones(
     assert grown.tasks["section"].output_names == (*known, "AIMS", "ZEAL")
     rest = ["entities", "answers", "similarity"]
     assert answers(new, *rest) == answers(model, *rest)
+
+
+def test_a_head_without_weights_is_added_as_it_is(
+    trained: Callable[[str], Path], more: Callable[..., Path], tmp_path: Path
+) -> None:
+    run = more("hard", sense="similarity")
+    overrides = ("tasks.sense.projection=null",)
+    [line] = add(Addition(trained("hard"), run, tmp_path / "new", overrides, Form("head")), Quiet(), Stop())
+    assert line.startswith("sense: head, ")
+    assert mh.load(tmp_path / "new").embed(["a"], task="sense").shape[0] == 1

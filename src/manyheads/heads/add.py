@@ -182,9 +182,14 @@ class TaskTrainer:
         return Trained(form, folder, _validation_score(folder, name))
 
     def _run_file(self, name: str, form: Form | None) -> RunFile:
+        from manyheads.config.dataset import read_task
+
         if form is None:
             return single_task_run(self.file, name, {})
-        file = single_task_run(self.file, name, form.settings(self.bundle.model.encoder.depth))
+        encoder = self.bundle.model.encoder
+        head = read_task(self.file, name).task.build_head(encoder.width)
+        has_weights = any(True for _ in head.parameters())
+        file = single_task_run(self.file, name, form.settings(encoder.depth, has_weights=has_weights))
         update: dict[str, Any] = {
             "encoder": file.run.encoder.model_copy(update={"name": str(self._trunk().resolve()), "revision": None})
         }

@@ -42,8 +42,10 @@ class Form:
         """Encoder passes for a text that this task and the shared ones answer."""
         return {"head": 1.0, "top": 1 + self.layers / depth, "lora": 2.0}[self.kind]
 
-    def settings(self, depth: int) -> dict[str, Any]:
-        """Keys of `training`: everything else of the encoder is frozen."""
+    def settings(self, depth: int, *, has_weights: bool = True) -> dict[str, Any]:
+        """Keys of `training`: everything else of the encoder is frozen. `has_weights`: whether the head has any."""
+        if self.kind == "head" and not has_weights:
+            return {"fit_heads": False, "phases": None, "freeze": "all"}
         if self.kind == "lora":  # its base is frozen as it is
             return {"fit_heads": True, "phases": None, "freeze": None}
         freeze = {"layers": depth - self.layers} if self.layers else {"encoder": True}
