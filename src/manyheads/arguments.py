@@ -54,6 +54,10 @@ def _evaluate(made: Parser) -> None:
     made.add_argument("--data", type=Path, metavar="RUN.yaml", help="run file that names the data (default: the model's own)")
     made.add_argument("--split", default="test", choices=["train", "validation", "test"],
                       help="split to score (default: test)")  # fmt: skip
+    made.add_argument("--against", metavar="OTHER", help="also compare with another model, task by task; exit with status 1 "
+                      "if MODEL is worse on any")  # fmt: skip
+    made.add_argument("--margin", type=float, default=0.01, metavar="X", help="with --against: smaller differences are "
+                      "irrelevant (default: 0.01, or 1 point)")  # fmt: skip
     _tasks(made)
     _json(made)
     _runtime(made)

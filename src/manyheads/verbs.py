@@ -67,10 +67,22 @@ def _train(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     from manyheads.start import evaluate_model
 
-    scores = evaluate_model(_load(options), data=options.data, split=options.split, names=options.tasks, say=_note)
+    model = _load(options)
+    scores = evaluate_model(model, data=options.data, split=options.split, names=options.tasks, say=_note)
     _print_scores(scores)
-    _write_json(options.json, scores)
-    return 0
+    if options.against is None:
+        _write_json(options.json, scores)
+        return 0
+    from manyheads.heads.against import compare_models, lines, to_json, verdict
+
+    other = manyheads.load(options.against, device=options.device, precision=options.precision)
+    found = compare_models(
+        model, other, data=options.data, split=options.split, names=options.tasks, margin=options.margin
+    )
+    for line in lines(found):
+        print(line)
+    _write_json(options.json, {**scores, "_against": to_json(found, options.split)})
+    return 1 if any(verdict(judgement) == "worse" for judgement in found.values()) else 0
 
 
 def _predict(options: argparse.Namespace) -> int:
