@@ -6,6 +6,7 @@ takes seconds.
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import gc
 import json
@@ -33,6 +34,7 @@ from manyheads.training.state import state_of, tensors_of
 from manyheads.training.step_record import StepRecord
 from manyheads.training.stop import Stop
 
+PR_SET_PDEATHSIG = 1
 PATIENCE_S = 60.0
 """How long to wait for a child to do something."""
 
@@ -173,6 +175,8 @@ def statuses(children: Sequence[Child]) -> list[int]:
 def _act(act: Callable[[], int], said: Path) -> None:
     """Runs in the child. Never returns to the test that forked it."""
     status = 70
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a fork of a fork must not outlive a test
     try:
         file = os.open(said, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o644)
         os.dup2(file, 1)
