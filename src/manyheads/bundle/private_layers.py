@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from manyheads.errors import BundleError
 from manyheads.nn.encoder import PackedEncoder
-from manyheads.nn.sharing import Branch, branched, names_from_layer
+from manyheads.nn.sharing import Branch, branch_with, names_from_layer
 
 if TYPE_CHECKING:
     from manyheads.bundle.folder import Bundle
@@ -71,8 +71,4 @@ def _branch(encoder: Encoder, name: str, own: PrivateLayers) -> Branch | None:
                           "encoder; train it from the encoder of that model")  # fmt: skip
     if not owned:
         return None
-    branch = Branch(name, (name,), start, branched(encoder, owned.__contains__))
-    for key, value in branch.encoder.named_parameters():
-        if key in owned:
-            value.data.copy_(theirs[key].data)
-    return branch
+    return Branch(name, (name,), start, branch_with(encoder, {key: theirs[key] for key in owned}))

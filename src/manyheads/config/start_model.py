@@ -121,22 +121,15 @@ def fit_task(task: Task[Any], statistics: DataStatistics, start: StartModel | No
 
 def private_branches(start: StartModel, encoder: Encoder, tasks: Mapping[str, Task[Any]]) -> list[Branch]:
     """The private layers of tasks that continue, on a copy of the model's encoder."""
-    import torch
-
-    from manyheads.nn.sharing import Branch, branched, own_parameters
+    from manyheads.nn.sharing import Branch, branch_with, own_parameters
 
     made = []
     for branch in start.bundle.model.branches:
         members = tuple(name for name in branch.tasks if name in tasks and start.task(name, tasks[name].kind))
         if members:
             own = own_parameters(branch.encoder, start.bundle.model.encoder)
-            copy = branched(encoder, own.__contains__)
-            with torch.no_grad():
-                for key, value in copy.named_parameters():
-                    if key in own:
-                        value.copy_(own[key])
             name = branch.name if plain_name(branch.name) and len(members) > 1 else members[0]
-            made.append(Branch(name, members, branch.start, copy))
+            made.append(Branch(name, members, branch.start, branch_with(encoder, own)))
     return made
 
 

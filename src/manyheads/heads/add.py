@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from manyheads.bundle import ENCODER, METRICS, is_finished, load_bundle
+from manyheads.bundle import ENCODER, MANIFEST, METRICS, is_finished, load_bundle, read_manifest, tasks_of
 from manyheads.config.files import RunFile, as_given, load_run
 from manyheads.errors import EncoderError, UsageError
 from manyheads.heads.command import check_known, open_model
@@ -246,9 +246,8 @@ def _choose(trainer: TaskTrainer, name: str, own: Form | None) -> tuple[Trained,
     tried: list[Trained] = []
     for form in forms_of(trainer.bundle.model.encoder):
         tried.append(trainer.train(name, form))
-        score = tried[-1].score
-        trainer.progress.say(f"{name}: {form}: {_points(score)} on validation data, alone {_points(alone.score)}")
-        if score is not None and score >= alone.score - MARGIN:
+        trainer.progress.say(f"{name}: {form}: {_points(tried[-1].score)} on validation data, alone {_points(alone.score)}")
+        if _enough(tried[-1], alone):
             break
     best = max(tried, key=lambda one: float("-inf") if one.score is None else one.score)
     found = tried[-1] if _enough(tried[-1], alone) else best
@@ -277,7 +276,7 @@ def _part(bundle: Bundle, name: str, trained: Trained) -> Part:
 
 
 def _validation_score(folder: Path, name: str) -> float | None:
-    task = load_bundle(folder).tasks[name]
+    task = tasks_of(read_manifest(folder), folder / MANIFEST)[name]
     metrics = json.loads((folder / METRICS).read_text(encoding="utf-8")).get(name, {}).get("validation")
     return None if metrics is None else task.main_score(metrics)
 

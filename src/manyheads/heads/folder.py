@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +36,9 @@ def write_model(folder: Path, trunk: Bundle, kept: Sequence[Part], new: Sequence
     model, tasks = assemble(trunk, parts)
     sources = [(part, probe_texts(part.bundle)) for part in kept if part.names]
     unproven = [Proof(part.bundle.hash, dict(part.names), len(texts)) for part, texts in sources]
-    scores = {split: {after: found[split] for part in parts for before, after in part.names.items()
-                      if split in (found := _scores(part.bundle).get(before, {}))}
+    found = {after: scores.get(before, {}) for part in parts for scores in [_scores(part.bundle)]
+             for before, after in part.names.items()}  # fmt: skip
+    scores = {split: {name: by_split[split] for name, by_split in found.items() if split in by_split}
               for split in ("validation", "test")}  # fmt: skip
     metrics = scores_by_task(tasks, scores, Selection())
     name = trunk.manifest["encoder"]["name"]
@@ -77,11 +77,6 @@ def model_run(bundle: Bundle) -> RunFile:
         return load_run(bundle.folder / RUN)
     except ManyheadsError as error:
         raise UsageError(f"{bundle.folder / RUN} cannot be read ({error}); it names the data of the model's tasks") from None
-
-
-def renamed(part: Part, names: Mapping[str, str]) -> Part:
-    """A part whose tasks get other names."""
-    return replace(part, names={before: names.get(after, after) for before, after in part.names.items()})
 
 
 def _scores(bundle: Bundle) -> dict[str, Any]:

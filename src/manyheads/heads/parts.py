@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from manyheads.errors import UsageError
 from manyheads.nn.encoder import PackedEncoder
-from manyheads.nn.sharing import Branch, branched, names_from_layer, own_parameters
+from manyheads.nn.sharing import Branch, branch_with, names_from_layer, own_parameters
 
 if TYPE_CHECKING:
-    import torch
 
     from manyheads.bundle import Bundle
     from manyheads.model import MultiTaskModel
@@ -111,23 +110,14 @@ def _branches(encoder: Encoder, part: Part) -> list[Branch]:
             continue
         name = members[0] if len(members) == 1 else branch.name
         own = own_parameters(branch.encoder, model.encoder)
-        made.append(Branch(name, members, branch.start, _copied(encoder, own)))
+        made.append(Branch(name, members, branch.start, branch_with(encoder, own)))
     rest = tuple(new for old, new in part.names.items() if model.branch_of(old) is None)
     if part.owns and rest:
         own = {name: value for name, value in model.encoder.named_parameters() if name in part.owns}
         start = first_layer(encoder, part.owns)
         if start and not isinstance(encoder, PackedEncoder):
             raise UsageError(f"all layers of the encoder share position biases, so '{rest[0]}' can only own all of them")
-        made.append(Branch(rest[0], rest, start, _copied(encoder, own)))
-    return made
-
-
-def _copied(encoder: Encoder, own: Mapping[str, torch.Tensor]) -> Encoder:
-    """A branch of the encoder with these parameters of its own."""
-    made = branched(encoder, own.__contains__)
-    for name, value in made.named_parameters():
-        if name in own:
-            value.data.copy_(own[name].data)
+        made.append(Branch(rest[0], rest, start, branch_with(encoder, own)))
     return made
 
 

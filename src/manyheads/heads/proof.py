@@ -13,7 +13,10 @@ from manyheads.tasks import describe
 
 if TYPE_CHECKING:
     from manyheads.bundle import Bundle
-    from manyheads.text.pack import Encoding, Source
+    from manyheads.tasks.base import Array
+    from manyheads.text.pack import Source
+
+    Outputs = Mapping[str, Mapping[str, Array]]
 
 TEXTS = 64
 """Validation texts of each task, beside the built-in ones."""
@@ -52,10 +55,11 @@ def prove(old: Bundle, new: Bundle, names: Mapping[str, str], sources: Sequence[
     for before, after in names.items():
         if (what := _difference_of_parts(old, new, before, after)) is not None:
             _refuse(after, what)
+    backends = [TorchBackend(bundle.model, next(bundle.model.parameters()).device) for bundle in (old, new)]
     windows = [window for encoded in old.tokenizer.encode(sources, old.max_length) for window in encoded]
     for one, two in ((list(names), list(names.values())), (list(old.tasks), list(new.tasks))):  # alone, and among all others
         for pack in packs(windows):
-            _compare(old, new, names, pack, one, two)
+            _compare(names, backends[0].run(pack, one), backends[1].run(pack, two))
     return Proof(old.hash, dict(names), len(sources))
 
 
@@ -66,10 +70,10 @@ def _difference_of_parts(old: Bundle, new: Bundle, before: str, after: str) -> s
     def weights(bundle: Bundle, name: str) -> dict[str, torch.Tensor]:
         branch = bundle.model.branch_of(name)
         encoder = bundle.model.encoder if branch is None else branch.encoder
-        mixes = {name: bundle.model.mixes[name]} if name in bundle.model.mixes else {}
+        mix = bundle.model.mixes[name].state_dict() if name in bundle.model.mixes else {}
         found = {f"encoder.{key}": value for key, value in encoder.named_parameters()}
         found |= {f"head.{key}": value for key, value in bundle.model.heads[name].state_dict().items()}
-        return found | {f"mix.{key}": value for mix in mixes.values() for key, value in mix.state_dict().items()}
+        return found | {f"mix.{key}": value for key, value in mix.items()}
 
     settings = [{**describe(bundle.tasks[name]), "name": None} for bundle, name in ((old, before), (new, after))]
     if settings[0] != settings[1]:
@@ -80,15 +84,11 @@ def _difference_of_parts(old: Bundle, new: Bundle, before: str, after: str) -> s
     return next((f"the weight {key}" for key, value in ours.items() if not torch.equal(value, theirs[key])), None)
 
 
-def _compare(
-    old: Bundle, new: Bundle, names: Mapping[str, str], pack: Sequence[Encoding], one: Sequence[str], two: Sequence[str]
-) -> None:
-    """Compare the outputs of one pack, with the named heads running in either model."""
-    outputs = [TorchBackend(bundle.model, next(bundle.model.parameters()).device).run(pack, heads)
-               for bundle, heads in ((old, one), (new, two))]  # fmt: skip
+def _compare(names: Mapping[str, str], old: Outputs, new: Outputs) -> None:
+    """Compare the outputs of one pack."""
     for before, after in names.items():
-        for key, value in outputs[0][before].items():
-            if value.tobytes() != outputs[1][after][key].tobytes():
+        for key, value in old[before].items():
+            if value.tobytes() != new[after][key].tobytes():
                 _refuse(after, f"its output {key}")
 
 

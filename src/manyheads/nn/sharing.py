@@ -7,7 +7,7 @@ upper layers (soft sharing, Caruana 1997), adapters of one task, and separate mo
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,16 @@ def branched(encoder: Encoder, owned: Callable[[str], bool]) -> Encoder:
     """A second encoder with copies of the parameters that `owned` selects by name; it shares all others."""
     shared = {id(value): value for name, value in encoder.named_parameters() if not owned(name)}
     return copy.deepcopy(encoder, shared)
+
+
+def branch_with(encoder: Encoder, own: Mapping[str, torch.Tensor]) -> Encoder:
+    """A second encoder that has these parameters, by name, and shares all others."""
+    made = branched(encoder, own.__contains__)
+    with torch.no_grad():
+        for name, value in made.named_parameters():
+            if name in own:
+                value.copy_(own[name])
+    return made
 
 
 def names_from_layer(encoder: Encoder, start: int) -> frozenset[str]:
