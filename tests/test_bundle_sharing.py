@@ -20,7 +20,7 @@ from manyheads.errors import BundleError
 from manyheads.nn import resolve_encoder
 from manyheads.start import train_run
 from manyheads.training.progress import Quiet
-from toys import SENTENCES, write_project
+from toys import SENTENCES, trained_projects, write_project
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.is_gradient_checkpointing:FutureWarning"
@@ -43,19 +43,7 @@ ROWS = [{"text": text, "question": "What lowered fever?"} for text in SENTENCES[
 @pytest.fixture(scope="module")
 def projects(tmp_path_factory: pytest.TempPathFactory, toy_encoder: Path) -> Callable[[str], Path]:
     """A project with its encoder `enc` beside it and a trained `model` in it, of each kind once."""
-    made: dict[str, Path] = {}
-
-    def project(kind: str) -> Path:
-        if kind not in made:
-            folder = tmp_path_factory.mktemp("project")
-            shutil.copytree(toy_encoder, folder / "enc")
-            run = write_project(folder, Path("enc"))
-            overrides = ["training.steps=3", "training.evaluate_every=3", "output=model", *KINDS[kind]]
-            train_run(run, None, overrides, Quiet())
-            made[kind] = folder
-        return made[kind]
-
-    return project
+    return trained_projects(tmp_path_factory, toy_encoder, KINDS)
 
 
 @pytest.fixture

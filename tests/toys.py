@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+
+import pytest
+
+from manyheads.start import train_run
+from manyheads.training.progress import Quiet
 
 SENTENCES = [
     "Aspirin lowered fever in children with influenza.",
@@ -130,3 +136,24 @@ output: runs/model
         encoding="utf-8",
     )
     return run
+
+
+def trained_projects(
+    factory: pytest.TempPathFactory, encoder: Path, kinds: Mapping[str, Sequence[str]]
+) -> Callable[[str], Path]:
+    """A function from a kind to its project: a run file, the encoder as `enc` and a trained `model`, each made once.
+
+    `kinds`: the overrides of the run file by kind.
+    """
+    made: dict[str, Path] = {}
+
+    def project(kind: str) -> Path:
+        if kind not in made:
+            folder = factory.mktemp("project")
+            shutil.copytree(encoder, folder / "enc")
+            run = write_project(folder, Path("enc"))
+            train_run(run, None, ["training.steps=3", "training.evaluate_every=3", "output=model", *kinds[kind]], Quiet())
+            made[kind] = folder
+        return made[kind]
+
+    return project

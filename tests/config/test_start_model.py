@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,9 +17,7 @@ from manyheads.config.build import build_plan
 from manyheads.config.files import load_run
 from manyheads.config.start_model import start_model
 from manyheads.errors import ConfigError, DataError, UsageError
-from manyheads.start import train_run
-from manyheads.training.progress import Quiet
-from toys import SENTENCES, write_csv, write_project
+from toys import SENTENCES, trained_projects, write_csv
 
 KINDS = {
     "hard": [],
@@ -34,18 +31,8 @@ KINDS = {
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, toy_encoder: Path) -> Callable[[str], Path]:
     """The folder of a trained model of a kind, with its run file and data above it."""
-    made: dict[str, Path] = {}
-
-    def model(kind: str) -> Path:
-        if kind not in made:
-            folder = tmp_path_factory.mktemp("project")
-            shutil.copytree(toy_encoder, folder / "enc")
-            run = write_project(folder, Path("enc"))
-            train_run(run, None, ["training.steps=3", "training.evaluate_every=3", "output=model", *KINDS[kind]], Quiet())
-            made[kind] = folder / "model"
-        return made[kind]
-
-    return model
+    project = trained_projects(tmp_path_factory, toy_encoder, KINDS)
+    return lambda kind: project(kind) / "model"
 
 
 def later_run(model: Path, path: Path, **changes: dict[str, object] | None) -> Path:

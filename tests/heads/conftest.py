@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
-from manyheads.start import train_run
-from manyheads.training.progress import Quiet
-from toys import write_project
+from toys import trained_projects
 
 KINDS = {
     "hard": [],
@@ -26,19 +23,8 @@ KINDS = {
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, toy_encoder: Path) -> Callable[[str], Path]:
     """The folder of a trained model of a kind, with its run file and data above it."""
-    made: dict[str, Path] = {}
-
-    def model(kind: str) -> Path:
-        if kind not in made:
-            folder = tmp_path_factory.mktemp("project")
-            shutil.copytree(toy_encoder, folder / "enc")
-            run = write_project(folder, Path("enc"))
-            overrides = ["training.steps=3", "training.evaluate_every=3", "output=model", *KINDS[kind]]
-            train_run(run, None, overrides, Quiet())
-            made[kind] = folder / "model"
-        return made[kind]
-
-    return model
+    project = trained_projects(tmp_path_factory, toy_encoder, KINDS)
+    return lambda kind: project(kind) / "model"
 
 
 @pytest.fixture
