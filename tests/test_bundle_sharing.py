@@ -153,6 +153,15 @@ def test_a_base_that_is_not_there_is_asked_for_by_name(copied: Callable[[str], P
     assert answers(model) == expected, "the base may be put into the folder itself"
 
 
+@pytest.mark.parametrize("kind", ["only", "soft"])
+def test_a_saved_copy_needs_no_base_elsewhere(kind: str, copied: Callable[[str], Path], tmp_path: Path) -> None:
+    model = mh.load(copied(kind))
+    copy = model.save(tmp_path / "saved/copy")
+    (model.folder.parent / "enc").rename(tmp_path / "gone")
+    assert mh.load(copy).bundle.hash == model.bundle.hash
+    assert answers(copy) == json.loads(json.dumps(model.predict(ROWS)))
+
+
 def test_another_base_is_refused(copied: Callable[[str], Path]) -> None:
     model = copied("only per task")
     weights = load_file(model.parent / "enc/model.safetensors")

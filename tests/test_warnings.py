@@ -15,6 +15,7 @@ from manyheads.evaluate import TRY, TRY_GENTLER, add_warnings, head_warnings, sc
 from manyheads.tasks.text_classification import TextClassification
 from manyheads.tasks.token_classification import TokenClassification
 from manyheads.training.progress import Quiet
+from manyheads.training.step_record import EvaluationRecord
 from plans import plan
 from runs import run_training
 
@@ -64,17 +65,17 @@ def test_a_silent_head_is_named_on_screen_in_the_files_and_in_the_report(
 
 def test_a_run_without_validation_data_of_a_task_says_what_combined_is_of(project: Path) -> None:
     class Watch(Quiet):
-        said: list[str]
+        records: list[EvaluationRecord]
 
-        def say(self, line: str) -> None:
-            self.said.append(line)
+        def evaluated(self, record: EvaluationRecord) -> None:
+            self.records.append(record)
 
     made, watch = plan(project, "training.steps=1"), Watch()
-    watch.said = []
+    watch.records = []
     scores = run_training(
         replace(made, validation={name: table for name, table in made.validation.items() if name != "answers"}), watch
     )
-    [line] = [line for line in watch.said if "combined" in line]
+    [line] = [record.line() for record in watch.records]
     assert " (of entities, section, similarity)" in line
     assert "there is no figure of answers" in scores["_all"]["validation"]["warnings"]["combined"]
     assert "combined" not in scores["_all"]["test"].get("warnings", {})

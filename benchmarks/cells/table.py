@@ -1,8 +1,7 @@
 """Results as markdown: scores of all methods by cell, ours against the best of the others, and what each costs.
 
-A score is the mean over the seeds that were run, in points; where they are fewer than the cell has, their number stands
-behind it. The interval is that of a paired bootstrap over rows (documents, where rows have one) and seeds, at 90 %; with one
-seed it speaks of the test rows alone.
+A score is the mean over seeds, in points, followed by the number of seeds if some are missing. Intervals (90 %) are from a
+paired bootstrap over rows (documents, where rows have one) and seeds; with one seed they cover the test rows only.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ OURS = "ours"
 
 
 def latest(results: Sequence[Result]) -> dict[Place, dict[str, BySeed]]:
-    """Of results in order of their dates the last of each cell, method and seed; one with evidence before one without."""
+    """The latest result of each cell, method and seed, preferably with evidence. `results` are ordered by date."""
     found: dict[Place, dict[str, BySeed]] = defaultdict(lambda: defaultdict(dict))
     for result in results:
         key = result["key"]
@@ -89,7 +88,7 @@ def _shown(place: Place, cell: Mapping[str, BySeed], name: str, *, bold: bool) -
 
 
 def _difference(place: Place, cell: Mapping[str, BySeed], best: str) -> str:
-    """Over the seeds that both have."""
+    """Mean difference over the seeds that both have, with its interval."""
     ours, others = cell[OURS], cell[best]
     seeds = sorted(ours.keys() & others.keys())
     if not seeds:
@@ -130,9 +129,9 @@ def _seconds(found: Mapping[Place, dict[str, BySeed]], methods: Sequence[str]) -
 
 
 def _sources(results: Sequence[Result]) -> list[str]:
-    """A warning where our results are of several states of the library."""
+    """A warning if our results come from several versions of the library's source."""
     cells = latest(results).values()
     hashes = {one["key"]["made_by"]["source"] for cell in cells for one in cell.get(OURS, {}).values()}
-    return (
-        ["", f"Ours is of {len(hashes)} states of the library: {', '.join(sorted(hashes))}."] if len(hashes) > 1 else []
-    )
+    if len(hashes) < 2:
+        return []
+    return ["", f"Our results come from {len(hashes)} versions of the source: {', '.join(sorted(hashes))}."]

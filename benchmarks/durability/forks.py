@@ -41,6 +41,9 @@ class Lines:
     def step(self, record: object, steps: int) -> None:
         self._after_step(record.step + 1)  # type: ignore[attr-defined]
 
+    def evaluated(self, record: object) -> None:
+        pass
+
     def close(self) -> None:
         """Nothing."""
 

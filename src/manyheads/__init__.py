@@ -18,12 +18,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from manyheads.api import Model, load
-    from manyheads.start import train
+    from manyheads.api.predictions import Predictions
+    from manyheads.api.results import Answer, Classification, Numbers, Problem, Row, Span, Tag
+    from manyheads.config.schema import Run
+    from manyheads.python_train import train
+    from manyheads.training.step_record import EvaluationRecord, StepRecord
 
 __version__ = "0.1.0"
-__all__ = ["Model", "__version__", "load", "train"]
+__all__ = [
+    "Answer", "Classification", "EvaluationRecord", "Model", "Numbers", "Predictions", "Problem", "Row", "Run", "Span",
+    "StepRecord", "Tag", "__version__", "load", "train",
+]  # fmt: skip
 
-_HOME = {"Model": "manyheads.api", "load": "manyheads.api", "train": "manyheads.start"}
+_RESULTS = ("Answer", "Classification", "Numbers", "Problem", "Row", "Span", "Tag")
+_HOME = {
+    "Model": "manyheads.api", "load": "manyheads.api", "Predictions": "manyheads.api.predictions",
+    **dict.fromkeys(_RESULTS, "manyheads.api.results"),
+    "Run": "manyheads.config.schema", "train": "manyheads.python_train",
+    **dict.fromkeys(("StepRecord", "EvaluationRecord"), "manyheads.training.step_record"),
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

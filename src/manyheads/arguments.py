@@ -38,6 +38,24 @@ def _demo(made: Parser) -> None:
                       help="model folder (default: runs/demo)")  # fmt: skip
 
 
+def _init(made: Parser) -> None:
+    add = made.add_argument
+    add("files", nargs="*", type=Path, metavar="FILE", help="data files of any known format, or folders of them")
+    add("-o", "--output", type=Path, metavar="RUN.yaml", help="run file to write (default: run.yaml); '-': standard output")
+    add("--example", choices=["biomedical", "support", "search"],
+        help="write a small project with data of its own into a new folder instead (default: the example's name; "
+             "-o DIR)")  # fmt: skip
+    add("--force", action="store_true", help="replace RUN.yaml if it exists")
+
+
+def _schema(made: Parser) -> None:
+    """No arguments."""
+
+
+def _completion(made: Parser) -> None:
+    made.add_argument("shell", choices=["bash", "zsh", "tcsh"], help="bash, zsh or tcsh")
+
+
 def _validate(made: Parser) -> None:
     _run_file(made)
     _json(made)
@@ -67,8 +85,9 @@ def _predict(made: Parser) -> None:
     _model(made)
     made.add_argument("input", nargs="?", default="-", metavar="INPUT", help="a text, or a file: jsonl, csv, tsv, parquet, "
                       "or txt with one text per line; '-' (default): jsonl or texts on standard input")  # fmt: skip
-    made.add_argument("-o", "--output", type=Path, metavar="OUTPUT", help="output file: .jsonl, .json, .csv, .tsv or "
-                      ".parquet (default: jsonl on standard output)")  # fmt: skip
+    made.add_argument("-o", "--output", type=Path, metavar="OUTPUT", help="output file: .jsonl, .json, .csv, .tsv, "
+                      ".parquet, or one of the formats of --to (default: jsonl on standard output)")  # fmt: skip
+    _output_format(made)
     _keep(made)
     _min_score(made, "")
     _tasks(made)
@@ -85,6 +104,50 @@ def _score(made: Parser) -> None:
     add("--task", action=Once, metavar="NAME",
         help="task to score, if PREDICTIONS has rows of `manyheads predict` with several tasks")  # fmt: skip
     _json(made)
+
+
+def _convert(made: Parser) -> None:
+    add = made.add_argument
+    add("input", type=Path, metavar="INPUT", help="a data file in any format that is read, or a folder of brat files")
+    add("-o", "--output", type=Path, required=True, metavar="OUTPUT", help="output file, or folder for brat; must not exist")
+    _output_format(made)
+    add("--from", action=Once, metavar="FORMAT", dest="input_format", help="input format (default: detected)")
+    kind = add("--type", action=Once, metavar="TYPE")
+    made.late = lambda: _list_task_types(kind, ", for data that several could read")
+    add("--task", action=Once, metavar="NAME", help="task, for rows with the labels or answers of several")
+
+
+def _pick(made: Parser) -> None:
+    add = made.add_argument
+    add("models", nargs="+", metavar="MODEL", help="model folder or Hub id; with several, such as seeds of one run, rows that "
+        "they disagree about are preferred")  # fmt: skip
+    add("rows", metavar="ROWS", help="unlabelled rows: jsonl, csv, tsv, parquet, or txt with one text per line; '-': "
+        "jsonl or texts on standard input")  # fmt: skip
+    add("-n", type=positive, default=100, metavar="N", dest="count", help="number of rows to pick (default: 100)")
+    add("-o", "--output", type=Path, required=True, metavar="FILE",
+        help="output file, with the model's answers as a first annotation")  # fmt: skip
+    _output_format(made)
+    add("--by", default="mixed", metavar="STRATEGY", help="mixed (default: uncertain, and unlike one another), margin, "
+        "entropy, confidence, disagreement, diversity, gradient or random")  # fmt: skip
+    add("--labelled", nargs="+", action="extend", type=Path, default=[], metavar="FILE",
+        help="labelled files whose rows are not picked again")  # fmt: skip
+    add("--seed", type=int, default=0, metavar="N", help="seed of random choices (default: 0)")
+    _tasks(made)
+    _runtime(made)
+
+
+def _review(made: Parser) -> None:
+    add = made.add_argument
+    _model(made)
+    add("data", nargs="?", type=Path, metavar="RUN.yaml", help="run file that names the data (default: the model's own)")
+    add("-o", "--output", type=Path, required=True, metavar="DIR",
+        help="new folder for suspects.jsonl, suspects.csv and review.html")  # fmt: skip
+    add("--split", nargs="+", action="extend", choices=["train", "validation", "test"], metavar="SPLIT", dest="splits",
+        help="splits to review: train, validation, test (default: all)")  # fmt: skip
+    add("--own-encoder", action="store_true", help="judge by the model's own encoder, for data that it was not trained on "
+        "(default: by the encoder that it was trained from)")  # fmt: skip
+    _tasks(made)
+    _runtime(made)
 
 
 def _serve(made: Parser) -> None:
@@ -114,6 +177,7 @@ def _bulk(made: Parser) -> None:
     _model(made)
     add("input", type=Path, metavar="INPUT", help="a file or folder of jsonl, csv, tsv or parquet")
     add("output", type=Path, metavar="OUTPUT", help="output folder; give it again to continue")
+    add("--to", action=Once, metavar="FORMAT", help="parquet, the one format that can be continued part by part")
     add("--engine", choices=["local", "ray"], default="local",
         help="this process, or actors on a Ray cluster (default: local)")  # fmt: skip
     add("--workers", type=positive, metavar="N", help=f"number of Ray actors (default: {RAY_WORKERS})")
@@ -214,6 +278,16 @@ def _export(made: Parser) -> None:
         help="run file with the validation data for --quantize (default: the model's own)")  # fmt: skip
 
 
+def _push(made: Parser) -> None:
+    add = made.add_argument
+    _model(made)
+    add("repo", metavar="REPO", help="Hub repository, owner/name; created if needed")
+    add("--private", action="store_true", help="make a new repository private")
+    add("--revision", action=Once, metavar="BRANCH", help="branch to push to, created if needed (default: main)")
+    add("--message", action=Once, metavar="TEXT", help="commit message")
+    add("--dry-run", action="store_true", help="check the model and list its files, without sending anything")
+
+
 def _info(made: Parser) -> None:
     _model(made)
     _json(made)
@@ -221,11 +295,15 @@ def _info(made: Parser) -> None:
 
 COMMANDS: Mapping[str, tuple[str, Callable[[Parser], None]]] = {
     "demo": ("train four tasks on the bundled corpus and show their answers, in about 5 minutes", _demo),
+    "init": ("write a run file from data files, or an example project", _init),
     "validate": ("check a run file and its data without training", _validate),
     "train": ("train all tasks of a run file on one encoder", _train),
     "evaluate": ("score a model on labelled data", _evaluate),
     "predict": ("run a model on a text, a file or standard input", _predict),
+    "convert": ("convert data files between formats, such as brat, BioC, CoNLL and those of annotation tools", _convert),
     "score": ("score the predictions of any system against gold labels", _score),
+    "pick": ("pick the rows to label next, with the model's answers as a first annotation", _pick),
+    "review": ("list the gold labels that are most likely wrong", _review),
     "serve": ("serve a model over HTTP, with a playground in the browser", _serve),
     "bulk": ("run a model on a folder of files, with Parquet output; can be resumed", _bulk),
     "compare": ("test whether sharing an encoder helps each task, against single-task models", _compare),
@@ -236,7 +314,10 @@ COMMANDS: Mapping[str, tuple[str, Callable[[Parser], None]]] = {
     "rename": ("rename a task of a model", _rename),
     "merge": ("merge models with the same encoder into one", _merge),
     "export": ("export a model to ONNX, transformers or sentence-transformers", _export),
+    "push": ("upload a model, with its model card, to the Hugging Face Hub", _push),
     "info": ("show tasks, labels, scores, sizes and hashes of a model", _info),
+    "schema": ("print the JSON Schema of run files, for completion and checks in editors", _schema),
+    "completion": ("print a completion script for a shell", _completion),
 }
 """By verb: its summary, and a function that adds its arguments."""
 
@@ -297,9 +378,15 @@ def _precision(made: Parser) -> None:
                            "faster on CPUs with AMX")  # fmt: skip
 
 
-def _list_task_types(kind: argparse.Action) -> None:
+def _output_format(made: Parser) -> None:
+    made.add_argument("--to", action=Once, metavar="FORMAT", help="output format, such as jsonl, csv, standoff, conll, brat, "
+                      "pubtator, bioc-xml, bioc-json, label-studio, doccano, prodigy, docbin or squad (default: by the "
+                      "ending of OUTPUT)")  # fmt: skip
+
+
+def _list_task_types(kind: argparse.Action, note: str = "") -> None:
     """List the task types, including those of other packages, in the help."""
     from manyheads.tasks import TASK_TYPES
 
     *most, last = TASK_TYPES
-    kind.help = f"task type: {', '.join(most)} or {last}"
+    kind.help = f"task type{note}: {', '.join(most)} or {last}"

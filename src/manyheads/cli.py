@@ -30,8 +30,10 @@ INTERRUPTED = 1
 STOPPED = {
     "bulk": "finished parts are kept; run the same command again to continue",
     "export": "nothing was exported",
-    "predict": "no output file was written; run the same command again",
-    **dict.fromkeys(("evaluate", "info", "score", "validate"), "no file was written"),
+    "convert": "no output was written",
+    **dict.fromkeys(("pick", "predict"), "no output file was written; run the same command again"),
+    "push": "the upload did not finish; run the same command again",
+    **dict.fromkeys(("evaluate", "info", "init", "review", "score", "validate"), "no file was written"),
 }
 """Message of a verb that was stopped by Ctrl-C or SIGTERM. Other verbs, which train or serve, handle signals themselves."""
 
@@ -53,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = parser().parse_args(argv)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if options.name != "push" or not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     verb: Callable[[argparse.Namespace], int] = options.verb
     try:
         with _terminable() if options.name in STOPPED else nullcontext():

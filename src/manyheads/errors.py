@@ -57,6 +57,10 @@ class RowError(ManyheadsError):
         self.row_id = row_id
 
 
+class HubError(ManyheadsError):
+    """The Hub could not be reached, or did not take an upload."""
+
+
 class TrainingError(ManyheadsError):
     """Training ran out of a resource, such as memory or disk space."""
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from manyheads.metrics.resampling import score_interval
+
 if TYPE_CHECKING:
     from manyheads.predict import Predictor
     from manyheads.tasks.base import Answer, Task
@@ -93,6 +95,27 @@ def head_warnings(
             worse = _worse_than_baseline(tasks[name], metrics[name], examples, None if frozen is None else frozen.get(name))
             found |= {} if worse is None else {name: worse}
     return found
+
+
+def headline_name(task: Task[Any], metrics: Metrics) -> str:
+    """Name of the metric whose value `task.headline` returns."""
+    if not metrics or task.main_metric in metrics:
+        return task.main_metric
+    value = task.main_score(metrics)
+    return next((name for name, one in metrics.items() if one == value), task.main_metric)
+
+
+def score_intervals(
+    tasks: Mapping[str, Task[Any]], answered: Mapping[str, Answered]
+) -> dict[str, tuple[float, float]]:
+    """The 95 % interval of each task's main score, by a bootstrap over clusters of examples; none for fewer than 10."""
+    found = {}
+    for name, (answers, examples) in answered.items():
+        if examples:
+            task = tasks[name]
+            evidence = task.evidence(answers, examples, [task.cluster(example) for example in examples])
+            found[name] = score_interval(evidence, task.main_score(task.score(answers, examples)))
+    return {name: interval for name, interval in found.items() if interval is not None}
 
 
 def _worse_than_baseline(task: Task[Any], metrics: Metrics, examples: Sequence[Any], frozen: float | None) -> str | None:

@@ -88,6 +88,21 @@ class MultiTaskModel(nn.Module):
         """The branch of a task; None for the shared encoder itself."""
         return self._branch_of.get(task)
 
+    def hidden_states(self, pack: Pack, task: str | None = None) -> torch.Tensor:
+        """Hidden states `(T, D)` that the head of a task reads; without a task, those of the last layer that all share.
+
+        Raises UsageError if the tasks share no layer, and none is named.
+        """
+        states = self.below(pack, self.fork)
+        if task is None:
+            if not states:
+                raise UsageError(f"the tasks share no layer of the encoder; name one of {', '.join(self.heads)}")
+            return states[-1]
+        branch = self._branch_of.get(task)
+        tops = self._walk(branch.encoder if branch else self.encoder, pack, states, self.fork, self.encoder.depth)
+        mixed: torch.Tensor = self.mixes[task](tops) if task in self.mixes else tops[-1]
+        return mixed
+
     def below(self, pack: Pack, layer: int) -> list[torch.Tensor]:
         """Shared hidden states `(T, D)` below a layer, at most `fork`: all of them for layer mixes, else only the last.
 

@@ -25,6 +25,7 @@ import numpy as np
 
 from manyheads.errors import BundleError
 from manyheads.process import usable_threads
+from manyheads.text.pack import IDS, MASK, TYPES
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
-IDS, MASK, TYPES = "input_ids", "attention_mask", "token_type_ids"
 ONE_TRUNK = "manyheads.one_trunk"
 """Entry in the graph's metadata: `true` if no task owns layers."""
 CALL_TOKENS = 16

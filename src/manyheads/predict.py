@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -18,7 +18,7 @@ import numpy as np
 
 from manyheads.errors import RowError, UsageError
 from manyheads.tasks.base import Answer, Array, EncoderInput, Item, Row, Task
-from manyheads.text.pack import Encoding, Source
+from manyheads.text.pack import Encoding, Pack, Source, eighth_of
 
 if TYPE_CHECKING:
     import torch
@@ -62,6 +62,8 @@ class TorchBackend:
         self.device = device
         self.one_trunk = not model.branches
         cuda = device.type == "cuda"
+        self.rounded = precision == "bf16" and not cuda
+        """Whether the weights were rounded to bf16 for good."""
         self._half = precision == "bf16" or (
             precision == "auto" and cuda and torch.cuda.is_bf16_supported(including_emulation=False)
         )
@@ -73,9 +75,23 @@ class TorchBackend:
 
     def run(self, encodings: Sequence[Encoding], names: Sequence[str]) -> dict[str, dict[str, Array]]:
         """Run the named heads on one pack."""
-        import torch
+        with self._packed(encodings) as pack:
+            outputs = self.model(pack, dict.fromkeys(names, (0, len(encodings))))
+            return {
+                name: {key: value.float().cpu().numpy() for key, value in output.items()}
+                for name, output in outputs.items()
+            }
 
-        from manyheads.text.pack import Pack, eighth_of
+    def hidden_states(self, encodings: Sequence[Encoding], task: str | None) -> Array:
+        """`MultiTaskModel.hidden_states` of one pack, `(T, D)` float32."""
+        with self._packed(encodings) as pack:
+            hidden_TD: Array = self.model.hidden_states(pack, task).float().cpu().numpy()
+            return hidden_TD[: sum(map(len, encodings))]
+
+    @contextmanager
+    def _packed(self, encodings: Sequence[Encoding]) -> Iterator[Pack]:
+        """The pack of sequences on the device; what is computed inside has the backend's precision and no gradients."""
+        import torch
 
         few = self._half and self.device.type == "cpu"  # oneDNN compiles bf16 products for every new shape
         pack = Pack.of(encodings, eighth_of(sum(map(len, encodings))) if few else 1)
@@ -83,12 +99,7 @@ class TorchBackend:
             pack = pack.pinned()
         region = torch.autocast(self.device.type, torch.bfloat16) if self._half else nullcontext()
         with torch.inference_mode(), region:
-            pack = pack.to(self.device)
-            outputs = self.model(pack, dict.fromkeys(names, (0, len(encodings))))
-            return {
-                name: {key: value.float().cpu().numpy() for key, value in output.items()}
-                for name, output in outputs.items()
-            }
+            yield pack.to(self.device)
 
 
 @dataclass(frozen=True, slots=True)

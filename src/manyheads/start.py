@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manyheads.bundle import METRICS, RUN, is_finished, was_refitted
-from manyheads.config.files import load_run
+from manyheads.config.files import RunFile, load_run
 from manyheads.data.validate import SplitReport, examine, measure, overview
 from manyheads.data.warnings import example_warnings, step_warnings
 from manyheads.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from manyheads.api import Model
-    from manyheads.config.dataset import Dataset
-    from manyheads.config.files import RunFile
+    from manyheads.config.task_data import Dataset
     from manyheads.evaluate import Scores
+    from manyheads.inference import LoadedModel
     from manyheads.text.tokenizer import Tokenizer
     from manyheads.training.distributed.team import Team
     from manyheads.training.plan import Plan, Trained
@@ -31,27 +30,8 @@ MAX_LISTED_WEIGHTS = 12
 """With more labels, only the smallest and the largest class weight are shown."""
 
 
-def train(
-    run: str | Path, *, output: str | Path | None = None, overrides: Sequence[str] = (), resume: bool = False
-) -> Model:
-    """Train a run file and return the model, like `manyheads train` but without output. `overrides`: `KEY=VALUE`.
-
-    Raises ManyheadsError and its subclasses, such as ConfigError and DataError.
-
-    >>> import manyheads as mh
-    >>> model = mh.train("run.yaml", output="runs/new", overrides=["training.steps=1"])
-    >>> list(model.tasks)
-    ['entities', 'section', 'answers', 'similarity']
-    """
-    from manyheads.api import load
-    from manyheads.training.progress import Quiet
-
-    folder, _ = train_run(Path(run), Path(output) if output else None, overrides, Quiet(), resume=resume)
-    return load(folder)
-
-
 def train_run(
-    run: Path,
+    run: Path | RunFile,
     output: Path | None,
     overrides: Sequence[str],
     progress: Progress,
@@ -64,7 +44,7 @@ def train_run(
 
     `team`: the processes that share the run. The leading process reads the data first; the others return no scores.
     """
-    file = load_run(run, overrides)
+    file = run if isinstance(run, RunFile) else load_run(run, overrides)
     from manyheads.config.build import build_plan
     from manyheads.config.model import encoder_location
     from manyheads.nn.encoder_files import check_finite, check_folder
@@ -106,12 +86,13 @@ def save_with_report(progress: Progress) -> Callable[[Plan, Trained], Scores]:
 def _finished(file: RunFile, override: Path | None) -> Path | None:
     """The output folder, if it contains the finished model of this run. Raises UsageError if the model is another run's."""
     from manyheads.config.output import output_folder, portable_run
+    from manyheads.config.start_model import with_start_model
     from manyheads.training.identity import essential
 
     folder = output_folder(file, override)
     if not is_finished(folder):
         return None
-    if essential((folder / RUN).read_text(encoding="utf-8")) != essential(portable_run(file, folder)):
+    if essential((folder / RUN).read_text(encoding="utf-8")) != essential(portable_run(with_start_model(file), folder)):
         raise UsageError(f"{folder} contains the finished model of another run file (see its {RUN}); give another --output")
     return folder
 
@@ -137,14 +118,13 @@ class Validation:
         return {"splits": [report.to_json() for report in self.reports], "errors": self.errors, "plan": self.plan}
 
 
-def validate(run: Path, overrides: Sequence[str]) -> Validation:
+def validate(run: Path | RunFile, overrides: Sequence[str]) -> Validation:
     """Read and check everything in a run file. Collects errors in the data; raises those in the run file or encoder."""
     from manyheads.config.start_model import with_start_model
 
-    file = with_start_model(load_run(run, overrides))
-    from manyheads.config.dataset import read_task
+    file = with_start_model(run if isinstance(run, RunFile) else load_run(run, overrides))
+    from manyheads.config.dataset import read_tasks
     from manyheads.config.model import encoder_location
-    from manyheads.config.teachers import unknown_teachers
     from manyheads.config.workload import trained_windows, window_lengths
     from manyheads.nn.encoder_files import check_folder
     from manyheads.text.tokenizer import Tokenizer
@@ -153,16 +133,10 @@ def validate(run: Path, overrides: Sequence[str]) -> Validation:
     check_folder(Path(located.path_or_id))
     tokenizer = Tokenizer.from_encoder(located.path_or_id)
     reports: list[SplitReport] = []
-    errors = unknown_teachers(file)
     trained = trained_windows(file.run.training, max_length)
-    dataset: Dataset = {}
-    for name in file.run.tasks:
-        try:
-            dataset[name] = read_task(file, name)
-        except DataError as error:
-            errors += str(error).splitlines()
-            continue
-        splits = dataset[name].splits
+    dataset, errors = read_tasks(file)
+    for data in dataset.values():
+        splits = data.splits
         counted = window_lengths(tokenizer, max_length)
         measured = {split: measure(loaded.table, counted) for split, loaded in splits.items()}
         reports += examine(splits, measured, windows_trained=trained)
@@ -178,6 +152,8 @@ def _unknown_tokens(tokenizer: Tokenizer, dataset: Dataset, max_length: int) -> 
 
     lines = []
     for name, data in dataset.items():
+        if data.kept:
+            continue
         table = data.table("train")
         inputs = [entry for i in range(min(len(table), SAMPLED)) for entry in table.task.sources_of_example(table[i])]
         share = unknown_token_share(tokenizer, [entry.source for entry in inputs], max_length)
@@ -193,6 +169,7 @@ def _plan(file: RunFile, dataset: Dataset, tokenizer: Tokenizer) -> list[str]:
     """Settings and phases of a run. Builds the whole plan, so that everything `train` refuses is refused here."""
     from manyheads.config.build import plan_of
     from manyheads.config.start_model import start_model
+    from manyheads.config.task_data import not_held
     from manyheads.config.vectors import vector_notes
     from manyheads.nn.encoder_files import check_finite
     from manyheads.training.phases import plan_lines
@@ -202,8 +179,10 @@ def _plan(file: RunFile, dataset: Dataset, tokenizer: Tokenizer) -> list[str]:
     lines = plan_lines(plan.phases, plan.trainer.parts, plan.model.encoder.depth)
     warnings = [f"warning: {text}" for text in step_warnings(sum(phase.steps for phase in plan.phases))]
     start = start_model(file)
-    started = [] if start is None else start.lines(plan.tasks)
+    started = [] if start is None else start.lines(plan.tasks, [name for name, data in dataset.items() if data.kept])
+    started += [data.labels.line(name) for name, data in dataset.items() if data.labels and data.labels.changed]
     settings = [*started, *plan.recipe, *plan.teachers, *_class_weights(plan.tasks)]
+    warnings += not_held(file, dataset)
     return [*settings, *([""] if settings else []), *lines, *vector_notes(file), *warnings]
 
 
@@ -223,7 +202,7 @@ def _class_weights(tasks: Mapping[str, Any]) -> list[str]:
 
 
 def evaluate_model(
-    model: Model, *, data: Path | None, split: str, names: Sequence[str] | None, say: Callable[[str], None]
+    model: LoadedModel, *, data: Path | RunFile | None, split: str, names: Sequence[str] | None, say: Callable[[str], None]
 ) -> Scores:
     """Scores of a model on one split of a run file's data (by default of its own run file)."""
     from manyheads.config.dataset import read_split
@@ -231,8 +210,8 @@ def evaluate_model(
     from manyheads.training.selection import Selection
 
     tasks = model.predictor.check_tasks(names)
-    path = data or model.bundle.folder / RUN
-    file = load_run(path)
+    file = data if isinstance(data, RunFile) else load_run(data or model.bundle.folder / RUN)
+    path = Path(file.path.name) if isinstance(data, RunFile) else data or model.bundle.folder / RUN
     tables: dict[str, Any] = {}
     for name in tasks:
         section = file.run.tasks.get(name)

@@ -7,15 +7,16 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import manyheads
 from manyheads.arguments import RAY_WORKERS
 from manyheads.durable import writing_bytes
 from manyheads.errors import UsageError
 
 if TYPE_CHECKING:
+    from manyheads.inference import LoadedModel
     from manyheads.jobs.workers import WorkerSpec
 
 REPEATED_SIGNAL_S = 5.0
@@ -28,6 +29,38 @@ def _demo(options: argparse.Namespace) -> int:
 
     for line in run_demo(options.output, Console(sys.stderr)):
         print(line, flush=True)
+    return 0
+
+
+def _init(options: argparse.Namespace) -> int:
+    from manyheads.init.command import InitRequest, init
+    from manyheads.init.examples import write_example
+
+    if options.example is not None:
+        if options.files:
+            raise UsageError("--example brings its own data; remove the files, or --example")
+        print(f"next: manyheads train {write_example(options.example, options.output)}")
+        return 0
+    if not options.files:
+        raise UsageError("init needs data files or folders, or --example biomedical, support or search")
+    output = Path("run.yaml") if options.output is None else options.output
+    to_stdout = str(output) == "-"
+    text = init(InitRequest(options.files, None if to_stdout else output, options.force), _note)
+    print(text if to_stdout else f"run file: {output}", end="" if to_stdout else "\n")
+    return 0
+
+
+def _schema(options: argparse.Namespace) -> int:
+    from manyheads.init.command import schema_text
+
+    print(schema_text(), end="")
+    return 0
+
+
+def _completion(options: argparse.Namespace) -> int:
+    from manyheads.completion import script
+
+    print(script(options.shell, VERBS), end="")
     return 0
 
 
@@ -74,8 +107,9 @@ def _evaluate(options: argparse.Namespace) -> int:
         _write_json(options.json, scores)
         return 0
     from manyheads.heads.against import compare_models, lines, to_json, verdict
+    from manyheads.inference import load_model
 
-    other = manyheads.load(options.against, device=options.device, precision=options.precision)
+    other = load_model(options.against, device=options.device, precision=options.precision)
     found = compare_models(
         model, other, data=options.data, split=options.split, names=options.tasks, margin=options.margin
     )
@@ -88,7 +122,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _predict(options: argparse.Namespace) -> int:
     from manyheads.answering import Request, predict_all
 
-    request = Request(options.input, options.output, options.tasks, options.keep, options.min_score)
+    request = Request(options.input, options.output, options.tasks, options.keep, options.min_score, options.to)
     failed = predict_all(request, lambda: _load(options), _note)
     if failed:
         _note(f"{failed} row{'s' if failed > 1 else ''} could not be read; their answers are error messages")
@@ -105,6 +139,38 @@ def _score(options: argparse.Namespace) -> int:
     for name, value in scores.metrics.items():
         print(f"{name:{width}}  {value:.6f}")
     _write_json(options.json, scores.metrics)
+    return 0
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from manyheads.convert.run import Conversion, convert
+
+    conversion = Conversion(options.input, options.output, options.to, options.input_format, options.type, options.task)
+    print(convert(conversion, _note))
+    return 0
+
+
+def _pick(options: argparse.Namespace) -> int:
+    from manyheads.annotation.pick import Wanted
+    from manyheads.annotation.pick_command import PickRequest, pick, picked_lines
+    from manyheads.inference import load_model
+
+    wanted = Wanted(options.count, options.by, options.tasks, options.labelled, options.seed)
+    request = PickRequest(options.models, options.rows, options.output, wanted, options.to)
+    found = pick(request, partial(load_model, device=options.device, batch_tokens=options.batch_tokens,
+                                  precision=options.precision), _note)  # fmt: skip
+    for line in picked_lines(found):
+        _note(line)
+    return 1 if found.bad else 0
+
+
+def _review(options: argparse.Namespace) -> int:
+    from manyheads.annotation.review_command import PAGE, ReviewRequest, review
+
+    request = ReviewRequest(options.data, options.output, options.tasks, options.splits, options.own_encoder)
+    for found in review(request, lambda: _load(options), _note):
+        print(f"{found.task.name}: {found.suspected:,} suspected labels among {len(found.findings):,}")
+    print(f"report: {options.output / PAGE}")
     return 0
 
 
@@ -244,6 +310,9 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _bulk(options: argparse.Namespace) -> int:
+    if options.to not in (None, "parquet"):
+        raise UsageError(f"bulk writes parquet, which can be continued part by part; for {options.to} use "
+                         f"`manyheads predict MODEL INPUT -o OUTPUT --to {options.to}`, a file at a time")  # fmt: skip
     if options.engine != "ray" and (options.workers or options.address):
         given = "--workers" if options.workers else "--address"
         raise UsageError(f"{given} requires --engine ray; add it, or remove {given}")
@@ -273,19 +342,40 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
-def _info(options: argparse.Namespace) -> int:
-    from manyheads.api import find_model
-    from manyheads.describe import description_lines, model_description
+def _push(options: argparse.Namespace) -> int:
+    from manyheads.hub.download import model_folder
+    from manyheads.hub.push import check_repo, files_to_push, push_folder
 
-    description = model_description(find_model(options.model))
+    folder = model_folder(options.model)
+    if options.dry_run:
+        check_repo(options.repo)
+        sizes = {name: (folder / name).stat().st_size for name in files_to_push(folder)}
+        for name, size in sizes.items():
+            print(f"{size:>13,}  {name}")
+        print(f"{len(sizes)} files of {sum(sizes.values()) / 1e6:.1f} MB for {options.repo}; nothing was sent")
+        return 0
+    url = push_folder(
+        folder, options.repo, private=options.private or None, revision=options.revision, message=options.message
+    )
+    print(f"pushed: {url}")
+    return 0
+
+
+def _info(options: argparse.Namespace) -> int:
+    from manyheads.describe import description_lines, model_description
+    from manyheads.hub.download import model_folder
+
+    description = model_description(model_folder(options.model))
     for line in description_lines(description):
         print(line)
     _write_json(options.json, description)
     return 0
 
 
-def _load(options: argparse.Namespace) -> Any:
-    return manyheads.load(
+def _load(options: argparse.Namespace) -> LoadedModel:
+    from manyheads.inference import load_model
+
+    return load_model(
         options.model, device=options.device, batch_tokens=options.batch_tokens, precision=options.precision
     )
 
@@ -314,7 +404,9 @@ def _note(line: str) -> None:
 
 
 VERBS = {
-    "demo": _demo, "validate": _validate, "train": _train, "evaluate": _evaluate, "predict": _predict, "score": _score,
+    "demo": _demo, "init": _init, "schema": _schema, "completion": _completion, "validate": _validate, "train": _train, "evaluate": _evaluate, "predict": _predict, "score": _score,
+    "convert": _convert,
     "serve": _serve, "bulk": _bulk, "compare": _compare, "tune": _tune, "add": _add, "retrain": _retrain, "drop": _drop,
-    "rename": _rename, "merge": _merge, "export": _export, "info": _info,
+    "rename": _rename, "merge": _merge, "export": _export, "push": _push, "info": _info,
+    "pick": _pick, "review": _review,
 }  # fmt: skip

@@ -21,10 +21,10 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from scipy import stats
 
-from manyheads.compare import bootstrap
 from manyheads.compare.bootstrap import Variance, bootstrap_differences, variance
 from manyheads.compare.statistics import Difference, Settings, compare_scores, holm, sign_flip
 from manyheads.compare.verdict import every_task_no_worse, judge, seeds_to_settle
+from manyheads.metrics import resampling
 from manyheads.metrics.evidence import Ranks, Tally
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -138,7 +138,7 @@ def test_samples_do_not_depend_on_how_many_fit_memory(monkeypatch: pytest.Monkey
     shared, single = pair_of(effects(np.random.default_rng(0), seed=0.01, taste=0.1, luck=0.1))
     whole_BS = bootstrap_differences(shared, single, replicates=103, seed=4)
     assert (bootstrap_differences(shared, single, replicates=103, seed=5) != whole_BS).any()
-    monkeypatch.setattr(bootstrap, "CELLS", 300)
+    monkeypatch.setattr(resampling, "CELLS", 300)
     assert bootstrap_differences(shared, single, replicates=103, seed=4) == pytest.approx(whole_BS, abs=1e-12)
 
 

@@ -106,3 +106,13 @@ def test_a_setting_written_at_its_default_is_still_written_in_the_model_folder(p
     portable = parse_run(portable_run(load_run(run), tmp_path / "model"), "run.yaml")
     assert portable.training.model_fields_set == {"learning_rate", "device"}
     assert as_given(portable)["training"] == {"learning_rate": 5e-5, "device": "cpu"}
+
+
+def test_tasks_that_are_only_kept_neither_lengthen_the_run_nor_raise_the_rate() -> None:
+    new = TaskSize("topic", rows=300, tokens=7500)
+    alone = recipe_of(RecipeInputs((new,), width=384)).values
+    kept = recipe_of(RecipeInputs((new, TaskSize("old", rows=900, tokens=9000, held=True, kept=True)), width=384)).values
+    assert [kept[key] for key in ("epochs", "learning_rate")] == [alone[key] for key in ("epochs", "learning_rate")]
+    assert kept["tokens_per_step"] > alone["tokens_per_step"], "so that the new task keeps its rows in a step"
+    continued = recipe_of(RecipeInputs((new, TaskSize("old", rows=900, tokens=9000, held=True)), width=384)).values
+    assert continued["balancing"].method == "static"

@@ -41,3 +41,10 @@ def test_keys_that_do_not_go_together_are_refused(text, message):
     with pytest.raises(DataError) as caught:
         source(text)
     assert str(caught.value) == message
+
+
+def test_columns_of_files_are_renamed_by_name_or_number():
+    assert source("{path: a.csv, columns: {text: sentence}}") == Files(
+        (Path("/data/a.csv"),), columns={"text": "sentence"}
+    )
+    assert source("{path: a.conll, columns: {tags: 4}}") == Files((Path("/data/a.conll"),), columns={"tags": "4"})

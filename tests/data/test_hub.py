@@ -101,7 +101,7 @@ def test_columns_that_do_not_fit_are_named(hub_has):
     )
     assert refusal(Hub("glue")) == (
         "hf:glue (train) has the columns sentence, label; expected text, label or text, labels: "
-        "map them under 'columns', such as label: label"
+        "write columns: {text: sentence}"
     )
     hub_has(data_of({"text": [], "label": []}))
     assert refusal(Hub("glue")) == "hf:glue (train) has no rows; name another split"

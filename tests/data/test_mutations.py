@@ -72,6 +72,32 @@ def _conllu() -> str:
     return "\n".join(blocks)
 
 
+def _webanno() -> str:
+    lines, at, number = ["#FORMAT=WebAnno TSV 3.3", "#T_SP=ner.NamedEntity|value", ""], 0, 0
+    for k, (words, tags) in enumerate(SENTENCES, 1):
+        lines.append(f"#Text={' '.join(words)}")
+        for i, (word, tag) in enumerate(zip(words, tags, strict=True), 1):
+            number += tag[0] == "B"
+            lines.append(f"{k}-{i}\t{at}-{at + len(word)}\t{word}\t{'_' if tag == 'O' else f'{tag[2:]}[{number}]'}\t")
+            at += len(word) + 1
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _xmi() -> str:
+    text, found = "", []
+    for words, tags in SENTENCES:
+        for word, tag in zip(words, tags, strict=True):
+            if tag[0] == "B":
+                found.append([len(text), 0, tag[2:]])
+            if tag[0] in "BI":
+                found[-1][1] = len(text) + len(word)
+            text += f"{word} "
+    spans = "".join(f'<n:NamedEntity sofa="1" begin="{start}" end="{end}" value="{label}"/>\n' for start, end, label in found)
+    return (f'<xmi:XMI xmlns:xmi="http://www.omg.org/XMI" xmlns:cas="http:///uima/cas.ecore" xmlns:n="http:///n.ecore">\n{spans}'
+            f'<cas:Sofa xmi:id="1" sofaID="_InitialView" sofaString="{text}"/>\n</xmi:XMI>\n')
+
+
 def _jsonl(rows: list[dict[str, Any]]) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
@@ -117,6 +143,8 @@ GOOD: dict[str, tuple[str, str, str]] = {
     "conll": (NER, "a.conll", _conll(" ")),
     "conll-tabs": (NER, "a.bio", _conll("\t")),
     "conllu": (NER, "a.conllu", _conllu()),
+    "webanno": (NER, "b.tsv", _webanno()),
+    "xmi": (NER, "a.xmi", _xmi()),
     "tokens": (NER, "a.jsonl", _jsonl([{"tokens": w, "tags": t} for w, t in SENTENCES])),
     "entities": (NER, "a.jsonl", _entities()),
     "csv": (TEXT, "a.csv", _table(",", LABELLED, "text,label")),

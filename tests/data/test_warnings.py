@@ -10,8 +10,9 @@ import pytest
 from pyarrow import parquet
 
 from datafiles import TEXT, jsonl, rows_of
-from manyheads.config.dataset import TaskData, read_task
+from manyheads.config.dataset import read_task
 from manyheads.config.files import load_run
+from manyheads.config.task_data import TaskData
 from manyheads.data.warnings import warnings_of
 from manyheads.errors import DataError
 from manyheads.tasks.sentence_embedding.training import _cosine_target

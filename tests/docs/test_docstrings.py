@@ -28,7 +28,7 @@ def module_of(path: Path) -> str:
 MODULES = sorted(module_of(path) for path in PACKAGE.rglob("*.py") if ">>> " in path.read_text(encoding="utf-8"))
 PUBLIC: dict[str, Any] = {
     **{name: getattr(mh, name) for name in mh.__all__ if name != "__version__"},
-    **{f"Model.{name}": value for name, value in vars(mh.Model).items() if not name.startswith("_")},
+    **{f"Model.{name}": getattr(mh.Model, name) for name in dir(mh.Model) if not name.startswith("_")},
 }
 
 

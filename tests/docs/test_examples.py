@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from manyheads.balance import BALANCERS, build_balancer, options_of
-from manyheads.config import schema, strategies
+from manyheads.config import data_section, schema, strategies
 from manyheads.config.files import parse_run
 from manyheads.config.schema import Run
 from manyheads.data.sampler import METHODS
@@ -35,7 +35,7 @@ SECTIONS: dict[str, list[type[BaseModel]]] = {
     "The whole file": [Run],
     "encoder": [schema.Encoder],
     "tasks": [schema.TaskSection],
-    "tasks: data": [schema.Data, schema.SourceData],
+    "tasks: data": [data_section.Data, data_section.SourceData],
     **{kind: [schema.section_of(kind)] for kind in TASK_TYPES},
     "sharing": [strategies.Sharing],
     "lora": [strategies.Lora],
@@ -168,7 +168,7 @@ def test_the_tables_have_a_row_for_every_key_and_for_nothing_else(heading: str) 
 
 def test_no_section_of_the_schema_is_without_a_heading() -> None:
     known = {section for heading, sections in SECTIONS.items() for section in sections if heading not in TASK_TYPES}
-    modules = {schema, strategies}
+    modules = {data_section, schema, strategies}
     defined = {
         value
         for module in modules

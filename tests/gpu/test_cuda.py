@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
+import manyheads as mh
 from manyheads.nn.attention import can_attend_varlen
 from manyheads.nn.cuda.compiled import can_compile
 from manyheads.nn.encoder import pack_attention
@@ -18,6 +19,7 @@ from manyheads.predict import TorchBackend
 from manyheads.text.pack import Segments
 from manyheads.training.batches import prefetched
 from manyheads.training.cuda.overlap import pinned
+from toys import SENTENCES
 
 pytestmark = pytest.mark.gpu
 CUDA = torch.device("cuda")
@@ -130,3 +132,20 @@ def test_answers_are_float32_and_those_of_the_cpu(gpu_mix: Any, tiny_folder: Pat
             found = outputs[1][name][key]
             assert found.dtype == np.float32
             assert np.abs(found - expected).max() < 0.05 * max(1.0, float(np.abs(expected).max()))
+
+
+def test_a_loaded_model_moves_there_and_back_with_its_module(young_model: Path) -> None:
+    expected = mh.load(young_model)
+    model = mh.load(young_model, device="auto", precision="float32")
+    assert model.device.startswith("cuda")
+    states = [found.vectors for found in expected.hidden_states(SENTENCES)]
+    ids = torch.tensor([[2, 9, 8, 3], [2, 7, 3, 0]])
+    with torch.no_grad():
+        logits = expected.torch_module(ids, (ids > 0).long())["section"]["logits_SK"]
+        for device in ("cuda", "cpu", "cuda"):
+            given = ids.to(model.to(device).device)
+            found = model.torch_module(given, (given > 0).long())["section"]["logits_SK"]
+            assert found.cpu().numpy() == pytest.approx(logits.numpy(), abs=1e-3)
+            for one, two in zip(model.hidden_states(SENTENCES), states, strict=True):
+                assert one.vectors == pytest.approx(two, abs=1e-3)
+            assert model.predict_proba(SENTENCES) == pytest.approx(expected.predict_proba(SENTENCES), abs=1e-3)

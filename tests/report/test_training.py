@@ -12,9 +12,10 @@ import pytest
 
 from manyheads.evaluate import answers_for
 from manyheads.metrics.evidence import Tally
+from manyheads.metrics.resampling import score_interval
 from manyheads.predict import Predictor
 from manyheads.report.history import read_history
-from manyheads.report.summary import FROZEN, MOST_COMMON, EvenlySpaced, bootstrap_interval, training_summary
+from manyheads.report.summary import FROZEN, MOST_COMMON, EvenlySpaced, training_summary
 from manyheads.report.training import lede, training_page
 from manyheads.report.write import write_training_report
 from report.pages import check
@@ -144,11 +145,11 @@ def test_the_interval_of_a_mean_is_the_one_of_the_normal_distribution() -> None:
     right_E = draw.random(2000) < 0.7
     evidence = Tally(np.stack([right_E, np.ones(2000)], axis=1), "mean")
     score = float(right_E.mean())
-    interval = bootstrap_interval(evidence, score)
+    interval = score_interval(evidence, score)
     assert interval is not None
     half = 1.96 * np.sqrt(score * (1 - score) / 2000)
     assert interval == pytest.approx((score - half, score + half), abs=0.15 * half)
-    assert bootstrap_interval(Tally(np.ones((3, 2)), "mean"), 1.0) is None, "three clusters tell nothing"
+    assert score_interval(Tally(np.ones((3, 2)), "mean"), 1.0) is None, "three clusters tell nothing"
 
 
 def test_heads_stand_beside_what_needs_less(run_folder: Path, answered: Answered) -> None:

@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from manyheads.api import find_model, load
 from manyheads.bulk.manifest import FORMAT, LOCK, check_folders, check_same_job, read_parts, write_manifest
 from manyheads.bulk.parts import InputFile, Part, PartReader, input_path, list_files, split_parts
 from manyheads.bulk.results import Columns, PartResult, answer_part, read_result
 from manyheads.durable import UNFINISHED
 from manyheads.errors import UsageError
+from manyheads.hub.download import model_folder
+from manyheads.inference import load_model
 from manyheads.jobs.ray_cluster import connect, resources_per_worker
 from manyheads.outputs.columns import schema_of
 from manyheads.outputs.passthrough import column_types, merged_column_types
 from manyheads.process import set_up, use_threads
 
 if TYPE_CHECKING:
-    from manyheads.api import Model
+    from manyheads.inference import LoadedModel
     from manyheads.predict import Precision
 
 
@@ -84,7 +85,7 @@ def run_bulk(job: Job, actors: RayActors | None, report_progress: Callable[[str]
 def _run(
     job: Job, files: Sequence[InputFile], actors: RayActors | None, report_progress: Callable[[str], None]
 ) -> Report:
-    model = load(find_model(job.model), batch_tokens=job.batch_tokens, precision=job.precision)
+    model = load_model(model_folder(job.model), batch_tokens=job.batch_tokens, precision=job.precision)
     tasks = model.predictor.check_tasks(job.tasks)
     facts = {
         "format": FORMAT, "model_hash": model.bundle.hash, "tasks": tasks, "rows_per_part": job.rows_per_part,
@@ -114,7 +115,7 @@ def _run(
 
 
 def _answer(
-    job: Job, actors: RayActors | None, model: Model, columns: Columns, parts: Sequence[Part]
+    job: Job, actors: RayActors | None, model: LoadedModel, columns: Columns, parts: Sequence[Part]
 ) -> Iterable[PartResult]:
     if actors is not None and parts:
         return _answer_with_ray(job, actors, columns, parts)
@@ -149,8 +150,8 @@ class PartActor:
         self.job = job
         self.columns = columns
         self.reader = PartReader(job.source)
-        self.predictor = load(
-            find_model(job.model), batch_tokens=job.batch_tokens, device=device, precision=job.precision
+        self.predictor = load_model(
+            model_folder(job.model), batch_tokens=job.batch_tokens, device=device, precision=job.precision
         ).predictor
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:

@@ -13,6 +13,7 @@ Safetensors and JSON only, so loading runs no code from the folder. `manyheads.j
 one is complete; every file is checked against it before it is read.
 """
 
+from manyheads.bundle.copying import copy_model
 from manyheads.bundle.encoder import UnmergedAdapters
 from manyheads.bundle.exported import ExportedBundle, is_exported, load_exported, verify_exported
 from manyheads.bundle.folder import Bundle, Contents, is_finished, load_bundle, save_bundle
@@ -51,6 +52,7 @@ __all__ = [
     "Contents",
     "ExportedBundle",
     "UnmergedAdapters",
+    "copy_model",
     "is_exported",
     "is_finished",
     "load_bundle",

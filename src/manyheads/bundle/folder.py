@@ -67,6 +67,10 @@ class Contents:
     """Whether the weights were finally trained on all rows, including validation rows split off from training data."""
     unchanged: Sequence[Mapping[str, Any]] = ()
     """Which tasks of other models are in this one bit for bit (`heads/proof.py`)."""
+    started_from: Mapping[str, Any] | None = None
+    """The model that the training started from, and what became of its labels."""
+    card_facts: Mapping[str, Any] | None = None
+    """What the card says and no other file has, kept for the cards of models made from this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,8 @@ def save_bundle(folder: Path, model: MultiTaskModel, tokenizer: Tokenizer, conte
         "versions": versions(),
         **({"refitted": True} if contents.refitted else {}),
         **({"unchanged": list(contents.unchanged)} if contents.unchanged else {}),
+        **({"started_from": dict(contents.started_from)} if contents.started_from else {}),
+        **({"card": dict(contents.card_facts)} if contents.card_facts else {}),
     }
     write_manifest(folder, manifest)
 

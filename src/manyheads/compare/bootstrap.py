@@ -23,11 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 from manyheads.metrics.evidence import Evidence
+from manyheads.metrics.resampling import cluster_weights
 
 Floats = npt.NDArray[np.float64]
-
-CELLS = 2**22
-"""Weights of clusters in memory at a time: 32 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +92,8 @@ def variance(difference_S: Floats, sample_BS: Floats, *, clusters: int) -> Varia
 
 def bootstrap_differences(shared: Sequence[Evidence], single: Sequence[Evidence], *, replicates: int, seed: int) -> Floats:
     """The difference of each seed, `(B, S)`, on bootstrap samples of the clusters."""
-    generator, clusters, parts = np.random.default_rng(seed), shared[0].clusters, []
-    step = max(1, CELLS // clusters)
-    for start in range(0, replicates, step):
-        rows = min(step, replicates - start)
-        sample_BC = generator.integers(clusters, size=(rows, clusters)) + clusters * np.arange(rows)[:, None]
-        times_BC = np.bincount(sample_BC.ravel(), minlength=rows * clusters).reshape(rows, clusters).astype(np.float64)
-        parts.append(np.stack([a.scores(times_BC) - b.scores(times_BC) for a, b in zip(shared, single, strict=True)], 1))
-    return np.concatenate(parts)
+    pairs = list(zip(shared, single, strict=True))
+    return np.concatenate([
+        np.stack([a.scores(times_BC) - b.scores(times_BC) for a, b in pairs], 1)
+        for times_BC in cluster_weights(shared[0].clusters, replicates, seed)
+    ])  # fmt: skip

@@ -17,7 +17,6 @@ from manyheads.compare.advice import advise, most_wanted
 from manyheads.compare.private_layers import is_wholly_shared, search, steps_of
 from manyheads.compare.result import (
     findings,
-    flatten,
     judge_outcomes,
     mean_curve,
     mean_diagnostics,
@@ -27,15 +26,18 @@ from manyheads.compare.result import (
 from manyheads.compare.runner import Runner
 from manyheads.compare.runs import compared_split
 from manyheads.compare.single_models import train_single_models
+from manyheads.compare.start_model import against_start
 from manyheads.compare.statistics import Settings
 from manyheads.compare.verdict import every_task_no_worse
-from manyheads.config.dataset import rows_of
 from manyheads.config.files import as_given, load_run
+from manyheads.config.start_model import start_model
+from manyheads.config.task_data import rows_of
 from manyheads.durable import replace_file
 from manyheads.errors import UsageError
 from manyheads.jobs.experiment import Experiment, data_hashes, open_experiment
 from manyheads.jobs.job import Job
 from manyheads.jobs.workers import WorkerSpec
+from manyheads.report.provenance import flatten
 
 if TYPE_CHECKING:
     from manyheads.compare.outcome import Outcome
@@ -113,6 +115,9 @@ def compare(options: CompareOptions, progress: Progress, stop: Stop) -> dict[str
             ", ".join(tasks): _judgements(dict.fromkeys(tasks, subset), runs.single, settings)
             for tasks, subset in runs.subsets.items()
         }
+    start = start_model(file)
+    if start is not None:
+        result["start"] = against_start(start, experiment.dataset, runs.shared, settings)
     wanted = most_wanted(advice)
     if ladder:
         result["remedy"] = _add_private_layers(runner, options, found, runs)
@@ -126,8 +131,11 @@ def open_comparison(options: CompareOptions) -> Experiment:
     """Read and check the run file and all its data. Raises UsageError for a run that cannot be compared."""
     _check(load_run(options.run, options.overrides), options)
     experiment = open_experiment(options.run, options.overrides, options.output)
-    for name in experiment.dataset:
+    for name, data in experiment.dataset.items():
         compared_split(experiment.dataset, name)
+        if not data.trains:
+            raise UsageError(f"task '{name}' trains on nothing, so there is nothing to compare; leave it out, or set "
+                             "training.prevent_forgetting to true")  # fmt: skip
     return experiment
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from manyheads.bundle import HEADS, MANIFEST, METRICS, RUN, Contents, load_bundle, save_bundle
 from manyheads.bundle.encoder import read_weights
 from manyheads.bundle.private_layers import PrivateLayers, with_private_layers
-from manyheads.training.model_card import model_card
+from manyheads.hub.card import model_card
+from manyheads.hub.facts import ModelFacts, kept_facts
 from manyheads.training.model_folder import scores_by_task
 from manyheads.training.selection import Selection
 
@@ -32,8 +33,10 @@ def save_run(plan: Plan, done: Trained, compared: Mapping[str, Mapping[str, Metr
     tasks = {name: done.tasks[name] for name in plan.tasks}
     splits = {**compared, "validation": {**compared.get("validation", {}), **done.validation}}
     metrics = scores_by_task(tasks, splits, plan.selection)
-    card = model_card(tasks, metrics, plan.encoder_name, done.steps)
-    contents = Contents(tasks, plan.encoder_name, plan.max_length, metrics, plan.run, card, done.adapters)
+    facts = ModelFacts(plan.output.resolve().name, tasks, metrics, plan.max_length, plan.run, plan.base_model,
+                       steps=done.steps, recipe=plan.recipe)  # fmt: skip
+    contents = Contents(tasks, plan.encoder_name, plan.max_length, metrics, plan.run, model_card(facts), done.adapters,
+                        card_facts=facts.kept())  # fmt: skip
     save_bundle(plan.output, plan.model, plan.tokenizer, contents)
 
 
@@ -48,7 +51,8 @@ def save_with_private_layers(shared: Path, private: Mapping[str, tuple[Path, int
               for split in ("validation", "test")}  # fmt: skip
     encoder = bundle.manifest["encoder"]["name"]
     metrics = scores_by_task(tasks, splits, Selection())
-    card = model_card(tasks, metrics, encoder, 0)
-    run = (shared / RUN).read_text(encoding="utf-8")
+    run, (base_model, data) = (shared / RUN).read_text(encoding="utf-8"), kept_facts(bundle.manifest)
+    facts = ModelFacts(folder.resolve().name, tasks, metrics, bundle.max_length, run, base_model, data)
+    contents = Contents(tasks, encoder, bundle.max_length, metrics, run, model_card(facts), card_facts=facts.kept())
     (folder / MANIFEST).unlink(missing_ok=True)  # so that a half-written folder is not taken for the previous model
-    save_bundle(folder, model, bundle.tokenizer, Contents(tasks, encoder, bundle.max_length, metrics, run, card))
+    save_bundle(folder, model, bundle.tokenizer, contents)

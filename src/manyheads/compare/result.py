@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from manyheads.compare.advice import Finding
 from manyheads.compare.runs import compared_split
+from manyheads.compare.start_model import lines as start_lines
 from manyheads.compare.statistics import Settings, compare_scores
 from manyheads.compare.verdict import Judgement, judge
 from manyheads.config.recipe import HEAD_RATE
@@ -163,19 +164,6 @@ def _no_learning(runs: Sequence[Outcome], name: str) -> str | None:
     return warnings[0] if all(warnings) else None
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as one level with dotted keys.
-
-    >>> flatten({"training": {"steps": 40}, "output": None})
-    {'training.steps': 40, 'output': None}
-    """
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        nested = isinstance(value, Mapping) and value
-        found |= flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
-    return found
-
-
 def lines(result: Mapping[str, Any]) -> list[str]:
     """A table and a summary for the terminal."""
     rows = [("task", "metric", "shared", "single", "difference", f"{100 * result['level']:g} % interval", "verdict")]
@@ -187,7 +175,8 @@ def lines(result: Mapping[str, Any]) -> list[str]:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     advice = [f"{name}: {task['advice']['remedy']} ({task['advice']['reason']})" for name, task in result["tasks"].items()]
-    return [*table, "", *_summary(result), *advice]
+    start = start_lines(result["start"]) if "start" in result else []
+    return [*table, "", *start, *_summary(result), *advice]
 
 
 def _summary(result: Mapping[str, Any]) -> list[str]:

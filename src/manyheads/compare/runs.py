@@ -18,13 +18,13 @@ from manyheads.errors import UsageError
 from manyheads.evaluate import answers_for, head_warnings
 
 if TYPE_CHECKING:
-    from manyheads.config.dataset import Dataset
+    from manyheads.config.task_data import Dataset
     from manyheads.evaluate import Metrics
     from manyheads.jobs.experiment import Experiment
     from manyheads.jobs.job import Job
     from manyheads.training.plan import Plan, Trained
     from manyheads.training.progress import Progress
-    from manyheads.training.step_record import StepRecord
+    from manyheads.training.step_record import EvaluationRecord, StepRecord
     from manyheads.training.stop import Stop
 
 
@@ -148,6 +148,9 @@ class _WarningsOnly:
 
     def step(self, record: StepRecord, steps: int) -> None:
         self.progress.step(record, steps)
+
+    def evaluated(self, record: EvaluationRecord) -> None:
+        pass
 
     def close(self) -> None:
         self.progress.close()

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from manyheads.config.dataset import Dataset, Scope, content_hashes, data_warnings, on_all_rows, read_dataset, rows_of
+from manyheads.config.dataset import on_all_rows, read_dataset
 from manyheads.config.files import RunFile
 from manyheads.config.hardware import device_of
-from manyheads.config.model import adapters_of_run, build_model, encoder_location
+from manyheads.config.model import adapters_of_run, base_model, build_model, encoder_location
 from manyheads.config.output import portable_run, unfinished_output
 from manyheads.config.recipe import RecipeInputs, TaskSize, evaluate_every, recipe_of
 from manyheads.config.start_model import load_head_weights, start_model, with_start_model
+from manyheads.config.task_data import (
+    Dataset,
+    Scope,
+    content_hashes,
+    data_warnings,
+    label_changes,
+    not_held,
+    rows_of,
+)
 from manyheads.config.teachers import teacher_line
 from manyheads.config.trainer import build_trainer, heads_without_weights
 from manyheads.config.vectors import start_with_own_vectors, vector_notes
@@ -70,7 +79,8 @@ def plan_of(
     model = build_model(file, encoder, scope.tasks)
     start_with_own_vectors(file, model, scope.tasks)
     start = start_model(file)
-    continued = () if start is None else load_head_weights(start, model, scope.tasks)
+    renamed = {name: data.renames for name, data in dataset.items()}
+    continued = () if start is None else load_head_weights(start, model, scope.tasks, renamed)
     model = model.to(device_of(file.run.training.device))
     file, recipe_lines = with_recipe(file, scope, feeds, model)
     training = file.run.training
@@ -81,6 +91,7 @@ def plan_of(
     refits = training.refit and steps and any(data.whole is not None for data in dataset.values())
     return Plan(
         encoder_name=file.run.encoder.name,
+        base_model=base_model(file, encoder),
         max_length=max_length,
         model=model,
         tokenizer=tokenizer,
@@ -92,6 +103,7 @@ def plan_of(
         evaluate_every=training.evaluate_every or evaluate_every(steps, work.whole_epoch_steps),
         fit_heads=training.fit_heads and steps > 0,
         continued=continued,
+        started_from=None if start is None else {"model": start.bundle.hash, "labels": label_changes(dataset)},
         average=training.average,
         refit=_refit(file, scope, folder, tokenizer, team) if refits else None,
         selection=selection,
@@ -106,7 +118,7 @@ def plan_of(
         ),
         save_every=training.save_every,
         keep_checkpoints=training.keep_checkpoints,
-        rows=partial(rows_of, dataset, window_lengths(tokenizer, max_length)),
+        rows=cache(partial(rows_of, dataset, window_lengths(tokenizer, max_length))),
         epochs=steps * work.step_tokens / epoch_tokens,
         recipe=tuple(recipe_lines),
         teachers=tuple(
@@ -115,7 +127,9 @@ def plan_of(
             if (teaching := dataset[name].teaching) is not None
         ),
         notes=(
-            *(() if start is None else start.lines(scope.tasks)),
+            *(() if start is None else start.lines(scope.tasks, [name for name, data in dataset.items() if data.kept])),
+            *(data.labels.line(name) for name, data in dataset.items() if data.labels and data.labels.changed),
+            *not_held(file, dataset),
             *vector_notes(file),
             *data_warnings(dataset),
             *(f"warning: {text}" for text in step_warnings(steps)),
@@ -151,11 +165,13 @@ def with_recipe(
     sizes = tuple(
         TaskSize(
             feed.task.name,
-            len(feed.table),
+            feed.rows_per_epoch,
             feed.stream.tokens_per_epoch,
             feed.task.compares_examples,
             feed.task.name in plain,
             scope.dataset[feed.task.name].whole is not None,
+            feed.soft_labels is not None and feed.soft_labels.hold is not None,
+            scope.dataset[feed.task.name].kept,
         )
         for feed in feeds
     )

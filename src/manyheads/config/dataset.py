@@ -2,126 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from manyheads.config.data_section import DataPath, SourceData
 from manyheads.config.files import RunFile
-from manyheads.config.schema import DataPath, SourceData, task_of
+from manyheads.config.kept_tasks import held_on_texts, kept_task
+from manyheads.config.labels import LabelChanges, renames_to
+from manyheads.config.schema import TaskSection, renames_of, task_of
 from manyheads.config.start_model import fit_task, start_model
-from manyheads.config.teachers import Teaching, read_teaching, unknown_teachers
+from manyheads.config.task_data import Dataset, TaskData
+from manyheads.config.teachers import Continued, held_by, read_teaching, unknown_teachers
 from manyheads.config.vectors import with_own_vectors
 from manyheads.data.build import DataSource, build_table
 from manyheads.data.hub import Hub
+from manyheads.data.python_rows import MARK, PythonRows, PythonSource
 from manyheads.data.readers import Files
+from manyheads.data.renamed_rows import renamed_rows
 from manyheads.data.report import ReadReport, Skipped
 from manyheads.data.saved_datasets import SavedDataset, is_saved_dataset
 from manyheads.data.split import split_table
 from manyheads.data.table import ExampleTable
-from manyheads.data.validate import WindowLengths, measure
-from manyheads.data.warnings import Loaded, warnings_of
+from manyheads.data.warnings import Loaded
 from manyheads.errors import DataError
+from manyheads.tasks.statistics import DataStatistics
 
 if TYPE_CHECKING:
     from manyheads.tasks.base import Task
 
+SPLITS = ("train", "replay", "validation", "test")
+TRAINING = ("train", "replay")
+"""Splits that are trained on: new rows, and rows that the model was trained on before."""
+Rows = dict[str, tuple[ExampleTable[Any], ReadReport]]
+"""The splits of a task as read."""
 SPLIT_SEED = 0
 """Seed of the validation split, which does not depend on the seed of the training."""
-
-
-@dataclass(frozen=True, slots=True)
-class TaskData:
-    """A task fitted to its training data, and its checked splits."""
-
-    task: Task[Any]
-    splits: dict[str, Loaded]
-    whole: ExampleTable[Any] | None = None
-    """All training examples, if the validation examples were split off from them."""
-    teaching: Teaching | None = None
-    """The task's teacher, and the rows that only the teacher labels."""
-
-    def table(self, split: str) -> ExampleTable[Any]:
-        """The examples of a split."""
-        return self.splits[split].table
-
-
-Dataset = dict[str, TaskData]
-"""The data of every task of a run."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """The data of a run, and which of its tasks are trained: all, or those named in `only`."""
-
-    dataset: Dataset
-    only: Sequence[str] = ()
-
-    @property
-    def tasks(self) -> dict[str, Task[Any]]:
-        """All tasks."""
-        return {name: data.task for name, data in self.dataset.items()}
-
-    @property
-    def trained(self) -> dict[str, Task[Any]]:
-        """The tasks that are trained."""
-        return {name: self.dataset[name].task for name in self.only or self.dataset}
-
-    @property
-    def single(self) -> bool:
-        """Whether just one of several tasks is trained."""
-        return len(self.trained) == 1 < len(self.dataset)
-
-    def tables(self, split: str) -> dict[str, ExampleTable[Any]]:
-        """The examples of a split, for each trained task that has it."""
-        return {name: self.dataset[name].table(split) for name in self.trained if split in self.dataset[name].splits}
-
-    def selected(self, select: Mapping[str, float]) -> dict[str, float]:
-        """The entries of `training.select` that belong to trained tasks."""
-        return {key: weight for key, weight in select.items() if not self.only or key.partition(".")[0] in self.trained}
-
-
-def data_warnings(dataset: Dataset) -> list[str]:
-    """Warnings about data that is usable but probably wrong."""
-    return [
-        f"warning: tasks.{name}.data.{split}: {text}"
-        for name, data in dataset.items()
-        for split, texts in warnings_of(data.splits).items()
-        for text in texts
-    ]
-
-
-def content_hashes(dataset: Mapping[str, TaskData]) -> dict[str, str]:
-    """A sha256 of each table and teacher that training depends on."""
-    found = {f"{name}.{split}": data.table(split).content_hash() for name, data in dataset.items()
-             for split in ("train", "validation") if split in data.splits}  # fmt: skip
-    return found | teacher_hashes(dataset)
-
-
-def teacher_hashes(dataset: Mapping[str, TaskData]) -> dict[str, str]:
-    """A sha256 of each task's teacher and of the rows that only the teacher labels."""
-    return {f"{name}.teacher": data.teaching.contents(data.table("train"))
-            for name, data in dataset.items() if data.teaching is not None}  # fmt: skip
-
-
-def rows_of(dataset: Dataset, lengths: WindowLengths) -> dict[str, dict[str, dict[str, int]]]:
-    """Row counts of each split: `{task: {split: {read, used, windowed, skipped, left_out}}}`.
-
-    Tokenises all rows, about 50,000 short ones per second. `lengths`: lengths of all windows of a source.
-    """
-    return {
-        name: {split: {"read": loaded.report.rows, "used": len(loaded.table),
-                       "windowed": measure(loaded.table, lengths).windowed,
-                       "skipped": sum(skip.count for skip in loaded.report.skipped.values()),
-                       "left_out": sum(part.count for part in loaded.report.left_out.values())}
-               for split, loaded in data.splits.items()}
-        for name, data in dataset.items()
-    }  # fmt: skip
 
 
 def source_of(file: RunFile, path: DataPath) -> DataSource:
     """The data source of one split. Raises DataError for keys that exclude one another."""
     given = path if isinstance(path, SourceData) else SourceData(path=path)
+    if isinstance(given.path, PythonRows):
+        for key in ("format", "names", "config", "split"):
+            if getattr(given, key):
+                raise DataError(f"'{key}' is for files and Hub data sets, not for rows from Python; remove it")
+        return PythonSource(given.path, given.columns)
     paths = [given.path] if isinstance(given.path, str) else given.path
+    if paths[:1] and paths[0].startswith(MARK):
+        raise DataError(f"these rows were given from Python ({paths[0].removeprefix(MARK)}) and are not stored with the run; "
+                        "give the data again")  # fmt: skip
     hub = [part for part in paths if part.startswith("hf:")]
     if hub:
         if len(paths) > 1 or given.format is not None or given.names:
@@ -129,83 +60,148 @@ def source_of(file: RunFile, path: DataPath) -> DataSource:
         return Hub(hub[0].removeprefix("hf:"), given.config, given.split, given.columns)
     if len(paths) == 1 and given.format is None and not given.names and is_saved_dataset(file.resolve(paths[0])):
         return SavedDataset(file.display_path(paths[0]), given.split, given.columns)
-    for key in ("config", "split", "columns"):
+    for key in ("config", "split"):
         if getattr(given, key):
             raise DataError(
                 f"{paths[0]}: '{key}' is for Hub data sets; write hf:{paths[0]}, or remove '{key}'"
             )
-    return Files(tuple(map(file.display_path, paths)), given.format, tuple(given.names))
+    return Files(tuple(map(file.display_path, paths)), given.format, tuple(given.names), given.columns)
 
 
 def read_dataset(file: RunFile) -> Dataset:
     """Read and check the data of every task. Raises DataError with task, split and place of every error in any of them."""
-    errors = unknown_teachers(file)
-    dataset: Dataset = {}
-    for name in file.run.tasks:
-        try:
-            dataset[name] = read_task(file, name)
-        except DataError as error:
-            errors.append(str(error))
+    dataset, errors = read_tasks(file)
     _raise_all(errors)
     return dataset
 
 
+def read_tasks(file: RunFile) -> tuple[Dataset, list[str]]:
+    """The data of every task that can be read, in the order of the run file, and the errors of the others."""
+    errors = unknown_teachers(file)
+    found: Dataset = {}
+    trained = [name for name, section in file.run.tasks.items() if has_rows(section)]
+    for name in [*trained, *(name for name in file.run.tasks if name not in trained)]:
+        try:
+            found[name] = read_task(file, name) if name in trained else _kept(file, name, found)
+        except DataError as error:
+            errors += str(error).splitlines()
+    return {name: found[name] for name in file.run.tasks if name in found}, errors
+
+
+def has_rows(section: TaskSection) -> bool:
+    """Whether a task has training data of its own."""
+    return section.data.train is not None or section.data.replay is not None
+
+
+def _kept(file: RunFile, name: str, others: Dataset) -> TaskData:
+    """A task without training data, held on the texts of the others."""
+    task = kept_task(file, name)
+    found = read_rows(file, name, ("validation", "test"))
+    splits = {split: Loaded(table.with_task(task), report) for split, (table, report) in found.items()}
+    tables = (data.table("train") for data in others.values() if not data.kept)
+    return TaskData(task, splits, teaching=held_on_texts(file, task, tables))
+
+
 def read_task(file: RunFile, name: str) -> TaskData:
     """Read and check the data of one task. Raises DataError with the errors of all its splits."""
+    return settle(file, name, read_rows(file, name))
+
+
+def read_rows(file: RunFile, name: str, splits: Sequence[str] = SPLITS) -> Rows:
+    """Read the splits of one task. They do not depend on its labels and settings."""
     section = file.run.tasks[name]
-    unfitted = with_own_vectors(file, task_of(name, section), section)
-    found: dict[str, tuple[ExampleTable[Any], ReadReport]] = {}
+    task = with_own_vectors(file, task_of(name, section), section)
+    found: Rows = {}
     errors: list[str] = []
-    for split in ("train", "validation", "test"):
+    for split in splits:
         path = getattr(section.data, split)
         if path is None:
             continue
         try:
-            found[split] = _table(file, unfitted, path, split)
+            found[split] = _table(file, task, path, split)
         except DataError as error:
             errors.append(str(error))
     _raise_all(errors)
+    if renames := renames_of(section) if "replay" in found else {}:
+        found["replay"] = renamed_rows(found["replay"][0], renames, found["replay"][1])
+    if "replay" in found and section.data.train is None:
+        found["train"] = found.pop("replay")
+    return found
+
+
+def settle(file: RunFile, name: str, rows: Rows) -> TaskData:
+    """Settle the labels and splits of a task whose rows were read, and check them. Raises DataError."""
+    section, start = file.run.tasks[name], start_model(file)
+    unfitted = with_own_vectors(file, task_of(name, section), section)
+    old = None if start is None else start.task(name, section.type)
+    renames = renames_to(section, name, old)
+    if section.data.replay is not None and old is None:
+        raise DataError(f"tasks.{name}.data.replay names old rows of a task that continues from a model; set "
+                        "training.init_from to a model that has the task, or list the file under 'train'")  # fmt: skip
+    found = dict(rows)
     whole, report = found["train"]
-    statistics = report.statistics
+    statistics = report.statistics + (found["replay"][1].statistics if "replay" in found else DataStatistics())
     for _, other in found.values():  # the range of scores depends on all splits, the labels only on train
         statistics = statistics.widened(other.statistics)
-    task = fit_task(unfitted, statistics, start_model(file))
+    task = fit_task(unfitted, statistics, old, renames)
     if section.data.validation is None and section.validation_fraction > 0:
-        found |= _split_off(whole, report, section.validation_fraction)
+        found |= _split_off(found, section.validation_fraction)
     splits: dict[str, Loaded] = {}
-    for split in (name for name in ("train", "validation", "test") if name in found):
+    errors: list[str] = []
+    for split in (name for name in SPLITS if name in found):
         table, told = found[split]
         try:
-            splits[split] = Loaded(_checked(table.with_task(task), split, trains=split == "train"), told)
+            splits[split] = Loaded(_checked(table.with_task(task), split, trains=split in TRAINING), told)
         except DataError as error:
             errors.append(str(error))
     _raise_all(errors)
     cut = section.data.validation is None and "validation" in splits
     teaching = read_teaching(file, task, splits["train"].table)
-    return TaskData(task, splits, whole.with_task(task) if cut else None, teaching)
+    if teaching is None and start is not None and old is not None and file.run.training.prevent_forgetting:
+        absent = [label for label in task.label_names if not report.statistics.labels.get(label)]
+        completes = task.distillation is not None and task.distillation.completes
+        if section.data.replay is None or (absent and completes):
+            teaching = held_by(start, old, task, Continued(renames, absent))
+    changes = None if old is None else LabelChanges.of(old, task, renames, statistics)
+    return TaskData(task, splits, whole.with_task(task) if cut else None, teaching, changes, renames)
 
 
 def on_all_rows(dataset: Dataset) -> Dataset:
     """The data with split-off validation rows put back into the training rows, and without validation splits."""
     found = {}
     for name, data in dataset.items():
+        rest = {split: loaded for split, loaded in data.splits.items() if split == "replay"}
+        if data.kept:
+            found[name] = replace(data, splits={})
+            continue
         train = data.splits["train"]
-        splits = {"train": train if data.whole is None else Loaded(data.whole, train.report)}
-        found[name] = TaskData(data.task, splits, teaching=data.teaching)
+        splits = {**rest, "train": train if data.whole is None else Loaded(data.whole, train.report)}
+        found[name] = replace(data, splits=splits, whole=None)
     return found
 
 
-def _split_off(
-    whole: ExampleTable[Any], report: ReadReport, fraction: float
-) -> dict[str, tuple[ExampleTable[Any], ReadReport]]:
-    """Split the training data into train and validation. Raises DataError."""
+def _split_off(found: Rows, fraction: float) -> Rows:
+    """Split train and validation data off the training rows, and off old rows. Raises DataError.
+
+    The same rows of the old data are set aside as in the training of the model, because a hash of their text decides.
+    """
+    whole, report = found["train"]
     parts = split_table(whole, fraction, SPLIT_SEED)
-    split_off = Skipped(len(parts.validation), parts.validation.where(0))
-    skipped = {**report.skipped, "set aside for validation": split_off}
-    counted = parts.train.survey()
-    train = replace(report, used=len(parts.train), skipped=skipped, statistics=counted.statistics, places=counted.places)
-    validation = replace(parts.validation.survey(parts.notes), formats=report.formats)
-    return {"train": (parts.train, train), "validation": (parts.validation, validation)}
+    divided = {"train": (parts.train, report)}
+    held = parts.validation
+    if "replay" in found:
+        old, old_report = found["replay"]
+        with suppress(DataError):  # too few to divide
+            old_parts = split_table(old, fraction, SPLIT_SEED)
+            divided["replay"] = (old_parts.train, old_report)
+            held = held.followed_by(old_parts.validation)
+    aside = {split: len(found[split][0]) - len(table) for split, (table, _) in divided.items()}
+    for split, (table, told) in divided.items():
+        counted, first = table.survey(), Skipped(aside[split], held.where(0 if split == "train" else len(parts.validation)))
+        skipped = {**told.skipped, "set aside for validation": first}
+        divided[split] = table, replace(told, used=len(table), skipped=skipped, statistics=counted.statistics,
+                                        places=counted.places)  # fmt: skip
+    return {**divided, "validation": (held, replace(held.survey(parts.notes), formats=report.formats))}
 
 
 def _raise_all(errors: list[str]) -> None:
@@ -221,11 +217,12 @@ def read_split(file: RunFile, task: Task[Any], split: str) -> ExampleTable[Any] 
         return _checked(_table(file, task, path, split)[0], split)
     if split == "test" or (split == "validation" and not section.validation_fraction):
         return None
-    whole = _table(file, task, section.data.train, "train")[0]
-    if not section.validation_fraction:
-        return _checked(whole, split)
-    parts = split_table(whole, section.validation_fraction, SPLIT_SEED)
-    return _checked(parts.validation if split == "validation" else parts.train, split)
+    if not has_rows(section):
+        return None
+    found = read_rows(file, task.name, TRAINING)
+    if section.validation_fraction:
+        found = _split_off(found, section.validation_fraction)
+    return _checked(found[split][0].with_task(task), split)
 
 
 def _table(file: RunFile, task: Task[Any], path: DataPath, split: str) -> tuple[ExampleTable[Any], ReadReport]:

@@ -35,6 +35,19 @@ def encoder_location(file: RunFile) -> ResolvedEncoder:
     return resolve_encoder(name, encoder.revision)
 
 
+def base_model(file: RunFile, located: ResolvedEncoder) -> str | None:
+    """Hub id of the encoder or model that a run starts from; None for a local folder of unknown origin."""
+    from manyheads.config.start_model import start_model
+    from manyheads.hub.facts import kept_facts
+    from manyheads.nn.resolve_encoder import BUNDLED
+
+    start, given = start_model(file), file.run.training.init_from
+    if start is not None:
+        return kept_facts(start.bundle.manifest)[0] if file.resolve(str(given)).exists() else str(given)
+    name = file.run.encoder.name
+    return None if located.origin == "folder" else BUNDLED[-1] if name in BUNDLED else name
+
+
 def build_model(file: RunFile, located: ResolvedEncoder, tasks: Mapping[str, Task[Any]]) -> MultiTaskModel:
     """The model of a run, with heads and adapters initialised from the run's seed.
 

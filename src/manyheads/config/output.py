@@ -11,6 +11,7 @@ import yaml
 
 from manyheads.config.files import RunFile, as_given
 from manyheads.config.teachers import is_folder
+from manyheads.data.python_rows import MARK
 from manyheads.errors import UsageError
 from manyheads.nn.resolve_encoder import holds_encoder
 
@@ -40,7 +41,9 @@ def portable_run(file: RunFile, folder: Path) -> str:
     def relative(path: Any) -> Any:
         if isinstance(path, list):
             return [relative(part) for part in path]
-        if isinstance(path, Mapping) or path.startswith("hf:"):
+        if isinstance(path, Mapping):
+            return {**path, "path": relative(path["path"])}
+        if path.startswith(("hf:", MARK)):
             return path
         return os.path.relpath(file.resolve(path), folder.resolve())
 
@@ -49,7 +52,8 @@ def portable_run(file: RunFile, folder: Path) -> str:
             if key in ("file", "unlabelled") or (key == "model" and is_folder(file, section[key])):
                 section[key] = relative(section[key])
     for section in values["tasks"].values():
-        section["data"] = {split: relative(path) for split, path in section["data"].items()}
+        if "data" in section:
+            section["data"] = {split: relative(path) for split, path in section["data"].items()}
     start = values.get("training", {}).get("init_from")
     local = file.resolve(start or file.run.encoder.name)
     if start:

@@ -52,6 +52,10 @@ class TaskSize:
     """Whether the head has no weights: the untrained encoder may then already be good at the task."""
     set_aside: bool = False
     """Whether the validation rows were split off from the training rows."""
+    held: bool = False
+    """Whether the answers of the model that it starts from hold it."""
+    kept: bool = False
+    """Whether they are all it is trained on."""
 
     @property
     def length(self) -> float:
@@ -107,13 +111,15 @@ def recipe_of(inputs: RecipeInputs) -> Recipe:
     >>> recipe_of(inputs).values["epochs"], recipe_of(inputs).values["tokens_per_step"]
     (15.0, 400)
     """
-    tasks, several = inputs.tasks, inputs.shared and len(inputs.tasks) > 1
-    rows = sum(task.rows for task in tasks)
-    tokens = max(1, sum(task.tokens for task in tasks))
-    epochs = sum(epochs_for(task.rows) * task.tokens for task in tasks) / tokens
+    tasks = inputs.tasks
+    learning = [task for task in tasks if not task.kept] or list(tasks)
+    several = inputs.shared and len(learning) > 1
+    rows = sum(task.rows for task in learning)
+    tokens = max(1, sum(task.tokens for task in learning))
+    epochs = sum(epochs_for(task.rows) * task.tokens for task in learning) / tokens
     per_step = math.ceil(sum(rows_per_step(task) * task.length for task in tasks))
     rate = RATE * RATE_WIDTH / inputs.width * (LORA_FACTOR if inputs.adapters else 1.0)
-    rate *= shared_rate_factor(len(tasks)) if several else 1.0
+    rate *= shared_rate_factor(len(learning)) if several else 1.0
     average = tokens / max(1, rows)
     settings: dict[str, tuple[Any, str]] = {
         "epochs": (
@@ -127,7 +133,7 @@ def recipe_of(inputs: RecipeInputs) -> Recipe:
         "learning_rate": (
             float(f"{rate:.3g}"),
             f"for an encoder of width {inputs.width}"
-            + (f" and the square root of {len(tasks)} tasks" if several else ""),
+            + (f" and the square root of {len(learning)} tasks" if several else ""),
         ),
         "head_learning_rate": (HEAD_RATE, "heads are untrained"),
         "warmup": (0.1, "fraction of the steps"),
@@ -136,7 +142,10 @@ def recipe_of(inputs: RecipeInputs) -> Recipe:
     if inputs.fast_bf16:
         settings["precision"] = "bf16", "this CPU has bf16 matrix units (AMX)"
     if several:
-        settings["balancing"] = Balancing(method="equal-norm"), "all tasks pull the shared encoder equally"
+        # At first a held task pulls with noise alone, which equal norms would inflate.
+        held = any(task.held for task in tasks)
+        settings["balancing"] = (Balancing(), "a held task pulls only as far as it has moved") if held else (
+            Balancing(method="equal-norm"), "all tasks pull the shared encoder equally")  # fmt: skip
         plain = [task.name for task in tasks if task.plain]
         if plain and len(plain) < len(tasks):
             settings["anchor"] = ANCHOR, f"keeps what the encoder already knows about {', '.join(plain)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from functools import lru_cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -18,6 +19,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError
 
+from manyheads.config.data_section import Data
 from manyheads.config.section import Section
 from manyheads.config.strategies import (
     Balancing,
@@ -39,30 +41,6 @@ from manyheads.tasks.base import Task
 from manyheads.tasks.settings import DERIVED, NAMES, Doc, annotations_of, setting_types, with_tuples
 
 
-class SourceData(Section):
-    """`{path: hf:NAME, config: ..., split: ..., columns: {ours: theirs}}` or `{path: ner.json, format: doccano}`."""
-
-    path: str | list[str]
-    format: str | None = None
-    """Format of the files, by its name in docs/data.md; None: detected."""
-    names: list[str] = Field(default_factory=list)
-    """Class names, in order, for files whose labels are numbers."""
-    config: str | None = None
-    split: str | None = None
-    columns: dict[str, str] = Field(default_factory=dict)
-
-
-DataPath = str | list[str] | SourceData
-
-
-class Data(Section):
-    """Files of one task. Relative paths start at the folder of the run file."""
-
-    train: DataPath
-    validation: DataPath | None = None
-    test: DataPath | None = None
-
-
 class Encoder(Section):
     """The encoder and its window length."""
 
@@ -75,7 +53,7 @@ class Encoder(Section):
 class TaskSection(Section):
     """Keys common to all task types."""
 
-    data: Data
+    data: Data = Data()
     weight: float = Field(1.0, ge=0)
     """Weight of the task's loss relative to the other tasks."""
     learning_rate_factor: float = Field(1.0, gt=0)
@@ -104,8 +82,16 @@ class TaskSection(Section):
         return self
 
 
+LABELS = "labels"
+"""The key of a task's labels: a list, or a mapping of a model's labels to those of the data."""
 RUN_KEYS = frozenset(TaskSection.model_fields) - {"weight"}
 """Keys of a task's section that are not settings of the task itself."""
+
+
+def _string_names(names: Any) -> Any:
+    """As `_string_labels`; in a mapping of names to names, both."""
+    found = _string_labels(names)
+    return {name: _string_label(after) for name, after in found.items()} if isinstance(found, dict) else found
 
 
 def _string_labels(labels: Any) -> Any:
@@ -147,17 +133,27 @@ def _key(field: Any, hint: Any) -> tuple[Any, Any]:
     if get_origin(bare) is tuple and get_args(bare)[-1] is ...:
         bare, default = list[get_args(bare)[0]], default if default is ... else list(default)  # type: ignore[misc]
     validators = [BeforeValidator(_string_labels)] if NAMES in beside else []
+    if field.name == LABELS and bare == list[str]:  # or what becomes of those of a model
+        bare, validators = list[str] | dict[str, str | None], [BeforeValidator(_string_names)]
     description = next((part.text for part in beside if isinstance(part, Doc)), None)
     return Annotated[(bare, *beside, *validators, Field(description=description))], default
+
+
+def renames_of(section: TaskSection) -> Mapping[str, str | None]:
+    """What becomes of labels of a model: new names, or None for those to drop (`labels: {old: new}`); empty for none."""
+    given = getattr(section, LABELS, None)
+    return given if isinstance(given, Mapping) else {}
 
 
 def task_of(name: str, section: TaskSection) -> Task[Any]:
     """The task of a section, not yet fitted to data. Raises ValueError for settings that exclude one another."""
     settings = section.model_dump(exclude=set(RUN_KEYS))
+    if renames_of(section):
+        settings[LABELS] = []
     return TASK_TYPES[section.type](name=name, **{key: with_tuples(value) for key, value in settings.items()})
 
 
-def _section(value: Any) -> Any:
+def _section(value: Any, info: ValidationInfo) -> Any:
     """A task's section by its `type`. Errors are those of a pydantic union with the discriminator `type`."""
     if isinstance(value, TaskSection):
         return value
@@ -169,7 +165,7 @@ def _section(value: Any) -> Any:
     if not isinstance(kind, str) or kind not in TASK_TYPES:
         known = {"discriminator": "type", "tag": str(kind), "expected_tags": ", ".join(TASK_TYPES)}
         raise PydanticKnownError("union_tag_invalid", known)
-    return section_of(kind).model_validate(value)
+    return section_of(kind).model_validate(value, context=info.context)
 
 
 class Guard(Section):
@@ -186,6 +182,8 @@ class Training(Section):
 
     init_from: str | None = None
     """A trained model to start from, as a folder or Hub id: tasks of the same name continue, others begin anew."""
+    prevent_forgetting: bool = True
+    """With `init_from`: hold the model's tasks by its own answers, where there are no rows for `replay`. Li & Hoiem 2016."""
     recipe: Literal["auto", "none"] = "auto"
     """auto: settings derived from data and encoder (`config/recipe.py`); none: the defaults below."""
     epochs: float | None = Field(None, gt=0)

@@ -2,28 +2,26 @@
 
 Decided here:
 - A task of the same name and type continues: labels of the model come first, new labels of the data after them, and the rows
-  of its head that belong to old labels keep their weights. Other tasks of the run begin anew; other tasks of the model are
-  dropped.
+  of its head that belong to old labels keep their weights. A task without training data is kept as it is. Other tasks of the
+  run begin anew; other tasks of the model are dropped.
 - What the run file does not set is the model's: window length, layer mix, private layers of tasks that continue.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from manyheads.bundle import ENCODER, Bundle, load_bundle, manifest_hash, plain_name, read_manifest
 from manyheads.config.files import RunFile
-from manyheads.errors import ConfigError, DataError, UsageError
+from manyheads.config.head_outputs import Outputs
+from manyheads.config.labels import check_none_vanish, renamed_labels
+from manyheads.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
-    import torch
-
     from manyheads.model import MultiTaskModel
     from manyheads.nn.encoder import Encoder
     from manyheads.nn.sharing import Branch
@@ -47,11 +45,13 @@ class StartModel:
         found = self.bundle.tasks.get(name)
         return found if found is not None and found.kind == kind else None
 
-    def lines(self, tasks: Mapping[str, Task[Any]]) -> list[str]:
-        """What becomes of the model's tasks, and which are new."""
+    def lines(self, tasks: Mapping[str, Task[Any]], kept: Collection[str] = ()) -> list[str]:
+        """What becomes of the model's tasks, and which are new. `kept`: tasks without training data."""
         here = {name: self.task(name, task.kind) for name, task in tasks.items()}
         groups = {
-            "continued": [name + _growth(old, tasks[name]) for name, old in here.items() if old is not None],
+            "continued": [name + _growth(old, tasks[name]) for name, old in here.items()
+                          if old is not None and name not in kept],
+            "kept": list(kept),
             "new": [name for name, old in here.items() if old is None],
             "dropped": [name for name in self.bundle.tasks if here.get(name) is None],
         }
@@ -60,8 +60,8 @@ class StartModel:
 
 
 def _growth(old: Task[Any], task: Task[Any]) -> str:
-    new = [name for name in task.output_names if name not in old.output_names]
-    return f" (+{len(new)} outputs)" if new and old.output_names else ""
+    new = len(task.output_names) - len(old.output_names)
+    return f" (+{new} outputs)" if new > 0 and old.output_names else ""
 
 
 def start_model(file: RunFile) -> StartModel | None:
@@ -75,10 +75,10 @@ def start_model(file: RunFile) -> StartModel | None:
 
 def _folder(file: RunFile, given: str) -> Path:
     """A folder relative to the run file, or the local copy of a Hub repository."""
-    from manyheads.api import find_model
+    from manyheads.hub.download import model_folder
 
     local = file.resolve(given)
-    return local if local.exists() else find_model(given)
+    return local if local.exists() else model_folder(given)
 
 
 @lru_cache(maxsize=2)
@@ -105,17 +105,17 @@ def with_start_model(file: RunFile) -> RunFile:
     return replace(file, run=run.model_copy(update={"encoder": encoder, "sharing": sharing}))
 
 
-def fit_task(task: Task[Any], statistics: DataStatistics, start: StartModel | None) -> Task[Any]:
-    """The task fitted to its data, and to the model's task if it continues. Raises DataError for labels that vanish."""
-    old = None if start is None else start.task(task.name, task.kind)
+def fit_task(
+    task: Task[Any], statistics: DataStatistics, old: Task[Any] | None, renames: Mapping[str, str | None]
+) -> Task[Any]:
+    """The task fitted to its data, and to the model's task if it continues `old`.
+
+    `renames`: what becomes of its labels. Raises DataError for labels that vanish.
+    """
     if old is None:
         return task.fit(statistics)
-    fitted = task.fit_from(old, statistics)
-    vanished = [name for name in old.output_names if name not in fitted.output_names]
-    if vanished:
-        raise DataError(f"task '{task.name}': {', '.join(vanished[:5])} of the model that it starts from "
-                        f"{'is' if len(vanished) == 1 else 'are'} not among its labels; list all labels, or give the task "
-                        "another name to begin anew")  # fmt: skip
+    fitted = task.fit_from(renamed_labels(old, renames), statistics)
+    check_none_vanish(old, fitted, renames)
     return fitted
 
 
@@ -133,11 +133,13 @@ def private_branches(start: StartModel, encoder: Encoder, tasks: Mapping[str, Ta
     return made
 
 
-def load_head_weights(start: StartModel, model: MultiTaskModel, tasks: Mapping[str, Task[Any]]) -> tuple[str, ...]:
+def load_head_weights(
+    start: StartModel, model: MultiTaskModel, tasks: Mapping[str, Task[Any]], renames: Mapping[str, Mapping[str, str | None]]
+) -> tuple[str, ...]:
     """Give heads of tasks that continue their weights; returns the names of these tasks.
 
-    Rows and columns of outputs are matched by name, so new labels keep their initial weights. Raises UsageError for a head of
-    another shape.
+    Outputs are matched by name after `renames` (by task), so new labels keep their initial weights. Raises UsageError for a
+    head of another shape.
     """
     import torch
 
@@ -146,10 +148,11 @@ def load_head_weights(start: StartModel, model: MultiTaskModel, tasks: Mapping[s
         old = start.task(name, task.kind)
         if old is None:
             continue
+        outputs = Outputs.of(old, task, renames.get(name, {}))
         with torch.no_grad():
             for key, value in model.heads[name].state_dict().items():
                 before = source.heads[name].state_dict().get(key)
-                if before is None or not _fill(value, before, old.output_names, task.output_names):
+                if before is None or not outputs.fill(value, before, bias=key.endswith("bias")):
                     seen = "nothing" if before is None else str(tuple(before.shape))
                     raise UsageError(f"task '{name}' cannot continue from {start.bundle.folder}: its {key} has the shape "
                                      f"{tuple(value.shape)}, in the model {seen}; use the settings of the model's run.yaml, "
@@ -158,26 +161,3 @@ def load_head_weights(start: StartModel, model: MultiTaskModel, tasks: Mapping[s
                 model.mixes[name].load_state_dict(source.mixes[name].state_dict())
         continued.append(name)
     return tuple(continued)
-
-
-def _fill(value: torch.Tensor, before: torch.Tensor, old: Sequence[str], new: Sequence[str]) -> bool:
-    """Copy a tensor into another; axes as long as the outputs are matched by name. Whether the shapes allow it."""
-    import torch
-
-    if value.shape == before.shape and tuple(old) == tuple(new):
-        value.copy_(before)
-        return True
-    if value.ndim != before.ndim:
-        return False
-    place = {name: i for i, name in enumerate(new)}
-    at = np.array([place[name] for name in old], np.int64)
-    axes = []
-    for mine, theirs in zip(value.shape, before.shape, strict=True):
-        if theirs == len(old) and mine == len(new):
-            axes.append(torch.from_numpy(at))
-        elif mine == theirs:
-            axes.append(torch.arange(mine))
-        else:
-            return False
-    value[torch.meshgrid(*axes, indexing="ij")] = before
-    return True

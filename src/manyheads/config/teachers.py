@@ -16,9 +16,13 @@ from manyheads.data.table import texts_digest
 from manyheads.data.unlabelled import read_unlabelled, rows_of_any_task
 from manyheads.errors import BundleError, DataError, RowError
 from manyheads.nn.resolve_encoder import looks_like_path
-from manyheads.training.teachers import FileTeacher, ModelTeacher, Teacher
+from manyheads.training.soft_labels import Hold
+from manyheads.training.teachers import FileTeacher, ModelTeacher, Teacher, distillation_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from manyheads.config.start_model import StartModel
     from manyheads.data.formats.rows import RawRow
     from manyheads.data.table import ExampleTable
     from manyheads.tasks.base import Task
@@ -33,6 +37,8 @@ class Teaching:
     teacher: Teacher
     unlabelled: list[Any] = field(default_factory=list)
     """Record batches of an example table."""
+    hold: Hold | None = None
+    """Where the teacher is the model that the task starts from."""
 
     @property
     def count(self) -> int:
@@ -59,6 +65,29 @@ def unknown_teachers(file: RunFile) -> list[str]:
             hint = f"did you mean '{near[0]}'? " if near else ""
             errors.append(f"training.teachers.{name}: there is no task '{name}'; {hint}the tasks are {', '.join(tasks)}")
     return errors
+
+
+@dataclass(frozen=True, slots=True)
+class Continued:
+    """How a task differs from that of the model that it continues."""
+
+    renames: Mapping[str, str | None] = field(default_factory=dict)
+    """New names of labels; None for dropped ones."""
+    absent: Sequence[str] = ()
+    """Labels that the new rows do not have."""
+
+
+def held_by(start: StartModel, old: Task[Any], task: Task[Any], change: Continued) -> Teaching | None:
+    """A task taught by the model that it starts from; None if its type cannot be, or where the two answer otherwise."""
+    distillation = task.distillation
+    if distillation is None:
+        return None
+    try:  # with the labels that both know, under one name
+        distillation_of(task.with_labels(old.label_names) if old.label_names else task).check_teacher(old)
+    except DataError:
+        return None
+    teacher = ModelTeacher(start.bundle.folder, old.name, old, start.bundle.hash, change.renames)
+    return Teaching(teacher, hold=Hold(frozenset(change.absent)))
 
 
 def read_teaching(file: RunFile, task: Task[Any], table: ExampleTable[Any]) -> Teaching | None:
@@ -105,10 +134,10 @@ def is_folder(file: RunFile, name: str) -> bool:
 
 def _model_teacher(file: RunFile, name: str, head: str | None, task: Task[Any]) -> ModelTeacher:
     """One head of a model, from its manifest alone."""
-    from manyheads.api import find_model
     from manyheads.bundle import MANIFEST, manifest_hash, read_manifest, tasks_of
+    from manyheads.hub.download import model_folder
 
-    folder = file.display_path(name) if is_folder(file, name) else find_model(name)
+    folder = file.display_path(name) if is_folder(file, name) else model_folder(name)
     manifest = read_manifest(folder)
     heads = tasks_of(manifest, folder / MANIFEST)
     alike = [other for other, found in heads.items() if found.kind == task.kind]
@@ -163,4 +192,7 @@ def teacher_line(name: str, teaching: Teaching, table: ExampleTable[Any]) -> str
     if isinstance(teacher, FileTeacher):
         count = sum(int(digest) in teacher.rows for digest in whole.digests()) - teaching.count
     more = f" and {teaching.count:,} without labels" if teaching.count else ""
+    if teaching.hold is not None:
+        more = f"{teaching.count:,} texts of other tasks" if teaching.count else f"{count:,} rows"
+        return f"{name} is held by the answers of {teacher.shown} on {more}"
     return f"teacher of {name}: {teacher.shown}, on {count:,} of {len(table):,} labelled rows{more}"

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from manyheads.balance import build_balancer
-from manyheads.config.dataset import Scope
 from manyheads.config.files import RunFile
 from manyheads.config.hardware import compiled_layers, device_of, frozen_cache, multiple_of, shards_layers
 from manyheads.config.phases import build_phases
 from manyheads.config.strategies import Balancing
+from manyheads.config.task_data import Scope
 from manyheads.config.workload import Workload, text_budget
 from manyheads.data.active_steps import ActiveSteps
 from manyheads.data.sampler import Sampler, build_sampler
@@ -119,7 +119,7 @@ def sampler_of(file: RunFile, work: Workload, steps: int) -> Sampler:
                              "start it earlier")  # fmt: skip
     active_steps = {
         name: ActiveSteps(section.start_step, section.stop_step, section.tokens_per_step)
-        for name, section in file.run.tasks.items()
+        for name, section in file.run.tasks.items() if name in work.task_tokens
     }
     try:
         return build_sampler(

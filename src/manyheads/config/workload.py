@@ -5,18 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from manyheads.config.dataset import Dataset
 from manyheads.config.schema import Training
-from manyheads.data.joined_examples import join_examples, not_joined
+from manyheads.config.task_data import Dataset
+from manyheads.data.joined_examples import JoinedExamples, join_examples, not_joined
+from manyheads.data.rehearsal import MixedStream
 from manyheads.data.stream import Stream
 from manyheads.data.validate import WindowLengths, measure
 from manyheads.text.pack import Source
 from manyheads.text.tokenizer import Tokenizer
 from manyheads.training.feed import Feed
 from manyheads.training.soft_labels import SoftLabels
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from manyheads.data.table import ExampleTable
+    from manyheads.tasks.base import Task
 
 STEPS_PER_EPOCH = 300
 TOKENS_PER_STEP = (512, 4096)
@@ -52,20 +61,40 @@ def feeds_of(dataset: Dataset, tokenizer: Tokenizer, training: Training, max_len
     specials = sum(counted([Source("")])[0])
     feeds = []
     for name, data in dataset.items():
-        labelled = data.table("train")
-        table, soft = labelled, None
+        if not data.trains:
+            continue
+        new, old = data.table("train"), data.splits["replay"].table if "replay" in data.splits else None
+        table, soft = new if old is None else new.followed_by(old), None
+        labelled = len(table)
         if data.teaching is not None:
-            table, soft = data.teaching.extended(labelled), SoftLabels(data.teaching.teacher)
+            table, soft = data.teaching.extended(table), SoftLabels(data.teaching.teacher, data.teaching.hold, len(new))
         tokens_N = measure(table, counted).tokens_N.astype(np.int64)
-        units = not_joined(len(labelled))
-        share = data.task.concatenated_share
-        if share and (soft is None or soft.teacher.reads_anything):
-            units = join_examples(tokens_N[: len(labelled)], labelled.clusters(), share, room=max_length, specials=specials,
-                                  seed=training.seed, name=name)  # fmt: skip
-        units = units.followed_by(len(table) - len(labelled))
-        stream = Stream(units.lengths(tokens_N, specials), training.seed, name)
-        feeds.append(Feed(data.task, table, stream, units, soft))
+        joined = partial(_joined, data.task, soft, room=max_length, specials=specials, seed=training.seed)
+        units = joined(new, tokens_N[: len(new)])
+        first = len(units)
+        if old is not None:
+            units = units.then(joined(old, tokens_N[len(new) : labelled]))
+        stop = len(units)
+        units = units.followed_by(len(table) - labelled)
+        lengths_N = units.lengths(tokens_N, specials)
+        fresh, rows = Stream(np.delete(lengths_N, np.s_[first:stop]), training.seed, name), len(table)
+        stream: Stream | MixedStream = fresh
+        if old is not None:
+            stream = MixedStream(fresh, Stream(lengths_N[first:stop], training.seed, f"{name}\0replay"), first)
+            rows -= round((1 - stream.old_share) * len(old))
+        feeds.append(Feed(data.task, table, stream, units, soft, rows))
     return feeds
+
+
+def _joined(
+    task: Task[Any], soft: SoftLabels | None, table: ExampleTable[Any], tokens_N: npt.NDArray[np.int64], *, room: int,
+    specials: int, seed: int,
+) -> JoinedExamples:
+    """The examples that labelled rows are joined to."""
+    share = task.concatenated_share
+    if not share or not len(table) or (soft is not None and not soft.teacher.reads_anything):
+        return not_joined(len(table))
+    return join_examples(tokens_N, table.clusters(), share, room=room, specials=specials, seed=seed, name=task.name)
 
 
 def window_lengths(tokenizer: Tokenizer, max_length: int, keep: int | None = None) -> WindowLengths:

@@ -15,6 +15,7 @@ from typing import Any
 from manyheads.data.cache import TemporaryFolder, cache_folder, find, store, table_key
 from manyheads.data.formats.rows import RawRow
 from manyheads.data.hub import Hub, open_hub
+from manyheads.data.python_rows import PythonSource, open_python_rows
 from manyheads.data.readers import Files, Opened, open_files
 from manyheads.data.report import MOST_ERRORS, ReadReport, RunningStatistics, Skipped, count_row, exact_place, refuse
 from manyheads.data.saved_datasets import SavedDataset, open_saved_dataset
@@ -23,7 +24,7 @@ from manyheads.data.tag_scheme import TagSchemeCheck
 from manyheads.errors import DataError, RowError
 from manyheads.tasks.base import Task
 
-DataSource = Files | Hub | SavedDataset
+DataSource = Files | Hub | SavedDataset | PythonSource
 
 BATCH_BYTES = 4_000_000
 """Rows are written once they are this large, or BATCH_ROWS many: what building a table holds in memory."""
@@ -57,6 +58,8 @@ def build_table(
 def _open(source: DataSource, task: type[Task[Any]], split: str) -> Opened:
     if isinstance(source, Hub):
         return open_hub(source, task, split)
+    if isinstance(source, PythonSource):
+        return open_python_rows(source, task)
     return open_saved_dataset(source, task, split) if isinstance(source, SavedDataset) else open_files(source, task)
 
 

@@ -35,8 +35,10 @@ from manyheads.tasks.base import Task
 
 KEPT_S = 30 * 24 * 3600
 """Seconds after which an unopened table is removed."""
-_OURS = re.compile(r"[0-9a-f]{64}\.(arrow|json|\d+\.[0-9a-f]{32}\.(json\.)?tmp)")
-"""Names of tables, and of partial tables of killed processes. Other files in the folder are never touched."""
+SPOOLED = "rows.{}.jsonl"
+"""Name of a file of rows from Python, with a random number."""
+_OURS = re.compile(r"[0-9a-f]{64}\.(arrow|json|\d+\.[0-9a-f]{32}\.(json\.)?tmp)|rows\.[0-9a-f]{32}\.jsonl")
+"""Names of tables, and of files that killed processes left. Other files in the folder are never touched."""
 
 
 def cache_folder() -> Path:

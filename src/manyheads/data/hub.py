@@ -11,8 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from manyheads.data.column_guess import sample_of
+from manyheads.data.formats.columns import column_names
 from manyheads.data.formats.format import RowSchema
-from manyheads.data.formats.messages import did_you_mean, first_line
+from manyheads.data.formats.messages import first_line
 from manyheads.data.formats.rows import RawRow, with_class_names
 from manyheads.data.readers import Opened
 from manyheads.errors import DataError
@@ -48,14 +50,14 @@ def open_hub(hub: Hub, task: type[Task[Any]], split: str) -> Opened:
             f"{hub} (split {split}) cannot be loaded: {type(error).__name__}: {first_line(error)}; check the name, config "
             "and split, and the connection, or download it and give a path"
         ) from None
-    return opened_dataset(data, hub.columns, RowSchema.for_task(task), f"{hub} ({split})")
+    return opened_dataset(data, RowSchema.for_task(task, renames=hub.columns), f"{hub} ({split})")
 
 
-def opened_dataset(data: Any, columns: Mapping[str, str], schema: RowSchema, place: str) -> Opened:
-    """A `datasets.Dataset`, with `columns` (ours: theirs) renamed. Raises DataError for no rows, or a missing column."""
+def opened_dataset(data: Any, schema: RowSchema, place: str) -> Opened:
+    """A `datasets.Dataset`, with its columns renamed. Raises DataError for no rows, or a missing column."""
     if not len(data):
         raise DataError(f"{place} has no rows; name another split")
-    names = _columns(columns, schema, list(data.features), place)
+    names = column_names(schema, list(data.features), place, lambda: sample_of(data))
     features = data.features.to_dict()
     classes = {ours: found for ours, theirs in names.items() if (found := class_names(features[theirs]))}
 
@@ -68,19 +70,3 @@ def opened_dataset(data: Any, columns: Mapping[str, str], schema: RowSchema, pla
 
     renamed = ",".join(f"{ours}={theirs}" for ours, theirs in sorted(names.items()))
     return Opened(f"{place}|{renamed}|{data._fingerprint}", rows)
-
-
-def _columns(columns: Mapping[str, str], schema: RowSchema, found: list[str], place: str) -> dict[str, str]:
-    """Our name of each column: theirs. Columns that are not renamed keep their names."""
-    for ours, theirs in columns.items():
-        if theirs not in found:
-            hint = did_you_mean(theirs, found)
-            raise DataError(f"{place} has no column '{theirs}' (for {ours}); {hint}its columns are {', '.join(found)}")
-    taken = set(columns.values()) | set(columns)
-    names = {name: name for name in found if name not in taken} | dict(columns)
-    if missing := schema.missing(list(names)):
-        raise DataError(
-            f"{place} has the columns {', '.join(found)}; expected {missing}: "
-            f"map them under 'columns', such as {schema.columns[0][-1]}: {found[-1]}"
-        )
-    return names

@@ -38,7 +38,11 @@ class JoinedExamples:
 
     def followed_by(self, rows: int) -> JoinedExamples:
         """These examples, followed by a number of single rows."""
-        return JoinedExamples(np.concatenate([self.first_N, self.first_N[-1] + np.arange(1, rows + 1)])) if rows else self
+        return self.then(not_joined(rows))
+
+    def then(self, other: JoinedExamples) -> JoinedExamples:
+        """These examples, followed by those of more rows."""
+        return JoinedExamples(np.concatenate([self.first_N, self.first_N[-1] + other.first_N[1:]]))
 
     def lengths(self, lengths_N: Ints, specials: int) -> Ints:
         """Tokens of each example, from those of its rows, each of which has `specials` special tokens."""

@@ -9,10 +9,11 @@ Design:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import PurePath
 from typing import Any
 
+from manyheads.data.python_tables import is_missing, table_of, without_missing
 from manyheads.errors import RowError, UsageError
 
 Inputs = Any
@@ -130,25 +131,11 @@ def _row(value: Any) -> Any:
 
 def _table(given: Any) -> Iterable[Mapping[str, Any]] | None:
     """The rows of a table; None for other inputs. Raises UsageError for a table without a column to read."""
-    if isinstance(given, str | Mapping | Sequence):
+    table = table_of(given)
+    if table is None:
         return None
-    rows: Any
-    if callable(getattr(given, "iter_rows", None)):  # polars
-        columns, rows = given.columns, lambda: given.iter_rows(named=True)
-    elif callable(getattr(given, "itertuples", None)):  # pandas
-        columns = list(given.columns)
-        rows = lambda: (dict(zip(columns, cells, strict=True)) for cells in given.itertuples(index=False, name=None))  # noqa: E731
-    elif callable(getattr(given, "to_batches", None)):  # an Arrow table
-        columns, rows = given.column_names, lambda: (row for batch in given.to_batches() for row in batch.to_pylist())
-    elif callable(getattr(given, "to_pylist", None)) and hasattr(given, "schema"):  # an Arrow batch
-        columns, rows = given.schema.names, given.to_pylist
-    elif hasattr(given, "column_names"):  # datasets
-        columns, rows = given.column_names, lambda: given
-    else:
-        return None
-    _check_columns(columns, _name(given))
-    found: Iterable[Mapping[str, Any]] = rows()
-    return found
+    _check_columns(table.columns, _name(given))
+    return table.rows
 
 
 def _check_columns(columns: Iterable[Any] | None, name: str) -> None:
@@ -165,29 +152,11 @@ def _check_columns(columns: Iterable[Any] | None, name: str) -> None:
 
 def _filled(row: Mapping[str, Any]) -> Any:
     """The row of a table without its empty cells, with arrays as lists; a RowError if there is nothing to read."""
-    cells = {str(key): _plain(value) for key, value in row.items() if not is_missing(value)}
+    cells = without_missing(row)
     if not set(READ) & set(cells):
         read = next((key for key in READ if key in row), "text")
         return RowError(f"its '{read}' is missing (seen {row.get(read)!r}); give a text", cells.get("id"))
     return cells
-
-
-def _plain(value: Any) -> Any:
-    """A cell with numpy's arrays and numbers converted to Python's."""
-    convert = getattr(value, "tolist", None)
-    return value if isinstance(value, str) or not callable(convert) else convert()
-
-
-def is_missing(value: Any) -> bool:
-    """Whether a cell is empty: None, NaN, NaT, or pandas' NA."""
-    if value is None:
-        return True
-    if isinstance(value, str | Mapping | Sequence):
-        return False
-    try:
-        return bool(value != value)  # noqa: PLR0124  as only NaN is
-    except (TypeError, ValueError):  # NA has no truth value, an array has several
-        return type(value).__name__ == "NAType"
 
 
 def _is_row_of_table(given: Any) -> bool:

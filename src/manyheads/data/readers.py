@@ -8,8 +8,8 @@ task reads: `.json` is SQuAD for questions and JSON lines for others; any unknow
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ class Files:
     """By name; None: detected for each file."""
     names: tuple[str, ...] = ()
     """Names of classes that the files store as numbers, in their order."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Our column: theirs, where they differ."""
 
     def __str__(self) -> str:
         return ", ".join(str(path) for path in self.paths)
@@ -49,8 +51,8 @@ class Opened:
 
 def open_files(files: Files, task: type[Task[Any]]) -> Opened:
     """Files with a hash of their contents and names; modification times do not matter. Raises DataError."""
-    schema = RowSchema.for_task(task, files.names)
-    digest = hashlib.sha256()
+    schema = RowSchema.for_task(task, files.names, files.columns)
+    digest = hashlib.sha256(str(sorted(files.columns.items())).encode("utf-8", "surrogateescape"))
     titles: dict[str, None] = {}
     read: list[tuple[Path, Format]] = []
     for path in files.paths:
@@ -72,7 +74,7 @@ def format_of(path: Path, schema: RowSchema, name: str | None = None) -> Format:
     """
     if name is not None:
         return format_by_name(name, schema, str(path))
-    found = format_by_content(Preview.of(path), schema)
+    found = format_by_content(Preview.of(path, schema.renames), schema)
     if found is None and path.is_dir():
         opened(path)  # raises: no folder format matches
     return found if found is not None else format_by_extension(bare_name(path), schema, str(path))

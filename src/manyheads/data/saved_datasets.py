@@ -66,7 +66,7 @@ def open_saved_dataset(saved: SavedDataset, task: type[Task[Any]], split: str) -
         raise DataError(
             f"{path} is not a readable dataset: {type(error).__name__}: {first_line(error)}; save it again"
         ) from None
-    read = opened_dataset(data, saved.columns, RowSchema.for_task(task), place)
+    read = opened_dataset(data, RowSchema.for_task(task, renames=saved.columns), place)
     renamed = ",".join(f"{ours}={theirs}" for ours, theirs in sorted(saved.columns.items()))
     return Opened(f"{digest.hexdigest()}|{place}|{renamed}", read.rows, (TITLE,))
 

@@ -87,6 +87,10 @@ class ExampleTable(Generic[ExampleT]):
         """The place of the example in the data, as in errors."""
         return str(self._cell(1, index))
 
+    def lines(self, index: int) -> int:
+        """Lines of the example in its file; above 1 only where word k is k lines below the first."""
+        return int(self._cell(3, index))
+
     def clusters(self) -> list[str]:
         """The document or article of each example; empty if it has none. Long names are hashed."""
         return [str(value) for value in self._column(2)]
@@ -110,6 +114,11 @@ class ExampleTable(Generic[ExampleT]):
     def with_task(self, task: Task[ExampleT]) -> ExampleTable[ExampleT]:
         """The same examples for the fitted task."""
         return ExampleTable(task, self._batches, self._chosen_N, self._keep, self._labelled)
+
+    def followed_by(self, other: ExampleTable[ExampleT]) -> ExampleTable[ExampleT]:
+        """These examples and then others, all labelled."""
+        chosen_N = np.concatenate([self._chosen_N, self._starts[-1] + other._chosen_N])
+        return ExampleTable(self.task, [*self._batches, *other._batches], chosen_N, (self._keep, other._keep))
 
     def with_unlabelled(self, batches: Sequence[Any]) -> ExampleTable[ExampleT]:
         """These examples, followed by those of record batches whose rows have no labels."""
@@ -174,6 +183,11 @@ def open_table(task: Task[ExampleT], path: Path, keep: Any) -> ExampleTable[Exam
     reader = pa.ipc.open_file(pa.memory_map(str(path)))
     batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
     return ExampleTable(task, batches, np.arange(sum(map(len, batches))), keep)
+
+
+def table_of_rows(task: Task[ExampleT], batches: Sequence[Any]) -> ExampleTable[ExampleT]:
+    """A table in memory, of record batches of SCHEMA."""
+    return ExampleTable(task, batches, np.arange(sum(map(len, batches))), None)
 
 
 def row_json(values: Mapping[str, Any]) -> bytes:

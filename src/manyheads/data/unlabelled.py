@@ -47,3 +47,9 @@ def read_unlabelled(task: Task[ExampleT], read: Callable[[Row], ExampleT], paths
                 waiting = []
     refuse(errors)
     return [*batches, *([record_batch(waiting)] if waiting else [])]
+
+
+def batches_of_rows(task: Task[ExampleT], read: Callable[[Row], ExampleT], rows: Sequence[Row], where: str) -> list[Any]:
+    """Record batches of unlabelled rows in memory, which all come from one place."""
+    made = [(row_json(row), where, "", 1, texts_digest(task, read(row))) for row in rows]
+    return [record_batch(made[start : start + BATCH_ROWS]) for start in range(0, len(made), BATCH_ROWS)]

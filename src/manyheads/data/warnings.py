@@ -52,7 +52,7 @@ def warnings_of(splits: Mapping[str, Loaded]) -> dict[str, list[str]]:
         if split == "train":
             warnings += label_warnings(task, report)
             warnings += [*task.data_warnings(report.statistics, report.used), *_unanswerable(report)]
-        elif train is not None:
+        elif train is not None and split != "replay":
             warnings += unseen_labels(task, report) + _shared(train.table, loaded.table)
         if split == "validation" and len(loaded.table) < FEW_ROWS:
             warnings.insert(
@@ -94,7 +94,10 @@ def label_warnings(task: Task[Any], report: ReadReport) -> list[str]:
     """Warnings about labels in training data that have no example or one, or look like typos."""
     counts = report.statistics.labels
     known: Sequence[str] = getattr(task, "labels", ())
-    warnings = [f"label {label!r} is listed but has no example" for label in known if label not in counts]
+    absent = [label for label in known if label not in counts]
+    warnings = [f"label {label!r} is listed but has no example" for label in absent[:SHOWN]]
+    if len(absent) > SHOWN:
+        warnings.append(f"{len(absent) - SHOWN} more listed labels have no example")
     single = [label for label in known if counts.get(label) == 1]
     warnings += [
         f"{_at(report, label)}label {label!r} has 1 example, from which little is learned; add examples, or correct or "

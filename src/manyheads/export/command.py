@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from manyheads.api import find_model
 from manyheads.bundle import Bundle, is_exported, load_bundle, read_manifest
 from manyheads.errors import UsageError
 from manyheads.export.folder import check_output
 from manyheads.export.request import ExportRequest, Log
+from manyheads.hub.download import model_folder
 
 
 def export_model(model: str | Path, request: ExportRequest, log: Log) -> Path:
@@ -29,7 +29,7 @@ def export_model(model: str | Path, request: ExportRequest, log: Log) -> Path:
             if given:
                 raise UsageError(f"{option} is for --to onnx; leave it out with --to {request.target}")
     check_output(request.output)
-    folder = find_model(model)
+    folder = model_folder(model)
     if is_exported(read_manifest(folder)):
         raise UsageError(f"{folder} is an export already; export the model that it was made from")
     bundle = load_bundle(folder)

@@ -4,23 +4,18 @@
     TASK/OUTPUT                                   (rows, length, ...) of tokens, (rows, ...) of sequences, or constants
 
 Decided here:
-- `MultiTaskModel` itself is exported, with transformers' models on padded batches as encoders. So shared and private layers,
-  adapters and layer mixes work as in training, and shared layers run once.
-- Attention is written out ("eager"): ONNX Runtime fuses plain matrix products best, and int8 replaces them.
+- What is exported is the model on padded batches (`inference/padded_model.py`), which is also what users get as a module.
 - Opset 20 has Gelu and LayerNormalization operators, and ONNX Runtime reads it since 1.17.
-- Positions are passed in if the model would derive them from ids, because texts may spell the padding token.
 """
 
 from __future__ import annotations
 
 import ast
 import copy
-import inspect
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,15 +23,11 @@ import torch
 from torch import nn
 
 from manyheads.errors import UsageError
-from manyheads.model import MultiTaskModel
-from manyheads.nn.encoder import Encoder
-from manyheads.nn.layer_range import LayerRange
-from manyheads.nn.pooling import Rows
-from manyheads.onnx_backend import IDS, MASK, TYPES
+from manyheads.inference.padded_model import padded, padded_outputs
+from manyheads.nn.batch_encoder import example_inputs, input_names
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from manyheads.model import MultiTaskModel
     from manyheads.tasks.base import Task
 
 OPSET = 20
@@ -44,105 +35,26 @@ MAX_PROTO_BYTES = 1_800_000_000
 """Larger weights go into a file beside the graph, `NAME.data`: protobuf is limited to 2 GiB."""
 
 
-@dataclass(frozen=True, slots=True)
-class PaddedBatch:
-    """Takes the place of a pack: inputs of a transformers model, rows padded to one length."""
-
-    inputs: Mapping[str, torch.Tensor]
-    segments: Rows
-
-    def part(self, first: int, stop: int) -> PaddedBatch:
-        """All rows."""
-        return self
-
-
-class GraphEncoder(Encoder):
-    """A transformers encoder on padded batches; hidden states are `(S * L, D)`."""
-
-    def __init__(self, model: nn.Module, example: Mapping[str, torch.Tensor]) -> None:
-        """`example`: inputs to trace the model's layers with. Raises EncoderError as `LayerRange` does."""
-        super().__init__(model)
-        self.config._attn_implementation = "eager"
-        self._takes = frozenset(inspect.signature(self.model.forward).parameters)
-        self._layer_range = LayerRange(model, self._inputs(PaddedBatch(example, Rows(example[MASK]))))
-
-    def embed(self, pack: Any) -> torch.Tensor:
-        """The input of the first layer."""
-        return self._layer_range.embed(self._inputs(pack)).flatten(0, 1)
-
-    def layers(self, hidden_TD: torch.Tensor, pack: Any, start: int, stop: int) -> torch.Tensor:
-        """Layers `start` to `stop - 1`."""
-        if start == stop:
-            return hidden_TD
-        hidden_SLD = hidden_TD.view(*pack.segments.mask_SL.shape, self.width)
-        return self._layer_range.layers(hidden_SLD, self._inputs(pack), start, stop).flatten(0, 1)
-
-    def forward(self, pack: Any) -> torch.Tensor:
-        """All layers."""
-        hidden_SLD: torch.Tensor = self.model(**self._inputs(pack))[0]
-        return hidden_SLD.flatten(0, 1)
-
-    def _inputs(self, pack: PaddedBatch) -> dict[str, torch.Tensor]:
-        ids_SL = pack.inputs[IDS]
-        inputs = {IDS: ids_SL, MASK: pack.inputs[MASK]}
-        if TYPES in self._takes:
-            inputs[TYPES] = pack.inputs.get(TYPES, torch.zeros_like(ids_SL))
-        if "position_ids" in self._takes and self.config.model_type not in ("modernbert", "mpnet"):
-            position_L = torch.arange(ids_SL.shape[1], device=ids_SL.device) + self.position_offset
-            inputs["position_ids"] = position_L.expand(ids_SL.shape)
-        return inputs
-
-
 class Graph(nn.Module):
     """A model with all outputs of all heads, in the order of `levels`."""
 
-    def __init__(self, model: MultiTaskModel, tasks: Mapping[str, Task[Any]], inputs: Sequence[str]) -> None:
+    def __init__(self, model: MultiTaskModel, tasks: Mapping[str, Task[Any]]) -> None:
+        """`model`: on padded batches."""
         super().__init__()
         self.model = model
-        self.inputs = tuple(inputs)
+        self.inputs = input_names(model.encoder)
         self.levels = {f"{name}/{key}": level for name, task in tasks.items() for key, level in task.outputs.items()}
-        self._reads = dict.fromkeys(tasks, (0, 1))
+        self._tasks = dict(tasks)
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """All outputs of all heads."""
-        inputs = dict(zip(self.inputs, tensors, strict=True))
-        rows = Rows(inputs[MASK])
-        found: Any = self.model(PaddedBatch(inputs, rows), self._reads)
-        outputs = []
-        for place, level in self.levels.items():
-            name, _, key = place.partition("/")
-            value = found[name][key]
-            outputs.append(value.view(*rows.mask_SL.shape, *value.shape[1:]) if level == "token" else value)
-        return tuple(outputs)
+        found = padded_outputs(self.model, self._tasks, dict(zip(self.inputs, tensors, strict=True)))
+        return tuple(value for outputs in found.values() for value in outputs.values())
 
 
 def graph_of(model: MultiTaskModel, tasks: Mapping[str, Task[Any]]) -> Graph:
     """A copy of a trained model as a graph."""
-    encoder, branches = copy.deepcopy((model.encoder, model.branches))
-    example = dict(zip((IDS, MASK, TYPES), _example(encoder.config), strict=True))
-    with torch.no_grad(), torch.random.fork_rng(devices=()):
-        padded = [replace(branch, encoder=GraphEncoder(branch.encoder.model, example)) for branch in branches]
-        made = MultiTaskModel(GraphEncoder(encoder.model, example), tasks, padded, layer_mix=bool(model.mixes))
-    made.heads, made.mixes = copy.deepcopy((model.heads, model.mixes))
-    return Graph(made, tasks, input_names(encoder)).cpu().eval()
-
-
-def input_names(encoder: Encoder) -> tuple[str, ...]:
-    """Inputs that the encoder needs; token types only if it has more than one."""
-    typed = getattr(encoder.config, "type_vocab_size", 0) > 1
-    takes_types = typed and TYPES in inspect.signature(encoder.model.forward).parameters
-    return (IDS, MASK, TYPES) if takes_types else (IDS, MASK)
-
-
-def _example(config: Any) -> tuple[torch.Tensor, ...]:
-    """Ids, mask and token types of rows of two lengths. Sizes differ from each other and from 1, to be taken as dynamic."""
-    padding = getattr(config, "pad_token_id", None) or 0
-    ids = [i for i in range(min(config.vocab_size, 64)) if i != padding]
-    ids_SL = torch.tensor([[ids[(r + c) % len(ids)] for c in range(7)] for r in range(3)])
-    mask_SL = torch.ones_like(ids_SL)
-    mask_SL[1, 5:] = 0
-    ids_SL = ids_SL.masked_fill(mask_SL == 0, padding)
-    return (ids_SL, mask_SL, torch.zeros_like(ids_SL))
+    return Graph(padded(copy.deepcopy(model), tasks), tasks).cpu().eval()
 
 
 def write_graph(model: MultiTaskModel, tasks: Mapping[str, Task[Any]], path: Path, metadata: Mapping[str, str]) -> None:
@@ -150,7 +62,8 @@ def write_graph(model: MultiTaskModel, tasks: Mapping[str, Task[Any]], path: Pat
     import onnx
 
     graph = graph_of(model, tasks)
-    example = _example(model.encoder.config)[: len(graph.inputs)]
+    given = example_inputs(model.encoder.config)
+    example = tuple(given[name] for name in graph.inputs)
     dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     try:
         with quiet(), torch.no_grad():

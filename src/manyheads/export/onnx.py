@@ -19,6 +19,8 @@ from manyheads.errors import ConfigError, UsageError
 from manyheads.export.cards import GraphSummary, graph_card
 from manyheads.export.folder import write_folder
 from manyheads.export.parity import compare, own_tables, windows_of
+from manyheads.hub.facts import ModelFacts, kept_facts
+from manyheads.hub.metadata import metadata
 from manyheads.onnx_backend import ONE_TRUNK, OnnxBackend
 from manyheads.predict import TorchBackend
 from manyheads.tasks import describe
@@ -58,7 +60,7 @@ def export_onnx(bundle: Bundle, request: ExportRequest, log: Log) -> None:
             log(found.line(bool(tables)).replace("parity:", "int8:"))
             metrics = {name: {"validation": scores} for name, scores in cost.metrics.items()}
             summary = GraphSummary(request.quantize, found, cost.scores, metrics)
-        _write_rest(folder, bundle, tasks, summary, _run(bundle, request.output))
+        _write_rest(folder, bundle, tasks, summary, request.output)
         load_exported(folder)  # as its users will
         log(f"{sum(path.stat().st_size for path in folder.rglob('*')) / 1e6:.1f} MB")
 
@@ -75,14 +77,17 @@ def _metadata(bundle: Bundle, tasks: Mapping[str, Task[Any]]) -> dict[str, str]:
     }
 
 
-def _write_rest(folder: Path, bundle: Bundle, tasks: Mapping[str, Task[Any]], summary: GraphSummary, run: str) -> None:
-    """Write everything but the graph, the manifest last."""
+def _write_rest(folder: Path, bundle: Bundle, tasks: Mapping[str, Task[Any]], summary: GraphSummary, output: Path) -> None:
+    """Write everything but the graph, the manifest last. `output`: where the folder will be."""
     from manyheads.export.graph import OPSET
 
+    run = _run(bundle, output)
     bundle.tokenizer.save(folder / ENCODER)
     (folder / METRICS).write_text(json.dumps(summary.metrics, indent=2) + "\n", encoding="utf-8")
     (folder / RUN).write_text(run, encoding="utf-8")
-    (folder / CARD).write_text(graph_card(bundle, tasks, summary), encoding="utf-8")
+    base_model, _ = kept_facts(bundle.manifest)
+    facts = ModelFacts(output.resolve().name, tasks, dict(summary.metrics), bundle.max_length, run, base_model)
+    (folder / CARD).write_text(f"{metadata(facts)}\n{graph_card(bundle, tasks, summary)}", encoding="utf-8")
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     manifest = {
         "format": FORMAT,

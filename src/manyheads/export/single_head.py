@@ -6,9 +6,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from manyheads.errors import UsageError
-from manyheads.export.graph import input_names
 from manyheads.export.parity import own_tables, texts
-from manyheads.onnx_backend import TYPES
+from manyheads.nn.batch_encoder import input_names
+from manyheads.text.pack import TYPES
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +30,11 @@ from manyheads.nn.sharing import names_from_layer
 
 if TYPE_CHECKING:
     from manyheads.bundle import Bundle
-    from manyheads.config.dataset import Dataset
-    from manyheads.config.schema import Encoder
+    from manyheads.config.dataset import Rows
+    from manyheads.config.schema import Encoder, TaskSection
+    from manyheads.config.task_data import Dataset, TaskData
+    from manyheads.tasks.base import Task
+    from manyheads.text.tokenizer import Tokenizer
     from manyheads.training.progress import Progress
     from manyheads.training.stop import Stop
 
@@ -90,8 +93,8 @@ def retrain(asked: Addition, task: str, progress: Progress, stop: Stop) -> list[
         raise UsageError(f"task '{task}' is of type {bundle.tasks[task].kind} in {bundle.folder} and {kind} in {asked.run}; "
                          "drop it and add the other one")  # fmt: skip
     rest = Part.of(bundle, [name for name in bundle.tasks if name != task])
-    continues = _lacks_labels(file, bundle, task)
-    trainer = TaskTrainer(_on_model(file, bundle), bundle, _work_folder(asked), progress, stop, continues)
+    trainer = TaskTrainer(_on_model(file, bundle), bundle, _work_folder(asked), progress, stop)
+    trainer = replace(trainer, continues=_continues(file.run.tasks[task], trainer.rows_of(task), bundle.tasks[task]))
     return _extended(asked, trainer, [task], rest)
 
 
@@ -99,12 +102,13 @@ def _work_folder(asked: Addition) -> Path:
     return asked.output.with_name(f"{asked.output.name}.training")
 
 
-def _lacks_labels(file: RunFile, bundle: Bundle, task: str) -> bool:
-    """Whether the new data lacks some labels of the task; then its head starts from the old one, which knows them."""
-    from manyheads.config.dataset import read_task
+def _continues(section: TaskSection, rows: Rows, old: Task[Any]) -> bool:
+    """Whether the head starts from the old one: its labels are renamed, old rows are given, or the rows lack some labels."""
+    from manyheads.config.schema import renames_of
 
-    found = read_task(file, task).splits["train"].report.statistics.labels
-    return any(name.removeprefix("B-").removeprefix("I-") not in {*found, "O"} for name in bundle.tasks[task].output_names)
+    found = {label for split in ("train", "replay") if split in rows for label in rows[split][1].statistics.labels}
+    lacks = any(label not in found for label in old.label_names)
+    return lacks or section.data.replay is not None or bool(renames_of(section))
 
 
 def _extended(asked: Addition, trainer: TaskTrainer, tasks: Sequence[str], kept: Part) -> list[str]:
@@ -155,51 +159,81 @@ class TaskTrainer:
     stop: Stop
     continues: bool = False
     """Whether the head starts from the model's head of the same name."""
+    rows: dict[str, Rows] = field(default_factory=dict)
+    """What was read, by task."""
+    settled: dict[tuple[str, bool], TaskData] = field(default_factory=dict)
+    """By task, and whether it is trained alone."""
+
+    def rows_of(self, name: str) -> Rows:
+        """The rows of a task, read once."""
+        from manyheads.config.dataset import read_rows
+
+        if name not in self.rows:
+            self.rows[name] = read_rows(self.file, name)
+        return self.rows[name]
 
     def train(self, name: str, form: Form | None) -> Trained:
         """A trained task; taken from disk if it was trained before. Raises StoppedError when asked to stop."""
         from manyheads.config.build import plan_of
-        from manyheads.config.dataset import content_hashes, read_dataset
-        from manyheads.text.tokenizer import Tokenizer
+        from manyheads.config.task_data import content_hashes
         from manyheads.training.checkpoint import Checkpoints
         from manyheads.training.model_folder import save_model
         from manyheads.training.run import run_plan
 
-        file = self._run_file(name, form)
-        dataset = read_dataset(file)
+        file, dataset = self._run_file(name, form), self._dataset(name, alone=form is None)
         folder = self.work / self._key(file, form, dataset, content_hashes(dataset))
         if not is_finished(folder):
             what = "alone, with its own encoder" if form is None else f"on the frozen encoder ({form})"
             self.progress.say(f"{name}: training {what}")
-            tokenizer = self.bundle.tokenizer
-            if form is None:
-                from manyheads.config.model import encoder_location
-
-                tokenizer = Tokenizer.from_encoder(encoder_location(file).path_or_id)
+            tokenizer = self.bundle.tokenizer if form is not None else self._own_tokenizer(file)
             plan = plan_of(file, dataset, folder, tokenizer)
             begun = bool(Checkpoints(folder, plan.keep_checkpoints).steps())
             run_plan(plan, self.progress, save_model, resume=begun, stop=self.stop)
         return Trained(form, folder, _validation_score(folder, name))
 
-    def _run_file(self, name: str, form: Form | None) -> RunFile:
-        from manyheads.config.dataset import read_task
+    def _own_tokenizer(self, file: RunFile) -> Tokenizer:
+        from manyheads.config.model import encoder_location
+        from manyheads.text.tokenizer import Tokenizer
 
+        return Tokenizer.from_encoder(encoder_location(file).path_or_id)
+
+    def _dataset(self, name: str, *, alone: bool) -> Dataset:
+        """The task with its labels settled, by itself or for the model's encoder."""
+        from manyheads.config.dataset import settle
+
+        if (name, alone) not in self.settled:
+            file = self._started(self.file if alone else self._on_trunk(self.file))
+            data = settle(file, name, self.rows_of(name))
+            if alone and data.teaching is not None and data.teaching.hold is not None:
+                data = replace(data, teaching=None)  # nothing is to be remembered there
+            self.settled[name, alone] = data
+        return {name: self.settled[name, alone]}
+
+    def _run_file(self, name: str, form: Form | None) -> RunFile:
         if form is None:
             return single_task_run(self.file, name, {})
         encoder = self.bundle.model.encoder
-        head = read_task(self.file, name).task.build_head(encoder.width)
+        head = self._dataset(name, alone=False)[name].task.build_head(encoder.width)
         has_weights = any(True for _ in head.parameters())
-        file = single_task_run(self.file, name, form.settings(encoder.depth, has_weights=has_weights))
-        update: dict[str, Any] = {
-            "encoder": file.run.encoder.model_copy(update={"name": str(self._trunk().resolve()), "revision": None})
-        }
-        if self.continues:
-            update["training"] = file.run.training.model_copy(update={"init_from": str(self.bundle.folder.resolve())})
+        settings = form.settings(encoder.depth, has_weights=has_weights)
+        file = self._started(self._on_trunk(single_task_run(self.file, name, settings)))
         if form.kind == "lora":
             from manyheads.config.strategies import Lora
 
-            update["lora"] = Lora()
-        return replace(file, run=file.run.model_copy(update=update))
+            return replace(file, run=file.run.model_copy(update={"lora": Lora()}))
+        return file
+
+    def _on_trunk(self, file: RunFile) -> RunFile:
+        """With the model's encoder."""
+        encoder = file.run.encoder.model_copy(update={"name": str(self._trunk().resolve()), "revision": None})
+        return replace(file, run=file.run.model_copy(update={"encoder": encoder}))
+
+    def _started(self, file: RunFile) -> RunFile:
+        """Starting from the model, if the head does."""
+        if not self.continues:
+            return file
+        training = file.run.training.model_copy(update={"init_from": str(self.bundle.folder.resolve())})
+        return replace(file, run=file.run.model_copy(update={"training": training}))
 
     def _trunk(self) -> Path:
         """The model's encoder as a folder of its own, written once."""

@@ -19,8 +19,8 @@ from manyheads.errors import UsageError
 from manyheads.evaluate import answers_for
 
 if TYPE_CHECKING:
-    from manyheads.api import Model
     from manyheads.config.files import RunFile
+    from manyheads.inference import LoadedModel
     from manyheads.metrics.evidence import Ranks, Tally
 
 WORDS = {"helps": "better", "hurts": "worse"}
@@ -28,8 +28,8 @@ WORDS = {"helps": "better", "hurts": "worse"}
 
 
 def compare_models(
-    model: Model, other: Model, *, data: Path | None = None, split: str = "test", names: Sequence[str] | None = None,
-    margin: float = 0.01,
+    model: LoadedModel, other: LoadedModel, *, data: Path | None = None, split: str = "test",
+    names: Sequence[str] | None = None, margin: float = 0.01,
 ) -> dict[str, Judgement]:
     """Judgements on the tasks that both models have, on one split of a run file's data (by default that of `model`).
 
@@ -90,7 +90,7 @@ def _settings(margin: float) -> Settings:
         raise UsageError(f"--margin: {error}") from None
 
 
-def _evidence(model: Model, file: RunFile, name: str, split: str) -> Tally | Ranks | None:
+def _evidence(model: LoadedModel, file: RunFile, name: str, split: str) -> Tally | Ranks | None:
     """What the score of a task is computed from; None without data."""
     section = file.run.tasks.get(name)
     table = None if section is None else read_split(file, model.tasks[name], split)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from manyheads.api import find_model
 from manyheads.bundle import MANIFEST, Bundle, is_exported, load_bundle, read_manifest
 from manyheads.errors import UsageError
 from manyheads.export.folder import check_output
 from manyheads.heads.folder import write_model
 from manyheads.heads.parts import Part
+from manyheads.hub.download import model_folder
 
 if TYPE_CHECKING:
     from manyheads.heads.proof import Proof
@@ -56,7 +56,7 @@ def merge(models: Sequence[str | Path], output: Path, say: Say) -> list[Proof]:
 def open_model(model: str | Path, output: Path) -> Bundle:
     """A model to make another one of. Raises UsageError for an export, and for an output that exists."""
     check_output(output)
-    folder = find_model(model)
+    folder = model_folder(model)
     if folder.is_dir() and (folder / MANIFEST).exists() and is_exported(read_manifest(folder)):
         raise UsageError(f"{folder} is an export; give the model folder that it was made of")
     return load_bundle(folder)

@@ -16,7 +16,8 @@ from manyheads.errors import ManyheadsError, UsageError
 from manyheads.export.folder import write_folder
 from manyheads.heads.parts import Part, assemble
 from manyheads.heads.proof import Proof, probe_texts, prove
-from manyheads.training.model_card import model_card
+from manyheads.hub.card import model_card
+from manyheads.hub.facts import ModelFacts, kept_facts
 from manyheads.training.model_folder import scores_by_task
 from manyheads.training.selection import Selection
 
@@ -43,9 +44,15 @@ def write_model(folder: Path, trunk: Bundle, kept: Sequence[Part], new: Sequence
     metrics = scores_by_task(tasks, scores, Selection())
     name = trunk.manifest["encoder"]["name"]
     refitted = any(was_refitted(part.bundle.manifest) for part in parts)
+    data = {after: known.get(before, {}) for part in parts for known in [kept_facts(part.bundle.manifest)[1]]
+            for before, after in part.names.items()}  # fmt: skip
+    run, base_model = run_of(parts, trunk, folder), kept_facts(trunk.manifest)[0]
+    facts = ModelFacts(
+        folder.resolve().name, tasks, metrics, trunk.max_length, run, base_model, data, refitted=refitted
+    )
     contents = Contents(
-        tasks, name, trunk.max_length, metrics, run_of(parts, trunk, folder), model_card(tasks, metrics, name, 0),
-        refitted=refitted, unchanged=tuple(proof.to_json() for proof in unproven),
+        tasks, name, trunk.max_length, metrics, run, model_card(facts), refitted=refitted,
+        unchanged=tuple(proof.to_json() for proof in unproven), started_from=_started_from(new), card_facts=facts.kept(),
     )  # fmt: skip
     proofs: list[Proof] = []
 
@@ -58,6 +65,14 @@ def write_model(folder: Path, trunk: Bundle, kept: Sequence[Part], new: Sequence
     for proof in proofs:
         say(proof.line())
     return proofs
+
+
+def _started_from(parts: Sequence[Part]) -> dict[str, Any] | None:
+    """What became of the labels of tasks that were trained again."""
+    made = [(part, started) for part in parts if isinstance(started := part.bundle.manifest.get("started_from"), dict)]
+    labels = {after: started["labels"][before] for part, started in made for before, after in part.names.items()
+              if before in started["labels"]}  # fmt: skip
+    return {"model": made[0][1]["model"], "labels": labels} if made else None
 
 
 def run_of(parts: Sequence[Part], trunk: Bundle, folder: Path) -> str:

@@ -19,7 +19,7 @@ from manyheads.jobs.job import Job
 from manyheads.jobs.single_task import single_task_run
 
 if TYPE_CHECKING:
-    from manyheads.config.dataset import Dataset
+    from manyheads.config.task_data import Dataset
     from manyheads.text.tokenizer import Tokenizer
     from manyheads.training.plan import Plan
 
@@ -37,12 +37,15 @@ class Experiment:
     encoder_hash: str
     environment: Mapping[str, Any]
     """What affects rounding on the machine that started the experiment; the same for its workers elsewhere."""
+    start_hash: str | None = None
+    """Of the model that the runs start from."""
 
     def run_file(self, job: Job) -> RunFile:
         """The settings of a job."""
         from manyheads.bundle import ENCODER
+        from manyheads.config.start_model import with_start_model
 
-        file = load_run(self.path, [*self.overrides, *job.changes, f"training.seed={job.seed}"])
+        file = with_start_model(load_run(self.path, [*self.overrides, *job.changes, f"training.seed={job.seed}"]))
         if job.single is None:
             return file
         if job.layer_split is None:
@@ -50,7 +53,8 @@ class Experiment:
         file = single_task_run(file, job.tasks[0], {**dict(job.single), **job.layer_split.training_settings()})
         name = str(self.folder_of(job.shared) / ENCODER)
         encoder = file.run.encoder.model_copy(update={"name": name, "revision": None})
-        return replace(file, run=file.run.model_copy(update={"encoder": encoder}))
+        training = file.run.training.model_copy(update={"init_from": None})  # the shared run's encoder instead
+        return replace(file, run=file.run.model_copy(update={"encoder": encoder, "training": training}))
 
     def data(self, job: Job) -> Dataset:
         """The data that a job's run file names."""
@@ -87,6 +91,8 @@ class Experiment:
         }  # fmt: skip
         facts: dict[str, Any] = {"settings": settings, "tasks": job.tasks, "data": data_hashes(self.data(job)),
                                  "encoder": self.encoder_hash}  # fmt: skip
+        if self.start_hash is not None:
+            facts["start"] = self.start_hash
         if job.layer_split is not None:
             facts["rung"] = [job.layer_split.private, self.key(job.shared)]
         return facts if job.single is None else {**facts, "alone": True}
@@ -103,6 +109,7 @@ def open_experiment(path: Path, overrides: Sequence[str], folder: Path) -> Exper
     from manyheads.bundle import is_finished
     from manyheads.config.dataset import read_dataset
     from manyheads.config.model import encoder_location
+    from manyheads.config.start_model import start_model
     from manyheads.nn.encoder_files import check_folder
     from manyheads.text.tokenizer import Tokenizer
     from manyheads.training.identity import environment
@@ -114,12 +121,14 @@ def open_experiment(path: Path, overrides: Sequence[str], folder: Path) -> Exper
     check_folder(source)
     dataset = read_dataset(file)
     tokenizer = Tokenizer.from_encoder(located.path_or_id)
-    return Experiment(path, tuple(overrides), folder, dataset, tokenizer, _encoder_hash(source), environment())
+    start = start_model(file)
+    return Experiment(path, tuple(overrides), folder, dataset, tokenizer, _encoder_hash(source), environment(),
+                      None if start is None else start.bundle.hash)  # fmt: skip
 
 
 def data_hashes(dataset: Dataset) -> dict[str, str]:
     """A sha256 of every split of every task, and of its teachers' soft labels."""
-    from manyheads.config.dataset import teacher_hashes
+    from manyheads.config.task_data import teacher_hashes
 
     found = {f"{name}.{split}": loaded.table.content_hash() for name, data in dataset.items()
              for split, loaded in data.splits.items()}  # fmt: skip

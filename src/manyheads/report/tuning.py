@@ -12,7 +12,7 @@ from manyheads.html.numbers import is_number, plural, points, share, significant
 from manyheads.html.page import Exhibit, Page, Part, Section, aside, document, paragraph
 from manyheads.html.tables import numbers, table, words
 from manyheads.report.metric_names import metric_name
-from manyheads.report.provenance import run_section
+from manyheads.report.provenance import flatten, run_section
 from manyheads.report.results import Json, number, section, text
 
 MAX_CURVES = 6
@@ -35,7 +35,7 @@ def tuning_page(tune: Json) -> str:
                 Section("importance", "Which settings matter", _importance(section(tune, "importance"))),
                 Section("scores", "Scores of the final model", _scores(section(tune, "scores"))),
                 Section("space", "Search space", _space(tune)),
-                run_section(_flat(section(tune, "given")), section(tune, "versions"), {}),
+                run_section(flatten(section(tune, "given")), section(tune, "versions"), {}),
             ],
             facts=[
                 ("Trials", f"{len(trials)}, {len(finished)} of them finished"),
@@ -137,11 +137,3 @@ def _space(tune: Json) -> list[Part]:
 
 def _shown(value: Any) -> str:
     return "" if value is None else significant(value) if isinstance(value, float) else str(value)
-
-
-def _flat(values: Json, before: str = "") -> dict[str, Any]:
-    """Flatten nested settings to dotted keys."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found |= _flat(value, f"{before}{key}.") if isinstance(value, Mapping) and value else {f"{before}{key}": value}
-    return found

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import uvicorn
 from starlette.types import ASGIApp
 
-from manyheads.api import find_model
 from manyheads.bundle import MANIFEST, manifest_hash, read_manifest
 from manyheads.errors import BundleError, UsageError
+from manyheads.hub.download import model_folder
 from manyheads.process import usable_cores
 from manyheads.serve.app import build_app
 from manyheads.serve.cors import parse_origin
@@ -66,7 +66,7 @@ def serve(
     BundleError for a model.
     """
     origins, root_path = tuple(map(parse_origin, address.origins)), parse_root_path(address.root_path)
-    folder = find_model(model)
+    folder = model_folder(model)
     manifest = read_manifest(folder)
     written = int((folder / MANIFEST).stat().st_mtime)
     served = ServedModel(

@@ -99,10 +99,10 @@ def load_model(settings: WorkerSettings) -> Answer:
 
     set_up()
     use_threads(settings.threads)
-    from manyheads.api import load
+    from manyheads import inference
     from manyheads.bundle import manifest_hash, read_manifest
 
-    model = load(settings.folder, batch_tokens=settings.batch_tokens, precision=settings.precision)
+    model = inference.load_model(settings.folder, batch_tokens=settings.batch_tokens, precision=settings.precision)
     if manifest_hash(read_manifest(Path(settings.folder))) != settings.hash:
         raise BundleError(f"{settings.folder} no longer holds the model the server started with; restart the server")
     return model.predictor.reply

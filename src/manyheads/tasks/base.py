@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Ty
 
 from annotated_types import Ge
 
+from manyheads.errors import RowError
 from manyheads.tasks.answers import FORM_TYPES, SPAN, Answer, AnswerForm, AnswerType
 from manyheads.tasks.file_scores import score_by_reading
 from manyheads.tasks.inputs import Array, EncoderInput, Encodings, Item
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from manyheads.html.page import Part
     from manyheads.metrics.evidence import Ranks, Tally
+    from manyheads.tasks.choices import Choices
     from manyheads.tasks.distillation import Distillation
     from manyheads.tasks.file_rows import FileRow, FileScores
     from manyheads.tasks.stock import SentenceModule, StockClass
@@ -86,8 +88,14 @@ class Task(ABC, Generic[ExampleT]):
 
     columns: ClassVar[tuple[tuple[str, ...], ...]] = ()
     """Alternative sets of columns of a labelled row; a table must have all of one set. Empty: any columns."""
+    optional_columns: ClassVar[tuple[str, ...]] = ()
+    """Columns that a labelled row may have besides."""
+    suggested: ClassVar[Mapping[str, tuple[Any, str]]] = {}
+    """Settings, other than the defaults, that a generated run file begins with, each with its reason."""
     answer_form: ClassVar[AnswerForm] = "json"
     """The form of answers, for code that shows or converts answers of any type."""
+    pipeline_tag: ClassVar[str | None] = None
+    """The Hub's name for this kind of task; None if it has none."""
     cluster_noun: ClassVar[str] = "groups"
     """Plural noun for clusters of examples: `documents`, `articles`."""
     example_noun: ClassVar[str] = "examples"
@@ -113,6 +121,11 @@ class Task(ABC, Generic[ExampleT]):
     @property
     def distillation(self) -> Distillation[ExampleT] | None:
         """How the task learns from a teacher; None if it cannot."""
+        return None
+
+    @property
+    def choices(self) -> Choices[ExampleT] | None:
+        """What the head decides about a text, as probabilities; None if it decides nothing (vectors, numbers)."""
         return None
 
     # -- data ---------------------------------------------------------------------------------------------------
@@ -145,6 +158,32 @@ class Task(ABC, Generic[ExampleT]):
     def output_names(self) -> tuple[str, ...]:
         """Names of the outputs of the head (labels, tags), in their order; empty if their number is fixed."""
         return ()
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The labels that the data names and the head can grow by; empty for a task without any."""
+        return tuple(getattr(self, "labels", ()))
+
+    def outputs_of_label(self, label: str) -> tuple[str, ...]:
+        """The outputs of the head, by name, that stand for a label."""
+        return (label,)
+
+    def with_labels(self, labels: Sequence[str]) -> Task[ExampleT]:
+        """The task with other labels in place of its own: renamed, merged or left out."""
+        changes: dict[str, Any] = {"labels": tuple(labels)}
+        return replace(self, **changes)
+
+    def renamed_row(self, row: Row, became: Mapping[str, str | None]) -> Row | None:
+        """A labelled row with labels renamed, or removed where `became` has None; None if nothing is left to learn."""
+        changed = [label for label in self.collect(self.read(row)).labels if became.get(label, label) != label]
+        if changed:
+            raise RowError(f"has the label {changed[0]!r}, which tasks of type {self.kind} cannot rename")
+        return row
+
+    @classmethod
+    def suitability(cls, statistics: DataStatistics) -> float:
+        """How probably data with these statistics is meant for this type, 0 to 1, if other types can read it too."""
+        return 0.5
 
     def validate(self, example: ExampleT) -> None:
         """Raise RowError when a fitted task cannot be scored on the example (a label absent from the training data)."""

@@ -13,13 +13,15 @@ Decided here:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+import numpy as np
+
 from manyheads.errors import RowError
+from manyheads.tasks.labels import renamed_outputs
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
     import torch
 
@@ -29,6 +31,9 @@ Soft = Mapping[str, "npt.NDArray[np.float32]"]
 """Soft labels of one example, as float32 arrays by name."""
 
 ExampleT = TypeVar("ExampleT")
+
+KEPT: Mapping[str, str | None] = {}
+"""No label has another name."""
 
 
 class Distillation(ABC, Generic[ExampleT]):
@@ -51,8 +56,26 @@ class Distillation(ABC, Generic[ExampleT]):
         """Parse a row without gold label. Raises RowError."""
 
     @abstractmethod
-    def of_model(self, teacher: Task[Any], example: ExampleT, items: Sequence[Item]) -> Soft:
-        """Soft labels from the outputs of a teacher's head on each source of the example."""
+    def of_model(
+        self, teacher: Task[Any], example: ExampleT, items: Sequence[Item], became: Mapping[str, str | None] = KEPT
+    ) -> Soft:
+        """Soft labels from the outputs of a teacher's head on each source of the example.
+
+        `became`: the task's names of the teacher's labels, where they differ; None for those that the task dropped.
+        """
+
+    @property
+    def completes(self) -> bool:
+        """Whether an example may have more labels than its data names, which `completed` adds."""
+        return False
+
+    def completed(self, example: ExampleT, soft: Soft, labels: Collection[str]) -> ExampleT:
+        """The example with those of these labels that the teacher is sure of, for data that does not annotate them."""
+        return example
+
+    def rows_of_texts(self, texts: Sequence[str]) -> Sequence[Row]:
+        """Rows without gold labels made of texts of other tasks; none if the task reads something else."""
+        return [{"text": text} for text in texts]
 
     @abstractmethod
     def of_row(self, row: Row, example: ExampleT) -> Soft:
@@ -94,6 +117,16 @@ def probability(value: Any, what: str) -> float:
 def listed(labels: Sequence[str]) -> str:
     """The first labels, for a message."""
     return ", ".join(labels[:20]) + (f" and {len(labels) - 20} more" if len(labels) > 20 else "")
+
+
+def aligned(chance_XJ: Array, teacher: Task[Any], task: Task[Any], became: Mapping[str, str | None]) -> Array:
+    """Probabilities of a teacher's outputs as those of a task, `(..., K)`: renamed, added up, or left out."""
+    place = {name: k for k, name in enumerate(task.output_names)}
+    moved_JK = np.zeros((chance_XJ.shape[-1], len(place)))
+    for j, name in enumerate(renamed_outputs(teacher, task, became)):
+        if name in place:
+            moved_JK[j, place[name]] = 1.0
+    return chance_XJ @ moved_JK
 
 
 def label_mismatch(own: Sequence[str], seen: Sequence[str]) -> str | None:

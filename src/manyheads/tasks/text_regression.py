@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
+from manyheads.errors import DataError
 from manyheads.metrics.evidence import Tally
 from manyheads.metrics.numbers import correlation_tally, number_scores
 from manyheads.tasks.answers import NUMBER_KEYS, Numbers, number_matrix, numbers_answer, numbers_in
-from manyheads.tasks.base import AnswerForm, AnswerType, Array, DataStatistics, Item, Loss, Moments, Output, Row
+from manyheads.tasks.base import AnswerForm, AnswerType, Array, DataStatistics, Item, Loss, Moments, Output, Row, Task
 from manyheads.tasks.pooled import PooledTask, Text
 from manyheads.tasks.settings import DERIVED
 
@@ -27,7 +28,9 @@ class TextRegression(PooledTask[Numbers]):
     main_metric: ClassVar[str] = "pearson"
     metric_names: ClassVar[tuple[str, ...]] = ("pearson", "spearman", "r2")
     columns: ClassVar[tuple[tuple[str, ...], ...]] = tuple(("text", key) for key in NUMBER_KEYS)
+    optional_columns: ClassVar[tuple[str, ...]] = ("text_pair",)
     answer_form: ClassVar[AnswerForm] = "numbers"
+    pipeline_tag: ClassVar[str | None] = "text-classification"
 
     standards: Annotated[dict[str, tuple[float, float]], DERIVED] = field(default_factory=dict)
     """Mean and standard deviation of each number in the training data."""
@@ -48,6 +51,21 @@ class TextRegression(PooledTask[Numbers]):
     def fit(self, statistics: DataStatistics) -> TextRegression:
         """Mean and deviation of each number. Raises DataError."""
         return replace(self, standards=self.standards or statistics.means_and_deviations(self.name))
+
+    def fit_from(self, before: Task[Text[Numbers]], statistics: DataStatistics) -> TextRegression:
+        """The scales of old numbers stay. Every row needs the old numbers too."""
+        kept: dict[str, tuple[float, float]] = getattr(before, "standards", {})
+        found = sorted(statistics.numbers)
+        if missing := sorted(set(kept) - set(found)):
+            raise DataError(f"task '{self.name}': its rows have the numbers {', '.join(found)}, and lack {missing[0]!r} of "
+                            "the model that it starts from; add it, or give the task another name to begin anew")  # fmt: skip
+        new = {} if set(kept) == set(found) else statistics.means_and_deviations(self.name)
+        return replace(self, standards={name: kept[name] if name in kept else new[name] for name in found})
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The numbers, in the order of their names."""
+        return tuple(self.standards)
 
     def gold_array(self, examples: Sequence[Text[Numbers]]) -> Array:
         """Standardised numbers, `(B, K)`."""

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from manyheads.tasks.choices import Choices
+
 
 Answer = list[dict[str, Any]]
 
@@ -52,11 +54,19 @@ class TokenTagging(WordTask[TaggedText]):
     metric_names: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1", "weighted_f1")
     columns: ClassVar[tuple[tuple[str, ...], ...]] = (("tokens", "tags"),)
     answer_form: ClassVar[AnswerForm] = "tags"
+    pipeline_tag: ClassVar[str | None] = "token-classification"
     outputs: ClassVar[Mapping[str, Level]] = {"logits_TK": "token"}
 
     labels: Annotated[tuple[str, ...], NAMES, Doc("the tags; none: those of the data")] = ()
     dropout: Dropout = 0.1
     stride: Stride = 64
+
+    @property
+    def choices(self) -> Choices[TaggedText]:
+        """The tag of each word."""
+        from manyheads.tasks.word_choices import WordChoices
+
+        return WordChoices(self)
 
     def read(self, row: Row) -> TaggedText:
         """`tokens` and `tags`, optional `space_after` and `document`."""
@@ -76,6 +86,11 @@ class TokenTagging(WordTask[TaggedText]):
         """Counts of tags."""
         return DataStatistics(Counter(example.tags))
 
+    @classmethod
+    def suitability(cls, statistics: DataStatistics) -> float:
+        """Low if a tag occurs three times or less on average: such a column holds no tags."""
+        return 0.5 if sum(statistics.labels.values()) > 3 * len(statistics.labels) else 0.05
+
     def fit(self, statistics: DataStatistics) -> TokenTagging:
         """Tags of the training data, unless the run file lists them."""
         labels = self.labels or tuple(sorted(statistics.labels))
@@ -85,12 +100,17 @@ class TokenTagging(WordTask[TaggedText]):
 
     def fit_from(self, before: Task[TaggedText], statistics: DataStatistics) -> TokenTagging:
         """With the tags that the task had, and new ones of the data after them."""
-        return replace(self, labels=grown_labels(self.labels, before.output_names, statistics.labels)).fit(statistics)
+        return replace(self, labels=grown_labels(self.labels, before.label_names, statistics.labels)).fit(statistics)
 
     @property
     def output_names(self) -> tuple[str, ...]:
         """The tags."""
         return self.labels
+
+    def renamed_row(self, row: Row, became: Mapping[str, str | None]) -> Row | None:
+        """None for a text with a tag that is removed: every word needs one."""
+        tags = [became.get(tag, tag) for tag in self.read(row).tags]
+        return None if None in tags else {**row, "tags": tags}
 
     def validate(self, example: TaggedText) -> None:
         """Every tag must be in the training data."""
@@ -122,18 +142,22 @@ class TokenTagging(WordTask[TaggedText]):
         """`start`, `end`, `text`, `tag` and `score` of each word, in the order of the text."""
         return [self._tagged(item) for item in items]
 
-    def _tagged(self, item: Item) -> Answer:
-        text = item.source.first
-        offsets_W2 = units(text) if item.words is None else np.array(item.words, np.int64).reshape(-1, 2)
-        answer: dict[int, dict[str, Any]] = {}
+    def word_probabilities(self, item: Item) -> tuple[Array, Array]:
+        """Softmax over the tags, for the words that have a token."""
+        offsets_W2 = units(item.source.first) if item.words is None else np.array(item.words, np.int64).reshape(-1, 2)
+        chance_WK, seen_W = np.zeros((len(offsets_W2), len(self.labels))), np.zeros(len(offsets_W2), bool)
         for window in owned_words(offsets_W2, item):
-            chance_WK = softmax(window.output["logits_TK"][window.piece_W].astype(np.float64))
-            for word, chance_K in zip(window.word_W.tolist(), chance_WK, strict=True):
-                start, end = offsets_W2[word].tolist()
-                best = int(chance_K.argmax())
-                answer[word] = {"start": start, "end": end, "text": text[start:end], "tag": self.labels[best],
-                                "score": float(chance_K[best])}  # fmt: skip
-        return [answer[word] for word in sorted(answer)]
+            chance_WK[window.word_W] = softmax(window.output["logits_TK"][window.piece_W].astype(np.float64))
+            seen_W[window.word_W] = True
+        return offsets_W2[seen_W], chance_WK[seen_W]
+
+    def _tagged(self, item: Item) -> Answer:
+        text, (offsets_W2, chance_WK) = item.source.first, self.word_probabilities(item)
+        return [
+            {"start": start, "end": end, "text": text[start:end], "tag": self.labels[int(chance_K.argmax())],
+             "score": float(chance_K.max())}
+            for (start, end), chance_K in zip(offsets_W2.tolist(), chance_WK, strict=True)
+        ]  # fmt: skip
 
     def score(self, answers: Sequence[Sequence[Answer]], examples: Sequence[TaggedText]) -> dict[str, float]:
         """Accuracy, macro and weighted F1 over words."""

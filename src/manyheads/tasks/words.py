@@ -9,6 +9,7 @@ from typing import ClassVar, Protocol, TypeVar
 
 import numpy as np
 
+from manyheads.errors import UsageError
 from manyheads.tasks.base import Array, EncoderInput, Encodings, Item, Row, Task, text_of
 from manyheads.text.joining import joined
 from manyheads.text.pack import Source
@@ -60,6 +61,13 @@ class WordTask(Task[WordsT]):
             text, words = joined(row["tokens"], row.get("space_after"))
             return EncoderInput(Source(text, stride=self.stride), words)
         return EncoderInput(Source(text_of(row), stride=self.stride))
+
+    def word_probabilities(self, item: Item) -> tuple[Array, Array]:
+        """Offsets of the words of an item, `(W, 2)`, and the probability of each tag of `output_names`, `(W, K)`.
+
+        Raises UsageError if the task gives none.
+        """
+        raise UsageError(f"task '{self.name}' ({self.kind}) gives no probabilities of tags")
 
     def denominator(self, targets: Mapping[str, Array]) -> float:
         """Number of words."""

@@ -1,4 +1,6 @@
-"""The meaning of the columns of a CoNLL file, inferred from its first lines.
+"""The meaning of the columns of a CoNLL file, inferred from its first lines, or chosen by number or name.
+
+A column has a name in CoNLL-U, after `# global.columns =` (CoNLL-U Plus), and in a header line that has the chosen names.
 
 A property holds for a file if it holds for MOST of its first words. So a damaged line is refused itself, and does not change
 how the others are read.
@@ -20,8 +22,9 @@ LOOKED_AT = 5000
 MOST = 0.7
 FEW_WORDS = 5
 """Fewer words than this may be numbers by chance."""
-UNIVERSAL = 10
-"""Columns of CoNLL-U."""
+UNIVERSAL = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
+"""Columns of CoNLL-U; further ones may follow."""
+_GLOBAL = re.compile(r"#\s*global\.columns\s*=\s*(.*)")
 _KEY = re.compile(r"#\s+[A-Za-z][\w.:\[\]-]*\s*=(\s|$)")
 _TIGHT_KEY = re.compile(r"#[A-Za-z][\w.:-]*\s+=\s")
 _RANGE = re.compile(r"\d{1,9}([-.])\d{1,9}", re.ASCII)
@@ -35,30 +38,33 @@ class Layout:
     width: int
     counter: bool = False
     """The first column counts the words."""
+    form: int | None = None
+    """The column of the word, if it was chosen."""
     tag: int = -1
     attribute: str | None = None
     """The key in MISC (`NER=B-PER`) that holds the tag; None: the column itself."""
+    misc: int | None = None
+    """The column of attributes in CoNLL-U (MISC); None in other files."""
+    header: bool = False
+    """The first line holds the names of the columns."""
     notes: tuple[str, ...] = ()
 
     @property
     def word(self) -> int:
         """The column of the word."""
-        return 1 if self.counter else 0
-
-    @property
-    def universal(self) -> bool:
-        """Whether this is CoNLL-U, whose last column (MISC) holds attributes."""
-        return self.counter and self.width == UNIVERSAL
+        return self.form if self.form is not None else 1 if self.counter else 0
 
     def tag_of(self, cells: Sequence[str]) -> str:
         """The tag of a word."""
-        if self.attribute is not None:
-            return _attributes(cells[-1]).get(self.attribute, "O")
-        return _bare(cells[-1]) if self.universal and self.tag == -1 else cells[self.tag]
+        if self.attribute is not None and self.misc is not None:
+            return _attributes(cells[self.misc]).get(self.attribute, "O")
+        in_misc = self.misc is not None and self.tag in (-1, self.misc) and self.misc == self.width - 1
+        return _bare(cells[-1]) if in_misc else cells[self.tag]
 
     def space_after(self, cells: Sequence[str]) -> bool:
         """Whether white space follows the word."""
-        return not self.universal or _attributes(cells[-1]).get("SpaceAfter") != "No"
+        misc = "" if self.misc is None else cells[self.misc]
+        return "SpaceAfter" not in misc or _attributes(misc).get("SpaceAfter") != "No"
 
 
 def bare_line(line: str) -> str:
@@ -89,8 +95,11 @@ def cells_of(text: str, layout: Layout) -> list[str]:
     return [cell for cell in text.split(" ") if cell]
 
 
-def layout_of(lines: Iterable[str]) -> Layout | None:
-    """The layout of a file; None if it is empty. Raises RowError if its columns lack words or tags."""
+def layout_of(lines: Iterable[str], columns: Mapping[str, str] | None = None) -> Layout | None:
+    """The layout of a file; None if it is empty. Raises RowError if its columns lack words or tags.
+
+    `columns`: the columns of `tokens` and `tags`, by number from 1, by name, or (tags) by an attribute of CoNLL-U.
+    """
     texts = [bare_line(line) for line in islice(lines, LOOKED_AT)]
     likely = next((text for text in texts if text and not text.startswith(("#", "-DOCSTART-"))), None)
     likely = likely or next((text for text in texts if text and not _KEY.match(text) and text[:2] != "-D"), None)
@@ -98,20 +107,65 @@ def layout_of(lines: Iterable[str]) -> Layout | None:
         return Layout(False, 1) if any(text.startswith("-DOCSTART-") for text in texts) else None
     layout = Layout("\t" in likely, 0)
     layout = replace(layout, width=len(cells_of(likely, layout)))
+    header = cells_of(likely, layout)
+    if columns and set(header) >= {name for name in columns.values() if not name.isdecimal()} != set():
+        layout = replace(layout, header=True)
+        texts = [text for text in texts if text is not likely]
     sentences: list[list[list[str]]] = [[]]
     for text in texts:
         if not text or is_comment(text, layout) or text.startswith("-DOCSTART-"):
             sentences.append([])
         elif len(cells := cells_of(text, layout)) == layout.width:
             sentences[-1].append(cells)
-    if not _counts(sentences):
-        return layout
-    if layout.width == 2:
-        raise RowError(
-            "has two columns and the first counts the words, so the words are missing; put them between number and tag"
-        )
-    words = [cells for sentence in sentences for cells in sentence if not is_skipped(cells[0])]
-    return _with_tags(replace(layout, counter=True), words)
+    if _counts(sentences):
+        if layout.width == 2:
+            raise RowError(
+                "has two columns and the first counts the words, so the words are missing; put them between number and tag"
+            )
+        layout = replace(layout, counter=True)
+    names = header if layout.header else _names(texts, layout)
+    if "misc" in names[: layout.width]:
+        layout = replace(layout, misc=names.index("misc"))
+    if columns:
+        layout = _chosen(layout, names, columns)
+    if layout.counter and not (columns and "tags" in columns):
+        words = [cells for sentence in sentences for cells in sentence if not is_skipped(cells[0])]
+        return _with_tags(layout, words)
+    return layout
+
+
+def _names(texts: Sequence[str], layout: Layout) -> Sequence[str]:
+    """Names of the columns of CoNLL-U, in lower case; none for other files."""
+    for text in texts:
+        if text and not text.startswith("#"):
+            break
+        if found := _GLOBAL.match(text):
+            return [name.lower() for name in found[1].split()]
+    return UNIVERSAL if layout.counter and layout.tabs and layout.width >= len(UNIVERSAL) else ()
+
+
+def _chosen(layout: Layout, names: Sequence[str], columns: Mapping[str, str]) -> Layout:
+    """The layout with the columns that the data source names. Raises RowError for one that the file does not have."""
+    for ours, name in columns.items():
+        if ours not in ("tokens", "tags"):
+            raise RowError(f"has columns for tokens and tags alone; remove '{ours[:80]}' under 'columns'")
+        place = _place(layout, names, name)
+        if place is not None:
+            layout = replace(layout, form=place) if ours == "tokens" else replace(layout, tag=place)
+        elif ours == "tags" and layout.misc is not None:
+            layout = replace(layout, attribute=name)
+        else:
+            known = f", or by name: {', '.join(names)}" if names else ""
+            raise RowError(f"has no column '{name[:80]}' (for {ours}); give its number, from 1 to {layout.width}{known}")
+    return layout
+
+
+def _place(layout: Layout, names: Sequence[str], name: str) -> int | None:
+    if name.isdecimal():
+        return int(name) - 1 if len(name) < 5 and 0 < int(name) <= layout.width else None
+    known = names if layout.header else [one.lower() for one in names]
+    wanted = name if layout.header else name.lower()
+    return known.index(wanted) if wanted in known[: layout.width] else None
 
 
 def _counts(sentences: Sequence[Sequence[Sequence[str]]]) -> bool:
@@ -133,25 +187,29 @@ def _counts(sentences: Sequence[Sequence[Sequence[str]]]) -> bool:
 
 def _with_tags(layout: Layout, words: Sequence[Sequence[str]]) -> Layout:
     """The layout with the column of tags, for a file that counts words. Raises RowError if there are no tags."""
-    name = "CoNLL-U" if layout.universal else "its first column counts the words"
-    note = f"{name}: column 2 is read as the word and {{}} as its tag"
-    last = [_bare(cells[-1]) if layout.universal else cells[-1] for cells in words]
-    if _mostly_tags(last):
+    universal, misc = layout.misc is not None, layout.misc or 0
+    name = "CoNLL-U" if universal else "its first column counts the words"
+    note = f"{name}: column {layout.word + 1} is read as the word and {{}} as its tag"
+    in_misc = universal and misc == layout.width - 1
+    last = [_bare(cells[-1]) if in_misc else cells[-1] for cells in words]
+    if _mostly_tags(last) or (last and set(last) == {"O"}):
         return replace(layout, notes=(note.format("the last column"),))
-    if layout.universal:
+    if universal:
         found: Mapping[str, list[str]] = defaultdict(list)
         for cells in words:
-            for attribute, value in _attributes(cells[-1]).items():
+            for attribute, value in _attributes(cells[misc]).items():
                 found[attribute].append(value)
         fitting = Counter({key: len(values) for key, values in found.items() if _mostly_tags(values)})
         if fitting:
             attribute = max(sorted(fitting), key=lambda key: (key.lower() in ("ner", "ne"), fitting[key]))
-            return replace(layout, attribute=attribute, notes=(note.format(f"{attribute}= in the last column"),))
-    columns = [k for k in range(2, layout.width - 1) if _mostly_tags([cells[k] for cells in words])]
+            column = "the last column" if in_misc else f"column {misc + 1}"
+            return replace(layout, attribute=attribute, notes=(note.format(f"{attribute}= in {column}"),))
+    columns = [k for k in range(layout.word + 1, layout.width - 1) if _mostly_tags([cells[k] for cells in words])]
     if len(columns) == 1:
         return replace(layout, tag=columns[0], notes=(note.format(f"column {columns[0] + 1}"),))
     raise RowError(
-        "has no tags: neither the last column nor an attribute of CoNLL-U in it (NER=B-PER) holds O, B-, I-; add them"
+        "has no tags: neither the last column nor an attribute of CoNLL-U in it (NER=B-PER) holds O, B-, I-; add them, or "
+        "name their column as in columns: {tags: 4}"
     )
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 TEXTS = frozenset({"text", "text_pair", "text_a", "text_b", "negative", "question", "context"})
@@ -81,11 +81,16 @@ class Header:
         """`header`: the first row of the file."""
         self.names: Sequence[str] = [cell.strip() for cell in header.cells]
         named = [place for place, name in enumerate(self.names) if name]
+        self._ours: Mapping[str, str] | None = None
         self._last = named[-1] + 1 if named else 0
         """Cells that a row must have: unnamed columns at the end are optional."""
         twice = sorted(name for name, count in Counter(self.names).items() if count > 1 and name)
         if twice:
             raise CellError(header.line, f"names the column '{twice[0][:80]}' twice; rename one of them")
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Give the columns new names (new: in the file); rows have no others."""
+        self._ours = {theirs: ours for ours, theirs in names.items()}
 
     @property
     def known(self) -> list[str]:
@@ -99,7 +104,9 @@ class Header:
         values = {}
         for place, (name, cell) in enumerate(zip(self.names, row.cells, strict=False)):
             if name:
-                values[name] = cell if name in TEXTS else cell.strip()
+                key = name if self._ours is None else self._ours.get(name)
+                if key is not None:
+                    values[key] = cell if key in TEXTS else cell.strip()
             elif place and cell.strip():
                 raise CellError(row.line, f"has {cell[:40]!r} in column {place + 1}, which has no name in the header; name "
                                           "the column, or quote a cell that holds the separator")  # fmt: skip

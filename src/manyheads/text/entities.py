@@ -169,6 +169,9 @@ def _given(entity: Any) -> CharSpan:
     start, end, label = entity["start"], entity["end"], entity["label"]
     if not isinstance(start, int) or not isinstance(end, int) or isinstance(start, bool):
         raise RowError(f"entity offsets must be whole numbers, seen start {start!r}, end {end!r}")
+    if isinstance(entity.get("pieces"), Sequence) and len(entity["pieces"]) > 1:
+        raise RowError(f"entity {start}-{end} ({label}) is in {len(entity['pieces'])} pieces, and only spans in one piece "
+                       "can be used; remove it")  # fmt: skip
     if not isinstance(label, str) or not label:
         raise RowError(f"entity {start}-{end} has label {label!r}; give a name")
     return start, end, label

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     Ints = npt.NDArray[np.int32]
 
 
+IDS, MASK, TYPES = "input_ids", "attention_mask", "token_type_ids"
+"""Names of the tensors of a batch of padded rows, as in transformers."""
 STEADY = 1024
 """Packs of a few steady shapes have a multiple of this: at 32,768 tokens per step 2 shapes, with 1.6 % padding."""
 LEAST_STEP = 16

@@ -99,6 +99,10 @@ class Tokenizer:
         """Everything that determines its output, as the text of a `tokenizer.json`."""
         return self._rust.to_str(pretty=False)
 
+    def spelled(self, ids: Ints) -> list[str]:
+        """The tokens with these ids as the vocabulary spells them, such as `##ing` or `Ġthe`."""
+        return [self._rust.id_to_token(int(i)) or "" for i in ids]
+
     def special_tokens(self, pair: bool) -> int:
         """The number of special tokens in each window of a pair, or of a single text."""
         return len(self._pair if pair else self._single)

@@ -24,6 +24,7 @@ _TRUE, _FALSE = frozenset({"true", "yes", "1", "1.0"}), frozenset({"false", "no"
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _ITEM = re.compile(r"""\s*(?:'([^'\\]*)'|"([^"\\]*)"|([+-]?[\d.]+))\s*(,|$)""")
 """An item of a printed Python list, a string or a number, with the following comma."""
+_NUMBERS = re.compile(r"\s*\d{1,5}(?:,\d{1,5})+\s*", re.ASCII)
 _LIST_LIKE = re.compile(r"""['",]|\d""")
 """Distinguishes a printed list from a name in brackets, as in `[OTHER]`."""
 NEEDED = frozenset({"text", "text_a", "text_b", "label", "labels", "question", "context", "answers", "id", "title"})
@@ -138,19 +139,22 @@ def is_decimal(value: object) -> bool:
 
 
 def labels_of(value: object) -> tuple[str, ...]:
-    """Labels of a text, without duplicates. A csv cell holds them separated by `|`, or a printed list. Raises RowError.
+    """Labels of a text, without duplicates. Raises RowError.
+
+    A csv cell holds them separated by `|`, or as a printed list; whole numbers may be separated by commas.
 
     A vector of zeros and ones, one for each class, is refused: it would be read as the labels `0` and `1`.
 
-    >>> labels_of("bad|late"), labels_of("['bad', 'late']")
-    (('bad', 'late'), ('bad', 'late'))
+    >>> labels_of("bad|late"), labels_of("['bad', 'late']"), labels_of("2,27")
+    (('bad', 'late'), ('bad', 'late'), ('2', '27'))
     """
     items: Sequence[Any]
     if isinstance(value, str):
         printed = _listed(value.strip())
         if printed == [] and value.strip()[1:-1].strip():
             raise RowError(f"'labels' holds {value!r}, a list that cannot be read; separate labels by |, as in bad|late")
-        items = [part for part in value.split("|") if part.strip()] if printed is None else printed
+        separator = "," if _NUMBERS.fullmatch(value) else "|"
+        items = [part for part in value.split(separator) if part.strip()] if printed is None else printed
     elif isinstance(value, Sequence):
         items = value
     else:

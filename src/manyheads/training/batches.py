@@ -23,6 +23,7 @@ from manyheads.training.batch import Batch, Portion, divide, encode_examples, la
 from manyheads.training.distributed.partition import partition
 from manyheads.training.distributed.team import ALONE, Team
 from manyheads.training.feed import Feed
+from manyheads.training.lessons import completed
 
 AHEAD = 4
 """Steps prepared ahead: enough to hide a slow one, and 4 x 4,096 tokens are under a megabyte."""
@@ -145,10 +146,12 @@ class Batcher:
     def _portion(self, feed: Feed, indices: Sequence[int]) -> Portion:
         supervision = None
         if feed.soft_labels is not None:
-            labels = {index: feed.soft_labels.supervision(index) for index in indices}
+            labels = {index: feed.soft_labels.supervision(index, feed.examples.rows(index)[0]) for index in indices}
             indices = sorted(indices, key=lambda index: labels[index].order)
             supervision = [labels[index] for index in indices]
         examples = [feed.example(index) for index in indices]
+        if supervision is not None:
+            examples = [completed(feed.task, example, known) for example, known in zip(examples, supervision, strict=True)]
         encodings = encode_examples(feed.task, examples, self.tokenizer, max_length=self.max_length, budget=self.budget)
         return Portion(feed.task, examples, encodings, supervision)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from manyheads.data.joined_examples import JoinedExamples
+    from manyheads.data.rehearsal import MixedStream
     from manyheads.data.stream import Stream
     from manyheads.data.table import ExampleTable
     from manyheads.tasks.base import Task
@@ -23,10 +24,12 @@ class Feed:
 
     task: Task[Any]
     table: ExampleTable[Any]
-    stream: Stream
+    stream: Stream | MixedStream
     examples: JoinedExamples
     soft_labels: SoftLabels | None = None
     """Soft labels of each example; None where the task has no teacher."""
+    rows_per_epoch: int = 0
+    """Rows in an epoch: fewer than those of the table where old rows take turns."""
 
     def example(self, index: int) -> Any:
         """The example of an index, as the task reads it."""

@@ -80,7 +80,7 @@ def fit_heads(
         head = model.heads[name]
         if task.compares_examples or not any(True for _ in head.parameters()):
             continue
-        fit = _fit(head, task, _features(model, name, batcher, region))
+        fit = fit_head(head, task, _features(model, name, batcher, region))
         if fit is not None:
             fits.append(fit)
     return fits
@@ -126,7 +126,7 @@ def _features(
     return found
 
 
-def _fit(head: nn.Module, task: Task[Any], features: Sequence[Features]) -> HeadFit | None:
+def fit_head(head: nn.Module, task: Task[Any], features: Sequence[Features]) -> HeadFit | None:
     """Choose the penalty, then solve on everything. None where there are too few features, or no finite solution."""
     if len(features) < 2:
         return None

@@ -5,7 +5,8 @@ only. Each lesson is a range of sequences, so both losses see whole examples of 
 
 Decided here: teacher annealing (Clark et al. 2019, BAM). An example with both has the loss `w * gold + (1 - w) * soft`,
 where w rises from 0 at the first step to 1 after the last: the student imitates first, and the teacher's mistakes do not
-hold it back in the end. An example with one kind of label has the full weight of that kind throughout.
+hold it back in the end. An example with one kind of label has the full weight of that kind throughout. Where the teacher is
+the model that the task starts from, w stays the same: what the model knew is to be kept to the end.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class Lesson:
     soft: Targets | None
     denominator: float
     """What its mean loss divides by."""
+    gold_share: float | None = None
+    """Weight of gold labels where there are soft ones too; None: it rises over the run."""
 
     def each(self, change: Callable[[Targets], Targets]) -> Lesson:
         """A copy with changed targets."""
@@ -70,9 +73,17 @@ def lessons_of(
         lengths = [len(window) for inputs in windows for source in inputs for window in source]
         sequences, tokens = (sequence, sequence + len(lengths)), (token, token + sum(lengths))
         gold, soft, denominator = _targets(task, examples[start:stop], windows, labels)
-        lessons.append(Lesson(sequences, tokens, gold, soft, denominator))
+        lessons.append(Lesson(sequences, tokens, gold, soft, denominator, labels[0].gold_share))
         start, sequence, token = stop, sequences[1], tokens[1]
     return lessons
+
+
+def completed(task: Task[Any], example: Any, known: Supervision) -> Any:
+    """The example with the teacher's answers for labels that its data does not annotate."""
+    distillation = task.distillation
+    if not known.absent or known.soft is None or not known.gold or distillation is None:
+        return example
+    return distillation.completed(example, known.soft, known.absent)
 
 
 def _targets(
@@ -105,14 +116,15 @@ def blended(
     gold_weight: float,
     scaled: Callable[[Loss], torch.Tensor],
 ) -> torch.Tensor:
-    """The mean loss over all lessons, 0-dim. `gold_weight`: weight of gold labels in lessons that have both kinds."""
+    """The mean loss over all lessons, 0-dim. `gold_weight`: of gold labels beside soft ones, unless a lesson has its own."""
     total = sum(lesson.denominator for lesson in lessons) or 1.0
     distillation = task.distillation
     losses = []
     for lesson in lessons:
         part = lesson.cut(task, output)
         both = lesson.gold is not None and lesson.soft is not None
-        gold_share, soft_share = (gold_weight, 1.0 - gold_weight) if both else (1.0, 1.0)
+        weight = gold_weight if lesson.gold_share is None else lesson.gold_share
+        gold_share, soft_share = (weight, 1.0 - weight) if both else (1.0, 1.0)
         if lesson.gold is not None and gold_share:
             losses.append(scaled(task.loss(part, lesson.gold)) * (gold_share * lesson.denominator / total))
         if lesson.soft is not None and soft_share:

@@ -6,27 +6,36 @@ from collections.abc import Mapping
 from typing import Any
 
 from manyheads.bundle import Contents, save_bundle
-from manyheads.evaluate import Metrics, Scores, add_warnings, evaluate_with_warnings, head_warnings
+from manyheads.evaluate import Metrics, Scores, add_warnings, answers_for, head_warnings, score_intervals
+from manyheads.hub.card import model_card
+from manyheads.hub.facts import ModelFacts, split_facts
 from manyheads.report.history import read_history
 from manyheads.tasks.base import Task
 from manyheads.training.log import HISTORY
-from manyheads.training.model_card import model_card
 from manyheads.training.plan import Plan, Trained
 from manyheads.training.selection import Selection
 
 
 def save_model(plan: Plan, done: Trained) -> Scores:
     """Write the model folder; returns its scores, those of test data with what was tuned on validation data."""
-    tested, test_warnings = evaluate_with_warnings(done.predictor, plan.test)
+    answered = {name: answers_for(done.predictor, done.tasks[name], table) for name, table in plan.test.items()}
+    tested = {name: done.tasks[name].score(*both) for name, both in answered.items()}
+    test_warnings = head_warnings(done.tasks, answered, tested)
     scores = scores_by_task(done.tasks, {"validation": done.validation, "test": tested}, plan.selection)
     first = read_history(plan.output / HISTORY).headlines if plan.fit_heads else {}
     frozen = {name: by_step[0] for name, by_step in first.items() if 0 in by_step}
     add_warnings(scores, "validation", head_warnings(done.tasks, done.answered, done.validation, frozen))
     add_warnings(scores, "test", test_warnings)
-    card = model_card(done.tasks, scores, plan.encoder_name, done.steps, refitted=done.refitted)
+    data = split_facts(plan.rows(), {"validation": score_intervals(done.tasks, done.answered),
+                                      "test": score_intervals(done.tasks, answered)})  # fmt: skip
+    facts = ModelFacts(
+        plan.output.resolve().name, done.tasks, scores, plan.max_length, plan.run, plan.base_model, data, done.steps,
+        plan.recipe, done.refitted,
+    )  # fmt: skip
     contents = Contents(
-        done.tasks, plan.encoder_name, plan.max_length, scores, plan.run, card, done.adapters, done.refitted
-    )
+        done.tasks, plan.encoder_name, plan.max_length, scores, plan.run, model_card(facts), done.adapters, done.refitted,
+        started_from=plan.started_from, card_facts=facts.kept(),
+    )  # fmt: skip
     save_bundle(plan.output, plan.model, plan.tokenizer, contents)
     return scores
 

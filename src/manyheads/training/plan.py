@@ -28,6 +28,8 @@ class Plan:
     """Everything that a run needs, built and checked."""
 
     encoder_name: str
+    base_model: str | None
+    """Hub id of what the encoder comes from; None for a local folder."""
     max_length: int
     model: MultiTaskModel
     tokenizer: Tokenizer
@@ -51,6 +53,8 @@ class Plan:
     keep_checkpoints: int
     continued: tuple[str, ...] = ()
     """Tasks whose heads start from a trained model."""
+    started_from: Mapping[str, Any] | None = None
+    """The hash of that model, and what became of the labels of its tasks."""
     fit_heads: bool = False
     """Whether heads are solved on the frozen encoder before the first step."""
     average: float = 0.0
@@ -67,7 +71,7 @@ class Plan:
     """The teacher of each task, and its number of rows."""
     notes: tuple[str, ...] = ()
     rows: Callable[[], Mapping[str, Mapping[str, Mapping[str, int]]]] = dict
-    """Counts of the data, by task and split: read, used, windowed, skipped. Slow: only called for the report."""
+    """Counts of the data, by task and split: read, used, windowed, skipped. Slow at the first call, made at the end."""
 
     @property
     def steps(self) -> int:

@@ -6,9 +6,9 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from manyheads.training.step_record import StepRecord
+    from manyheads.training.step_record import EvaluationRecord, StepRecord
 
 LINE_EVERY_S = 10.0
 """Seconds between plain lines."""
@@ -28,6 +28,9 @@ class Progress(Protocol):
     def step(self, record: StepRecord, steps: int) -> None:
         """One step of `steps` is done."""
 
+    def evaluated(self, record: EvaluationRecord) -> None:
+        """The model was evaluated on validation data."""
+
     def close(self) -> None:
         """The run is over."""
 
@@ -44,6 +47,9 @@ class Quiet:
     def step(self, record: StepRecord, steps: int) -> None:
         """Nothing."""
 
+    def evaluated(self, record: EvaluationRecord) -> None:
+        """Nothing."""
+
     def close(self) -> None:
         """Nothing."""
 
@@ -57,7 +63,7 @@ class Console:
 
         self._stream = stream
         self._terminal = stream.isatty()
-        self._tqdm = tqdm
+        self._tqdm: Any = tqdm
         self._bar: Any = None
         self._mean: dict[str, float] = {}
         self._tokens = 0
@@ -97,6 +103,10 @@ class Console:
             self.say(f"step {record.step + 1}/{steps}  loss {_losses(self._mean)}  {rate:,.0f} tokens/s")
             self._last = now
 
+    def evaluated(self, record: EvaluationRecord) -> None:
+        """A line with the scores."""
+        self.say(record.line())
+
     def close(self) -> None:
         """Remove the bar."""
         if self._bar is not None:
@@ -105,6 +115,39 @@ class Console:
 
     def _note(self, name: str, loss: float) -> None:
         self._mean[name] = MEMORY * self._mean.get(name, loss) + (1 - MEMORY) * loss
+
+
+class Notebook(Console):
+    """A bar as a widget, with lines of text below it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        """Needs ipywidgets."""
+        from tqdm.notebook import tqdm
+
+        super().__init__(stream)
+        self._terminal, self._tqdm = True, tqdm
+
+
+class WithCallbacks:
+    """Calls functions with the records of steps and evaluations, and passes everything on."""
+
+    def __init__(self, progress: Progress, callbacks: Sequence[Callable[[StepRecord | EvaluationRecord], object]]) -> None:
+        self._progress, self._callbacks = progress, tuple(callbacks)
+        self.begin, self.say, self.close = progress.begin, progress.say, progress.close
+
+    def step(self, record: StepRecord, steps: int) -> None:
+        """Pass a step on, and call the functions."""
+        self._progress.step(record, steps)
+        self._call(record)
+
+    def evaluated(self, record: EvaluationRecord) -> None:
+        """Pass an evaluation on, and call the functions."""
+        self._progress.evaluated(record)
+        self._call(record)
+
+    def _call(self, record: StepRecord | EvaluationRecord) -> None:
+        for callback in self._callbacks:
+            callback(record)
 
 
 def _losses(mean: Mapping[str, float]) -> str:

@@ -20,7 +20,7 @@ from manyheads.training.progress import Progress
 from manyheads.training.selection import Patience, uncertainty
 from manyheads.training.session_state import Position, SessionState
 from manyheads.training.state import copies, put_back
-from manyheads.training.step_record import StepRecord
+from manyheads.training.step_record import EvaluationRecord, StepRecord
 from manyheads.training.stop import Stop
 
 
@@ -164,10 +164,8 @@ class TrainingSession:
         step, main_scores, score = self.position.step, found.main_scores, found.score
         self.log.scores(step, found.metrics, main_scores, score)
         best = self._is_best(found)
-        shown = "  ".join(f"{name} {value:.4f}" for name, value in main_scores.items())
         left_out = self.plan.selection.left_out(self.plan.tasks, found.metrics)
-        of = f" ({left_out.partition(';')[0].removeprefix('is ')})" if left_out else ""
-        self.progress.say(f"step {step}: validation  {shown}  combined {score:.4f}{of}{'  (best)' if best else ''}")
+        self.progress.evaluated(EvaluationRecord(step, found.metrics, main_scores, score, best, left_out))
         if best:  # before any head is restored: the weights kept are those that were scored
             self.state.best.keep()
             self.position.best = step

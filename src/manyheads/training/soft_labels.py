@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 SCHEMA = pa.schema({"digest": pa.binary(16), "soft": pa.binary()})
 ENDING = ".arrow"
+GOLD_SHARE = 2 / 3
+"""Weight of gold labels beside the answers of the model that a task starts from. Above 1/2, or a row that corrects a sure
+mistake of the model would teach nothing."""
 
 
 class SoftStore:
@@ -103,6 +106,10 @@ class Supervision:
 
     gold: bool
     soft: Soft | None
+    gold_share: float | None = None
+    """Weight of the gold labels beside soft ones; None: it rises over the run."""
+    absent: frozenset[str] = frozenset()
+    """Labels that the row would not name, but that the teacher knows."""
 
     @property
     def order(self) -> int:
@@ -110,20 +117,38 @@ class Supervision:
         return 0 if self.soft is None else 1 if self.gold else 2
 
 
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A task that continues is held by the answers of the model that it starts from. Li & Hoiem 2016.
+
+    Unlike a teacher's, their weight stays the same over the run.
+    """
+
+    absent: frozenset[str] = frozenset()
+    """Labels of the model that the new rows do not annotate: their text may still have them."""
+
+
 @dataclass(slots=True)
 class SoftLabels:
     """A teacher's labels for the examples of a feed. Empty until `teaching.label` fills it."""
 
     teacher: Teacher
+    hold: Hold | None = None
+    """Whether the teacher is the model that the task starts from."""
+    new_rows: int = 0
+    """Number of rows before those that the model was trained on already."""
     digests: list[bytes] | None = None
     """Of each example."""
     gold: list[bool] | None = None
     """Whether each example has gold labels."""
     store: SoftStore | dict[bytes, Soft] | None = None
 
-    def supervision(self, index: int) -> Supervision:
-        """The labels of an example."""
+    def supervision(self, index: int, row: int) -> Supervision:
+        """The labels of an example, whose first row is `row`."""
         assert self.digests is not None and self.gold is not None and self.store is not None, "label comes first"  # noqa: PT018
         digest = self.digests[index]
         soft = self.store[digest] if digest in self.store else None  # noqa: SIM401  a store has no `get`
-        return Supervision(self.gold[index], soft)
+        if self.hold is None:
+            return Supervision(self.gold[index], soft)
+        absent = self.hold.absent if row < self.new_rows else frozenset[str]()
+        return Supervision(self.gold[index], soft, GOLD_SHARE, absent)

@@ -1,4 +1,4 @@
-"""The record of one step: what the log, the progress bar and the guard read."""
+"""Records of a run: of each step and of each evaluation, for the log, the progress bar, the guard and callbacks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from manyheads.evaluate import Metrics
     from manyheads.training.guard import Skip
 
 
@@ -28,3 +29,26 @@ class StepRecord:
     """Set for a bad step, which changes nothing."""
     pulls: Mapping[str, float] = field(default_factory=dict)
     """How fast each task moves the shared parameters, 1 as if it trained alone; empty where norms are unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationRecord:
+    """One evaluation on validation data."""
+
+    step: int
+    """Steps done."""
+    metrics: Mapping[str, Metrics]
+    """All metrics of each task."""
+    main_scores: Mapping[str, float]
+    """The main metric of each task."""
+    combined: float
+    best: bool
+    """Whether these are the best weights so far."""
+    left_out: str | None = None
+    """What the combined score leaves out."""
+
+    def line(self) -> str:
+        """The scores as a line of text."""
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in self.main_scores.items())
+        of = f" ({self.left_out.partition(';')[0].removeprefix('is ')})" if self.left_out else ""
+        return f"step {self.step}: validation  {shown}  combined {self.combined:.4f}{of}{'  (best)' if self.best else ''}"

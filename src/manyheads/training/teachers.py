@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manyheads.data.table import texts_digest
 from manyheads.errors import DataError, RowError
+from manyheads.tasks.distillation import KEPT
 
 if TYPE_CHECKING:
     from manyheads.data.formats.rows import RawRow
@@ -23,29 +25,35 @@ class ModelTeacher:
     reads_anything = True
     """Whether it labels any text, or only those that it has."""
 
-    def __init__(self, folder: Path, head: str, task: Task[Any], fingerprint: str) -> None:
-        """`task`: of the head. `fingerprint`: of the folder."""
+    def __init__(
+        self, folder: Path, head: str, task: Task[Any], fingerprint: str, became: Mapping[str, str | None] = KEPT
+    ) -> None:
+        """`task`: of the head. `fingerprint`: of the folder. `became`: new names of its labels; None: dropped."""
         self.shown = f"{folder} (task '{head}')"
         """For messages."""
-        self.fingerprint = f"{fingerprint}\0{head}"
+        self.fingerprint = f"{fingerprint}\0{head}" + (f"\0{json.dumps(dict(became), sort_keys=True)}" if became else "")
         """Changes whenever its labels may."""
         self.task = task
         self._folder = folder
         self._head = head
+        self._became = became
         self._loaded: Any = None
 
     def soft_labels(self, task: Task[Any], examples: Sequence[Any], device: str) -> list[Soft | None]:
         """Labels of examples, through the predictor that serves the model."""
         distillation = distillation_of(task)
         inputs = [task.sources_of_example(example) for example in examples]
+        more = [self._became] if self._became else []
         items = iter(self._model(device).predictor.items(self._head, [entry for some in inputs for entry in some]))
         return [
-            distillation.of_model(self.task, example, [next(items) for _ in some])
+            distillation.of_model(self.task, example, [next(items) for _ in some], *more)
             for example, some in zip(examples, inputs, strict=True)
         ]
 
     def scores(self, table: ExampleTable[Any], device: str) -> Metrics:
-        """Its own scores on labelled rows."""
+        """Its own scores on labelled rows; none where labels have other names."""
+        if self._became:
+            return {}
         from manyheads.evaluate import answers_for
 
         answers, examples = answers_for(self._model(device).predictor, self.task, table)
@@ -57,11 +65,11 @@ class ModelTeacher:
 
     def _model(self, device: str) -> Any:
         if self._loaded is None:
-            from manyheads.api import load
             from manyheads.bundle import is_exported, read_manifest
+            from manyheads.inference import load_model
 
             exported = is_exported(read_manifest(self._folder))
-            self._loaded = load(self._folder, device="cpu" if exported else device)
+            self._loaded = load_model(self._folder, device="cpu" if exported else device)
         return self._loaded
 
 

@@ -84,7 +84,8 @@ def label(feed: Feed, labels: SoftLabels, device: str, say: Say, check: Callable
     labels.gold = [feed.table.is_labelled(feed.examples.rows(index)[0]) for index in range(count)]
     soft_count = sum(digest in store for digest in digests)
     kept = "" if asked else "; its answers were kept from before"
-    say(f"{task.name}: taught by {teacher.shown} on {soft_count:,} of {count:,} texts{kept}")
+    how = "taught" if labels.hold is None else "held"
+    say(f"{task.name}: {how} by {teacher.shown} on {soft_count:,} of {count:,} texts{kept}")
 
 
 def _keep(store: SoftStore | dict[bytes, Soft], found: Mapping[bytes, Soft]) -> None:

@@ -81,10 +81,12 @@ def test_a_task_type_that_cannot_be_imported_does_not_hide_why_a_format_is_refus
 
 def test_columns_that_are_wanting_are_named(write):
     assert refusal(write("a.csv", "text,label\na,A\n"), Rating) == (
-        "a.csv:1 should be a header with the columns text, score, seen text | label; add that line, or rename columns"
+        "a.csv:1 has the columns text, label; expected text, score: map them under 'columns', such as score: label"
     )
     parquet.write_table(pa.table({"text": ["a"]}), "a.parquet")
-    assert refusal(Path("a.parquet"), Rating) == "a.parquet has the columns text; expected text, score"
+    assert refusal(Path("a.parquet"), Rating) == (
+        "a.parquet has the columns text; expected text, score: map them under 'columns', such as score: text"
+    )
 
 
 def test_formats_of_other_columns_are_refused_with_the_types_that_read_them(write):
@@ -121,9 +123,9 @@ def test_a_type_of_several_labels_alone_gets_lists(write):
 
 @pytest.mark.parametrize("kind", [NER, TEXT, QA, PAIRS])
 def test_the_formats_of_our_own_types_follow_from_their_columns(kind):
-    spans = {"pubtator", "bioc-xml", "bioc-json", "brat", "gliner", "class-numbers", "conll"}
+    spans = {"pubtator", "bioc-xml", "bioc-json", "brat", "gliner", "class-numbers", "conll", "conllu", "webanno-tsv", "xmi"}
     either = {"docbin", "prodigy", "label-studio", "gliner2", "spacy", "doccano"}
-    own = {NER: spans | either, TEXT: {*either, "csv", "tsv"}, QA: {"squad"}, PAIRS: {"csv", "tsv"}}[kind]
+    own = {NER: spans | either, TEXT: {*either, "csv", "tsv", "bioasq"}, QA: {"squad", "bioasq"}, PAIRS: {"csv", "tsv", "bioasq"}}[kind]
     assert {form.name for form in FORMATS if form.fits(RowSchema.for_task(TASK_TYPES[kind]))} == {
         *own,
         "json",

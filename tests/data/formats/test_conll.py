@@ -101,7 +101,7 @@ def test_tags_in_an_attribute_of_conllu_are_found_and_words_without_it_have_none
     without = content.replace("NER=B-", "Name=").replace("NER=I-", "Name=")
     assert refusal_of(write("b.conllu", without), NER) == (
         "b.conllu has no tags: neither the last column nor an attribute of CoNLL-U in it (NER=B-PER) holds O, B-, I-; "
-        "add them"
+        "add them, or name their column as in columns: {tags: 4}"
     )
 
 

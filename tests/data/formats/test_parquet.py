@@ -29,7 +29,7 @@ def test_broken_parquet_is_refused(write):
     sink = pa.BufferOutputStream()
     parquet.write_table(pa.table({"sentence": ["a"], "label": ["X"]}), sink)
     assert refusal_of(write("b.parquet", sink.getvalue().to_pybytes()), TEXT) == (
-        "b.parquet has the columns sentence, label; expected text, label or text, labels"
+        "b.parquet has the columns sentence, label; expected text, label or text, labels: write columns: {text: sentence}"
     )
 
 

@@ -51,7 +51,7 @@ def test_question_rows_take_answers_in_every_usual_form(write, answers):
             "a.json:2 is not valid JSON: Extra data at column 1; JSON lines are read from files that end in .jsonl",
         ),
         ('{"a": 1}', "a.json is not SQuAD JSON: expected an object with a list 'data', seen an object"),
-        ("[1]", "a.json is not SQuAD JSON: expected an object with a list 'data', seen a list"),
+        ("7", "a.json is not SQuAD JSON: expected an object with a list 'data', seen a number"),
         (
             '{"data": [{"title": "x"}]}',
             "a.json: article 1 lacks 'paragraphs'; SQuAD has paragraphs, each with 'context' and 'qas'",

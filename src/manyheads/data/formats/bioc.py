@@ -6,16 +6,22 @@ sentences, each of which is a row. Offsets of annotations count from the beginni
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from manyheads.data.formats.rows import LeftOut, RawRow
-from manyheads.data.formats.standoff import IDENTIFIERS, RELATIONS, AnnotatedText, Mention, entity_row
+from manyheads.data.formats.standoff import ATTRIBUTES, IDENTIFIERS, RELATIONS, AnnotatedText, Mention, entity_row
 from manyheads.errors import DataError
 
 TYPES = ("type", "Type")
 """Infons that name the label."""
 IDENTITIES = ("identifier", "MESH", "NCBI Gene", "NCBI Homologene", "OMIM", "database_id")
+_IDENTITY = re.compile(
+    r"identifier|mesh|ncbi|omim|accession|database|normali[sz]ed|(^|[_ -])(id|cui|taxonomy)$", re.IGNORECASE
+)
+"""Infons that name an entry of a database; others are attributes."""
 
 
 @dataclass(slots=True)
@@ -42,8 +48,11 @@ class Passage:
     """Their places."""
 
 
-def rows_of(document: str, passages: Sequence[Passage], relations: Sequence[str], where: str) -> Iterator[RawRow]:
-    """The rows of a document. `relations`: the places of those outside of passages."""
+def rows_of(
+    document: str, passages: Sequence[Passage], annotations: Sequence[Annotation], relations: Sequence[str], where: str
+) -> Iterator[RawRow]:
+    """The rows of a document. `annotations` and `relations` (their places): those outside of passages."""
+    _distribute(passages, annotations)
     if not passages:
         yield RawRow({"text": ""}, where, skip="document without a passage")
     left = tuple(LeftOut(RELATIONS, place) for place in relations)
@@ -51,6 +60,17 @@ def rows_of(document: str, passages: Sequence[Passage], relations: Sequence[str]
         for part in _parts(passage):
             yield _row(part, document, left)
             left = ()
+
+
+def _distribute(passages: Sequence[Passage], annotations: Sequence[Annotation]) -> None:
+    """Give the annotations of a document to the passages they begin in."""
+    known = sorted(passages, key=lambda passage: passage.offset)
+    starts = [passage.offset for passage in known]
+    for annotation in annotations:
+        if not known:
+            raise DataError(f"{annotation.where} is an annotation of a document without a passage; remove it")
+        begin = annotation.locations[0][0] if annotation.locations else 0
+        known[max(0, bisect_right(starts, begin) - 1)].annotations.append(annotation)
 
 
 def _parts(passage: Passage) -> Iterator[Passage]:
@@ -79,8 +99,9 @@ def _row(passage: Passage, document: str, left_out: tuple[LeftOut, ...]) -> RawR
         if not annotation.locations:
             raise DataError(f"{annotation.where} is an annotation without a location; give it one, or remove it")
         pieces = tuple((at - passage.offset, at - passage.offset + length) for at, length in annotation.locations)
-        mentions.append(Mention(pieces, label, annotation.where, annotation.text or None))
-        if any(annotation.infons.get(key) for key in IDENTITIES):
-            left.append(LeftOut(IDENTIFIERS, annotation.where))
+        identifier = next((annotation.infons[key] for key in IDENTITIES if annotation.infons.get(key)), "")
+        mentions.append(Mention(pieces, label, annotation.where, annotation.text or None, identifier))
+        others = {bool(_IDENTITY.search(key)) for key, value in annotation.infons.items() if value and key not in TYPES}
+        left += [LeftOut(IDENTIFIERS if identity else ATTRIBUTES, annotation.where) for identity in sorted(others)]
     text = passage.text or ""
     return entity_row(AnnotatedText(text, mentions, passage.where, document, tuple(left), document or None))

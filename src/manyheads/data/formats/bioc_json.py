@@ -31,7 +31,9 @@ def read(path: Path, _: RowSchema) -> Iterator[RawRow]:
         found = as_object(document, where, "document")
         listed = enumerate(as_list(found.get("passages"), where, "passages"), 1)
         passages = [_passage(passage, f"{where}, passage {k}", inner=False) for k, passage in listed]
-        yield from rows_of(str(found.get("id", "")), passages, _relations(found, where), where)
+        outside = as_list(found.get("annotations") or [], where, "annotations")
+        annotations = [_annotation(one, f"{where}, annotation {k}") for k, one in enumerate(outside, 1)]
+        yield from rows_of(str(found.get("id", "")), passages, annotations, _relations(found, where), where)
 
 
 def _documents(value: Any, path: Path) -> list[Any]:

@@ -1,30 +1,18 @@
-"""BioC XML, document by document.
-
-A document type that points to BioC.dtd is ignored; one that contains definitions is refused, so there are no entities to
-expand, and nothing outside of the file is ever opened. One document is held in memory at a time.
-"""
+"""BioC XML, document by document: one is held in memory at a time (`safe_xml.py`)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
-from xml.parsers import expat
 
 from manyheads.data.formats.bioc import Annotation, Passage, rows_of
 from manyheads.data.formats.format import SPANS, Format, RowSchema
 from manyheads.data.formats.lines import byte_stream
 from manyheads.data.formats.preview import Preview
 from manyheads.data.formats.rows import RawRow
-from manyheads.errors import DataError
+from manyheads.data.formats.safe_xml import BLOCK_BYTES, XmlEvents
 
-BLOCK_BYTES = 1 << 16
-MOST_LEVELS = 20
-MOST_CHARACTERS = 64 << 20
-"""Of a document, without markup."""
-MOST_ELEMENTS = 2_000_000
-"""Of a document."""
 _NUMBER = re.compile(r"\s*\d{1,12}\s*", re.ASCII)
 _TEXTS = frozenset(("id", "infon", "offset", "text"))
 
@@ -52,79 +40,33 @@ class _Reader:
     """Builds documents from elements."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
         self._rows: list[RawRow] = []
         self._open: list[str] = []
         self._text: list[str] = []
         self._key = ""
-        self._size = self._elements = 0
         self._document = self._document_where = ""
         self._passages: list[Passage] = []
+        self._outside: list[Annotation] = []
         self._relations: list[str] = []
         self._above: list[Passage] = []
         """The open passage, and its open sentence."""
         self._annotation: Annotation | None = None
-        self._parser = parser = expat.ParserCreate()
-        parser.buffer_text = True
-        parser.StartElementHandler = self._start
-        parser.EndElementHandler = self._end
-        parser.CharacterDataHandler = self._characters
-        parser.StartDoctypeDeclHandler = self._doctype
-        parser.EntityDeclHandler = self._entity
-        parser.SkippedEntityHandler = self._skipped
-
-    def feed(self, block: bytes, last: bool = False) -> None:
-        """Parse more of the file. Raises DataError."""
-        try:
-            self._parser.Parse(block, last)
-        except expat.ExpatError as error:
-            raise DataError(f"{self._path}:{error.lineno} is not valid XML: {expat.ErrorString(error.code)} at column "
-                            f"{error.offset + 1}") from None  # fmt: skip
-        except (ValueError, LookupError) as error:  # an unknown encoding
-            raise self._error(f"is not readable XML: {error}") from None
+        self._events = XmlEvents(path, self._start, self._end, self._characters)
+        self.feed = self._events.feed
+        self._place, self._error = self._events.place, self._events.error
 
     def take(self) -> list[RawRow]:
         """The rows of the documents completed so far."""
         rows, self._rows = self._rows, []
         return rows
 
-    def _place(self) -> str:
-        return f"{self._path}:{self._parser.CurrentLineNumber}"
-
-    def _error(self, what: str) -> DataError:
-        return DataError(f"{self._place()} {what}")
-
-    def _doctype(self, name: str, system: str | None, public: str | None, inside: Any) -> None:
-        if inside:
-            raise self._error(
-                "has a document type with definitions of its own, which are not supported; remove <!DOCTYPE ...>"
-            )
-
-    def _entity(self, name: str, *_: Any) -> None:
-        raise self._error(f"defines the entity {name[:80]!r}; write it out, and remove <!DOCTYPE ...>")
-
-    def _skipped(self, name: str, _: Any) -> None:
-        raise self._error(
-            f"has the entity &{name[:80]};, which is not defined in the file; write the character instead"
-        )
-
     def _characters(self, text: str) -> None:
-        self._size += len(text)
-        if self._size > MOST_CHARACTERS:
-            raise self._error(
-                f"is a document of more than {MOST_CHARACTERS >> 20} million characters; cut it into parts"
-            )
         if self._open and self._open[-1] in _TEXTS:
             self._text.append(text)
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
-        self._elements += 1
         self._open.append(name)
         self._text = []
-        if len(self._open) > MOST_LEVELS:
-            raise self._error(f"has elements nested in more than {MOST_LEVELS} levels, which BioC does not")
-        if self._elements > MOST_ELEMENTS:
-            raise self._error(f"is a document of more than {MOST_ELEMENTS:,} elements; cut it into parts")
         if len(self._open) == 1 and name != "collection":
             raise self._error(f"is XML with <{name[:80]}> at its root; BioC has <collection>")
         if name == "infon":
@@ -144,8 +86,9 @@ class _Reader:
         elif name in ("passage", "sentence") and self._above:
             self._above.pop()
         elif name == "document":
-            rows = rows_of(self._document, self._passages, self._relations, self._document_where)
-            self._rows += rows
+            self._rows += rows_of(
+                self._document, self._passages, self._outside, self._relations, self._document_where
+            )
 
     def _take_text(self, name: str, inside: str, text: str) -> None:
         if inside == "document" and name == "id":
@@ -170,8 +113,8 @@ class _Reader:
         if self._open != ["collection", "document"]:
             raise self._error("has a document inside of another element; in BioC it is directly in the collection")
         self._document, self._document_where = "", self._place()
-        self._passages, self._relations, self._above = [], [], []
-        self._size = self._elements = 0
+        self._passages, self._outside, self._relations, self._above = [], [], [], []
+        self._events.start_document()
 
     def _open_passage(self, _: dict[str, str]) -> None:
         if self._open[-2] != "document":
@@ -188,10 +131,10 @@ class _Reader:
         self._above.append(sentence)
 
     def _open_annotation(self, _: dict[str, str]) -> None:
-        if self._open[-2] not in ("passage", "sentence"):
-            raise self._error("has an annotation that is not in a passage or sentence")
+        if self._open[-2] not in ("document", "passage", "sentence"):
+            raise self._error("has an annotation that is not in a document, passage or sentence")
         self._annotation = Annotation({}, [], "", self._place())
-        self._above[-1].annotations.append(self._annotation)
+        (self._above[-1].annotations if self._above else self._outside).append(self._annotation)
 
     def _open_location(self, attributes: dict[str, str]) -> None:
         if self._annotation is not None:

@@ -18,12 +18,12 @@ from manyheads.data.formats.format import SPANS, Format, RowSchema
 from manyheads.data.formats.lines import lines, whole
 from manyheads.data.formats.preview import Preview
 from manyheads.data.formats.rows import LeftOut, RawRow
-from manyheads.data.formats.standoff import IDENTIFIERS, RELATIONS, AnnotatedText, Mention, entity_row
+from manyheads.data.formats.standoff import ATTRIBUTES, IDENTIFIERS, RELATIONS, AnnotatedText, Mention, entity_row
 from manyheads.errors import DataError
 
 MOST_BYTES = 64 << 20
 """Of a text."""
-OTHERS = {"R": RELATIONS, "E": "events", "A": "attributes", "M": "attributes", "N": IDENTIFIERS, "#": "notes",
+OTHERS = {"R": RELATIONS, "E": "events", "A": ATTRIBUTES, "M": ATTRIBUTES, "N": IDENTIFIERS, "#": "notes",
           "*": "equivalences"}  # fmt: skip
 """Annotations that are left out, by the first character of their line."""
 _SPAN = re.compile(r"(\S+) (\d{1,12} \d{1,12}(?:;\d{1,12} \d{1,12})*)", re.ASCII)
@@ -75,7 +75,9 @@ def _document(text: Path, annotations: Path, document: str) -> RawRow:
             left_out.append(LeftOut(OTHERS[content[0]], where))
         else:
             raise DataError(f"{where} is not a brat annotation: {content[:80]!r}; lines start with T, R, E, A, N, # or *")
-    return entity_row(AnnotatedText(whole(text, MOST_BYTES), mentions, f"{text}:1", document, tuple(left_out), document))
+    empty = text.is_file() and not text.stat().st_size
+    words = "" if empty else whole(text, MOST_BYTES)
+    return entity_row(AnnotatedText(words, mentions, f"{text}:1", document, tuple(left_out), document))
 
 
 def _mention(line: str, where: str) -> Mention:

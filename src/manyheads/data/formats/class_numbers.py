@@ -15,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from manyheads.data.formats.columns import renamed
 from manyheads.data.formats.format import TAGGED_WORDS, Format, RowSchema
 from manyheads.data.formats.lines import whole
 from manyheads.data.formats.preview import Preview
@@ -41,16 +42,17 @@ def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
     """Rows with named tags. Raises DataError for a number without a name, and for numbers in another order."""
     names: Sequence[str] | None = schema.class_names or None
     for record in objects(path):
-        key = next((key for key in KEYS if key in record.value), None)
+        values = renamed(record.value, schema.renames)
+        key = next((key for key in KEYS if key in values), None)
         if key is None:
-            raise DataError(f"{record.where} has neither 'ner_tags' nor 'tags'")
-        numbers = as_list(record.value[key], record.where, key)
+            raise DataError(f"{record.where} has neither 'ner_tags' nor 'tags'; its keys are {', '.join(record.value)[:500]}")
+        numbers = as_list(values[key], record.where, key)
         if names is None:
-            names = _names_beside(path, key)
+            names = _names_beside(path, schema.renames.get(key, key))
         tags = [_named(number, names, record.where) for number in numbers]
         if not names:
             _check_order(numbers, record.where)
-        shared = {other: value for other, value in record.value.items() if other not in KEYS}
+        shared = {other: value for other, value in values.items() if other not in KEYS}
         yield RawRow({**shared, "tags": tags}, record.where, notes=() if names else (UNNAMED,))
 
 
@@ -89,4 +91,4 @@ def _names_beside(path: Path, key: str) -> list[str]:
     return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else []
 
 
-FORMAT = Format("class-numbers", "words with numbered tags", TAGGED_WORDS, looks_like, read)
+FORMAT = Format("class-numbers", "words with numbered tags", TAGGED_WORDS, looks_like, read, renames=True)

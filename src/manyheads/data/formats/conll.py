@@ -7,11 +7,13 @@ Design (`text/columns.py` infers what the columns mean):
   a no-break space can be part of a word.
 - Before a sentence, `# key = value` and other lines that begin with `# ` are comments, except a line with the columns of a
   word. `# newdoc` and `#begin document` start a document. Comments within a sentence are refused.
+- Names and numbers of columns under `columns` of the data source take precedence over all of this.
 - CoNLL-U: ranges (`3-4`) and empty nodes (`8.1`) are skipped; `SpaceAfter=No` becomes the row's `space_after`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,18 +22,30 @@ from typing import Any
 from manyheads.data.formats.format import RowSchema
 from manyheads.data.formats.lines import lines
 from manyheads.data.formats.messages import counted
+from manyheads.data.formats.preview import Preview
 from manyheads.data.formats.rows import RawRow
 from manyheads.errors import DataError, RowError
 from manyheads.text.columns import Layout, bare_line, cells_of, is_comment, is_skipped, layout_of
 
 DOCUMENTS = ("-DOCSTART-", "#begin document", "# newdoc")
 """How a line that starts a document begins."""
+MOST_COMMENTS = 100
+"""Lines at the beginning of a file in which a word is looked for."""
+_FIRST_WORD = re.compile(r"(?:[01]|1-[2-9]|0\.1)(?:\t[^\t]+){9,}\s*$")
 
 
-def read(path: Path, _: RowSchema) -> Iterator[RawRow]:
+def is_universal(preview: Preview) -> bool:
+    """CoNLL-U, by its ending, or by ten columns that tabs separate and the first of which counts."""
+    if preview.name.endswith((".conllu", ".conllup")):
+        return True
+    first = next((line for line in preview.text.split("\n")[:MOST_COMMENTS] if line.strip() and line[0] != "#"), "")
+    return _FIRST_WORD.match(first) is not None
+
+
+def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
     """Sentences, each with its document. Raises DataError for a line without a word and a tag, or of another width."""
     try:
-        layout = layout_of(line for _, line in lines(path))
+        layout = layout_of((line for _, line in lines(path)), schema.renames)
     except RowError as error:
         raise DataError(f"{path} {error}") from None
     if layout is None:  # nothing but blank lines and comments
@@ -68,7 +82,7 @@ class _Sentence:
 
 def _sentences(path: Path, layout: Layout) -> Iterator[_Sentence]:
     documents, document, before, described = 0, "", 0, 0
-    sentence = _Sentence("")
+    sentence, header = _Sentence(""), layout.header
     for number, line in lines(path):
         text = bare_line(line)
         comment = is_comment(text, layout)
@@ -87,6 +101,9 @@ def _sentences(path: Path, layout: Layout) -> Iterator[_Sentence]:
                 sentence.document = document
             continue
         described = 0
+        if header:
+            header = False
+            continue
         cells = cells_of(text, layout)
         if len(cells) != layout.width or layout.width == 1:
             raise DataError(f"{path}:{number} has {counted(len(cells), 'column')}, {_widths(layout.width)}")
@@ -102,7 +119,7 @@ def _sentences(path: Path, layout: Layout) -> Iterator[_Sentence]:
         _add(path, number, sentence, cells, layout)
     if sentence.tokens:
         yield sentence
-    elif described and layout.universal:
+    elif described and layout.misc is not None:
         raise DataError(
             f"{path}:{described} is a comment without a sentence after it; the file is truncated: copy it again"
         )

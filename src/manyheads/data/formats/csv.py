@@ -1,11 +1,17 @@
-"""csv and tsv files with a header (`text/delimited.py` has the rules). The place of a row is its first line."""
+"""csv and tsv files (`text/delimited.py` has the rules). The place of a row is its first line.
+
+The first line is a header, unless `columns` of the data source names the columns by their numbers, from 1.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from manyheads.data.column_guess import sample_of
+from manyheads.data.formats.columns import TARGETS, column_names
 from manyheads.data.formats.format import RowSchema
 from manyheads.data.formats.lines import LONGEST_LINE_BYTES, bare_name, lines
 from manyheads.data.formats.messages import counted
@@ -15,6 +21,10 @@ from manyheads.text.delimited import TEXTS, CellError, CellRow, Header, read_cel
 
 LONGEST_CELL = LONGEST_LINE_BYTES
 """Characters in a cell. The csv module's default limit of 131,072 is too low for documents."""
+OTHER_SEPARATORS = (";", "\t", "|", ",")
+SENTENCE_ENDS = ".!"
+LONGEST_NAME = 40
+"""Characters in the name of a column; a longer one is a text, in a file without a header."""
 QUOTED = "cells begin and end with a quote, which is part of the cell because tsv has no quoting; remove it, or write csv"
 
 
@@ -26,12 +36,38 @@ def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
         first = next(rows, None)
         if first is None:
             return
-        header = Header(first)
-        _check_header(header, f"{path}:{first.line}", schema)
-        for row in rows:
+        numbered = _has_numbers(schema, first.cells)
+        header = Header(CellRow(first.line, _numbers(first.cells)) if numbered else first)
+        header.rename(_names(path, header, first, rows, schema))
+        for row in chain([first], rows) if numbered else rows:
             yield _row(path, header, row, tab=tab)
     except CellError as error:
         raise DataError(f"{path}:{error.line} {error}") from None
+
+
+def numbered_columns(path: Path) -> list[str]:
+    """Numbers of the columns of a file whose first line looks like data, from 1; empty if it looks like a header.
+
+    Raises DataError.
+    """
+    try:
+        cells = read_cells((line for _, line in lines(path)), tabs=bare_name(path).endswith(".tsv"), longest=LONGEST_CELL)
+        first = next(cells, None)
+    except CellError as error:
+        raise DataError(f"{path}:{error.line} {error}") from None
+    return [] if first is None or not _is_data([cell.strip() for cell in first.cells]) else _numbers(first.cells)
+
+
+def _numbers(cells: list[str]) -> list[str]:
+    return [str(place) for place in range(1, len(cells) + 1)]
+
+
+def _has_numbers(schema: RowSchema, cells: list[str]) -> bool:
+    """Whether `columns` gives numbers of columns; names that the first line has are names."""
+    named = set(schema.renames.values())
+    if not named or not all(name.isdecimal() for name in named):
+        return False
+    return not named <= {cell.strip() for cell in cells} or any(len(cell) > LONGEST_NAME for cell in cells)
 
 
 def _row(path: Path, header: Header, row: CellRow, *, tab: bool) -> RawRow:
@@ -56,9 +92,24 @@ def _is_quoted(values: dict[str, str]) -> bool:
     )
 
 
-def _check_header(header: Header, where: str, schema: RowSchema) -> None:
-    if missing := schema.missing(header.known):
+def _names(path: Path, header: Header, first: CellRow, rows: Iterator[CellRow], schema: RowSchema) -> dict[str, str]:
+    """Our name of each column. Raises DataError for a file without a header, and for missing columns."""
+    where = f"{path}:{first.line}"
+    missing = None if schema.renames else schema.missing(header.known)
+    other = next((mark for mark in OTHER_SEPARATORS if mark in "".join(header.known)), None)
+    if missing and other is not None and len(header.known) == 1:
+        name = {"\t": "tabs"}.get(other, f"'{other}'")
+        raise DataError(f"{where} has one column, with cells separated by {name}; cells are separated by commas in .csv, and "
+                        "by tabs in .tsv")  # fmt: skip
+    if missing and TARGETS not in header.known and _is_data(header.known):
         seen = " | ".join(cell if len(cell) <= 40 else cell[:40] + "…" for cell in header.names[:50])
         raise DataError(
             f"{where} should be a header with the columns {missing}, seen {seen}; add that line, or rename columns"
         )
+    return column_names(schema, header.known, where, lambda: sample_of(header.row(row) or {} for row in rows))
+
+
+def _is_data(names: list[str]) -> bool:
+    """Whether the first line holds cells: texts or numbers."""
+    return any(len(name) > LONGEST_NAME or name[-1:] in SENTENCE_ENDS or name.lstrip("+-").replace(".", "", 1).isdecimal()
+               for name in names if name)  # fmt: skip

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from manyheads.data.formats import (
+    bioasq,
     bioc_json,
     bioc_xml,
     brat,
@@ -29,6 +30,8 @@ from manyheads.data.formats import (
     pubtator,
     spacy_json,
     squad,
+    webanno_tsv,
+    xmi,
 )
 from manyheads.data.formats.format import TAGGED_WORDS, Columns, Format, RowSchema
 from manyheads.data.formats.messages import did_you_mean
@@ -45,19 +48,26 @@ def _by_name(_: Preview) -> bool:
     return False
 
 
-CONLL = Format("conll", "CoNLL columns", TAGGED_WORDS, _by_name, conll.read)
-CSV = Format("csv", "csv", ANY, _by_name, csv.read, lacks=NESTED_COLUMNS)
-TSV = Format("tsv", "tsv", ANY, _by_name, csv.read, lacks=NESTED_COLUMNS)
-JSONL = Format("jsonl", "JSON lines", ANY, _by_name, jsonl.read)
-PARQUET = Format("parquet", "Parquet", ANY, _by_name, parquet.read)
-SQUAD = Format("squad", "SQuAD JSON", (("question", "context", "answers"),), _by_name, squad.read)
-JSON_ARRAY = Format("json", "JSON array", ANY, json_array.looks_like, json_array.read, wins_over_own_rows=True)
+CONLL = Format("conll", "CoNLL columns", TAGGED_WORDS, _by_name, conll.read, renames=True)
+CONLLU = Format("conllu", "CoNLL-U", TAGGED_WORDS, conll.is_universal, conll.read, renames=True)
+CSV = Format("csv", "csv", ANY, _by_name, csv.read, lacks=NESTED_COLUMNS, renames=True)
+TSV = Format("tsv", "tsv", ANY, _by_name, csv.read, lacks=NESTED_COLUMNS, renames=True)
+JSONL = Format("jsonl", "JSON lines", ANY, _by_name, jsonl.read, renames=True)
+PARQUET = Format("parquet", "Parquet", ANY, _by_name, parquet.read, renames=True)
+SQUAD = Format("squad", "SQuAD JSON", (("question", "context", "answers"),), squad.looks_like, squad.read)
+JSON_ARRAY = Format(
+    "json", "JSON array", ANY, json_array.looks_like, json_array.read, renames=True, wins_over_own_rows=True
+)
 
 FORMATS: tuple[Format, ...] = (
     pubtator.FORMAT,
     bioc_xml.FORMAT,
     bioc_json.FORMAT,
+    xmi.FORMAT,
+    webanno_tsv.FORMAT,
     brat.FORMAT,
+    bioasq.FORMAT,
+    SQUAD,
     docbin.FORMAT,
     prodigy.FORMAT,
     label_studio.FORMAT,
@@ -67,12 +77,12 @@ FORMATS: tuple[Format, ...] = (
     doccano.FORMAT,
     class_numbers.FORMAT,
     JSON_ARRAY,
+    CONLLU,
     CONLL,
     CSV,
     TSV,
     JSONL,
     PARQUET,
-    SQUAD,
 )
 BY_NAME = {form.name: form for form in FORMATS}
 
@@ -83,7 +93,7 @@ def format_by_name(name: str, schema: RowSchema, where: str) -> Format:
     if form is None:
         raise DataError(f"{where}: there is no format {name[:80]!r}; {did_you_mean(name, BY_NAME)}the formats are "
                         f"{', '.join(sorted(BY_NAME))}")  # fmt: skip
-    return _checked(form, schema, where, f"has the format {form.name}")
+    return _renaming(_checked(form, schema, where, f"has the format {form.name}"), schema, where)
 
 
 def format_by_content(preview: Preview, schema: RowSchema) -> Format | None:
@@ -95,10 +105,12 @@ def format_by_content(preview: Preview, schema: RowSchema) -> Format | None:
         return JSON_ARRAY if JSON_ARRAY.looks_like(preview) else None
     own = _is_own(preview.json, schema)
     found = [form for form in FORMATS if form.looks_like(preview) and (form.wins_over_own_rows or not own)]
+    if schema.renames and preview.json.paths:  # rows of an export have keys of their own
+        found = [form for form in found if form.renames]
     fitting = [form for form in found if form.fits(schema)]
     if not fitting and found and schema.missing([key for key in preview.json.paths if "." not in key]):
         return _checked(found[0], schema, str(preview.path), f"looks like {found[0].title}")
-    return fitting[0] if fitting else None
+    return _renaming(fitting[0], schema, str(preview.path)) if fitting else None
 
 
 def format_by_extension(name: str, schema: RowSchema, where: str) -> Format:
@@ -134,6 +146,14 @@ def _checked(form: Format, schema: RowSchema, where: str, what: str) -> Format:
     if not form.fits(schema):
         raise DataError(f"{where} {what}, which is a format for {' and '.join(sorted(_kinds_that_read(form)))}, not for "
                         f"{schema.kind}; give another file, or name its format under 'format'")  # fmt: skip
+    return form
+
+
+def _renaming(form: Format, schema: RowSchema, where: str) -> Format:
+    """The format. Raises DataError if columns are renamed that it does not have."""
+    if schema.renames and not form.renames:
+        named = ", ".join(sorted(name for name, one in BY_NAME.items() if one.renames))
+        raise DataError(f"{where} is {form.title}, whose parts have fixed names; 'columns' is for {named}: remove it")
     return form
 
 

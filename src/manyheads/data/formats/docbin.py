@@ -18,7 +18,7 @@ from manyheads.data.formats.preview import Preview
 from manyheads.data.formats.records import Record, as_label
 from manyheads.data.formats.rows import LeftOut, RawRow
 from manyheads.data.formats.spacy_json import APPLIES
-from manyheads.data.formats.standoff import IDENTIFIERS, AnnotatedText, Mention
+from manyheads.data.formats.standoff import IDENTIFIERS, LABELS_OF_TEXTS, SPANS_OF_TEXTS, AnnotatedText, Mention
 from manyheads.errors import DataError
 
 MOST_BYTES = 512 << 20
@@ -77,7 +77,8 @@ def _bounded(path: Path) -> bytes:
 def _annotated(record: Record) -> AnnotatedText:
     doc, where = record.value, record.where
     mentions = [Mention(((ent.start_char, ent.end_char),), as_label(ent.label_, where), where) for ent in doc.ents]
-    left_out = [LeftOut(IDENTIFIERS, where) for ent in doc.ents if ent.kb_id_]
+    left_out = [LeftOut(IDENTIFIERS, where) for ent in doc.ents if ent.kb_id_ or ent.ent_id_]
+    left_out += [LeftOut(LABELS_OF_TEXTS, where) for value in doc.cats.values() if value >= APPLIES]
     left_out += [LeftOut("spans in groups", where) for group in doc.spans.values() for _ in group]
     skip = None if doc.has_annotation("ENT_IOB") else NO_ANNOTATION
     return AnnotatedText(doc.text, mentions, where, left_out=tuple(left_out), skip=skip)
@@ -86,7 +87,8 @@ def _annotated(record: Record) -> AnnotatedText:
 def _labelled(record: Record) -> LabelledText:
     doc, where = record.value, record.where
     labels = tuple(as_label(label, where) for label, value in doc.cats.items() if value >= APPLIES)
-    return LabelledText(doc.text, labels, where)
+    spans = [*doc.ents, *(span for group in doc.spans.values() for span in group)]
+    return LabelledText(doc.text, labels, where, left_out=tuple(LeftOut(SPANS_OF_TEXTS, where) for _ in spans))
 
 
 FORMAT = Format("docbin", "spaCy DocBin", SPANS_OR_LABELS, looks_like, read)

@@ -18,7 +18,16 @@ from manyheads.data.formats.labelled import LabelledText, rows_of
 from manyheads.data.formats.preview import Preview
 from manyheads.data.formats.records import Record, as_label, as_list, as_object, as_text, objects
 from manyheads.data.formats.rows import RawRow
-from manyheads.data.formats.standoff import AnnotatedText, Mention, mention_at, mention_in_list, relations_left_out
+from manyheads.data.formats.standoff import (
+    LABELS_OF_TEXTS,
+    SPANS_OF_TEXTS,
+    AnnotatedText,
+    Mention,
+    left_out_of,
+    mention_at,
+    mention_in_list,
+    relations_left_out,
+)
 from manyheads.errors import DataError
 
 KEYS = ("label", "labels", "entities")
@@ -55,7 +64,7 @@ def _labels(record: Record) -> list[Any]:
 
 def _annotated(record: Record) -> AnnotatedText:
     mentions = [_mention(span, record.where) for span in _labels(record)]
-    left_out = relations_left_out(record.value, record.where)
+    left_out = relations_left_out(record.value, record.where) + left_out_of(record, "cats", LABELS_OF_TEXTS)
     return AnnotatedText(_text(record), mentions, record.where, left_out=left_out, id=record.value.get("id"))
 
 
@@ -67,8 +76,11 @@ def _mention(span: Any, where: str) -> Mention:
 
 
 def _labelled(record: Record) -> LabelledText:
-    labels = tuple(as_label(label, record.where) for label in _labels(record))
-    return LabelledText(_text(record), labels, record.where)
+    found = record.value.get("cats")  # where spans and labels are annotated together
+    named = as_list(found, record.where, "cats") if found is not None else _labels(record)
+    spans = () if named is record.value.get("entities") else left_out_of(record, "entities", SPANS_OF_TEXTS)
+    labels = tuple(as_label(label, record.where) for label in named)
+    return LabelledText(_text(record), labels, record.where, left_out=spans + relations_left_out(record.value, record.where))
 
 
 FORMAT = Format("doccano", "doccano", SPANS_OR_LABELS, looks_like, read)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,11 +31,15 @@ class RowSchema:
     """Sets of columns, of which a row has at least one. Empty: any row is accepted."""
     class_names: tuple[str, ...] = ()
     """Names of classes that the file stores as numbers, in their order."""
+    renames: Mapping[str, str] = field(default_factory=dict)
+    """Our column: that of the data, where they differ."""
 
     @staticmethod
-    def for_task(task: type[Task[Any]], class_names: tuple[str, ...] = ()) -> RowSchema:
+    def for_task(
+        task: type[Task[Any]], class_names: tuple[str, ...] = (), renames: Mapping[str, str] | None = None
+    ) -> RowSchema:
         """The columns that tasks of this type read."""
-        return RowSchema(task.kind, task.columns, class_names)
+        return RowSchema(task.kind, task.columns, class_names, renames or {})
 
     def has_any(self, *columns: str) -> bool:
         """Whether a row can have one of these columns."""
@@ -68,6 +72,8 @@ class Format:
     """Raises DataError, with the place, for the first defect."""
     lacks: frozenset[str] = frozenset()
     """Columns that it cannot hold."""
+    renames: bool = False
+    """Whether its columns have names or numbers, so that `columns` of a data source applies."""
     wins_over_own_rows: bool = False
     """Whether a file is of this format even if its rows are also in our own form."""
     files: Callable[[Path], tuple[Path, ...]] = lambda path: (path,)

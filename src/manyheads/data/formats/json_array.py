@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from manyheads.data.formats.columns import object_rows
 from manyheads.data.formats.format import RowSchema
 from manyheads.data.formats.json_items import items
 from manyheads.data.formats.jsonl import as_row
@@ -18,6 +19,7 @@ def looks_like(preview: Preview) -> bool:
 
 
 def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
-    """Rows. Raises DataError for an item that is not an object."""
-    for item in items(path):
-        yield RawRow(schema.normalised(as_row(item.value, item.where)), item.where)
+    """Rows. Raises DataError for an item that is not an object, and missing columns."""
+    return object_rows(
+        schema, str(path), lambda: ((as_row(item.value, item.where), item.where) for item in items(path))
+    )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from manyheads.data.formats.columns import object_rows
 from manyheads.data.formats.format import RowSchema
 from manyheads.data.formats.lines import lines
 from manyheads.data.formats.messages import json_type
@@ -28,9 +29,13 @@ DECODER = json.JSONDecoder(parse_int=_integer)
 
 
 def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
-    """Rows. Raises DataError for a line that is not a JSON object."""
-    for number, values in numbered(path):
-        yield RawRow(schema.normalised(as_row(values, f"{path}:{number}")), f"{path}:{number}")
+    """Rows. Raises DataError for a line that is not a JSON object, and missing columns."""
+
+    def objects() -> Iterator[tuple[dict[str, Any], str]]:
+        for number, values in numbered(path):
+            yield as_row(values, f"{path}:{number}"), f"{path}:{number}"
+
+    return object_rows(schema, str(path), objects)
 
 
 def numbered(path: Path) -> Iterator[tuple[int, Any]]:

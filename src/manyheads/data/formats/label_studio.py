@@ -33,7 +33,15 @@ from manyheads.data.formats.records import (
     objects,
 )
 from manyheads.data.formats.rows import LeftOut, RawRow
-from manyheads.data.formats.standoff import RELATIONS, AnnotatedText, Interval, Mention
+from manyheads.data.formats.standoff import (
+    ATTRIBUTES,
+    LABELS_OF_TEXTS,
+    RELATIONS,
+    SPANS_OF_TEXTS,
+    AnnotatedText,
+    Interval,
+    Mention,
+)
 from manyheads.errors import DataError
 
 OWN_KEYS = frozenset(
@@ -42,6 +50,8 @@ OWN_KEYS = frozenset(
 """Keys of JSON-MIN that hold neither a text nor labels."""
 NO_ANNOTATION = "no annotation"
 OTHER_RESULTS = "results of other kinds"
+LEFT_OUT = {"relation": RELATIONS, "attribute": ATTRIBUTES, "labels": SPANS_OF_TEXTS, "choices": LABELS_OF_TEXTS}
+"""What is left out, by type of result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +92,8 @@ def _task(record: Record) -> Task:
     for result in as_list(chosen.get("result"), where, "result"):
         found = as_object(result, where, "result")
         value = as_object(found.get("value", {}), where, "value")
-        results.append((str(found.get("type") or _type(value)), value))
+        kind = str(found.get("type") or _type(value))
+        results.append(("attribute" if "start" in value and "labels" not in value else kind, value))
     return Task(text, results, where, left_out=others)
 
 
@@ -120,7 +131,7 @@ def _annotated(task: Task) -> AnnotatedText:
     left_out, mentions = list(task.left_out), []
     for kind, value in task.results:
         if kind != "labels":
-            left_out.append(LeftOut(RELATIONS if kind == "relation" else OTHER_RESULTS, task.where))
+            left_out.append(LeftOut(LEFT_OUT.get(kind, OTHER_RESULTS), task.where))
             continue
         piece = as_offset(value.get("start"), task.where), as_offset(value.get("end"), task.where)
         quoted = value.get("text") if isinstance(value.get("text"), str) else None
@@ -149,7 +160,7 @@ def _labelled(task: Task) -> LabelledText:
         if kind == "choices":
             labels += [as_label(one, task.where) for one in as_list(value.get("choices"), task.where, "choices")]
         else:
-            left_out.append(LeftOut(OTHER_RESULTS, task.where))
+            left_out.append(LeftOut(LEFT_OUT.get(kind, OTHER_RESULTS), task.where))
     return LabelledText(task.text, tuple(dict.fromkeys(labels)), task.where, task.skip, tuple(left_out))
 
 

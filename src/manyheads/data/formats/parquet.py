@@ -12,6 +12,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from manyheads.data.column_guess import Sample, sample_of
+from manyheads.data.formats.columns import column_names
 from manyheads.data.formats.format import RowSchema
 from manyheads.data.formats.lines import LONGEST_LINE_BYTES, RATIO, is_packed, opened, unpacked
 from manyheads.data.formats.messages import first_line
@@ -31,13 +33,18 @@ FEW_ROWS = 100_000
 def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
     """Rows. Raises DataError for missing columns, and a file that is damaged or of another format."""
     with ParquetRows(path) as rows:
-        missing = schema.missing(rows.names)
-        if missing and "targets" not in rows.names:
-            raise DataError(f"{path} has the columns {', '.join(rows.names)[:1000]}; expected {missing}")
+        names = column_names(schema, rows.names, str(path), lambda: _sample(path))
+        classes = {ours: rows.classes[theirs] for ours, theirs in names.items() if theirs in rows.classes}
         for number, values in enumerate(rows, 1):
             where = f"{path}: row {number}"
-            named, skip = with_class_names(values, rows.classes, where)
+            ours = {name: values[theirs] for name, theirs in names.items()}
+            named, skip = with_class_names(ours, classes, where)
             yield RawRow(schema.normalised(named), where, skip=skip)
+
+
+def _sample(path: Path) -> Sample:
+    with ParquetRows(path) as rows:
+        return sample_of(rows)
 
 
 class ParquetRows:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -33,15 +33,17 @@ class Preview:
     path: Path
     text: str = ""
     """At most HEAD_BYTES; bytes that are not UTF-8 are replaced. Empty for a folder."""
+    renames: Mapping[str, str] = field(default_factory=dict)
+    """Our key: that of the file, where they differ."""
 
     @staticmethod
-    def of(path: Path) -> Preview:
+    def of(path: Path, renames: Mapping[str, str] | None = None) -> Preview:
         """The preview of a file or a folder. Raises DataError for a file that is missing or cannot be read."""
         if path.is_dir():
             return Preview(path)
         with byte_stream(path) as stream:
             found = stream.read(HEAD_BYTES)
-        return Preview(path, found.decode("utf-8", "replace").removeprefix("\ufeff"))
+        return Preview(path, found.decode("utf-8", "replace").removeprefix("\ufeff"), renames or {})
 
     @property
     def name(self) -> str:
@@ -50,8 +52,8 @@ class Preview:
 
     @cached_property
     def json(self) -> Shape:
-        """The shape of the JSON values; empty for other files."""
-        return shape_of(self.text) if self.text.lstrip()[:1] in ("{", "[") else Shape()
+        """The shape of the JSON values, with our keys; empty for other files."""
+        return shape_of(self.text).renamed(self.renames) if self.text.lstrip()[:1] in ("{", "[") else Shape()
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,16 @@ class Shape:
         """Whether there are values at a path, all of these types."""
         values = self.values(path)
         return bool(values) and all(type(value) in kinds for value in values)
+
+    def renamed(self, renames: Mapping[str, str]) -> Shape:
+        """The shape with our keys (ours: theirs); keys of our names that are not meant are left out."""
+        ours = {theirs: name for name, theirs in renames.items()}
+        found = {}
+        for path, values in self.paths.items():
+            key = re.split(r"[.\[]", path, maxsplit=1)[0]
+            if key in ours or key not in renames:
+                found[ours.get(key, key) + path[len(key) :]] = values
+        return Shape(self.array, found)
 
 
 def shape_of(text: str) -> Shape:

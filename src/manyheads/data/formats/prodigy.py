@@ -17,7 +17,15 @@ from manyheads.data.formats.labelled import LabelledText, rows_of
 from manyheads.data.formats.preview import Preview
 from manyheads.data.formats.records import Record, as_label, as_list, as_object, as_text, objects
 from manyheads.data.formats.rows import RawRow
-from manyheads.data.formats.standoff import AnnotatedText, Mention, mention_at, relations_left_out
+from manyheads.data.formats.standoff import (
+    LABELS_OF_TEXTS,
+    SPANS_OF_TEXTS,
+    AnnotatedText,
+    Mention,
+    left_out_of,
+    mention_at,
+    relations_left_out,
+)
 from manyheads.errors import DataError
 
 ANSWERS = ("accept", "reject", "ignore")
@@ -50,7 +58,8 @@ def _annotated(record: Record) -> AnnotatedText:
     if "spans" not in row:
         raise DataError(f"{where} has no 'spans'; a text without any has an empty list")
     mentions = [_mention(span, where) for span in as_list(row["spans"], where, "spans")]
-    return AnnotatedText(as_text(row.get("text"), where), mentions, where, left_out=relations_left_out(row, where))
+    left_out = relations_left_out(row, where) + left_out_of(record, "accept", LABELS_OF_TEXTS)
+    return AnnotatedText(as_text(row.get("text"), where), mentions, where, left_out=left_out)
 
 
 def _mention(span: object, where: str) -> Mention:
@@ -63,11 +72,13 @@ def _labelled(record: Record) -> LabelledText:
     text, skip = as_text(row.get("text"), where), _skip(record)
     if skip:
         return LabelledText(text, (), where, skip)
+    left_out = left_out_of(record, "spans", SPANS_OF_TEXTS) + relations_left_out(row, where)
     if "accept" in row:
-        return LabelledText(text, tuple(as_label(one, where) for one in as_list(row["accept"], where, "accept")), where)
+        accepted = tuple(as_label(one, where) for one in as_list(row["accept"], where, "accept"))
+        return LabelledText(text, accepted, where, left_out=left_out)
     if "label" not in row:
         raise DataError(f"{where} has neither 'accept' nor 'label'; export the answers of a text classification")
-    return LabelledText(text, (as_label(row["label"], where),), where)
+    return LabelledText(text, (as_label(row["label"], where),), where, left_out=left_out)
 
 
 FORMAT = Format(

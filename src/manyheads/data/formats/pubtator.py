@@ -99,8 +99,9 @@ class _Document:
                 f"{where} has {len(cells)} columns; an annotation has document, start, end, mention and type"
             )
         label = as_label(cells[4].strip(), where)
-        self._mentions.append(Mention(((int(cells[1]), int(cells[2])),), label, where, cells[3]))
-        if len(cells) > 5 and cells[5].strip() not in NO_IDENTIFIER:
+        identifier = cells[5].strip() if len(cells) > 5 and cells[5].strip() not in NO_IDENTIFIER else ""
+        self._mentions.append(Mention(((int(cells[1]), int(cells[2])),), label, where, cells[3], identifier))
+        if identifier:
             self._left_out.append(LeftOut(IDENTIFIERS, where))
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from manyheads.errors import DataError, RowError
 from manyheads.text.values import NO_CLASS, named
+
+if TYPE_CHECKING:
+    from manyheads.data.formats.standoff import Mention
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class RawRow:
     """Assumptions made in reading the row. Reported once per split, with the number of rows and the first place."""
     left_out: tuple[LeftOut, ...] = ()
     """Parts of a used row that are not used; counted."""
+    spans: tuple[Mention, ...] | None = None
+    """All spans of a text, also overlapping and discontinuous ones, for conversion; None if the values have all of them."""
 
 
 def with_answers(values: dict[str, Any]) -> dict[str, Any]:

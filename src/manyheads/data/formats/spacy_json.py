@@ -16,13 +16,24 @@ from typing import Any
 from manyheads.data.formats.format import SPANS_OR_LABELS, Format, RowSchema
 from manyheads.data.formats.labelled import LabelledText, rows_of
 from manyheads.data.formats.preview import Preview
-from manyheads.data.formats.records import Record, as_list, as_object, as_text, values
+from manyheads.data.formats.records import Record, as_label, as_list, as_object, as_text, values
 from manyheads.data.formats.rows import LeftOut, RawRow
-from manyheads.data.formats.standoff import AnnotatedText, mention_in_list
+from manyheads.data.formats.standoff import (
+    IDENTIFIERS,
+    LABELS_OF_TEXTS,
+    RELATIONS,
+    SPANS_OF_TEXTS,
+    AnnotatedText,
+    left_out_of,
+    mention_in_list,
+)
 from manyheads.errors import DataError
 
 APPLIES = 0.5
 """The number of a label of `cats` from which it applies."""
+GROUPS = "spans in groups"
+OTHERS = {"links": IDENTIFIERS, "relations": RELATIONS, "heads": "heads of words"}
+"""What is left out, by key."""
 
 
 def looks_like(preview: Preview) -> bool:
@@ -58,26 +69,37 @@ def _parts(record: Record) -> tuple[str, dict[str, Any]]:
 
 def _annotated(record: Record) -> AnnotatedText:
     (text, annotations), where = _parts(record), record.where
-    if "entities" not in annotations:
+    given = Record(annotations, where)
+    spans = as_object(annotations.get("spans") or {}, where, "spans")
+    if "entities" not in annotations and len(spans) != 1:
         raise DataError(f"{where} has no 'entities'; a text without any has an empty list")
-    entities = as_list(annotations["entities"], where, "entities")
-    mentions = [mention_in_list(entity, where, "entity", (3, 4)) for entity in entities]  # 4: an id of a knowledge base
-    others = ("links", "spans", "relations", "heads")
-    left_out = tuple(LeftOut(f"'{key}'", where) for key in others if annotations.get(key))
-    return AnnotatedText(text, mentions, where, left_out=left_out)
+    if "entities" in annotations:
+        entities = as_list(annotations["entities"], where, "entities")
+        left_out = tuple(LeftOut(GROUPS, where) for key in spans for _ in as_list(spans[key], where, key[:80]))
+    else:
+        ((key, group),) = spans.items()
+        entities, left_out = as_list(group, where, key[:80]), ()
+    mentions = [mention_in_list(entity, where, "entity", (3, 4)) for entity in entities]
+    left_out += tuple(LeftOut(IDENTIFIERS, where) for entity in entities if len(entity) == 4 and entity[3])
+    left_out += tuple(part for key, what in OTHERS.items() for part in left_out_of(given, key, what))
+    return AnnotatedText(text, mentions, where, left_out=left_out + left_out_of(given, "cats", LABELS_OF_TEXTS))
 
 
 def _labelled(record: Record) -> LabelledText:
     (text, annotations), where = _parts(record), record.where
     if "cats" not in annotations:
         raise DataError(f"{where} has no 'cats', which text classification is read from")
+    cats = annotations["cats"]
     labels = []
-    for label, value in as_object(annotations["cats"], where, "cats").items():
+    if isinstance(cats, list):  # doccano's intents and slots
+        cats = {as_label(label, where): 1 for label in cats}
+    for label, value in as_object(cats, where, "cats").items():
         if not isinstance(value, int | float):  # true and false are numbers here
             raise DataError(f"{where} gives the label {label!r:.80} the number {value!r:.80}; give 1 or 0")
         if value >= APPLIES:
             labels.append(label)
-    return LabelledText(text, tuple(labels), where)
+    left_out = left_out_of(Record(annotations, where), "entities", SPANS_OF_TEXTS)
+    return LabelledText(text, tuple(labels), where, left_out=left_out)
 
 
 FORMAT = Format("spacy", "spaCy training pairs", SPANS_OR_LABELS, looks_like, read)

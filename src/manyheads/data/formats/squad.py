@@ -1,5 +1,10 @@
-"""SQuAD JSON, v1.1 and v2: articles, their paragraphs, questions on each; or `data` as a flat list of questions, each with
-its context.
+"""SQuAD JSON, v1.1 and v2, and what others write like it.
+
+    {"data": [{"title": "...", "paragraphs": [{"context": "...", "qas": [{"question": "...", "answers": [...]}]}]}]}
+    [{"context": "...", "qas": [{"question": "...", "answers": [...]}]}]
+    {"data": [{"context": "...", "question": "...", "answers": {"text": [...], "answer_start": [...]}}]}
+
+The list under `data`, or the file itself, holds articles, paragraphs or questions, each question with its context.
 
 The file is one JSON value, so it is held in memory whole; each article is released once its questions are read.
 """
@@ -14,6 +19,7 @@ from typing import Any
 from manyheads.data.formats.format import RowSchema
 from manyheads.data.formats.lines import whole
 from manyheads.data.formats.messages import json_type
+from manyheads.data.formats.preview import Preview
 from manyheads.data.formats.rows import RawRow, with_answers
 from manyheads.errors import DataError, RowError
 from manyheads.text.values import truth
@@ -24,10 +30,19 @@ MOST_VALUES = 3_000_000
 """Lists and objects; SQuAD v2 has 0.6 million. Each takes some 200 bytes."""
 
 
+def looks_like(preview: Preview) -> bool:
+    """Questions under paragraphs, or `data` as a list of questions."""
+    shape = preview.json
+    paragraphs = ("data[].paragraphs[].", "paragraphs[].", "data[].", "")
+    return any(shape.has(f"{path}qas[].question", f"{path}context") for path in paragraphs) or shape.has(
+        "data[].question", "data[].context"
+    )
+
+
 def read(path: Path, _: RowSchema) -> Iterator[RawRow]:
     """Questions. Raises DataError for JSON of another form, with the line, article or question."""
     found = whole_json(path)
-    articles = found.get("data") if isinstance(found, dict) else None
+    articles = found.get("data") if isinstance(found, dict) else found
     if not isinstance(articles, list):
         raise DataError(f"{path} is not SQuAD JSON: expected an object with a list 'data', seen {json_type(found)}")
     del found
@@ -38,10 +53,9 @@ def read(path: Path, _: RowSchema) -> Iterator[RawRow]:
             yield _question(path, article, article["context"], article.get("title", ""))
             continue
         try:
+            paragraphs = [article] if "qas" in article and "paragraphs" not in article else article["paragraphs"]
             asked = [
-                (qa, paragraph["context"], article.get("title", ""))
-                for paragraph in article["paragraphs"]
-                for qa in paragraph["qas"]
+                (qa, paragraph["context"], article.get("title", "")) for paragraph in paragraphs for qa in paragraph["qas"]
             ]
         except (KeyError, TypeError, AttributeError) as error:
             lack = f"lacks {error}" if isinstance(error, KeyError) else "has something else in place of an object"

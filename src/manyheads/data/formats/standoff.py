@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from manyheads.data.formats.records import as_label, as_list, as_offset
+from manyheads.data.formats.records import Record, as_label, as_list, as_offset
 from manyheads.data.formats.rows import LeftOut, RawRow
 from manyheads.errors import DataError
 
@@ -25,6 +25,14 @@ OVERLAPPING = "spans that overlap a longer one"
 REPEATED = "repeated spans"
 RELATIONS = "relations"
 IDENTIFIERS = "identifiers of entities"
+ATTRIBUTES = "attributes"
+SPANS_OF_TEXTS = "spans"
+"""Of texts whose labels are read."""
+LABELS_OF_TEXTS = "labels of texts"
+"""Of texts whose spans are read."""
+OTHER_LAYERS = "annotations of other layers"
+NO_LABEL = "spans without a label"
+CHAINS = "coreference links"
 QUOTED = 200
 """Characters of a text quoted in a message."""
 
@@ -41,6 +49,8 @@ class Mention:
     where: str
     text: str | None = None
     """The mention as the file quotes it, if it does; pieces are joined by a space."""
+    identifier: str = ""
+    """In a knowledge base."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +82,13 @@ def mention_in_list(entry: Any, where: str, what: str = "span", sizes: Sequence[
     return mention_at(start, end, label, where)
 
 
+def left_out_of(record: Record, key: str, what: str) -> tuple[LeftOut, ...]:
+    """One entry for each item under a key of a record that is not read. Raises DataError unless it is a list or object."""
+    found = record.value.get(key) or []
+    items = found if isinstance(found, dict) else as_list(found, record.where, key)
+    return tuple(LeftOut(what, record.where) for _ in items)
+
+
 def relations_left_out(values: Mapping[str, Any], where: str) -> tuple[LeftOut, ...]:
     """One entry for each of a record's `relations`. Raises DataError if they are not a list."""
     return tuple(LeftOut(RELATIONS, where) for _ in as_list(values.get("relations") or [], where, "relations"))
@@ -81,14 +98,15 @@ def entity_row(annotated: AnnotatedText) -> RawRow:
     """The row with its `entities`. Raises DataError for a span that does not fit the text."""
     if annotated.skip:
         return RawRow({"text": annotated.text}, annotated.where, skip=annotated.skip)
-    kept, left_out = without_overlaps(_checked(annotated.text, mention) for mention in annotated.mentions)
+    mentions = tuple(checked(annotated.text, mention) for mention in annotated.mentions)
+    kept, left_out = without_overlaps(mentions)
     entities = [{"start": m.pieces[0][0], "end": m.pieces[-1][1], "label": m.label} for m in kept]
     values: dict[str, Any] = {"text": annotated.text, "entities": entities}
     if annotated.id is not None:
         values["id"] = annotated.id
     if annotated.document:
         values["document"] = annotated.document
-    return RawRow(values, annotated.where, left_out=(*annotated.left_out, *left_out))
+    return RawRow(values, annotated.where, left_out=(*annotated.left_out, *left_out), spans=mentions)
 
 
 def without_overlaps(mentions: Iterable[Mention]) -> tuple[list[Mention], list[LeftOut]]:
@@ -115,8 +133,8 @@ def without_overlaps(mentions: Iterable[Mention]) -> tuple[list[Mention], list[L
     return sorted(chosen, key=lambda mention: mention.pieces), left_out
 
 
-def _checked(text: str, mention: Mention) -> Mention:
-    """The mention, in one piece if possible."""
+def checked(text: str, mention: Mention) -> Mention:
+    """The mention, in one piece if possible. Raises DataError if it then lies outside the text or quotes another text."""
     pieces = sorted(mention.pieces)
     joined = [pieces[0]]
     for start, end in pieces[1:]:

@@ -17,7 +17,7 @@ import numpy as np
 from manyheads.errors import DataError, RowError
 from manyheads.metrics.calibration import softmax
 from manyheads.tasks.base import Array, Encodings, Item, Loss, Output, Row, Task
-from manyheads.tasks.distillation import Distillation, Soft, answer_of, probability
+from manyheads.tasks.distillation import KEPT, Distillation, Soft, answer_of, probability
 from manyheads.tasks.question_answering.example import CONTEXT, Question, context_tokens, read_question
 from manyheads.tasks.question_answering.training import candidate_scores
 
@@ -59,7 +59,13 @@ class SpanDistillation(Distillation[Question]):
         plain = {key: row.get(key) for key in ("question", "id", "title")}
         return read_question({**plain, "context": context, "answers": []})
 
-    def of_model(self, teacher: Task[Any], example: Question, items: Sequence[Item]) -> Soft:
+    def rows_of_texts(self, texts: Sequence[str]) -> Sequence[Row]:
+        """None: texts have no questions."""
+        return []
+
+    def of_model(
+        self, teacher: Task[Any], example: Question, items: Sequence[Item], became: Mapping[str, str | None] = KEPT
+    ) -> Soft:
         """Start and end over all windows."""
         return {"start_N2": _distribution(items[0], "start_T"), "end_N2": _distribution(items[0], "end_T")}
 

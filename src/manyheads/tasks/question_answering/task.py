@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from manyheads.html.page import Part
+    from manyheads.tasks.choices import Choices
     from manyheads.tasks.distillation import Distillation
     from manyheads.tasks.file_rows import FileRow, FileScores
     from manyheads.tasks.stock import StockClass
@@ -42,6 +43,7 @@ class QuestionAnswering(ScoredSpans, Task[Question]):
     )  # fmt: skip
     columns: ClassVar[tuple[tuple[str, ...], ...]] = (("question", "context", "answers"),)
     answer_form: ClassVar[AnswerForm] = "passages"
+    pipeline_tag: ClassVar[str | None] = "question-answering"
     cluster_noun: ClassVar[str] = "articles"
     targets_on_cpu: ClassVar[frozenset[str]] = frozenset({"longest"})
 
@@ -58,6 +60,13 @@ class QuestionAnswering(ScoredSpans, Task[Question]):
     """Whether the training data has unanswerable questions."""
     no_answer_threshold: Annotated[float, DERIVED] = 0.5
     """No answer is given if `no_answer_score` is above this; tuned on validation data."""
+
+    @property
+    def choices(self) -> Choices[Question]:
+        """Where the answer starts and ends."""
+        from manyheads.tasks.question_answering.choices import AnswerChoices
+
+        return AnswerChoices(self)
 
     @property
     def distillation(self) -> Distillation[Question]:
@@ -86,6 +95,11 @@ class QuestionAnswering(ScoredSpans, Task[Question]):
         """Counts of answerable and unanswerable questions."""
         kind = "answerable" if example.answers else UNANSWERABLE
         return DataStatistics({kind: 1}, frozenset([kind]))
+
+    @classmethod
+    def suitability(cls, statistics: DataStatistics) -> float:
+        """High: answers with their places are for nothing else."""
+        return 0.9
 
     def fit(self, statistics: DataStatistics) -> QuestionAnswering:
         """Model `no answer` if the training data has unanswerable questions."""

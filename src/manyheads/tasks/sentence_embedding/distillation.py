@@ -8,13 +8,14 @@ texts, with the objective's own scale, and so in the same unit as the loss of go
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from manyheads.errors import RowError
 from manyheads.tasks.base import Array, Encodings, Item, Loss, Output, Row, Task
-from manyheads.tasks.distillation import Distillation, Soft
+from manyheads.tasks.distillation import KEPT, Distillation, Soft
 from manyheads.tasks.sentence_embedding.example import Pair, read_pair
 from manyheads.tasks.sentence_embedding.training import mean_over_widths
 
@@ -44,7 +45,13 @@ class VectorDistillation(Distillation[Pair]):
         """`text_a`, `text_b`, and `negative` if present."""
         return read_pair({key: value for key, value in row.items() if key not in NO_LABEL})
 
-    def of_model(self, teacher: Task[Any], example: Pair, items: Sequence[Item]) -> Soft:
+    def rows_of_texts(self, texts: Sequence[str]) -> Sequence[Row]:
+        """Each text with the one after it."""
+        return [{"text_a": one, "text_b": two} for one, two in pairwise(texts)]
+
+    def of_model(
+        self, teacher: Task[Any], example: Pair, items: Sequence[Item], became: Mapping[str, str | None] = KEPT
+    ) -> Soft:
         """The vectors it answers."""
         vector_XD = np.stack(teacher.decode(items)).astype(np.float64)
         length_X1 = np.maximum(np.linalg.norm(vector_XD, axis=-1, keepdims=True), 1e-12)

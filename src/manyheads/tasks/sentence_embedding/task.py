@@ -61,7 +61,9 @@ class SentenceEmbedding(Task[Pair]):
     main_metric: ClassVar[str] = "spearman"
     metric_names: ClassVar[tuple[str, ...]] = ("spearman", "pearson", "recall_at_1", "mrr")
     columns: ClassVar[tuple[tuple[str, ...], ...]] = (("text_a", "text_b"),)
+    optional_columns: ClassVar[tuple[str, ...]] = ("score", "negative", "label")
     answer_form: ClassVar[AnswerForm] = "vector"
+    pipeline_tag: ClassVar[str | None] = "sentence-similarity"
     cluster_noun: ClassVar[str] = "pairs"
     example_noun: ClassVar[str] = "pairs"
 
@@ -125,6 +127,11 @@ class SentenceEmbedding(Task[Pair]):
         """The form of the data, NLI labels, and moments of the score."""
         numbers = {} if example.score is None else {"score": Moments.of(example.score)}
         return DataStatistics(Counter([example.label] if example.label else []), frozenset([example.form]), numbers)
+
+    @classmethod
+    def suitability(cls, statistics: DataStatistics) -> float:
+        """Above that of a number for a pair, below that of labels for one."""
+        return 0.6
 
     def fit(self, statistics: DataStatistics) -> SentenceEmbedding:
         """The objective for the form of the training data, and the range of its scores."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,16 @@ import numpy as np
 from manyheads.errors import DataError, RowError
 from manyheads.metrics.calibration import sigmoid, softmax
 from manyheads.tasks.base import Array, Encodings, Item, Loss, Output, Row, Task
-from manyheads.tasks.distillation import Distillation, Soft, answer_of, label_mismatch, listed, probability
+from manyheads.tasks.distillation import (
+    KEPT,
+    Distillation,
+    Soft,
+    aligned,
+    answer_of,
+    label_mismatch,
+    listed,
+    probability,
+)
 from manyheads.tasks.inputs import merge_windows, window_weights
 from manyheads.tasks.text_classification.example import LabelledText
 
@@ -19,6 +29,10 @@ if TYPE_CHECKING:
 
     from manyheads.tasks.text_classification.task import TextClassification
 
+SURE = 0.5
+"""Probability from which a label is taken from the teacher."""
+LEAST = 1e-9
+"""Least sum that probabilities are divided by."""
 SLACK = 0.01
 """Tolerance on the sum of the probabilities of a text: files have few decimals."""
 
@@ -51,13 +65,31 @@ class LabelDistillation(Distillation[LabelledText]):
         plain = {key: row[key] for key in ("text", "tokens", "space_after", "text_pair", "document") if key in row}
         return self.task.read({**plain, "labels": []})
 
-    def of_model(self, teacher: Task[Any], example: LabelledText, items: Sequence[Item]) -> Soft:
+    def of_model(
+        self, teacher: Task[Any], example: LabelledText, items: Sequence[Item], became: Mapping[str, str | None] = KEPT
+    ) -> Soft:
         """`chance_K`, in the order of the task's own labels."""
         head: TextClassification = teacher  # type: ignore[assignment]
         logits_K = head.logits(items)[0]
-        chance_K = sigmoid(logits_K) if head.multi_label else softmax(logits_K)
-        place = {label: k for k, label in enumerate(head.labels)}
-        return {"chance_K": np.asarray(chance_K[[place[label] for label in self.task.labels]], np.float32)}
+        chance_K = aligned(sigmoid(logits_K) if head.multi_label else softmax(logits_K), head, self.task, became)
+        if head.multi_label:
+            chance_K = chance_K.clip(max=1.0)
+        elif None in became.values():
+            chance_K /= max(chance_K.sum(), LEAST)
+        return {"chance_K": np.asarray(chance_K, np.float32)}
+
+    @property
+    def completes(self) -> bool:
+        """With several labels: one that the data does not annotate may be right too."""
+        return self.task.multi_label
+
+    def completed(self, example: LabelledText, soft: Soft, labels: Collection[str]) -> LabelledText:
+        """With labels of a probability of at least 0.5."""
+        if not self.completes:
+            return example
+        chance = dict(zip(self.task.labels, soft["chance_K"].tolist(), strict=True))
+        more = tuple(label for label in self.task.labels if label in labels and chance[label] >= SURE)
+        return replace(example, labels=tuple(dict.fromkeys((*example.labels, *more))))
 
     def of_row(self, row: Row, example: LabelledText) -> Soft:
         """`scores`, a probability for each label."""

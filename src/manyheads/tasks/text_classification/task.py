@@ -23,16 +23,19 @@ from manyheads.tasks.settings import DERIVED, NAMES, Doc, derived_settings
 from manyheads.tasks.statistics import grown_labels
 from manyheads.tasks.text_classification import decoding, scores, training
 from manyheads.tasks.text_classification.class_weights import label_weights
-from manyheads.tasks.text_classification.example import MULTI_LABEL, LabelledText, read_labelled_text
+from manyheads.tasks.text_classification.example import DECIMAL_LABEL, MULTI_LABEL, LabelledText, read_labelled_text
 
 if TYPE_CHECKING:
     from torch import nn
 
     from manyheads.html.page import Part
+    from manyheads.tasks.choices import Choices
     from manyheads.tasks.distillation import Distillation
     from manyheads.tasks.file_rows import FileRow, FileScores
     from manyheads.tasks.stock import StockClass
 
+MANY_NUMBERS = 20
+"""Labels that are more numbers than this are probably quantities."""
 UNTUNED = 0.5
 """Threshold of labels until one is tuned. Scores of training texts are too high to tune it without validation data."""
 
@@ -45,7 +48,9 @@ class TextClassification(TextTask[LabelledText]):
     main_metric: ClassVar[str] = "macro_f1"
     metric_names: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1", "micro_f1", "weighted_f1")
     columns: ClassVar[tuple[tuple[str, ...], ...]] = (("text", "label"), ("text", "labels"))
+    optional_columns: ClassVar[tuple[str, ...]] = ("text_pair",)
     answer_form: ClassVar[AnswerForm] = "classes"
+    pipeline_tag: ClassVar[str | None] = "text-classification"
     cluster_noun: ClassVar[str] = "documents"
 
     labels: Annotated[tuple[str, ...], NAMES, Doc("none: those of the training data")] = ()
@@ -92,6 +97,13 @@ class TextClassification(TextTask[LabelledText]):
 
         return LabelDistillation(self)
 
+    @property
+    def choices(self) -> Choices[LabelledText]:
+        """The label, or whether each label applies."""
+        from manyheads.tasks.text_classification.choices import LabelChoices
+
+        return LabelChoices(self)
+
     # -- data ---------------------------------------------------------------------------------------------------
     def read(self, row: Row) -> LabelledText:
         """`text`, optional `text_pair`, and `label` or `labels`."""
@@ -104,6 +116,16 @@ class TextClassification(TextTask[LabelledText]):
     def collect(self, example: LabelledText) -> DataStatistics:
         """Counts of labels, and whether they come in lists."""
         return DataStatistics(Counter(example.labels), example.flags)
+
+    @classmethod
+    def suitability(cls, statistics: DataStatistics) -> float:
+        """Low for labels that are decimal numbers, that are many numbers, or of which hardly any occurs twice."""
+        labels = statistics.labels
+        if not labels or DECIMAL_LABEL in statistics.flags:
+            return 0.1
+        unlike = len(labels) > max(MANY_NUMBERS, 0.5 * sum(labels.values()))
+        many = len(labels) > MANY_NUMBERS and MULTI_LABEL not in statistics.flags
+        return 0.1 if unlike else 0.3 if many and all(label.isdecimal() for label in labels) else 0.8
 
     def fit(self, statistics: DataStatistics) -> TextClassification:
         """Labels of the training data, unless listed, and their weights."""
@@ -123,8 +145,8 @@ class TextClassification(TextTask[LabelledText]):
 
     def fit_from(self, before: Task[LabelledText], statistics: DataStatistics) -> TextClassification:
         """With the labels that the task had, and new ones of the data after them."""
-        labels = grown_labels(self.labels, before.output_names, statistics.labels)
-        derived = derived_settings(before) | ({} if labels == before.output_names else {"thresholds": ()})
+        labels = grown_labels(self.labels, before.label_names, statistics.labels)
+        derived = derived_settings(before.with_labels(labels))
         fitted = replace(self, labels=labels, **derived).fit(statistics)
         if fitted.multi_label != derived["multi_label"]:
             now, then = ("'labels'", "'label'") if fitted.multi_label else ("'label'", "'labels'")
@@ -136,6 +158,20 @@ class TextClassification(TextTask[LabelledText]):
     def output_names(self) -> tuple[str, ...]:
         """The labels."""
         return self.labels
+
+    def with_labels(self, labels: Sequence[str]) -> TextClassification:
+        """Without the weights and thresholds of the labels before."""
+        same = tuple(labels) == self.labels
+        return self if same else replace(self, labels=tuple(labels), thresholds=(), label_weights=())
+
+    def renamed_row(self, row: Row, became: Mapping[str, str | None]) -> Row | None:
+        """None for a text whose only label is removed, if texts have exactly one."""
+        example = self.read(row)
+        after = [became.get(label, label) for label in example.labels]
+        labels = list(dict.fromkeys(label for label in after if label is not None))
+        if example.multi:
+            return {**row, "labels": labels}
+        return {**row, "label": labels[0]} if labels else None
 
     def validate(self, example: LabelledText) -> None:
         """Every label must be in the training data, and in the same form (`label` or `labels`)."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from manyheads.metrics.calibration import softmax
-from manyheads.nn.forward_backward import span_probabilities
+from manyheads.nn.forward_backward import marginals, span_probabilities
 from manyheads.nn.iob2 import FORBIDDEN, iob2_rules
 from manyheads.nn.multiword_pieces import word_scores
 from manyheads.nn.viterbi import viterbi
@@ -61,6 +61,19 @@ def decode(task: TokenClassification, items: Sequence[Item]) -> list[list[dict[s
         task.kept(_answer(item.source.first, text.offsets_W2, spans, task.scale.applied(np.array(raw)).tolist()))
         for item, text, spans, raw in zip(items, texts, found, scores, strict=True)
     ]
+
+
+def word_probabilities(task: TokenClassification, item: Item) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities of the tags of each unit or given word, `(W, K)`: marginals of the CRF, or softmax."""
+    text = _emissions(task, item)
+    if task.decoder == "crf":
+        chance_WK = marginals([text.scores_WK], *transition_rules(task, [item]))[0]
+    else:
+        chance_WK = softmax(text.scores_WK.astype(np.float64))
+    if text.first_W is None:
+        return text.offsets_W2, chance_WK
+    first_V = np.unique(text.first_W)
+    return text.offsets_W2[first_V], chance_WK[first_V]
 
 
 def unit_emissions(task: TokenClassification, item: Item) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

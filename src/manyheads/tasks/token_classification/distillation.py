@@ -9,7 +9,8 @@ Decided here:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -18,12 +19,21 @@ from manyheads.errors import DataError, RowError
 from manyheads.metrics.calibration import softmax
 from manyheads.nn.forward_backward import marginals
 from manyheads.tasks.base import Array, Encodings, Item, Loss, Output, Row, Task
-from manyheads.tasks.distillation import Distillation, Soft, answer_of, label_mismatch, listed, probability
+from manyheads.tasks.distillation import (
+    KEPT,
+    Distillation,
+    Soft,
+    aligned,
+    answer_of,
+    label_mismatch,
+    listed,
+    probability,
+)
 from manyheads.tasks.token_classification.decoding import transition_rules, unit_emissions
 from manyheads.tasks.token_classification.training import locate_units, unit_scores
 from manyheads.text.entities import EntityExample, spanned_example
 from manyheads.text.joining import joined
-from manyheads.text.spans import tags_of_char_spans
+from manyheads.text.spans import spans_of_tags, tags_of_char_spans
 from manyheads.text.units import units
 from manyheads.text.values import key_of
 
@@ -69,7 +79,9 @@ class TagDistillation(Distillation[EntityExample]):
         assert entry is not None, "every text can be tagged"
         return EntityExample(entry.source.first, (), document=document)
 
-    def of_model(self, teacher: Task[Any], example: EntityExample, items: Sequence[Item]) -> Soft:
+    def of_model(
+        self, teacher: Task[Any], example: EntityExample, items: Sequence[Item], became: Mapping[str, str | None] = KEPT
+    ) -> Soft:
         """Probabilities or marginals from the scores of units."""
         head: TokenClassification = teacher  # type: ignore[assignment]
         _, scores_WK, _ = unit_emissions(head, items[0])
@@ -77,8 +89,26 @@ class TagDistillation(Distillation[EntityExample]):
             chance_WK = marginals([scores_WK], *transition_rules(head, items))[0]
         else:
             chance_WK = softmax(scores_WK.astype(np.float64))
-        place = {tag: k for k, tag in enumerate(head.tags)}
-        return {"chance_WK": chance_WK[:, [place[tag] for tag in self.task.tags]].astype(np.float32)}
+        chance_WK = aligned(chance_WK, head, self.task, became)
+        if None in became.values():  # words of a dropped label are outside of any span
+            chance_WK[:, self.task.tags.index("O")] += 1.0 - chance_WK.sum(-1)
+        return {"chance_WK": chance_WK.astype(np.float32)}
+
+    @property
+    def completes(self) -> bool:
+        """Words outside of gold spans may have labels that the data does not annotate."""
+        return True
+
+    def completed(self, example: EntityExample, soft: Soft, labels: Collection[str]) -> EntityExample:
+        """With spans of the best tags where no gold span is (Monaikul et al. 2021 distil the same words)."""
+        offsets_W2 = units(example.text, self.task.unit, example.words)
+        tags = [self.task.tags[k] for k in soft["chance_WK"].argmax(-1)]
+        gold = np.zeros(len(example.text), bool)
+        for start, end, _ in example.spans:
+            gold[start:end] = True
+        found = ((int(offsets_W2[s.start, 0]), int(offsets_W2[s.end - 1, 1]), s.label) for s in spans_of_tags(tags))
+        more = [(start, end, label) for start, end, label in found if label in labels and not gold[start:end].any()]
+        return replace(example, spans=tuple(sorted((*example.spans, *more)))) if more else example
 
     def of_row(self, row: Row, example: EntityExample) -> Soft:
         """`scores` for the tags of each word (`tokens`, or `words` of the text), or `entities` with their scores."""

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
+import numpy as np
 from annotated_types import Ge, Le, Lt
 
 from manyheads.errors import DataError, RowError
@@ -27,6 +28,7 @@ from manyheads.tasks.statistics import grown_labels
 from manyheads.tasks.token_classification import decoding, scores, training
 from manyheads.tasks.words import WordTask
 from manyheads.text.entities import EntityExample, followed, misfits, shift, spanned_example, tagged_example
+from manyheads.text.spans import tags_of_char_spans
 from manyheads.text.units import Unit
 from manyheads.text.values import first_given, key_of
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from manyheads.html.page import Part
+    from manyheads.tasks.choices import Choices
     from manyheads.tasks.distillation import Distillation
     from manyheads.tasks.file_rows import FileRow, FileScores
     from manyheads.tasks.stock import StockClass
@@ -47,7 +50,11 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
     main_metric: ClassVar[str] = "f1"
     metric_names: ClassVar[tuple[str, ...]] = ("f1", "precision", "recall", "token_accuracy")
     columns: ClassVar[tuple[tuple[str, ...], ...]] = (("tokens", "tags"), ("text", "entities"))
+    suggested: ClassVar[Mapping[str, tuple[Any, str]]] = {
+        "decoder": ("crf", "learns which tags follow one another; softmax is faster")
+    }
     answer_form: ClassVar[AnswerForm] = "spans"
+    pipeline_tag: ClassVar[str | None] = "token-classification"
 
     labels: Annotated[tuple[str, ...], NAMES, Doc("entity labels, without B- and I-; none: those of the data")] = ()
     """Sorted entity labels; the tags are `O`, and `B-` and `I-` of each."""
@@ -71,6 +78,13 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
         from manyheads.tasks.token_classification.distillation import TagDistillation
 
         return TagDistillation(self)
+
+    @property
+    def choices(self) -> Choices[EntityExample]:
+        """The tag of each word."""
+        from manyheads.tasks.token_classification.choices import TagChoices
+
+        return TagChoices(self)
 
     @property
     def concatenated_share(self) -> float:
@@ -116,6 +130,11 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
         """Counts of entity labels."""
         return DataStatistics(Counter(label for _, _, label in example.spans))
 
+    @classmethod
+    def suitability(cls, statistics: DataStatistics) -> float:
+        """High if there are entities."""
+        return 0.9 if statistics.labels else 0.2
+
     def fit(self, statistics: DataStatistics) -> TokenClassification:
         """Labels of the training data, unless the run file lists them."""
         labels = self.labels or tuple(sorted(statistics.labels))
@@ -125,14 +144,26 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
 
     def fit_from(self, before: Task[EntityExample], statistics: DataStatistics) -> TokenClassification:
         """With the labels that the task had, and new ones of the data after them."""
-        known = [tag.removeprefix("B-") for tag in before.output_names if tag.startswith("B-")]
-        labels = grown_labels(self.labels, known, statistics.labels)
+        labels = grown_labels(self.labels, before.label_names, statistics.labels)
         return replace(self, **derived_settings(before), labels=labels).fit(statistics)
 
     @property
     def output_names(self) -> tuple[str, ...]:
         """The tags."""
         return self.tags
+
+    def outputs_of_label(self, label: str) -> tuple[str, ...]:
+        """Its two tags."""
+        return (f"B-{label}", f"I-{label}")
+
+    def renamed_row(self, row: Row, became: Mapping[str, str | None]) -> Row | None:
+        """A text without any entity is still something to learn from."""
+        example = self.read(row)
+        after = [(start, end, became.get(label, label)) for start, end, label in example.spans]
+        spans = [(start, end, label) for start, end, label in after if label is not None]
+        if example.words is not None:
+            return {**row, "tags": tags_of_char_spans(np.array(example.words, np.int64), spans)[0]}
+        return {**row, "entities": [{"start": start, "end": end, "label": label} for start, end, label in spans]}
 
     def validate(self, example: EntityExample) -> None:
         """Every label must be in the training data."""
@@ -177,6 +208,7 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
     loss = training.loss
 
     decode = decoding.decode
+    word_probabilities = decoding.word_probabilities
 
     def answer_keys(self, answer: list[dict[str, Any]]) -> dict[str, Any]:
         """The spans, with scores rounded to six decimals."""

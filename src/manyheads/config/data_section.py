@@ -1,0 +1,85 @@
+"""The data of a task in a run file: files, Hub data sets, and rows given from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, InstanceOf, PlainSerializer, ValidationInfo, model_validator
+from pydantic.json_schema import SkipJsonSchema
+
+from manyheads.config.section import Section
+from manyheads.data.python_rows import PythonRows
+from manyheads.data.python_tables import table_of
+from manyheads.errors import DataError
+
+YAML = {"yaml": True}
+"""Validation context of run files, which hold no rows."""
+
+Rows = Annotated[InstanceOf[PythonRows], PlainSerializer(lambda rows: rows.name, when_used="json"), SkipJsonSchema()]
+"""Rows given from Python. A saved run file has their number and hash in place of a path."""
+
+
+def _python_rows(value: Any, info: ValidationInfo) -> Any:
+    """Rows given from Python, wrapped; paths as strings."""
+    if info.context == YAML or value is None or isinstance(value, str | Section | PythonRows):
+        return value
+    if isinstance(value, Mapping) and ("path" in value or not any(map(table_of, value.values()))):
+        return value
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, list | tuple) and any(isinstance(part, str | PurePath) for part in value):
+        return [str(part) if isinstance(part, PurePath) else part for part in value]
+    try:
+        return PythonRows(value)
+    except DataError as error:
+        raise ValueError(str(error)) from None
+
+
+PathOrRows = Annotated[str | list[str] | Rows, BeforeValidator(_python_rows)]
+
+
+def _as_names(value: Any) -> Any:
+    """Numbers of columns as strings."""
+    if not isinstance(value, Mapping):
+        return value
+    return {key: str(name) if type(name) is int else name for key, name in value.items()}
+
+
+Columns = Annotated[dict[str, str], BeforeValidator(_as_names)]
+
+
+class SourceData(Section):
+    """`{path: hf:NAME, config: ..., split: ..., columns: {ours: theirs}}` or `{path: ner.json, format: doccano}`."""
+
+    path: PathOrRows
+    format: str | None = None
+    """Format of the files, by its name in docs/data.md; None: detected."""
+    names: list[str] = Field(default_factory=list)
+    """Class names, in order, for files whose labels are numbers."""
+    config: str | None = None
+    split: str | None = None
+    columns: Columns = Field(default_factory=dict)
+    """Our column: that of the data, by name; of CoNLL columns also by number, from 1."""
+
+
+DataPath = Annotated[str | list[str] | SourceData | Rows, BeforeValidator(_python_rows)]
+
+
+class Data(Section):
+    """Files of one task. Relative paths start at the folder of the run file."""
+
+    train: DataPath | None = None
+    """None: for a task of the model that the run starts from, which is kept as it is."""
+    validation: DataPath | None = None
+    test: DataPath | None = None
+    replay: DataPath | None = None
+    """Rows that the model was trained on, mixed with the new ones."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _training_rows_alone(cls, value: Any, info: ValidationInfo) -> Any:
+        """From Python, rows by themselves are training data."""
+        given = info.context == YAML or value is None or isinstance(value, str | Mapping | Section)
+        return value if given else {"train": value}

@@ -1,0 +1,117 @@
+"""The columns of data with names of their own: renamed as the data source says, and proposed where some are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from manyheads.data.column_guess import Sample, guess_columns, sample_of
+from manyheads.data.formats.format import RowSchema
+from manyheads.data.formats.messages import did_you_mean
+from manyheads.data.formats.rows import RawRow
+from manyheads.errors import DataError
+
+MOST_NAMED = 1000
+"""Characters of column names in a message."""
+TARGETS = "targets"
+HUB_TAGS = "ner_tags"
+"""The hub's name for tags of entities."""
+
+
+def column_names(
+    schema: RowSchema, found: Sequence[str], place: str, sample: Callable[[], Sample] = dict
+) -> dict[str, str]:
+    """Our name of each column of a table: that in the table. Columns that are not renamed keep their names.
+
+    `sample` is asked for the first values if columns are missing. Raises DataError for missing ones, with a proposal.
+    """
+    schema = _with_hub_tags(schema, found)
+    for ours, theirs in schema.renames.items():
+        if theirs not in found:
+            raise _unknown(place, ours, theirs, found)
+    taken = set(schema.renames.values()) | set(schema.renames)
+    names = {name: name for name in found if name not in taken} | dict(schema.renames)
+    if schema.missing(list(names)) and TARGETS not in names:
+        raise missing_columns(schema, found, place, sample())
+    return names
+
+
+def _with_hub_tags(schema: RowSchema, found: Iterable[str]) -> RowSchema:
+    """The schema, with the hub's column of entity tags for ours if the data has only that."""
+    known = set(found)
+    entities = schema.has_any("entities") and schema.has_any("tags")
+    if not entities or "tags" in schema.renames or HUB_TAGS not in known or "tags" in known:
+        return schema
+    return replace(schema, renames={**schema.renames, "tags": HUB_TAGS})
+
+
+def missing_columns(schema: RowSchema, found: Iterable[str], place: str, sample: Sample) -> DataError:
+    """The error for a table that lacks the expected columns."""
+    known = list(found)
+    seen = ", ".join(known)[:MOST_NAMED] or "none"
+    what = f"{place} has the columns {seen}; expected {schema.missing(())}"
+    if (guess := guess_columns(schema.columns, {name: sample.get(name, ()) for name in known})) is not None:
+        return DataError(f"{what}: write columns: {guess}")
+    example = known[-1] if known else "NAME"
+    return DataError(f"{what}: map them under 'columns', such as {schema.columns[0][-1]}: {example[:80]}")
+
+
+Objects = Callable[[], Iterator[tuple[dict[str, Any], str]]]
+"""Reads the JSON objects of a file from its start, each with its place."""
+
+
+def object_rows(schema: RowSchema, place: str, objects: Objects) -> Iterator[RawRow]:
+    """Rows of JSON objects, with their keys renamed.
+
+    Raises DataError if the first rows lack expected keys, if a row lacks a renamed one that is expected, and if no row has
+    a renamed one.
+    """
+    expected = {ours for columns in schema.columns for ours in columns}
+    unseen = dict(schema.renames)
+    number = 0
+    for number, (values, where) in enumerate(objects(), 1):
+        shared = TARGETS in values
+        if number == 1:
+            schema = _with_hub_tags(schema, values)
+        if number == 1 and not shared and schema.missing(list(renamed(values, schema.renames))):
+            _check_keys(schema, f"{where}:", objects)
+        for ours, theirs in schema.renames.items():
+            if theirs in values:
+                unseen.pop(ours, None)
+            elif ours in expected and not shared:
+                raise _unknown(f"{where}:", ours, theirs, values)
+        yield RawRow(schema.normalised(renamed(values, schema.renames)), where)
+    if number and unseen:
+        ours, theirs = next(iter(unseen.items()))
+        raise DataError(f"{place}: no row has '{theirs[:80]}' (for {ours}); correct it under 'columns'")
+
+
+def _check_keys(schema: RowSchema, where: str, objects: Objects) -> None:
+    """Raise DataError unless the first rows together have the expected keys. `where`: the first."""
+    sample = sample_of(row for row, _ in objects())
+    if TARGETS not in sample and schema.missing(list(renamed(sample, schema.renames))):
+        for ours, theirs in schema.renames.items():
+            if theirs not in sample:
+                raise _unknown(where, ours, theirs, sample)
+        raise missing_columns(schema, sample, where, sample)
+
+
+def renamed(values: dict[str, Any], renames: Mapping[str, str]) -> dict[str, Any]:
+    """A row with our keys (ours: theirs); other keys of our names are dropped. The row itself if nothing is renamed.
+
+    >>> renamed({"sentence": "Great.", "text": 3, "id": 7}, {"text": "sentence"})
+    {'id': 7, 'text': 'Great.'}
+    """
+    if not renames:
+        return values
+    taken = set(renames.values()) | set(renames)
+    kept = {key: value for key, value in values.items() if key not in taken}
+    return kept | {ours: values[theirs] for ours, theirs in renames.items() if theirs in values}
+
+
+def _unknown(place: str, ours: str, theirs: str, found: Iterable[str]) -> DataError:
+    known = list(found)
+    seen = ", ".join(known)[:MOST_NAMED] or "none"
+    hint = did_you_mean(theirs, known)
+    return DataError(f"{place} has no column '{theirs[:80]}' (for {ours}); {hint}its columns are {seen}")

@@ -1,0 +1,233 @@
+"""What a data source is for: its beginning is read with every task type, and the best reading is chosen.
+
+A reading is better the surer its columns are, the more of them it uses, and the better its labels or numbers suit the type
+(`Task.suitability`). Only readings without a single bad row count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from manyheads.data.column_guess import ColumnGuess, Sample, guess_all_columns, sample_of
+from manyheads.data.formats.csv import numbered_columns
+from manyheads.data.formats.format import RowSchema
+from manyheads.data.formats.rows import RawRow
+from manyheads.data.readers import format_of, read_rows
+from manyheads.data.report import RunningStatistics
+from manyheads.data.saved_datasets import SavedDataset, is_saved_dataset, open_saved_dataset
+from manyheads.errors import DataError, ManyheadsError, RowError
+from manyheads.init.sources import Source
+from manyheads.tasks import TASK_TYPES
+from manyheads.tasks.base import Task
+from manyheads.tasks.statistics import DataStatistics
+
+BEGINNING = 2000
+"""Rows read of each source."""
+LEAST_SCORE = 0.4
+"""Mean score of the columns of a proposed mapping. Columns without names whose values fit perfectly have 0.5."""
+PER_COLUMN = 0.2
+"""What a further column counts."""
+LEAST_USED = 0.5
+"""Share of the rows that a reading must be able to use."""
+TARGETS = "targets"
+ROW = RowSchema("any")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One way to read a source."""
+
+    kind: str
+    """The task type."""
+    rank: float
+    columns: Mapping[str, str]
+    """Our column: theirs, where they differ."""
+    statistics: DataStatistics
+    """Of the rows that were read."""
+    rows: int
+    title: str
+    """Of the format."""
+    guess: ColumnGuess | None = None
+    """The mapping, if it is a guess."""
+    notes: tuple[str, ...] = ()
+    """Assumptions of the reader."""
+
+    @property
+    def labels(self) -> set[str]:
+        """The labels seen."""
+        return set(self.statistics.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """A source with its readings, the best first."""
+
+    source: Source
+    readings: list[Reading]
+    target: str | None = None
+    """The task's name in rows with the labels of several tasks."""
+
+    def reading(self, kind: str) -> Reading | None:
+        """The reading by a task type."""
+        return next((reading for reading in self.readings if reading.kind == kind), None)
+
+
+@dataclass(slots=True)
+class _Raw:
+    """The columns of a source under their own names."""
+
+    sample: Sample = field(default_factory=dict)
+    numbered: bool = False
+    """Whether the columns have numbers, because there is no header."""
+    error: str = ""
+
+
+def recognise(source: Source) -> list[Recognised]:
+    """The source, once for each task whose labels its rows have. Raises DataError, with the reason, if there is none."""
+    raw = _raw(source)
+    targets = [row for row in raw.sample.get(TARGETS, ()) if isinstance(row, Mapping)]
+    if targets:
+        names = dict.fromkeys(name for row in targets for name in row)
+        found = [Recognised(source, _ranked(_target_readings(source, name, targets)), name) for name in names]
+        found = [one for one in found if one.readings]
+    else:
+        readings = _ranked(reading for cls in _types() for reading in _readings(source, cls, raw))
+        found = [Recognised(source, readings)] if readings else []
+    if not found:
+        raise DataError(_reason(source, raw))
+    return found
+
+
+def _types() -> Iterator[type[Task[Any]]]:
+    for kind in TASK_TYPES:
+        with suppress(ManyheadsError):  # an installed package that cannot be imported
+            yield TASK_TYPES[kind]
+
+
+def _ranked(readings: Iterable[Reading]) -> list[Reading]:
+    """The best reading of each type, the best first; the order of types decides between equals."""
+    best: dict[str, Reading] = {}
+    for reading in readings:
+        if reading.kind not in best or reading.rank > best[reading.kind].rank:
+            best[reading.kind] = reading
+    return sorted(best.values(), key=lambda reading: -reading.rank)
+
+
+def _raw(source: Source) -> _Raw:
+    try:
+        numbers: list[str] = []
+        if source.path.is_file() and not is_saved_dataset(source.path):
+            form = format_of(source.path, ROW)
+            numbers = numbered_columns(source.path) if form.name in ("csv", "tsv") else []
+        schema = RowSchema(ROW.kind, renames={number: number for number in numbers})
+        sample = sample_of(row.values for row in _rows(source, schema)[0])
+    except DataError as error:
+        return _Raw(error=str(error))
+    return _Raw(sample, bool(numbers))
+
+
+def _rows(source: Source, schema: RowSchema, cls: type[Task[Any]] | None = None) -> tuple[Iterator[RawRow], str]:
+    """The rows, and the title of their format."""
+    if is_saved_dataset(source.path):
+        kind: Any = cls or _AnyRow
+        opened = open_saved_dataset(SavedDataset(source.path, source.part, schema.renames), kind, source.part or "train")
+        return opened.rows(), opened.formats[0]
+    form = format_of(source.path, schema)
+    return read_rows(source.path, form, schema), form.title
+
+
+class _AnyRow:
+    """A task type that expects no columns."""
+
+    kind = ROW.kind
+    columns = ()
+
+
+def _readings(source: Source, cls: type[Task[Any]], raw: _Raw) -> Iterator[Reading]:
+    """The readings by one type: with the columns as they are named, and with each mapping that is likely."""
+    if not raw.numbered:
+        own = [columns for columns in cls.columns if set(columns) <= set(raw.sample)]
+        optional = sum(name in raw.sample for name in cls.optional_columns)
+        count = len(own[0]) + optional if own else max(map(len, cls.columns), default=1)
+        with suppress(DataError, RowError, TypeError):
+            yield _reading(source, cls, None, 1.0 + PER_COLUMN * count)
+    for columns in cls.columns if raw.sample else ():
+        guess = guess_all_columns(columns, cls.optional_columns, raw.sample)
+        if guess is not None and guess.renames and guess.score >= LEAST_SCORE:
+            with suppress(DataError, RowError, TypeError):
+                yield _reading(source, cls, guess, guess.score + PER_COLUMN * len(guess.columns))
+
+
+def _reading(source: Source, cls: type[Task[Any]], guess: ColumnGuess | None, rank: float) -> Reading:
+    """A reading of the beginning. Raises DataError or RowError for any bad row, and if too few rows can be used."""
+    columns = {} if guess is None else guess.renames
+    rows, title = _rows(source, RowSchema.for_task(cls, renames=columns), cls)
+    task = cls(name="task")
+    beginning = [(row.values if row.skip is None else None, row) for row in islice(rows, BEGINNING)]
+    statistics, notes = _collect(task, beginning)
+    total = rank + cls.suitability(statistics)
+    return Reading(cls.kind, total, columns, statistics, len(beginning), title, guess, notes)
+
+
+def _collect(
+    task: Task[Any], beginning: list[tuple[Mapping[str, Any] | None, RawRow]]
+) -> tuple[DataStatistics, tuple[str, ...]]:
+    """Statistics of rows, and notes on them. None stands for a row that is not used."""
+    statistics, used, notes = RunningStatistics(), 0, dict[str, None]()
+    for values, raw in beginning:
+        if values is None:
+            continue
+        _check_words(values.get("tokens"))
+        statistics.add(task.collect(task.read(values)))
+        notes.update(dict.fromkeys(raw.notes))
+        used += 1
+    if used < LEAST_USED * len(beginning) or not used:
+        raise DataError("too few rows can be used")
+    return statistics.total(), tuple(notes)
+
+
+def _check_words(tokens: Any) -> None:
+    """Raise RowError for whole sentences in place of words."""
+    if isinstance(tokens, list) and sum(str(token).count(" ") for token in tokens) > len(tokens):
+        raise RowError("has sentences for tokens")
+
+
+def _target_readings(source: Source, name: str, targets: list[Mapping[str, Any]]) -> Iterator[Reading]:
+    """The readings of one task of rows with the labels of several."""
+    entries = [row[name] for row in targets if row.get(name) is not None]
+    for cls in _types():
+        told = {cls.matches_entry(entry) for entry in entries}
+        if not entries or False in told:
+            continue
+        with suppress(DataError, RowError, TypeError, ValueError):
+            task = cls(name=name)
+            rows, title = _rows(source, RowSchema.for_task(cls), cls)
+            beginning = [(_own_row(task, row), row) for row in islice(rows, BEGINNING)]
+            beginning = [(values, row) for values, row in beginning if values is not None]
+            statistics, notes = _collect(task, beginning)
+            rank = cls.suitability(statistics) + (1.0 if told == {True} else 0.5)
+            yield Reading(cls.kind, rank, {}, statistics, len(beginning), title, None, notes)
+
+
+def _own_row(task: Task[Any], row: RawRow) -> Mapping[str, Any] | None:
+    target = (row.values.get(TARGETS) or {}).get(task.name)
+    return None if target is None else task.row_of_target(row.values, target)
+
+
+def _reason(source: Source, raw: _Raw) -> str:
+    """Why no type reads a source."""
+    if raw.sample:
+        names = ", ".join(list(raw.sample)[:20])
+        return f"its columns ({'numbered ' if raw.numbered else ''}{names[:300]}) fit no task type"
+    for cls in _types():
+        try:
+            next(_rows(source, RowSchema.for_task(cls), cls)[0], None)
+        except DataError as error:
+            told = str(error).splitlines()[0]
+            if "looks like" not in told and "data is read from" not in told:
+                return told
+    return raw.error.splitlines()[0] if raw.error else "it holds no labelled rows of a known form"

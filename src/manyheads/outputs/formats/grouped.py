@@ -1,0 +1,41 @@
+"""Rows of one document joined again, for formats whose unit is a document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import count, groupby
+
+from manyheads.outputs.documents import Document, Span
+
+
+def groups(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """Rows that follow each other and are of the same document, together; a row without a document is one by itself.
+
+    >>> [len(group) for group in groups([Document("a", ""), Document("b", "", group="x"), Document("c", "", group="x")])]
+    [1, 2]
+    """
+    alone = count()
+    for _, group in groupby(documents, key=lambda document: document.group or next(alone)):
+        yield list(group)
+
+
+def joined(group: Sequence[Document], separator: str) -> Document:
+    """The rows of a document as one, with the separator between their texts.
+
+    >>> joined([Document("a", ""), Document("b", "", spans=(Span(((0, 1),), "X"),))], " ").spans[0].pieces
+    ((2, 3),)
+    """
+    first = group[0]
+    if len(group) == 1:
+        return first
+    texts, spans, base = [], list[Span](), 0
+    for row in group:
+        texts.append(row.text)
+        spans += [_moved(span, base) for span in row.spans or ()]
+        base += len(row.text) + len(separator)
+    return replace(first, text=separator.join(texts), spans=tuple(spans), words=None)
+
+
+def _moved(span: Span, by: int) -> Span:
+    return replace(span, pieces=tuple((start + by, end + by) for start, end in span.pieces))

@@ -1,0 +1,64 @@
+"""PubTator: title and abstract, one line each, then tab-separated annotations; a blank line ends a document.
+
+Decided here:
+- Title and abstract are one text with a space between, so a text is divided at a space: after its first line or sentence. A
+  text of one sentence is a title alone. Rows of one document are joined by spaces, and the first of them is the title.
+- Line ends become spaces, which keeps all offsets.
+- Documents without an id, or with one that holds a `|`, are numbered.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from manyheads.outputs.documents import Document
+from manyheads.outputs.formats.format import WriteFormat, Writing
+from manyheads.outputs.formats.grouped import groups, joined
+from manyheads.outputs.losses import GROUPS, IDENTIFIERS, IDS, OVERLAPS
+
+_LINE_ENDS = str.maketrans("\r\n", "  ")
+_SPACES = str.maketrans("\t\r\n", "   ")
+_END = re.compile(r"(?<=[^\r\n])[\r\n]|(?<=[.!?]) ")
+"""Where an abstract may begin."""
+_ID = re.compile(r"[^|\s](?:[^|\t\r\n]*[^|\s])?")
+
+
+def encode(documents: Iterable[Document], writing: Writing) -> Iterator[bytes]:
+    """A block of lines per document."""
+    for number, group in enumerate(groups(documents), 1):
+        document = joined(group, " ")
+        if len(group) > 1:
+            writing.losses.add("rows joined to the text of their document", document.where, len(group))
+            lost = [row for row in group if row.id is not None and str(row.id) != document.group]
+            writing.losses.add("ids not written", document.where, len(lost))
+        title = len(group[0].text) if len(group) > 1 else _title(document.text)
+        yield ("".join(_lines(document, title, number, writing)) + "\n").encode("utf-8")
+
+
+def _title(text: str) -> int:
+    """Characters of the title."""
+    found = _END.search(text)
+    return len(text) if found is None else found.start()
+
+
+def _lines(document: Document, title: int, number: int, writing: Writing) -> Iterator[str]:
+    name, where = document.key, document.where
+    if not _ID.fullmatch(name):
+        writing.losses.add("ids replaced by numbers", where, bool(name))
+        name = str(number)
+    text = document.text.translate(_LINE_ENDS)
+    writing.losses.add("texts with line ends replaced by spaces", where, text != document.text)
+    yield f"{name}|t|{text[:title]}\n"
+    if title < len(text):
+        yield f"{name}|a|{text[title + 1 :]}\n"
+    for span in document.spans or ():
+        label, identifier = (value.translate(_SPACES) for value in (span.label, span.identifier or "-"))
+        quoted = text[span.start : span.end].replace("\t", " ")
+        yield f"{name}\t{span.start}\t{span.end}\t{quoted}\t{label}\t{identifier}\n"
+
+
+FORMAT = WriteFormat(
+    "pubtator", "PubTator", ("spans",), frozenset({IDS, GROUPS, IDENTIFIERS, OVERLAPS}), encode,
+    endings=(".pubtator", ".pubtator.txt"),
+)  # fmt: skip

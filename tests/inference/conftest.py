@@ -1,0 +1,5 @@
+"""Toy models of many kinds."""
+
+from exporting import exports, toy_models
+
+__all__ = ["exports", "toy_models"]
