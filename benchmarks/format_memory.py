@@ -190,7 +190,9 @@ def main() -> None:
                 found.append(json.loads(subprocess.run(child, check=True, capture_output=True, text=True).stdout))
             assert found[-1]["rows"] == count, (name, found[-1])
         small, large = found
-        print(f"| {name} | {small['mb']:.1f} | {large['mb']:.1f} | {large['rows'] / large['seconds']:,.0f} |", flush=True)
+        print(
+            f"| {name} | {small['mb']:.1f} | {large['mb']:.1f} | {large['rows'] / large['seconds']:,.0f} |", flush=True
+        )
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def _init(options: argparse.Namespace) -> int:
     if options.example is not None:
         if options.files:
             raise UsageError("--example brings its own data; remove the files, or --example")
-        print(f"next: manyheads train {write_example(options.example, options.output)}")
+        print(f"run file: {write_example(options.example, options.output, _note)}")
         return 0
     if not options.files:
         raise UsageError("init needs data files or folders, or --example biomedical, support or search")

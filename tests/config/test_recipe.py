@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from manyheads.cli import main
 from manyheads.config.files import as_given, load_run, parse_run
 from manyheads.config.output import portable_run
-from manyheads.config.recipe import EPOCHS, STEP_TOKENS, RecipeInputs, TaskSize, epochs_for, evaluate_every, recipe_of
+from manyheads.config.recipe import (
+    EPOCHS,
+    HELD_FACTOR,
+    STEP_TOKENS,
+    RecipeInputs,
+    TaskSize,
+    epochs_for,
+    evaluate_every,
+    recipe_of,
+)
 from manyheads.config.schema import Training
 from plans import plan
 
@@ -112,7 +121,9 @@ def test_tasks_that_are_only_kept_neither_lengthen_the_run_nor_raise_the_rate() 
     new = TaskSize("topic", rows=300, tokens=7500)
     alone = recipe_of(RecipeInputs((new,), width=384)).values
     kept = recipe_of(RecipeInputs((new, TaskSize("old", rows=900, tokens=9000, held=True, kept=True)), width=384)).values
-    assert [kept[key] for key in ("epochs", "learning_rate")] == [alone[key] for key in ("epochs", "learning_rate")]
+    assert kept["epochs"] == alone["epochs"]
+    assert kept["learning_rate"] == HELD_FACTOR * alone["learning_rate"]
     assert kept["tokens_per_step"] > alone["tokens_per_step"], "so that the new task keeps its rows in a step"
     continued = recipe_of(RecipeInputs((new, TaskSize("old", rows=900, tokens=9000, held=True)), width=384)).values
     assert continued["balancing"].method == "static"
+    assert continued["learning_rate"] == kept["learning_rate"]

@@ -106,9 +106,13 @@ def test_missing_columns_are_refused_with_the_mapping_that_fits(path):
     assert refusal_of(path, PAIRS).endswith(
         "has the columns sentence, category, text; expected text_a, text_b: map them under 'columns', such as text_b: text"
     )
-    with pytest.raises(DataError, match=r"has no column 'categori' \(for label\); did you mean 'category'\? its columns are"):
+    with pytest.raises(
+        DataError, match=r"has no column 'categori' \(for label\); did you mean 'category'\? its columns are"
+    ):
         list(open_files(Files((path,), columns={"label": "categori"}), TASK_TYPES[TEXT]).rows())
-    with pytest.raises(DataError, match=r"expected text, label or text, labels: write columns: \{text: sentence, label: category\}"):
+    with pytest.raises(
+        DataError, match=r"expected text, label or text, labels: write columns: \{text: sentence, label: category\}"
+    ):
         list(open_files(Files((path,)), TASK_TYPES[TEXT]).rows())
 
 
@@ -130,7 +134,9 @@ def test_a_row_without_a_renamed_column_and_an_optional_one_that_no_row_has_are_
 
 def test_formats_with_fixed_names_have_no_columns(write):
     for name, content in (("a.txt", "7|t|A title\n"), ("a.xml", "<collection></collection>")):
-        with pytest.raises(DataError, match="whose parts have fixed names; 'columns' is for class-numbers, conll, conllu, csv"):
+        with pytest.raises(
+            DataError, match="whose parts have fixed names; 'columns' is for class-numbers, conll, conllu, csv"
+        ):
             open_files(Files((write(name, content),), columns={"text": "x"}), TASK_TYPES[NER])
 
 
@@ -142,7 +148,9 @@ def test_numbered_tags_under_other_names(write):
 
 
 def test_a_file_without_a_header_is_told_so(write):
-    assert "should be a header" in refusal_of(write("a.csv", "It is a rather long sentence and no name at all,3\n"), TEXT)
+    assert "should be a header" in refusal_of(
+        write("a.csv", "It is a rather long sentence and no name at all,3\n"), TEXT
+    )
 
 
 def test_the_hubs_name_of_tags_is_known(write):

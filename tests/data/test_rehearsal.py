@@ -40,6 +40,16 @@ def test_an_epoch_has_as_many_tokens_of_the_old_as_of_the_new_and_takes_turns() 
         assert sum(size for index, size in sizes.items() if index >= 10) == pytest.approx(stream.new.tokens_per_epoch, abs=9)
 
 
+def test_each_example_once_is_evenly_mixed() -> None:
+    stream = mixed(10, 40)
+    found = stream.once(10**6)
+    assert sorted(found) == list(range(50))
+    assert 3 <= sum(index < 10 for index in found[:25]) <= 7
+    few = stream.once(stream.new.tokens_per_epoch + 9)
+    assert set(range(10)) < set(few)
+    assert len(few) < 15
+
+
 def test_old_examples_may_lie_between_the_new_ones() -> None:
     stream = mixed(10, 20, first=6)
     found = stream.between(0, 4 * stream.tokens_per_epoch)

@@ -23,6 +23,7 @@ from manyheads.config.task_data import (
     label_changes,
     not_held,
     rows_of,
+    solvable,
 )
 from manyheads.config.teachers import teacher_line
 from manyheads.config.trainer import build_trainer, heads_without_weights
@@ -102,7 +103,7 @@ def plan_of(
         test=scope.tables("test"),
         evaluate_every=training.evaluate_every or evaluate_every(steps, work.whole_epoch_steps),
         fit_heads=training.fit_heads and steps > 0,
-        continued=continued,
+        continued=tuple(name for name in continued if not solvable(dataset[name])),
         started_from=None if start is None else {"model": start.bundle.hash, "labels": label_changes(dataset)},
         average=training.average,
         refit=_refit(file, scope, folder, tokenizer, team) if refits else None,

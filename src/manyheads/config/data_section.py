@@ -47,21 +47,24 @@ def _as_names(value: Any) -> Any:
     return {key: str(name) if type(name) is int else name for key, name in value.items()}
 
 
-Columns = Annotated[dict[str, str], BeforeValidator(_as_names)]
+Columns = Annotated[dict[str, str], BeforeValidator(_as_names, json_schema_input_type=dict[str, str | int])]
 
 
 class SourceData(Section):
     """`{path: hf:NAME, config: ..., split: ..., columns: {ours: theirs}}` or `{path: ner.json, format: doccano}`."""
 
     path: PathOrRows
+    """A file, a folder, a list of files, or `hf:NAME` for a Hub data set."""
     format: str | None = None
     """Format of the files, by its name in docs/data.md; None: detected."""
     names: list[str] = Field(default_factory=list)
     """Class names, in order, for files whose labels are numbers."""
     config: str | None = None
+    """Configuration of a Hub data set."""
     split: str | None = None
+    """Split of a Hub or saved data set; None: the one it is used as."""
     columns: Columns = Field(default_factory=dict)
-    """Our column: that of the data, by name; of CoNLL columns also by number, from 1."""
+    """Our column: that of the data, by name; by number, from 1, in CoNLL columns, and in csv and tsv without a header."""
 
 
 DataPath = Annotated[str | list[str] | SourceData | Rows, BeforeValidator(_python_rows)]
@@ -71,9 +74,11 @@ class Data(Section):
     """Files of one task. Relative paths start at the folder of the run file."""
 
     train: DataPath | None = None
-    """None: for a task of the model that the run starts from, which is kept as it is."""
+    """Training data; None: for a task of the model that the run starts from, which is kept as it is."""
     validation: DataPath | None = None
+    """Validation data; None: `validation_fraction` of the training data."""
     test: DataPath | None = None
+    """Test data."""
     replay: DataPath | None = None
     """Rows that the model was trained on, mixed with the new ones."""
 

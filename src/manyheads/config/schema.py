@@ -45,7 +45,9 @@ class Encoder(Section):
     """The encoder and its window length."""
 
     name: str = "all-MiniLM-L6-v2"
+    """A local folder, the bundled encoder, or a Hub id."""
     revision: str | None = None
+    """Revision of a Hub id."""
     max_length: int = Field(256, ge=8)
     """Tokens per window."""
 
@@ -54,6 +56,7 @@ class TaskSection(Section):
     """Keys common to all task types."""
 
     data: Data = Data()
+    """Training, validation and test data."""
     weight: float = Field(1.0, ge=0)
     """Weight of the task's loss relative to the other tasks."""
     learning_rate_factor: float = Field(1.0, gt=0)
@@ -61,12 +64,15 @@ class TaskSection(Section):
     tokens_per_step: int | None = Field(None, ge=1)
     """Fixed number of tokens in each step, apart from the shares."""
     start_step: int = Field(0, ge=0)
+    """First step in which the task is trained."""
     stop_step: int | None = Field(None, gt=0)
+    """First step in which the task is no longer trained."""
     patience: int | None = Field(None, gt=0)
     """Evaluations without improvement after which the task stops training and its head returns to its best weights."""
     validation_fraction: float = Field(0.1, ge=0, lt=1)
     """Fraction of the training data used for validation if there is no validation file; 0: none."""
     type: str
+    """The task type."""
 
     @field_validator("stop_step")
     @classmethod
@@ -109,6 +115,10 @@ def _string_label(label: Any) -> Any:
     return str(label) if isinstance(label, int) else label
 
 
+_WRITTEN: dict[Any, Any] = {list[str]: list[str | int]}
+"""Types of names as YAML may have them."""
+
+
 def section_of(kind: str) -> type[TaskSection]:
     """The run-file section of a task type: the common keys, and the settings of its class that users may set."""
     return _section_of(TASK_TYPES[kind])
@@ -116,7 +126,8 @@ def section_of(kind: str) -> type[TaskSection]:
 
 @lru_cache
 def _section_of(cls: type[Task[Any]]) -> type[TaskSection]:
-    keys: dict[str, Any] = {"type": (Literal[cls.kind], ...)}
+    summary = (cls.__doc__ or cls.kind).split("\n\n")[0]
+    keys: dict[str, Any] = {"type": (Literal[cls.kind], Field(description=" ".join(summary.split())))}
     for field in fields(cls):
         hint = setting_types(cls)[field.name]
         if field.name not in {"name", *TaskSection.model_fields} and DERIVED not in annotations_of(hint):
@@ -132,9 +143,10 @@ def _key(field: Any, hint: Any) -> tuple[Any, Any]:
     default = ... if default is MISSING else default
     if get_origin(bare) is tuple and get_args(bare)[-1] is ...:
         bare, default = list[get_args(bare)[0]], default if default is ... else list(default)  # type: ignore[misc]
-    validators = [BeforeValidator(_string_labels)] if NAMES in beside else []
+    validators = [BeforeValidator(_string_labels, json_schema_input_type=_WRITTEN.get(bare, bare))] if NAMES in beside else []
     if field.name == LABELS and bare == list[str]:  # or what becomes of those of a model
-        bare, validators = list[str] | dict[str, str | None], [BeforeValidator(_string_names)]
+        bare, written = list[str] | dict[str, str | None], list[str | int] | dict[str, str | int | None]
+        validators = [BeforeValidator(_string_names, json_schema_input_type=written)]
     description = next((part.text for part in beside if isinstance(part, Doc)), None)
     return Annotated[(bare, *beside, *validators, Field(description=description))], default
 
@@ -189,13 +201,15 @@ class Training(Section):
     epochs: float | None = Field(None, gt=0)
     """Passes over all training tokens; 3 if neither `epochs` nor `steps` is set."""
     steps: int | None = Field(None, gt=0)
+    """Number of steps, in place of `epochs`."""
     tokens_per_step: int | None = Field(None, ge=32)
     """Tokens over all tasks, without padding. None: 300 steps per epoch, but between 512 and 4,096 tokens."""
     max_tokens_per_pack: int | None = Field(None, ge=32)
     """Maximum tokens computed at once; larger steps are split. None: no splitting."""
     learning_rate: Rate = 5e-5
+    """Highest learning rate, at the encoder's top."""
     head_learning_rate: Rate | None = None
-    """None: as learning_rate."""
+    """Highest learning rate of heads and layer mixes; None: as learning_rate."""
     fit_heads: bool = False
     """Fit the heads to the frozen encoder before the first step. Kumar et al. 2022."""
     anchor: float = Field(0.0, ge=0)
@@ -207,18 +221,27 @@ class Training(Section):
     average: float = Field(0.0, ge=0, lt=1)
     """Average the weights over this last share of the steps, as one more candidate for the best model; 0: off."""
     layer_decay: LayerDecay = 1.0
+    """Factor on the learning rate from one layer to the one below; `true` is 0.95."""
     schedule: Curve = "linear"
+    """Learning rate after warmup: linear or cosine to 0, or constant."""
     warmup: float = Field(0.06, ge=0, lt=1)
     """Fraction of the steps of each phase."""
     weight_decay: float = Field(0.01, ge=0)
+    """Weight decay, except on biases and norms."""
     clip: float = Field(1.0, gt=0)
     """Maximum global norm of the gradient."""
     freeze: FreezeOrName = Freeze()
+    """Parts that are not trained: `all`, `encoder`, `embeddings`, or in full."""
     phases: Phases | None = None
+    """Phases of the run, as a named plan or a list; None: a single phase."""
     sampling: SamplingOrName = Sampling()
+    """How tasks share the tokens of a step: a method, or in full."""
     balancing: BalancingOrName = Balancing()
+    """How the tasks' losses or gradients are balanced: a method, or in full."""
     precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
+    """Precision of the computation; weights are always float32."""
     gradient_checkpointing: bool = False
+    """Recompute layers in the backward pass: less memory, more time."""
     shard_layers: bool = False
     """With several processes, shard the encoder's layers over them (FSDP2)."""
     compile: bool | Literal["auto"] = "auto"
@@ -230,6 +253,7 @@ class Training(Section):
     patience: int | None = Field(None, gt=0)
     """Evaluations without improvement of the combined score after which a phase ends."""
     seed: int = Field(0, ge=0)
+    """Seed of all randomness."""
     evaluate_every: int | None = Field(None, gt=0)
     """Steps between evaluations; None: once per epoch."""
     save_every: int = Field(200, ge=0)
@@ -237,9 +261,11 @@ class Training(Section):
     keep_checkpoints: int = Field(2, ge=1)
     """Number of newest checkpoints to keep, in case one is damaged."""
     guard: Guard = Guard()
+    """Handling of bad steps."""
     workers: int = Field(1, ge=0)
     """Threads that prepare batches in advance; 0: none."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: CUDA if available."""
 
     @model_validator(mode="after")
     def _one_duration(self) -> Training:
@@ -279,16 +305,22 @@ class Run(Section):
     """A whole run file."""
 
     encoder: Encoder = Encoder()
+    """The encoder that all tasks share."""
     tasks: Annotated[
         dict[str, Annotated[SerializeAsAny[TaskSection], BeforeValidator(_section)]],
         Field(min_length=1),
         BeforeValidator(_valid_names),
         AfterValidator(_some_weight),
     ]
+    """The tasks, by names of your choice, which are the keys of the answers."""
     sharing: Sharing = Sharing()
+    """Layers that tasks share; by default all."""
     lora: Lora | None = None
+    """Low-rank adapters, in place of training the encoder's own weights."""
     training: Training = Training()
+    """Duration, learning rates, evaluation and saving; the recipe decides what is not set."""
     output: str = "runs/model"
+    """The model folder."""
 
 
 def json_schema() -> dict[str, Any]:
@@ -299,5 +331,6 @@ def json_schema() -> dict[str, Any]:
     """
     section: Any = Union[tuple(section_of(kind) for kind in TASK_TYPES)]  # noqa: UP007
     tasks: Any = dict[str, Annotated[section, Field(discriminator="type")]]
-    whole = create_model("Run", __base__=Run, __doc__=Run.__doc__, tasks=(tasks, Field(min_length=1)))
+    listed = Field(min_length=1, description=Run.model_fields["tasks"].description)
+    whole = create_model("Run", __base__=Run, __doc__=Run.__doc__, tasks=(tasks, listed))
     return whole.model_json_schema()

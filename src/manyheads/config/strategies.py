@@ -18,7 +18,8 @@ def _decay(value: Any) -> Any:
     return 0.95 if value is True else 1.0 if value is False else value
 
 
-LayerDecay = Annotated[float, Field(gt=0, le=1), BeforeValidator(_decay)]
+_Decay = Annotated[float, Field(gt=0, le=1)]
+LayerDecay = Annotated[_Decay, BeforeValidator(_decay, json_schema_input_type=_Decay | bool)]
 """Factor on the learning rate from one layer to the one below; `true` is 0.95."""
 
 
@@ -48,16 +49,21 @@ class Lora(Section):
     """Low-rank adapters on the encoder, whose own weights are frozen."""
 
     rank: int = Field(8, gt=0, le=4096)
-    """At most the width of the widest encoders."""
+    """Rank of the update, at most the width of the widest encoders."""
     alpha: int = Field(16, gt=0)
+    """The update is scaled by alpha / rank."""
     dropout: float = Field(0.1, ge=0, lt=1)
+    """Dropout before the adapter."""
     targets: list[str] = Field(default_factory=list)
     """Names of linear modules (last component); empty: query and value."""
     layers: list[Layer] = Field(default_factory=list)
     """Layers with adapters, from 0; empty: all."""
     bias: Literal["none", "all", "lora_only"] = "none"
+    """Biases to train: none, all, or those of adapted modules."""
     adapters: Literal["shared", "per-task"] = "shared"
+    """One adapter for all tasks, or one for each."""
     save: Literal["merged", "apart", "adapter-only"] = "merged"
+    """merged into the weights; apart, beside them; adapter-only, without them."""
 
     @model_validator(mode="after")
     def _own_biases(self) -> Lora:
@@ -72,33 +78,47 @@ class Freeze(Section):
     all: bool = False
     """Freeze everything, for features without training."""
     encoder: bool = False
+    """Train only the heads."""
     embeddings: bool | None = None
-    """None: frozen together with the bottom layers."""
+    """Freeze the embeddings; None: together with the bottom layers."""
     layers: Layer | list[Layer] = 0
     """Number of bottom layers, or a list of layers from 0."""
     heads: list[str] = Field(default_factory=list)
+    """Tasks whose heads are frozen."""
 
 
 def _named_freeze(value: Any) -> Any:
     return {value: True} if value in ("all", "encoder", "embeddings") else value
 
 
-FreezeOrName = Annotated[Freeze, BeforeValidator(_named_freeze)]
+FreezeOrName = Annotated[
+    Freeze, BeforeValidator(_named_freeze, json_schema_input_type=Freeze | Literal["all", "encoder", "embeddings"])
+]
 
 
 class PhaseSection(Section):
     """One phase of a run. Keys that are not set are inherited from `training`."""
 
     name: str | None = None
+    """Name of the phase, for the log."""
     epochs: float | None = Field(None, gt=0)
+    """Passes over all training tokens."""
     steps: int | None = Field(None, gt=0)
+    """Number of steps, in place of `epochs`."""
     freeze: FreezeOrName = Freeze()
+    """Parts that are not trained in this phase."""
     learning_rate: Rate | None = None
+    """Highest learning rate, at the encoder's top."""
     head_learning_rate: Rate | None = None
+    """Highest learning rate of heads."""
     layer_decay: LayerDecay | None = None
+    """Factor on the learning rate from one layer to the one below."""
     schedule: Curve | None = None
+    """Learning rate after warmup: linear or cosine to 0, or constant."""
     warmup: float | None = Field(None, ge=0, lt=1)
+    """Fraction of the steps of the phase."""
     patience: int | None = Field(None, gt=0)
+    """Evaluations without improvement after which the phase ends."""
 
     @model_validator(mode="after")
     def _one_duration(self) -> PhaseSection:
@@ -119,12 +139,14 @@ Phases = Annotated[
 """A named plan, or a list of phases."""
 
 
+SamplingMethod = Literal["temperature", "proportional", "uniform", "round-robin", "annealed", "fixed", "difficulty"]
+
+
 class Sampling(Section):
     """How tasks share the tokens of a step."""
 
-    method: Literal["temperature", "proportional", "uniform", "round-robin", "annealed", "fixed", "difficulty"] = (
-        "temperature"
-    )
+    method: SamplingMethod = "temperature"
+    """Rule for the tasks' shares of a step."""
     exponent: float = Field(0.5, ge=0, le=1)
     """For temperature and difficulty: shares are proportional to the tokens of the data to this power."""
     cap: float | None = Field(10.0, ge=1)
@@ -139,20 +161,21 @@ def _named_method(value: Any) -> Any:
     return {"method": value} if isinstance(value, str) else value
 
 
-SamplingOrName = Annotated[Sampling, BeforeValidator(_named_method)]
+SamplingOrName = Annotated[Sampling, BeforeValidator(_named_method, json_schema_input_type=Sampling | SamplingMethod)]
 
 
 class Balancing(Section):
     """Balancing of the tasks' losses or gradients."""
 
     method: str = "static"
+    """Method, such as static, equal-norm, uncertainty, pcgrad or famo."""
     normalize: Literal["none", "log-classes", "initial-loss"] = "log-classes"
     """Normalisation of losses before they are weighted."""
     options: dict[str, float] = Field(default_factory=dict)
     """Options of the method, such as `alpha` of gradnorm."""
 
 
-BalancingOrName = Annotated[Balancing, BeforeValidator(_named_method)]
+BalancingOrName = Annotated[Balancing, BeforeValidator(_named_method, json_schema_input_type=Balancing | str)]
 
 
 def _model_or_file(value: Any) -> Any:
@@ -185,5 +208,5 @@ class TeacherSection(Section):
         return self
 
 
-Teacher = Annotated[TeacherSection, BeforeValidator(_model_or_file)]
+Teacher = Annotated[TeacherSection, BeforeValidator(_model_or_file, json_schema_input_type=TeacherSection | str)]
 """A path that ends in .jsonl or .parquet (optionally with .gz) is a file of soft labels; any other is a model."""

@@ -103,6 +103,12 @@ def not_held(file: RunFile, dataset: Dataset) -> list[str]:
             "the model's own answers; add old rows as data.replay" for name in free]  # fmt: skip
 
 
+def solvable(data: TaskData) -> bool:
+    """Whether the head of a task that continues is solved again: it has new labels, and old and new rows have them all."""
+    grown = data.labels is not None and bool(data.labels.new) and all(data.labels.counts.values())
+    return grown and "replay" in data.splits
+
+
 def content_hashes(dataset: Mapping[str, TaskData]) -> dict[str, str]:
     """A sha256 of each table and teacher that training depends on."""
     found = {f"{name}.{split}": data.table(split).content_hash() for name, data in dataset.items()

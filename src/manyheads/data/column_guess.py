@@ -103,7 +103,7 @@ def _is_told(ours: str, name: str, values: Values) -> bool:
     if role is None or not values:
         return name == ours
     if name.isdecimal():
-        return role.fits(values) >= 0.8
+        return role.fits(values) >= 0.5
     other = name != ours and (name in ROLES or name in OTHERS)
     return not other and _name_score(ours, name, role.names) >= 0.8 and role.fits(values) >= LEAST
 

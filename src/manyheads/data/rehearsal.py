@@ -54,6 +54,15 @@ class MixedStream:
         new = (index if index < self.first else index + len(self.old) for index in self.new.between(start, stop))
         return [*new, *(self.first + index for index in self.old.between(token_from - start, token_to - stop))]
 
+    def once(self, most_tokens: int) -> list[int]:
+        """Each example once, new and old ones evenly mixed, up to a number of tokens; new ones go first where that is few."""
+        new = self.new.once(most_tokens)
+        old = self.old.once(max(0, most_tokens - sum(self.new.sizes(new))))
+        placed = [((i + 0.5) / len(old), self.first + index) for i, index in enumerate(old)]
+        for i, index in enumerate(new):
+            placed.append(((i + 0.5) / len(new), index if index < self.first else index + len(self.old)))
+        return [index for _, index in sorted(placed)]
+
     def _of_new(self, token: int) -> int:
         """How many of the first tokens belong to new examples."""
         return token * self.new.tokens_per_epoch // self.tokens_per_epoch

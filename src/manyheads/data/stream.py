@@ -67,6 +67,10 @@ class Stream:
             found.extend(order_N[first:last].tolist())
         return found
 
+    def once(self, most_tokens: int) -> list[int]:
+        """Each example once, in the order of the first epoch, up to a number of tokens."""
+        return self.between(0, min(self.tokens_per_epoch, most_tokens))
+
     def _lay(self, epoch: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Indices in the order of an epoch, and the first token of each in the epoch."""
         key = hashlib.sha256(f"{self._seed}\0{self._name}\0{epoch}".encode()).digest()

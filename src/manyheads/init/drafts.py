@@ -26,6 +26,10 @@ NAMES: Mapping[AnswerForm, str] = {
 """Names of tasks where neither file nor folder has a telling one."""
 PLAIN = frozenset("data dataset datasets corpus corpora files raw src input export exports tmp temp downloads all full".split())
 """Names of files and folders that tell nothing."""
+NUMBER = '"'
+"""Quoted numbers of columns are shown as numbers."""
+NEAR = 0.35
+"""Difference of ranks within which another task type is named: numbers of stars are classes, or one number."""
 AGREEING = 0.5
 """Share of the labels of the smaller set that two splits of one data set have in common, at least."""
 
@@ -154,7 +158,7 @@ def _name(group: _Group, alone: bool) -> str:
 
 def _plain(name: str) -> str:
     """A name that a task can have."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-0123456789")[:40] or ""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).lstrip("-0123456789")[:40].rstrip("-")
 
 
 def _unused(name: str, group: _Group, drafts: Sequence[Draft]) -> str:
@@ -184,7 +188,8 @@ def _draft(group: _Group, name: str) -> Draft:
         if split in members:
             splits[split] = _entry(split, members[split])
     train = splits["train"].reading
-    others = tuple(reading.kind for reading in members["train"][0][0].readings if reading.kind != train.kind)
+    readings = members["train"][0][0].readings
+    others = tuple(one.kind for one in readings if one.kind != train.kind and one.rank > train.rank - NEAR)
     return Draft(name, group.kind, splits, others, [*checks, *_assumed(splits)])
 
 
@@ -207,6 +212,6 @@ def _assumed(splits: Mapping[str, Entry]) -> list[str]:
         reading = entry.reading
         if reading.guess is not None:
             numbered = any(theirs.isdecimal() for theirs in reading.columns.values())
-            found[f"columns {reading.guess} are a guess from {'the values: the file has no header' if numbered else 'names and values'}"] = None
-        found |= dict.fromkeys(reading.notes)
+            basis = "values, as there is no header" if numbered else "names and values"
+            found[f"the columns, {str(reading.guess).replace(NUMBER, '')}: guessed from {basis}"] = None
     return list(found)

@@ -6,7 +6,8 @@ A reading is better the surer its columns are, the more of them it uses, and the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -33,6 +34,9 @@ PER_COLUMN = 0.2
 """What a further column counts."""
 LEAST_USED = 0.5
 """Share of the rows that a reading must be able to use."""
+LEAST_WORDS = 0.3
+"""Share of the tokens with a letter, below which they are no words."""
+_IDENTIFIER = re.compile(r"(?:.*[^a-z]|pmc|pm|doc|uu|u|g|row|user|item)?(?:ids?|idx|index)|document|split", re.IGNORECASE)
 TARGETS = "targets"
 ROW = RowSchema("any")
 
@@ -53,8 +57,6 @@ class Reading:
     """Of the format."""
     guess: ColumnGuess | None = None
     """The mapping, if it is a guess."""
-    notes: tuple[str, ...] = ()
-    """Assumptions of the reader."""
 
     @property
     def labels(self) -> set[str]:
@@ -155,8 +157,9 @@ def _readings(source: Source, cls: type[Task[Any]], raw: _Raw) -> Iterator[Readi
         count = len(own[0]) + optional if own else max(map(len, cls.columns), default=1)
         with suppress(DataError, RowError, TypeError):
             yield _reading(source, cls, None, 1.0 + PER_COLUMN * count)
-    for columns in cls.columns if raw.sample else ():
-        guess = guess_all_columns(columns, cls.optional_columns, raw.sample)
+    known = {name: values for name, values in raw.sample.items() if not _IDENTIFIER.fullmatch(name)}
+    for columns in cls.columns if known else ():
+        guess = guess_all_columns(columns, cls.optional_columns, known)
         if guess is not None and guess.renames and guess.score >= LEAST_SCORE:
             with suppress(DataError, RowError, TypeError):
                 yield _reading(source, cls, guess, guess.score + PER_COLUMN * len(guess.columns))
@@ -167,32 +170,32 @@ def _reading(source: Source, cls: type[Task[Any]], guess: ColumnGuess | None, ra
     columns = {} if guess is None else guess.renames
     rows, title = _rows(source, RowSchema.for_task(cls, renames=columns), cls)
     task = cls(name="task")
-    beginning = [(row.values if row.skip is None else None, row) for row in islice(rows, BEGINNING)]
-    statistics, notes = _collect(task, beginning)
-    total = rank + cls.suitability(statistics)
-    return Reading(cls.kind, total, columns, statistics, len(beginning), title, guess, notes)
+    beginning = [row.values if row.skip is None else None for row in islice(rows, BEGINNING)]
+    statistics = _collect(task, beginning)
+    return Reading(cls.kind, rank + cls.suitability(statistics), columns, statistics, len(beginning), title, guess)
 
 
-def _collect(
-    task: Task[Any], beginning: list[tuple[Mapping[str, Any] | None, RawRow]]
-) -> tuple[DataStatistics, tuple[str, ...]]:
-    """Statistics of rows, and notes on them. None stands for a row that is not used."""
-    statistics, used, notes = RunningStatistics(), 0, dict[str, None]()
-    for values, raw in beginning:
+def _collect(task: Task[Any], beginning: Sequence[Mapping[str, Any] | None]) -> DataStatistics:
+    """Statistics of rows. None stands for a row that is not used. Raises DataError if too few can be used."""
+    statistics, used = RunningStatistics(), 0
+    tokens = words = 0
+    for values in beginning:
         if values is None:
             continue
-        _check_words(values.get("tokens"))
+        if isinstance(found := values.get("tokens"), list):
+            _check_words(found)
+            tokens += len(found)
+            words += sum(any(map(str.isalpha, str(token))) for token in found)
         statistics.add(task.collect(task.read(values)))
-        notes.update(dict.fromkeys(raw.notes))
         used += 1
-    if used < LEAST_USED * len(beginning) or not used:
+    if used < LEAST_USED * len(beginning) or not used or words < LEAST_WORDS * tokens:
         raise DataError("too few rows can be used")
-    return statistics.total(), tuple(notes)
+    return statistics.total()
 
 
-def _check_words(tokens: Any) -> None:
+def _check_words(tokens: list[Any]) -> None:
     """Raise RowError for whole sentences in place of words."""
-    if isinstance(tokens, list) and sum(str(token).count(" ") for token in tokens) > len(tokens):
+    if sum(str(token).count(" ") for token in tokens) > len(tokens):
         raise RowError("has sentences for tokens")
 
 
@@ -206,11 +209,10 @@ def _target_readings(source: Source, name: str, targets: list[Mapping[str, Any]]
         with suppress(DataError, RowError, TypeError, ValueError):
             task = cls(name=name)
             rows, title = _rows(source, RowSchema.for_task(cls), cls)
-            beginning = [(_own_row(task, row), row) for row in islice(rows, BEGINNING)]
-            beginning = [(values, row) for values, row in beginning if values is not None]
-            statistics, notes = _collect(task, beginning)
+            own = [values for row in islice(rows, BEGINNING) if (values := _own_row(task, row)) is not None]
+            statistics = _collect(task, own)
             rank = cls.suitability(statistics) + (1.0 if told == {True} else 0.5)
-            yield Reading(cls.kind, rank, {}, statistics, len(beginning), title, None, notes)
+            yield Reading(cls.kind, rank, {}, statistics, len(own), title)
 
 
 def _own_row(task: Task[Any], row: RawRow) -> Mapping[str, Any] | None:

@@ -16,7 +16,10 @@ SCHEMA = "run.schema.json"
 MODELINE = f"# yaml-language-server: $schema={SCHEMA}"
 """The first line, by which editors with the YAML language server complete and check the keys."""
 LABELS_SHOWN = 8
-MORE_LABELS = 200
+LABELLED = ("spans", "classes", "tags")
+"""Forms of answers with labels of the user."""
+FLAGS = {"multi-label": "any number of labels a text", "unanswerable": "with unanswerable questions"}
+"""What to say of properties of the data."""
 
 HEAD = """\
 # Written by `manyheads init`. Lines with "check" are assumptions. All keys: docs/run-file.md
@@ -28,14 +31,14 @@ encoder:
 tasks:
 """
 TAIL = """\
-training:
-  seed: 0  # steps and learning rates follow from the data; `manyheads validate` prints them
+training:{steps}
+  seed: 0  # what is not set follows from the data; `manyheads validate` prints it
 output: runs/{name}  # the model folder
 """
 
 
-def run_text(drafts: Sequence[Draft], path: Path) -> str:
-    """The text of a run file at `path`, to whose folder the paths in it are relative."""
+def run_text(drafts: Sequence[Draft], path: Path, steps: int | None = None) -> str:
+    """The text of a run file at `path`, to whose folder the paths in it are relative. `steps`: None, as the recipe decides."""
     lines = [MODELINE, *HEAD.format(name=path.name).splitlines()]
     for draft in drafts:
         lines += [f"  {draft.name}:", f"    type: {draft.kind}{_others(draft)}"]
@@ -52,12 +55,9 @@ def run_text(drafts: Sequence[Draft], path: Path) -> str:
             lines.append(f"    validation_fraction: {draft.fraction:g}  # too few rows to set some aside")
         elif "validation" not in draft.splits:
             lines.append("    validation_fraction: 0.1  # of the training rows, because there is no validation file")
-    name = path.stem if path.stem != "run" else "model"
-    return "\n".join([*lines, *TAIL.format(name=_quoted_part(name)).splitlines()]) + "\n"
-
-
-def _quoted_part(name: str) -> str:
-    return "".join(character if character.isalnum() or character in "-_." else "-" for character in name)
+    name = "model" if path.stem == "run" else "".join(mark if mark.isalnum() or mark in "-_." else "-" for mark in path.stem)
+    given = "" if steps is None else f"\n  steps: {steps}"
+    return "\n".join(lines) + "\n" + TAIL.format(steps=given, name=name)
 
 
 def _others(draft: Draft) -> str:
@@ -66,15 +66,15 @@ def _others(draft: Draft) -> str:
 
 def described(draft: Draft) -> str:
     """Format, labels and ranges of the training data, in a line."""
-    reading = draft.train.reading
+    reading, form = draft.train.reading, TASK_TYPES[draft.kind].answer_form
     parts = [reading.title]
-    labels = sorted(reading.statistics.labels)
-    if labels:
+    labels = sorted(reading.statistics.labels, key=lambda label: (label.zfill(20) if label.isdecimal() else label))
+    if labels and form in LABELLED:
         shown = ", ".join(label if len(label) <= 30 else label[:30] + "…" for label in labels[:LABELS_SHOWN])
         more = f" and {len(labels) - LABELS_SHOWN} more" if len(labels) > LABELS_SHOWN else ""
         parts.append(f"{len(labels)} label{'s' if len(labels) > 1 else ''} in the first {reading.rows:,} rows: {shown}{more}")
     parts += [f"{name} from {found.low:g} to {found.high:g}" for name, found in reading.statistics.numbers.items()]
-    parts += [flag for flag in ("multi-label", "unanswerable") if flag in reading.statistics.flags and flag not in labels]
+    parts += [text for flag, text in FLAGS.items() if flag in reading.statistics.flags]
     return "; ".join(" ".join(part.split()) for part in parts)
 
 

@@ -63,25 +63,29 @@ def _sources(path: Path, root: Path) -> Iterator[Source]:
     else:
         inner = sorted(entry for entry in path.iterdir() if entry.name[0] not in "._")
         files = [entry for entry in inner if entry.is_file()]
-        whole = _read_as_a_whole(path, files)
+        whole, second = _read_as_a_whole(path, files)
         if whole:
             yield _named(path, root)
-        yield from (_named(file, root) for file in files if file not in whole)
+        yield from (_named(file, root) for file in files if file not in whole and file not in second)
         for folder in inner:
             if folder.is_dir():
                 yield from _sources(folder, root)
 
 
-def _read_as_a_whole(folder: Path, files: Sequence[Path]) -> set[Path]:
-    """The files of a folder that belong together: several documents of one format, whose names say no split."""
+def _read_as_a_whole(folder: Path, files: Sequence[Path]) -> tuple[set[Path], set[Path]]:
+    """The files of a folder that are read with it, and second files of documents that are read alone.
+
+    A folder is read as a whole if it has several documents of one format, whose names say no split.
+    """
     for form in FORMATS:
         if not form.looks_like(Preview(folder)):
             continue
-        groups = [form.files(file) for file in files if form.looks_like(Preview(file))]
-        documents = {frozenset(group) for group in groups}
-        if len(documents) > 1 and all(split_of(min(group).name)[0] is None for group in documents):
-            return {file for group in groups for file in group}
-    return set()
+        documents = {form.files(file) for file in files if form.looks_like(Preview(file))}
+        members = {file for document in documents for file in document}
+        if len(documents) > 1 and all(split_of(document[0].name)[0] is None for document in documents):
+            return members, set()
+        return set(), {file for document in documents for file in sorted(document)[1:]}
+    return set(), set()
 
 
 def _named(path: Path, root: Path) -> Source:

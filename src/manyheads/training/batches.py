@@ -115,12 +115,12 @@ class Batcher:
         return StepBatch(packs, draw)
 
     def epoch_of(self, name: str, max_tokens: int, packs: int, most_tokens: int) -> Iterator[Batch]:
-        """The first epoch of one task, up to `most_tokens`, in at least `packs` packs of at most `max_tokens`.
+        """The examples of one task, each once up to `most_tokens`, in at least `packs` packs of at most `max_tokens`.
 
         Fewer packs where there are fewer examples. Not divided among processes.
         """
         feed = next(feed for feed in self.feeds if feed.task.name == name)
-        indices = feed.stream.between(0, min(feed.stream.tokens_per_epoch, most_tokens))
+        indices = feed.stream.once(most_tokens)
         limit = max(1, min(max_tokens, sum(feed.stream.sizes(indices)) // packs))
         size = 0
         chunk: list[int] = []

@@ -52,7 +52,7 @@ class Plan:
     """Steps; 0: only when the run is asked to stop, and after the last step."""
     keep_checkpoints: int
     continued: tuple[str, ...] = ()
-    """Tasks whose heads start from a trained model."""
+    """Tasks whose heads start from a trained model, and are not solved on the frozen encoder again."""
     started_from: Mapping[str, Any] | None = None
     """The hash of that model, and what became of the labels of its tasks."""
     fit_heads: bool = False

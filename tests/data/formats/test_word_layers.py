@@ -63,14 +63,18 @@ def test_conllu_is_read_as_conllu_reads_it(tmp_path):
             misc = [f"NER={tag}"] if tag != "O" or rng.random() < 0.5 else []
             misc += ["SpaceAfter=No"] if rng.random() < 0.3 else []
             if i + 1 <= len(words) and rng.random() < 0.2:
-                lines.append("\t".join([f"{i}-{i + 1}", "both", *"_______", "SpaceAfter=No" if rng.random() < 0.5 else "_"]))
+                lines.append(
+                    "\t".join([f"{i}-{i + 1}", "both", *"_______", "SpaceAfter=No" if rng.random() < 0.5 else "_"])
+                )
             lines.append("\t".join([str(i), word, *"___", "_", "0", "x", "_", "|".join(misc) or "_"]))
             if rng.random() < 0.1:
                 lines.append("\t".join([f"{i}.1", "gone", *"_______", "_"]))
         made.append("\n".join(lines) + "\n\n")
     path = tmp_path / "a.conllu"
     path.write_text("".join(made), encoding="utf-8")
-    theirs = [[token for token in sentence if isinstance(token["id"], int)] for sentence in conllu.parse(path.read_text())]
+    theirs = [
+        [token for token in sentence if isinstance(token["id"], int)] for sentence in conllu.parse(path.read_text())
+    ]
     assert [(row.values["tokens"], row.values["tags"]) for row in rows_of(path, NER)] == [
         ([token["form"] for token in sentence], [(token["misc"] or {}).get("NER", "O") for token in sentence])
         for sentence in theirs
@@ -136,7 +140,9 @@ def test_xmi_is_read_as_cassis_reads_it(tmp_path):
         cas.sofa_mime = "text/plain"
         for _ in range(rng.randint(0, 5)):
             start = rng.randrange(len(cas.sofa_string))
-            cas.add(entity(begin=start, end=min(len(cas.sofa_string), start + rng.randint(1, 9)), value=rng.choice(LABELS)))
+            cas.add(
+                entity(begin=start, end=min(len(cas.sofa_string), start + rng.randint(1, 9)), value=rng.choice(LABELS))
+            )
         cas.add(other(begin=0, end=1))
         cas.to_xmi(tmp_path / f"{number:03}.xmi")
     theirs = []
@@ -160,14 +166,18 @@ def test_spacy_training_pairs_are_read_as_spacy_reads_them(tmp_path):
         words = words_of(rng)
         text = " ".join(words)
         begins = [len(" ".join(words[:i])) + (i > 0) for i in range(len(words))]
-        spans = [(begins[s], begins[e - 1] + len(words[e - 1]), label) for s, e, label in flat(word_spans(rng, len(words)))]
+        spans = [
+            (begins[s], begins[e - 1] + len(words[e - 1]), label) for s, e, label in flat(word_spans(rng, len(words)))
+        ]
         pairs.append((text, {"entities": spans}))
     path = tmp_path / "a.json"
     path.write_text(json.dumps(pairs), encoding="utf-8")
     theirs = []
     for text, given in pairs:
         example = Example.from_dict(nlp.make_doc(text), given)
-        whole = "-" not in offsets_to_biluo_tags(example.reference, given["entities"])  # it drops spans within its tokens
+        whole = "-" not in offsets_to_biluo_tags(
+            example.reference, given["entities"]
+        )  # it drops spans within its tokens
         theirs.append([(e.start_char, e.end_char, e.label_) for e in example.reference.ents] if whole else None)
     ours = read(path)
     assert [text for text, _ in ours] == [text for text, _ in pairs]
@@ -206,7 +216,10 @@ def test_the_layer_to_read_is_chosen_by_the_data_source(write):
     for layer, label in (("A.x", "p"), ("A.y", "q"), ("B", "r"), ("c.B.z", "r"), ("c.A.x", "p")):
         (row,) = open_files(Files((path,), columns={"entities": layer}), TokenClassification).rows()
         assert [e["label"] for e in row.values["entities"]] == [label]
-    for layer, message in (("C", "no layer 'C'; its layers of spans are A, B"), ("A.w", "A has no feature 'w'; it has x, y")):
+    for layer, message in (
+        ("C", "no layer 'C'; its layers of spans are A, B"),
+        ("A.w", "A has no feature 'w'; it has x, y"),
+    ):
         with pytest.raises(Exception, match=message):
             list(open_files(Files((path,), columns={"entities": layer}), TokenClassification).rows())
 
@@ -241,7 +254,10 @@ def test_xml_without_end_is_refused_before_it_fills_the_memory(write, monkeypatc
     monkeypatch.setattr("manyheads.data.formats.xmi.MOST_SPANS", 10)
     for content, message in (
         (XMI.format("", "a" * 400_000), "has a tag of more than 0 MB; cut the text into several files"),
-        (XMI.format('<c:NamedEntity sofa="1" begin="0" end="1"/>' * 11, "a"), "is a document of more than 10 spans; cut it into parts"),
+        (
+            XMI.format('<c:NamedEntity sofa="1" begin="0" end="1"/>' * 11, "a"),
+            "is a document of more than 10 spans; cut it into parts",
+        ),
         (XMI.format("<a>" * 30, "a"), "has elements nested in more than 20 levels, too many for annotated texts"),
     ):
         with pytest.raises(DataError, match=rf"a\.xmi:1 {message}"):

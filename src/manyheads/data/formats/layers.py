@@ -42,7 +42,9 @@ def is_counted(name: str) -> bool:
     return not any(name.startswith(f"{prefix}{part}") for prefix in _DKPRO for part in _ANALYSIS)
 
 
-def chosen_layer(features: Mapping[str, Sequence[str]], used: Mapping[str, int], schema: RowSchema, where: str) -> Layer:
+def chosen_layer(
+    features: Mapping[str, Sequence[str]], used: Mapping[str, int], schema: RowSchema, where: str
+) -> Layer:
     """The layer of entities. `features`: those of each layer of spans; `used`: how many spans each has.
 
     Raises DataError if it is not clear which is meant.

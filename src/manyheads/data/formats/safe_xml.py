@@ -93,7 +93,9 @@ class XmlEvents:
         self._last = self._fed
         self._size += len(text)
         if self._size > MOST_CHARACTERS:
-            raise self.error(f"is a document of more than {MOST_CHARACTERS >> 20} million characters; cut it into parts")
+            raise self.error(
+                f"is a document of more than {MOST_CHARACTERS >> 20} million characters; cut it into parts"
+            )
         if self._characters is not None:
             self._characters(text)
 
@@ -107,6 +109,4 @@ class XmlEvents:
         raise self.error(f"defines the entity {name[:80]!r}; write it out, and remove <!DOCTYPE ...>")
 
     def _skipped(self, name: str, _: Any) -> None:
-        raise self.error(
-            f"has the entity &{name[:80]};, which is not defined in the file; write the character instead"
-        )
+        raise self.error(f"has the entity &{name[:80]};, which is not defined in the file; write the character instead")

@@ -107,7 +107,9 @@ def _header(path: Path) -> list[_Column]:
 def _layer(path: Path, columns: Sequence[_Column], schema: RowSchema) -> Layer:
     """The layer of entities. Unless it is named, or has spans soon, all lines are looked at."""
     spans = [column for column in columns if column.kind == "span"]
-    features = {layer: [c.feature for c in spans if c.layer == layer] for layer in dict.fromkeys(c.layer for c in spans)}
+    features = {
+        layer: [c.feature for c in spans if c.layer == layer] for layer in dict.fromkeys(c.layer for c in spans)
+    }
     used: Counter[str] = Counter()
     counted = [layer for layer in features if is_counted(layer)]
     if len(counted) > 1 and "entities" not in schema.renames:
@@ -282,7 +284,9 @@ def _sentences(path: Path, columns: Sequence[_Column]) -> Iterator[_Sentence]:
 def _word(line: str, where: str) -> _Word:
     match = _WORD.match(line)
     if match is None:
-        raise DataError(f"{where} is {line[:80]!r}; a word has its number (1-1), offsets (0-3) and text, separated by tabs")
+        raise DataError(
+            f"{where} is {line[:80]!r}; a word has its number (1-1), offsets (0-3) and text, separated by tabs"
+        )
     text, *cells = line[match.end() :].split("\t")
     while cells and not cells[-1]:  # lines end with a tab
         cells.pop()

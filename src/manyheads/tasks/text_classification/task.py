@@ -8,6 +8,7 @@ by their tokens, in training and in answering. With a linear head that equals po
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 MANY_NUMBERS = 20
 """Labels that are more numbers than this are probably quantities."""
+_DECIMAL = re.compile(r"[+-]?\d*\.\d+", re.ASCII)
 UNTUNED = 0.5
 """Threshold of labels until one is tuned. Scores of training texts are too high to tune it without validation data."""
 
@@ -121,7 +123,8 @@ class TextClassification(TextTask[LabelledText]):
     def suitability(cls, statistics: DataStatistics) -> float:
         """Low for labels that are decimal numbers, that are many numbers, or of which hardly any occurs twice."""
         labels = statistics.labels
-        if not labels or DECIMAL_LABEL in statistics.flags:
+        decimal = sum(_DECIMAL.fullmatch(label) is not None for label in labels)
+        if not labels or DECIMAL_LABEL in statistics.flags or 2 * decimal > len(labels):
             return 0.1
         unlike = len(labels) > max(MANY_NUMBERS, 0.5 * sum(labels.values()))
         many = len(labels) > MANY_NUMBERS and MULTI_LABEL not in statistics.flags
