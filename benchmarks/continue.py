@@ -127,12 +127,13 @@ def runs(files: Mapping[str, dict[str, str]], steps: int) -> dict[str, dict[str,
 
 
 def score(model: Path, task: str, kind: str, test: str) -> float:
-    """The main score of a task on a file, as a fraction."""
+    """F1 of entities or accuracy on a file, as a fraction."""
     run, scores = model.parent / "score.yaml", model.parent / "score.json"
     run.write_text(yaml.safe_dump({"tasks": {task: {"type": kind, "data": {"train": test, "test": test}}}}), encoding="utf-8")
     if manyheads(["evaluate", str(model), "--data", str(run), "--task", task, "--json", str(scores)]):
         raise SystemExit(f"{model} cannot be scored")
-    return float(json.loads(scores.read_text(encoding="utf-8"))["_all"]["test"]["combined"])
+    found = json.loads(scores.read_text(encoding="utf-8"))[task]["test"]
+    return float(found["f1" if kind == TAGS else "accuracy"])
 
 
 def measure(data: Path, work: Path, count: int, steps: int) -> dict[str, Any]:

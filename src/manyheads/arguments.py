@@ -53,7 +53,7 @@ def _schema(made: Parser) -> None:
 
 
 def _completion(made: Parser) -> None:
-    made.add_argument("shell", choices=["bash", "zsh", "tcsh"], help="bash, zsh or tcsh")
+    made.add_argument("shell", choices=["bash", "zsh"], help="bash or zsh")
 
 
 def _validate(made: Parser) -> None:

@@ -18,7 +18,7 @@ FILES = frozenset({"MODEL", "INPUT", "ROWS"})
 
 
 def script(shell: str, run: Mapping[str, Callable[[argparse.Namespace], int]]) -> str:
-    """The script for `bash`, `zsh` or `tcsh`."""
+    """The script for `bash` or `zsh`."""
     top = parser(run)
     _complete_paths(top)
     found: str = shtab.complete(top, shell=shell)

@@ -404,7 +404,8 @@ def _note(line: str) -> None:
 
 
 VERBS = {
-    "demo": _demo, "init": _init, "schema": _schema, "completion": _completion, "validate": _validate, "train": _train, "evaluate": _evaluate, "predict": _predict, "score": _score,
+    "init": _init, "schema": _schema, "completion": _completion,
+    "demo": _demo, "validate": _validate, "train": _train, "evaluate": _evaluate, "predict": _predict, "score": _score,
     "convert": _convert,
     "serve": _serve, "bulk": _bulk, "compare": _compare, "tune": _tune, "add": _add, "retrain": _retrain, "drop": _drop,
     "rename": _rename, "merge": _merge, "export": _export, "push": _push, "info": _info,

@@ -72,7 +72,7 @@ def _table(review: TaskReview) -> Html:
     shown = review.findings[:SHOWN]
     columns = [
         *words("in context", "labelled", "suggested", "suspected of"),
-        Column("probability of the label"),
+        Column("probability"),
         *words("place"),
     ]
     rows = [_cells(finding) for finding in shown]

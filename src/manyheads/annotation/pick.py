@@ -72,7 +72,7 @@ def pick_rows(models: Sequence[LoadedModel], rows: Iterable[Any], wanted: Wanted
     names = tasks_to_ask(models, wanted)
     if wanted.by == "disagreement" and len(models) < 2:
         raise UsageError("disagreement takes several models (seeds of one run); give more, or choose another --by")
-    measure = measure_of(wanted.by, len(models))
+    measure = measure_of(wanted.by)
     known = labelled_keys(wanted.labelled, [models[0].tasks[name] for name in names])
     scorer = Scorer([model.predictor for model in models], names, measure)
     pool, found = Pool(pool_size(wanted.by, wanted.count)), Picked()

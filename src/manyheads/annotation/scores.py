@@ -2,7 +2,7 @@
 
 Decided here:
 - A row's score is the mean over its tasks. Tasks that decide nothing (vectors, numbers) have no say.
-- The choices of one text (the tags of its words) are averaged over those that are not settled: see `_of_choices`.
+- The score of several choices about one text (the tags of its words) is their mean, so long texts have no advantage.
 """
 
 from __future__ import annotations

@@ -302,7 +302,15 @@ def _some_weight(tasks: dict[str, Any]) -> dict[str, Any]:
 
 
 class Run(Section):
-    """A whole run file."""
+    """A whole run file; its keys are those of the YAML file.
+
+    >>> import manyheads as mh
+    >>> mh.Run(tasks={})
+    Traceback (most recent call last):
+    pydantic_core._pydantic_core.ValidationError: 1 validation error for Run...
+    >>> mh.Run.model_fields["output"].default
+    'runs/model'
+    """
 
     encoder: Encoder = Encoder()
     """The encoder that all tasks share."""

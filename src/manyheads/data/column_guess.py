@@ -84,7 +84,8 @@ def guess_all_columns(columns: Sequence[str], optional: Sequence[str], sample: S
         return None
     found, total = dict(guess.columns), guess.score * len(columns)
     for ours in optional:
-        free = [name for name in list(sample)[:MOST_COLUMNS] if name not in found.values() and _is_told(ours, name, sample[name])]
+        others = [name for name in list(sample)[:MOST_COLUMNS] if name not in found.values()]
+        free = [name for name in others if _is_told(ours, name, sample[name])]
         if free:
             found[ours] = max(free, key=lambda name: _score(ours, name, sample[name]))
             total += _score(ours, found[ours], sample[found[ours]])
@@ -200,7 +201,8 @@ def _fits_label(values: Values) -> float:
     distinct = len({str(value).strip() for value in values})
     repeated = 1.0 if len(values) <= FEW_VALUES else 1 - distinct / (len(values) + 1)
     words = sum(len(str(value).split()) for value in values) / len(values)
-    return repeated * min(1.0, 2 / max(words, 1))
+    single = 0.5 if _fits_labels(values) else 1.0
+    return single * repeated * min(1.0, 2 / max(words, 1))
 
 
 def _fits_labels(values: Values) -> float:

@@ -113,6 +113,8 @@ def _checked(drafts: list[Draft], path: Path, say: Say) -> tuple[list[Draft], Va
         found = validate(RunFile(parse_run(text, str(path)), path.resolve()), [])
         if not found.errors:
             return drafts, found
+        if not any(_is_about(draft, error) for draft in drafts for error in found.errors):
+            raise DataError("\n".join(found.errors))
         drafts = [draft for draft in drafts if _mended(draft, found.errors, reasons)]
         for line in reasons:
             say(line)
@@ -123,9 +125,9 @@ def _checked(drafts: list[Draft], path: Path, say: Say) -> tuple[list[Draft], Va
 
 def _mended(draft: Draft, errors: Sequence[str], reasons: list[str]) -> bool:
     """Leave out of a draft what its errors are about; whether anything is left. Adds the reasons."""
-    own = [error for error in errors if error.startswith((f"tasks.{draft.name}.", f"task '{draft.name}'"))]
+    own = [error for error in errors if _is_about(draft, error)]
     if not own:
-        return _owned(errors) or _give_up(draft, errors[0], reasons)
+        return True
     for split in ("validation", "test"):
         mark = f"tasks.{draft.name}.data.{split}: "
         first = next((error.removeprefix(mark) for error in own if error.startswith(mark)), None)
@@ -134,21 +136,20 @@ def _mended(draft: Draft, errors: Sequence[str], reasons: list[str]) -> bool:
             draft.left_out[split] = first
             reasons.append(f"left out {split} data of {draft.name}: {first}")
             return True
-    if "validation" not in draft.splits and draft.fraction is None and not any(".data." in error for error in own):
+    about_rows = any(error.startswith(f"tasks.{draft.name}.data.") for error in own)
+    if "validation" not in draft.splits and draft.fraction is None and not about_rows:
         draft.fraction = 0.0
-        draft.checks.append(f"no validation data, so nothing tells how good the model is ({own[0].partition(': ')[2]})")
+        draft.checks.append(f"no validation data, so nothing tells how good the model is: {own[0]}")
         return True
-    return _give_up(draft, own[0], reasons)
-
-
-def _owned(errors: Sequence[str]) -> bool:
-    """Whether all errors name the task they are about, which is another one."""
-    return all(error.startswith(("tasks.", "task '")) for error in errors)
-
-
-def _give_up(draft: Draft, error: str, reasons: list[str]) -> bool:
-    reasons.append(f"left out {draft.name}: {error}")
+    reasons.append(f"left out {draft.name}: {own[0].removeprefix(f'tasks.{draft.name}.data.train: ')}")
     return False
+
+
+def _is_about(draft: Draft, error: str) -> bool:
+    """Whether an error names the task, or a place in one of its files."""
+    paths = [source.path.resolve() for entry in draft.splits.values() for source in entry.sources]
+    shown = [path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path for path in paths]
+    return error.startswith((f"tasks.{draft.name}.", f"task '{draft.name}'", *(f"{path}:" for path in shown)))
 
 
 def _warn(found: Validation, say: Say) -> None:

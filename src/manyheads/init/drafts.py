@@ -21,10 +21,12 @@ from manyheads.tasks.base import AnswerForm
 
 SPLITS = ("train", "validation", "test")
 NAMES: Mapping[AnswerForm, str] = {
-    "spans": "entities", "classes": "label", "passages": "answers", "vector": "similarity", "tags": "tags", "numbers": "value",
+    "spans": "entities", "classes": "label", "passages": "answers", "vector": "similarity", "tags": "tags",
+    "numbers": "value",
 }  # fmt: skip
 """Names of tasks where neither file nor folder has a telling one."""
-PLAIN = frozenset("data dataset datasets corpus corpora files raw src input export exports tmp temp downloads all full".split())
+PLAIN = frozenset({"data", "dataset", "datasets", "corpus", "corpora", "files", "raw", "src", "input", "export", "exports",
+                   "tmp", "temp", "downloads", "all", "full"})  # fmt: skip
 """Names of files and folders that tell nothing."""
 NUMBER = '"'
 """Quoted numbers of columns are shown as numbers."""
@@ -144,16 +146,20 @@ def _name(group: _Group, alone: bool) -> str:
     """The target's name, or the folder's if it has no other data set, or the files', or one for the kind of answers."""
     if group.target is not None:
         return group.target
-    folder = group.folder.resolve().name.lower()
+    folder = group.folder.resolve()
+    candidates = [group.stem]
+    if alone:
+        candidates.insert(len(candidates) if folder == Path.cwd() else 0, folder.name)
+    found = [plain for name in candidates if (plain := _plain(name)) and plain not in PLAIN]
+    return found[0] if found else _usual_name(group)
+
+
+def _usual_name(group: _Group) -> str:
+    """By the kind of answers; for labels, the name of their column."""
     usual = NAMES.get(TASK_TYPES[group.kind].answer_form, "task")
-    if usual == "label":
-        reading = next(iter(group.members.values()))[0][1]
-        usual = next((theirs for ours, theirs in reading.columns.items() if ours.startswith("label") and not theirs.isdecimal()), usual)
-    candidates = (folder, group.stem) if alone and group.folder.resolve() != Path.cwd() else (group.stem, folder)
-    for name in candidates if alone else (group.stem,):
-        if (plain := _plain(name)) and plain not in PLAIN:
-            return plain
-    return _plain(usual) or "task"
+    reading = next(iter(group.members.values()))[0][1]
+    labels = [theirs for ours, theirs in reading.columns.items() if ours.startswith(usual) and not theirs.isdecimal()]
+    return _plain(labels[0]) if labels and _plain(labels[0]) else usual
 
 
 def _plain(name: str) -> str:

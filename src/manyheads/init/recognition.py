@@ -151,13 +151,13 @@ class _AnyRow:
 
 def _readings(source: Source, cls: type[Task[Any]], raw: _Raw) -> Iterator[Reading]:
     """The readings by one type: with the columns as they are named, and with each mapping that is likely."""
-    if not raw.numbered:
-        own = [columns for columns in cls.columns if set(columns) <= set(raw.sample)]
-        optional = sum(name in raw.sample for name in cls.optional_columns)
-        count = len(own[0]) + optional if own else max(map(len, cls.columns), default=1)
-        with suppress(DataError, RowError, TypeError):
-            yield _reading(source, cls, None, 1.0 + PER_COLUMN * count)
-    known = {name: values for name, values in raw.sample.items() if not _IDENTIFIER.fullmatch(name)}
+    own = [columns for columns in cls.columns if set(columns) <= set(raw.sample)]
+    optional = sum(name in raw.sample for name in cls.optional_columns)
+    count = len(own[0]) + optional if own else max(map(len, cls.columns), default=1)
+    with suppress(DataError, RowError, TypeError):
+        yield _reading(source, cls, None, 1.0 + PER_COLUMN * count)
+    known = {name: values for name, values in raw.sample.items()
+             if not _IDENTIFIER.fullmatch(name) and (raw.numbered or not name.isdecimal())}  # fmt: skip
     for columns in cls.columns if known else ():
         guess = guess_all_columns(columns, cls.optional_columns, known)
         if guess is not None and guess.renames and guess.score >= LEAST_SCORE:

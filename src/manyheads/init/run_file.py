@@ -38,7 +38,7 @@ output: runs/{name}  # the model folder
 
 
 def run_text(drafts: Sequence[Draft], path: Path, steps: int | None = None) -> str:
-    """The text of a run file at `path`, to whose folder the paths in it are relative. `steps`: None, as the recipe decides."""
+    """The text of a run file at `path`, to whose folder the paths in it are relative. `steps`: None, those of the recipe."""
     lines = [MODELINE, *HEAD.format(name=path.name).splitlines()]
     for draft in drafts:
         lines += [f"  {draft.name}:", f"    type: {draft.kind}{_others(draft)}"]
@@ -84,9 +84,8 @@ def _data(entry: Entry, folder: Path) -> str:
     path: Any = paths[0] if len(paths) == 1 else paths
     columns = {ours: int(theirs) if theirs.isdecimal() else theirs for ours, theirs in entry.reading.columns.items()}
     part = entry.sources[0].part
-    if not columns and part is None:
-        return scalar(path)
-    return scalar({"path": path, **({"split": part} if part is not None else {}), **({"columns": columns} if columns else {})})
+    given = {key: value for key, value in (("split", part), ("columns", columns)) if value}
+    return scalar({"path": path, **given} if given else path)
 
 
 def _relative(path: Path, folder: Path) -> str:

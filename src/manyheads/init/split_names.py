@@ -7,13 +7,12 @@ from collections.abc import Sequence
 
 SPLITS = {
     "train": "train", "training": "train", "trn": "train",
-    "dev": "validation", "devel": "validation", "development": "validation", "valid": "validation", "validation": "validation",
-    "val": "validation", "testa": "validation", "eval": "validation",
+    "dev": "validation", "devel": "validation", "development": "validation", "valid": "validation",
+    "validation": "validation", "val": "validation", "testa": "validation", "eval": "validation",
     "test": "test", "testing": "test", "tst": "test", "testb": "test",
 }  # fmt: skip
-ENDINGS = frozenset(
-    "ann arrow bio conll conllu conllup csv iob iob2 json jsonl ndjson parquet pubtator spacy tsv txt xmi xml".split()
-)
+ENDINGS = frozenset({"ann", "arrow", "bio", "conll", "conllu", "conllup", "csv", "iob", "iob2", "json", "jsonl", "ndjson",
+                     "parquet", "pubtator", "spacy", "tsv", "txt", "xmi", "xml"})  # fmt: skip
 _GLUED = re.compile(r"(?P<before>[a-z]*\d+)?(?P<split>train|dev|valid|val|test)(?P<after>set|data|file)?\d?")
 _SHARD = re.compile(r"-\d{5}-of-\d{5}")
 

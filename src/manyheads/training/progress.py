@@ -48,7 +48,8 @@ class Quiet:
         """Nothing."""
 
     def evaluated(self, record: EvaluationRecord) -> None:
-        """Nothing."""
+        """The scores, as a line."""
+        self.say(record.line())
 
     def close(self) -> None:
         """Nothing."""

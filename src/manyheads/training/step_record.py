@@ -13,7 +13,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """One step. Losses are the tasks' normalised means before weighting; a bad step has none."""
+    """One step. Losses are the tasks' normalised means before weighting; a bad step has none.
+
+    >>> import manyheads as mh
+    >>> rates: list[float] = []
+    >>> follow = lambda record: rates.append(record.rate) if isinstance(record, mh.StepRecord) else None
+    >>> model = mh.train("run.yaml", output="runs/watched", overrides=["training.steps=2"], callbacks=follow)
+    >>> len(rates)
+    2
+    """
 
     step: int
     phase: str
@@ -33,7 +41,12 @@ class StepRecord:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationRecord:
-    """One evaluation on validation data."""
+    """One evaluation on validation data.
+
+    >>> import manyheads as mh
+    >>> mh.EvaluationRecord(200, {}, {"section": 0.91}, combined=0.91, best=True).line()
+    'step 200: validation  section 0.9100  combined 0.9100  (best)'
+    """
 
     step: int
     """Steps done."""
