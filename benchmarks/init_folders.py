@@ -224,10 +224,14 @@ def main() -> None:
         for name in given.only:
             row = measure(name, given.folder or Path(temporary), given.data.resolve(), given.cases.resolve())
             rows.append(row)
-            print(row["folder"], row["tasks"], row["right"], row["validates"], row["trains"], file=sys.stderr, flush=True)
+            print(
+                row["folder"], row["tasks"], row["right"], row["validates"], row["trains"], file=sys.stderr, flush=True
+            )
             if not (row["right"] and row["validates"] and row["trains"]):
                 print(f"--- {name}: {row['told']}", file=sys.stderr, flush=True)
-    print("| folder | files | tasks | assumptions right | validates | trains | init, s |\n|---|---|---|---|---|---|---|")
+    print(
+        "| folder | files | tasks | assumptions right | validates | trains | init, s |\n|---|---|---|---|---|---|---|"
+    )
     for row in rows:
         marks = " | ".join("yes" if row[key] else "no" for key in ("right", "validates", "trains"))
         print(f"| {row['folder']} | {row['files']} | {row['tasks']} | {marks} | {row['seconds']:.0f} |")

@@ -28,9 +28,15 @@ def test_bash_completes_a_verb_and_a_choice(capsys, tmp_path):
     main(["completion", "bash"])
     path = tmp_path / "script"
     path.write_text(capsys.readouterr().out)
-    for words, expected in (("manyheads conv", "convert"), ("manyheads init --exa", "--example"), ("manyheads completion z", "zsh")):
+    for words, expected in (
+        ("manyheads conv", "convert"),
+        ("manyheads init --exa", "--example"),
+        ("manyheads completion z", "zsh"),
+    ):
         line = words.split()
-        asked = f"source {path}; COMP_WORDS=({words}); COMP_CWORD={len(line) - 1}; _shtab_manyheads; echo ${{COMPREPLY[@]}}"
+        asked = (
+            f"source {path}; COMP_WORDS=({words}); COMP_CWORD={len(line) - 1}; _shtab_manyheads; echo ${{COMPREPLY[@]}}"
+        )
         done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=False)
         assert done.stdout.split() == [expected], done.stderr
 
@@ -38,4 +44,6 @@ def test_bash_completes_a_verb_and_a_choice(capsys, tmp_path):
 def test_help_imports_neither_the_maker_of_scripts_nor_anything_heavy():
     code = ("import sys; from manyheads.cli import parser; parser(); "
             "print([name for name in ('shtab', 'torch', 'pydantic', 'yaml', 'pyarrow') if name in sys.modules])")  # fmt: skip
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )

@@ -119,8 +119,8 @@ def _convert(made: Parser) -> None:
 
 def _pick(made: Parser) -> None:
     add = made.add_argument
-    add("models", nargs="+", metavar="MODEL", help="model folder or Hub id; with several, such as seeds of one run, rows that "
-        "they disagree about are preferred")  # fmt: skip
+    add("models", nargs="+", metavar="MODEL", help="model folder or Hub id; of several, such as seeds of one "
+        "run, rows that they disagree about are preferred")  # fmt: skip
     add("rows", metavar="ROWS", help="unlabelled rows: jsonl, csv, tsv, parquet, or txt with one text per line; '-': "
         "jsonl or texts on standard input")  # fmt: skip
     add("-n", type=positive, default=100, metavar="N", dest="count", help="number of rows to pick (default: 100)")

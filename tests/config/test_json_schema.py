@@ -35,7 +35,11 @@ def objects(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def test_every_key_has_a_description(schema):
-    keys = [(f"{name}.{key}", value) for name, found in objects(schema) for key, value in found.get("properties", {}).items()]
+    keys = [
+        (f"{name}.{key}", value)
+        for name, found in objects(schema)
+        for key, value in found.get("properties", {}).items()
+    ]
     assert len(keys) > 150
     assert [key for key, value in keys if not value.get("description", "").strip()] == []
 

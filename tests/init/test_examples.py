@@ -10,8 +10,11 @@ import yaml
 from manyheads.cli import main
 from manyheads.init.examples import PROJECTS
 
+BIG = "biomedical"
+"""A minute under load."""
 
-@pytest.mark.parametrize("name", PROJECTS)
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n == BIG else []) for n in PROJECTS])
 def test_an_example_is_complete_and_validates(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["init", "--example", name]) == 0

@@ -28,8 +28,12 @@ POS = "".join(f"Ada NOUN\nwrote VERB\nto ADP\nLondon{i} NOUN\n\n" for i in range
 
 
 def squad(count: int) -> str:
-    asked = [{"id": str(i), "question": "Who wrote it?", "answers": [{"text": "Ada", "answer_start": 0}]} for i in range(2)]
-    found = [{"title": f"t{i}", "paragraphs": [{"context": f"Ada wrote letter {i}.", "qas": asked}]} for i in range(count)]
+    asked = [
+        {"id": str(i), "question": "Who wrote it?", "answers": [{"text": "Ada", "answer_start": 0}]} for i in range(2)
+    ]
+    found = [
+        {"title": f"t{i}", "paragraphs": [{"context": f"Ada wrote letter {i}.", "qas": asked}]} for i in range(count)
+    ]
     return json.dumps({"version": "1.1", "data": found})
 
 
@@ -108,7 +112,9 @@ def test_parquet_and_saved_data_sets_are_recognised_with_their_splits(folder):
     tasks = init("a.parquet", "saved")
     assert tasks["a"]["data"] == {"train": {"path": "a.parquet", "columns": {"text": "sentence"}}}
     columns = {"text": "content", "label": "category"}
-    assert tasks["saved"]["data"] == {split: {"path": "saved", "split": split, "columns": columns} for split in ("train", "test")}
+    assert tasks["saved"]["data"] == {
+        split: {"path": "saved", "split": split, "columns": columns} for split in ("train", "test")
+    }
 
 
 @pytest.mark.parametrize(
@@ -221,6 +227,12 @@ def test_a_few_rows_go_without_validation_data(folder):
     write("tiny.jsonl", jsonl(*rows(text=SENTENCES[:2], label=TOPICS[:2])))
     assert init("tiny.jsonl")["tiny"]["validation_fraction"] == 0
     assert main(["validate", "run.yaml"]) == 0
+
+
+def test_a_single_document_of_two_files_is_one_data_set(folder):
+    write("d/doc.txt", "Ada wrote a letter.")
+    write("d/doc.ann", "T1\tPER 0 3\tAda\n")
+    assert init("d")["d"]["validation_fraction"] == 0
 
 
 def test_rows_with_the_labels_of_several_tasks_become_several_tasks(folder):

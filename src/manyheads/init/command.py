@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from manyheads.init.sources import find_sources
 from manyheads.start import Validation, validate
 
 Say = Callable[[str], None]
+_PLACE = re.compile(r"(.+?):[ \d]")
 SKIPPED_SHOWN = 20
 WARNINGS_SHOWN = 10
 
@@ -146,10 +148,15 @@ def _mended(draft: Draft, errors: Sequence[str], reasons: list[str]) -> bool:
 
 
 def _is_about(draft: Draft, error: str) -> bool:
-    """Whether an error names the task, or a place in one of its files."""
-    paths = [source.path.resolve() for entry in draft.splits.values() for source in entry.sources]
-    shown = [path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path for path in paths]
-    return error.startswith((f"tasks.{draft.name}.", f"task '{draft.name}'", *(f"{path}:" for path in shown)))
+    """Whether an error names the task, or a place in its data: a file, one of the same document, or one in a folder."""
+    if error.startswith((f"tasks.{draft.name}.", f"task '{draft.name}'")):
+        return True
+    place = _PLACE.match(error)
+    if place is None:
+        return False
+    found = Path(place[1]).resolve()
+    own = [source.path.resolve() for entry in draft.splits.values() for source in entry.sources]
+    return any(found.is_relative_to(path) or found.with_suffix("") == path.with_suffix("") for path in own)
 
 
 def _warn(found: Validation, say: Say) -> None:

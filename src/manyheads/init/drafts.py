@@ -104,7 +104,9 @@ def _groups(recognised: Iterable[Recognised]) -> list[_Group]:
         kind = first.readings[0].kind
         for one in found:
             reading = one.reading(kind) or one.readings[0]
-            group = groups.setdefault((folder, stem, target, reading.kind), _Group(folder, stem, reading.kind, target, {}))
+            group = groups.setdefault(
+                (folder, stem, target, reading.kind), _Group(folder, stem, reading.kind, target, {})
+            )
             group.members.setdefault(one.source.split, []).append((one, reading))
     return list(groups.values())
 
@@ -170,7 +172,11 @@ def _plain(name: str) -> str:
 def _unused(name: str, group: _Group, drafts: Sequence[Draft]) -> str:
     used = {draft.name for draft in drafts}
     folder = _plain(group.folder.resolve().name)
-    choices = [name, f"{name}-{folder}" if folder else name, *(f"{name}-{number}" for number in range(2, len(used) + 3))]
+    choices = [
+        name,
+        f"{name}-{folder}" if folder else name,
+        *(f"{name}-{number}" for number in range(2, len(used) + 3)),
+    ]
     return next(choice for choice in choices if choice not in used)
 
 

@@ -36,7 +36,9 @@ LEAST_USED = 0.5
 """Share of the rows that a reading must be able to use."""
 LEAST_WORDS = 0.3
 """Share of the tokens with a letter, below which they are no words."""
-_IDENTIFIER = re.compile(r"(?:.*[^a-z]|pmc|pm|doc|uu|u|g|row|user|item)?(?:ids?|idx|index)|document|split", re.IGNORECASE)
+_IDENTIFIER = re.compile(
+    r"(?:.*[^a-z]|pmc|pm|doc|uu|u|g|row|user|item)?(?:ids?|idx|index)|document|split", re.IGNORECASE
+)
 TARGETS = "targets"
 ROW = RowSchema("any")
 
@@ -136,7 +138,9 @@ def _rows(source: Source, schema: RowSchema, cls: type[Task[Any]] | None = None)
     """The rows, and the title of their format."""
     if is_saved_dataset(source.path):
         kind: Any = cls or _AnyRow
-        opened = open_saved_dataset(SavedDataset(source.path, source.part, schema.renames), kind, source.part or "train")
+        opened = open_saved_dataset(
+            SavedDataset(source.path, source.part, schema.renames), kind, source.part or "train"
+        )
         return opened.rows(), opened.formats[0]
     form = format_of(source.path, schema)
     return read_rows(source.path, form, schema), form.title

@@ -55,7 +55,11 @@ def run_text(drafts: Sequence[Draft], path: Path, steps: int | None = None) -> s
             lines.append(f"    validation_fraction: {draft.fraction:g}  # too few rows to set some aside")
         elif "validation" not in draft.splits:
             lines.append("    validation_fraction: 0.1  # of the training rows, because there is no validation file")
-    name = "model" if path.stem == "run" else "".join(mark if mark.isalnum() or mark in "-_." else "-" for mark in path.stem)
+    name = (
+        "model"
+        if path.stem == "run"
+        else "".join(mark if mark.isalnum() or mark in "-_." else "-" for mark in path.stem)
+    )
     given = "" if steps is None else f"\n  steps: {steps}"
     return "\n".join(lines) + "\n" + TAIL.format(steps=given, name=name)
 
@@ -68,11 +72,13 @@ def described(draft: Draft) -> str:
     """Format, labels and ranges of the training data, in a line."""
     reading, form = draft.train.reading, TASK_TYPES[draft.kind].answer_form
     parts = [reading.title]
-    labels = sorted(reading.statistics.labels, key=lambda label: (label.zfill(20) if label.isdecimal() else label))
+    labels = sorted(reading.statistics.labels, key=lambda label: label.zfill(20) if label.isdecimal() else label)
     if labels and form in LABELLED:
         shown = ", ".join(label if len(label) <= 30 else label[:30] + "…" for label in labels[:LABELS_SHOWN])
         more = f" and {len(labels) - LABELS_SHOWN} more" if len(labels) > LABELS_SHOWN else ""
-        parts.append(f"{len(labels)} label{'s' if len(labels) > 1 else ''} in the first {reading.rows:,} rows: {shown}{more}")
+        parts.append(
+            f"{len(labels)} label{'s' if len(labels) > 1 else ''} in the first {reading.rows:,} rows: {shown}{more}"
+        )
     parts += [f"{name} from {found.low:g} to {found.high:g}" for name, found in reading.statistics.numbers.items()]
     parts += [text for flag, text in FLAGS.items() if flag in reading.statistics.flags]
     return "; ".join(" ".join(part.split()) for part in parts)
@@ -97,7 +103,7 @@ def scalar(value: Any) -> str:
     """A value as YAML in one line.
 
     >>> scalar({"path": "a, b.csv", "columns": {"label": "y"}})
-    "{path: 'a, b.csv', columns: {label: 'y'}}"
+    "{path: 'a, b.csv', columns: {label: y}}"
     """
     dumped: str = yaml.safe_dump([value], default_flow_style=True, sort_keys=False, allow_unicode=True, width=1_000_000)
     return dumped.strip()[1:-1]
