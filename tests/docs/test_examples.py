@@ -151,7 +151,7 @@ def phases_of(run: Run) -> list[strategies.PhaseSection]:
 def test_there_are_examples_of_every_section() -> None:
     keys: set[str] = set()
     for example in EXAMPLES:
-        values = yaml.safe_load(str(example.values[0]))
+        values = yaml.safe_load(str(example.values[0])) or {}
         keys |= {*values, *(f"training.{key}" for key in values.get("training", {}))}
     wanted = {
         "sharing",

@@ -99,6 +99,7 @@ def test_wheel_holds_the_modules_the_declared_data_and_nothing_else(built: Built
     meant = {*package.rglob("*.py"), package / "py.typed", *(package / "demo" / "corpus").iterdir()}
     meant |= {*(package / "serve" / "playground").iterdir(), *(package / "html").glob("*.css")}
     meant |= set((package / "demo").glob("*.yaml"))
+    meant |= {path for path in (package / "init" / "projects").rglob("*") if path.is_file()}
     facts = ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "top_level.txt", "licenses/LICENSE")
     expected = {path.relative_to(built.tree / "src").as_posix() for path in meant}
     assert built.names == expected | {f"{built.dist_info}/{name}" for name in facts}
