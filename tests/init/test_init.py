@@ -268,3 +268,12 @@ def test_files_with_other_names_complete_one_another_if_their_labels_agree(folde
     write("e/people-train.conll", CONLL)
     write("e/places-dev.conll", CONLL.replace("PER", "LOC"))
     assert len(init("e", "--force")) == 2
+
+
+def test_one_bad_row_is_a_mistake_with_its_line_and_not_another_kind_of_file(folder, capsys):
+    write("tickets.csv", table(",", ["sentence", "category"], [*SENTENCES, "Something else."], [*TOPICS, ""]))
+    [found] = recognise(find_sources([Path("tickets.csv")])[0][0])
+    assert found.readings[0].kind == TEXT
+    assert main(["init", "tickets.csv"]) == 2
+    assert "tickets.csv:22" in capsys.readouterr().err
+    assert not Path("run.yaml").exists()

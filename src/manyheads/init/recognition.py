@@ -1,7 +1,7 @@
 """What a data source is for: its beginning is read with every task type, and the best reading is chosen.
 
 A reading is better the surer its columns are, the more of them it uses, and the better its labels or numbers suit the type
-(`Task.suitability`). Only readings without a single bad row count.
+(`Task.suitability`). A few bad rows do not rule a reading out: they are mistakes, which validation reports with their places.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ PER_COLUMN = 0.2
 """What a further column counts."""
 LEAST_USED = 0.5
 """Share of the rows that a reading must be able to use."""
+MOST_BAD = 0.05
+"""Share of the rows that may be bad. They count against a reading, so that one without bad rows is preferred."""
 LEAST_WORDS = 0.3
 """Share of the tokens with a letter, below which they are no words."""
 _IDENTIFIER = re.compile(
@@ -170,18 +172,21 @@ def _readings(source: Source, cls: type[Task[Any]], raw: _Raw) -> Iterator[Readi
 
 
 def _reading(source: Source, cls: type[Task[Any]], guess: ColumnGuess | None, rank: float) -> Reading:
-    """A reading of the beginning. Raises DataError or RowError for any bad row, and if too few rows can be used."""
+    """A reading of the beginning. Raises DataError or RowError for many bad rows, and if too few rows can be used."""
     columns = {} if guess is None else guess.renames
     rows, title = _rows(source, RowSchema.for_task(cls, renames=columns), cls)
     task = cls(name="task")
     beginning = [row.values if row.skip is None else None for row in islice(rows, BEGINNING)]
-    statistics = _collect(task, beginning)
-    return Reading(cls.kind, rank + cls.suitability(statistics), columns, statistics, len(beginning), title, guess)
+    statistics, bad = _collect(task, beginning)
+    return Reading(cls.kind, rank + cls.suitability(statistics) - bad, columns, statistics, len(beginning), title, guess)
 
 
-def _collect(task: Task[Any], beginning: Sequence[Mapping[str, Any] | None]) -> DataStatistics:
-    """Statistics of rows. None stands for a row that is not used. Raises DataError if too few can be used."""
-    statistics, used = RunningStatistics(), 0
+def _collect(task: Task[Any], beginning: Sequence[Mapping[str, Any] | None]) -> tuple[DataStatistics, float]:
+    """Statistics of rows, and the share of bad ones. None stands for a row that is not used.
+
+    Raises RowError if many rows are bad, and DataError if too few can be used.
+    """
+    statistics, used, bad = RunningStatistics(), 0, 0
     tokens = words = 0
     for values in beginning:
         if values is None:
@@ -190,11 +195,17 @@ def _collect(task: Task[Any], beginning: Sequence[Mapping[str, Any] | None]) -> 
             _check_words(found)
             tokens += len(found)
             words += sum(any(map(str.isalpha, str(token))) for token in found)
-        statistics.add(task.collect(task.read(values)))
+        try:
+            statistics.add(task.collect(task.read(values)))
+        except RowError:
+            bad += 1
+            if bad > MOST_BAD * len(beginning):
+                raise
+            continue
         used += 1
     if used < LEAST_USED * len(beginning) or not used or words < LEAST_WORDS * tokens:
         raise DataError("too few rows can be used")
-    return statistics.total()
+    return statistics.total(), bad / len(beginning)
 
 
 def _check_words(tokens: list[Any]) -> None:
@@ -214,8 +225,8 @@ def _target_readings(source: Source, name: str, targets: list[Mapping[str, Any]]
             task = cls(name=name)
             rows, title = _rows(source, RowSchema.for_task(cls), cls)
             own = [values for row in islice(rows, BEGINNING) if (values := _own_row(task, row)) is not None]
-            statistics = _collect(task, own)
-            rank = cls.suitability(statistics) + (1.0 if told == {True} else 0.5)
+            statistics, bad = _collect(task, own)
+            rank = cls.suitability(statistics) - bad + (1.0 if told == {True} else 0.5)
             yield Reading(cls.kind, rank, {}, statistics, len(own), title)
 
 
