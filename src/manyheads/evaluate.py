@@ -98,7 +98,7 @@ def head_warnings(
 
 
 def headline_name(task: Task[Any], metrics: Metrics) -> str:
-    """Name of the metric whose value `task.headline` returns."""
+    """Name of the metric whose value `task.main_score` returns."""
     if not metrics or task.main_metric in metrics:
         return task.main_metric
     value = task.main_score(metrics)
@@ -106,15 +106,18 @@ def headline_name(task: Task[Any], metrics: Metrics) -> str:
 
 
 def score_intervals(
-    tasks: Mapping[str, Task[Any]], answered: Mapping[str, Answered]
+    tasks: Mapping[str, Task[Any]], answered: Mapping[str, Answered], scores: Mapping[str, Metrics]
 ) -> dict[str, tuple[float, float]]:
-    """The 95 % interval of each task's main score, by a bootstrap over clusters of examples; none for fewer than 10."""
+    """The 95 % interval of each task's main score, by a bootstrap over clusters of examples; none for fewer than 10.
+
+    `scores`: the metrics of these answers.
+    """
     found = {}
     for name, (answers, examples) in answered.items():
         if examples:
             task = tasks[name]
             evidence = task.evidence(answers, examples, [task.cluster(example) for example in examples])
-            found[name] = score_interval(evidence, task.main_score(task.score(answers, examples)))
+            found[name] = score_interval(evidence, task.main_score(scores[name]))
     return {name: interval for name, interval in found.items() if interval is not None}
 
 

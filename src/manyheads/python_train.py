@@ -51,9 +51,12 @@ def train(
     from manyheads.api import load
     from manyheads.config.files import run_of
     from manyheads.start import train_run
+    from manyheads.training.progress import WithCallbacks
     from manyheads.training.stop import StopSignals
 
-    shown = _with_callbacks(_progress(progress), [callbacks] if callable(callbacks) else callbacks)
+    shown = _progress(progress)
+    if callbacks:
+        shown = WithCallbacks(shown, [callbacks] if callable(callbacks) else callbacks)
     in_main_thread = threading.current_thread() is threading.main_thread()
     try:
         with StopSignals() if in_main_thread else nullcontext() as stop:
@@ -88,9 +91,3 @@ def _in_notebook() -> bool:
     shell = sys.modules.get("IPython")
     kernel = shell is not None and type(shell.get_ipython()).__name__ == "ZMQInteractiveShell"
     return kernel and importlib.util.find_spec("ipywidgets") is not None
-
-
-def _with_callbacks(progress: Progress, callbacks: Sequence[Callback]) -> Progress:
-    from manyheads.training.progress import WithCallbacks
-
-    return WithCallbacks(progress, callbacks) if callbacks else progress

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manyheads.bundle import METRICS, RUN, is_finished, was_refitted
-from manyheads.config.files import RunFile, load_run
+from manyheads.config.files import RunFile, run_of
 from manyheads.data.validate import SplitReport, examine, measure, overview
 from manyheads.data.warnings import example_warnings, step_warnings
 from manyheads.errors import DataError, UsageError
@@ -44,7 +44,7 @@ def train_run(
 
     `team`: the processes that share the run. The leading process reads the data first; the others return no scores.
     """
-    file = run if isinstance(run, RunFile) else load_run(run, overrides)
+    file = run_of(run, overrides)
     from manyheads.config.build import build_plan
     from manyheads.config.model import encoder_location
     from manyheads.nn.encoder_files import check_finite, check_folder
@@ -122,7 +122,7 @@ def validate(run: Path | RunFile, overrides: Sequence[str]) -> Validation:
     """Read and check everything in a run file. Collects errors in the data; raises those in the run file or encoder."""
     from manyheads.config.start_model import with_start_model
 
-    file = with_start_model(run if isinstance(run, RunFile) else load_run(run, overrides))
+    file = with_start_model(run_of(run, overrides))
     from manyheads.config.dataset import read_tasks
     from manyheads.config.model import encoder_location
     from manyheads.config.workload import trained_windows, window_lengths
@@ -169,7 +169,7 @@ def _plan(file: RunFile, dataset: Dataset, tokenizer: Tokenizer) -> list[str]:
     """Settings and phases of a run. Builds the whole plan, so that everything `train` refuses is refused here."""
     from manyheads.config.build import plan_of
     from manyheads.config.start_model import start_model
-    from manyheads.config.task_data import not_held
+    from manyheads.config.task_data import not_held, started_lines
     from manyheads.config.vectors import vector_notes
     from manyheads.nn.encoder_files import check_finite
     from manyheads.training.phases import plan_lines
@@ -178,10 +178,7 @@ def _plan(file: RunFile, dataset: Dataset, tokenizer: Tokenizer) -> list[str]:
     check_finite(plan.model.encoder, file.run.encoder.name)
     lines = plan_lines(plan.phases, plan.trainer.parts, plan.model.encoder.depth)
     warnings = [f"warning: {text}" for text in step_warnings(sum(phase.steps for phase in plan.phases))]
-    start = start_model(file)
-    started = [] if start is None else start.lines(plan.tasks, [name for name, data in dataset.items() if data.kept])
-    started += [data.labels.line(name) for name, data in dataset.items() if data.labels and data.labels.changed]
-    settings = [*started, *plan.recipe, *plan.teachers, *_class_weights(plan.tasks)]
+    settings = [*started_lines(start_model(file), dataset), *plan.recipe, *plan.teachers, *_class_weights(plan.tasks)]
     warnings += not_held(file, dataset)
     return [*settings, *([""] if settings else []), *lines, *vector_notes(file), *warnings]
 
@@ -210,8 +207,8 @@ def evaluate_model(
     from manyheads.training.selection import Selection
 
     tasks = model.predictor.check_tasks(names)
-    file = data if isinstance(data, RunFile) else load_run(data or model.bundle.folder / RUN)
-    path = Path(file.path.name) if isinstance(data, RunFile) else data or model.bundle.folder / RUN
+    given = data or model.bundle.folder / RUN
+    file, path = run_of(given), given.path.name if isinstance(given, RunFile) else given
     tables: dict[str, Any] = {}
     for name in tasks:
         section = file.run.tasks.get(name)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from manyheads.api.predictions import Predictions
-from manyheads.api.summary import labels_of
 from manyheads.data.python_inputs import Inputs, broadcast_rows, rows_of_inputs, task_names
 from manyheads.errors import UsageError
 from manyheads.inference import LoadedModel
@@ -62,7 +61,7 @@ class Answering:
         >>> mh.load("runs/demo").labels("entities")
         ['Chemical', 'Disease']
         """
-        found = {name: labels_of(one) for name, one in self.tasks.items() if labels_of(one)}
+        found = {name: list(one.label_names) for name, one in self.tasks.items() if one.label_names}
         if task is None and len(found) == 1:
             return next(iter(found.values()))
         if task not in found:

@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manyheads.api.answering import Answering
-from manyheads.api.summary import summary_html, summary_text
-from manyheads.bundle import METRICS, Bundle, ExportedBundle, copy_model
+from manyheads.bundle import METRICS, REPORT, Bundle, ExportedBundle, copy_model
 from manyheads.errors import UsageError
 from manyheads.inference import LoadedModel, load_model
 from manyheads.predict import Precision
-from manyheads.report.write import REPORT
 
 if TYPE_CHECKING:
     import torch
@@ -100,9 +98,13 @@ class Model(Answering):
         return path if path.is_file() else None
 
     def __repr__(self) -> str:
+        from manyheads.api.summary import summary_text
+
         return summary_text(self._loaded, self.metrics)
 
     def _repr_html_(self) -> str:
+        from manyheads.api.summary import summary_html
+
         return summary_html(self._loaded, self.metrics)
 
     def evaluate(

@@ -54,7 +54,7 @@ def _text(given: Any) -> str:
 
 def _spans(answers: Mapping[str, Any], given: EncoderInput, task: Task[Any]) -> Html:
     spans = [Part(span["start"], span["end"], span["label"], span["score"]) for span in answers[task.name]]
-    return highlighted(given.source.first, spans, getattr(task, "labels", ()))
+    return highlighted(given.source.first, spans, task.label_names)
 
 
 def _tags(answers: Mapping[str, Any], given: EncoderInput, task: Task[Any]) -> Html:

@@ -39,12 +39,7 @@ def task_lines(tasks: Mapping[str, Task[Any]], metrics: Mapping[str, Any]) -> It
         split = next((split for split in SPLITS if by_split[split]), "")
         found: Mapping[str, float] = by_split.get(split) or {}
         metric = task.main_metric if task.main_metric in found else next(iter(found), "")
-        yield TaskLine(name, task.kind, len(labels_of(task)), metric, found.get(metric), split)
-
-
-def labels_of(task: Task[Any]) -> list[str]:
-    """The labels of a task, without the prefixes of tags; empty for types without labels."""
-    return list(getattr(task, "labels", ()))
+        yield TaskLine(name, task.kind, len(task.label_names), metric, found.get(metric), split)
 
 
 def facts(loaded: LoadedModel) -> str:

@@ -30,6 +30,8 @@ SHARED = "shared"
 """Name of the adapter of all tasks, in a model without branches."""
 ENCODER = "encoder"
 METRICS = "metrics.json"
+REPORT = "report.html"
+"""Beside the files of the manifest."""
 RUN = "run.yaml"
 CARD = "README.md"
 MAX_NAME_LENGTH = 200

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from manyheads.bundle import HEADS, MANIFEST, METRICS, RUN, Contents, load_bundle, save_bundle
+from manyheads.bundle import HEADS, MANIFEST, METRICS, RUN, load_bundle, save_bundle
 from manyheads.bundle.encoder import read_weights
 from manyheads.bundle.private_layers import PrivateLayers, with_private_layers
-from manyheads.hub.card import model_card
+from manyheads.hub.card import contents_of
 from manyheads.hub.facts import ModelFacts, kept_facts
 from manyheads.training.model_folder import scores_by_task
 from manyheads.training.selection import Selection
@@ -35,8 +36,7 @@ def save_run(plan: Plan, done: Trained, compared: Mapping[str, Mapping[str, Metr
     metrics = scores_by_task(tasks, splits, plan.selection)
     facts = ModelFacts(plan.output.resolve().name, tasks, metrics, plan.max_length, plan.run, plan.base_model,
                        steps=done.steps, recipe=plan.recipe)  # fmt: skip
-    contents = Contents(tasks, plan.encoder_name, plan.max_length, metrics, plan.run, model_card(facts), done.adapters,
-                        card_facts=facts.kept())  # fmt: skip
+    contents = replace(contents_of(facts, plan.encoder_name), adapters=done.adapters)
     save_bundle(plan.output, plan.model, plan.tokenizer, contents)
 
 
@@ -53,6 +53,6 @@ def save_with_private_layers(shared: Path, private: Mapping[str, tuple[Path, int
     metrics = scores_by_task(tasks, splits, Selection())
     run, (base_model, data) = (shared / RUN).read_text(encoding="utf-8"), kept_facts(bundle.manifest)
     facts = ModelFacts(folder.resolve().name, tasks, metrics, bundle.max_length, run, base_model, data)
-    contents = Contents(tasks, encoder, bundle.max_length, metrics, run, model_card(facts), card_facts=facts.kept())
+    contents = contents_of(facts, encoder)
     (folder / MANIFEST).unlink(missing_ok=True)  # so that a half-written folder is not taken for the previous model
     save_bundle(folder, model, bundle.tokenizer, contents)

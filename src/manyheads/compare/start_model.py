@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from manyheads.compare.runs import compared_split
 from manyheads.compare.statistics import compare_scores
-from manyheads.compare.verdict import judge
+from manyheads.compare.verdict import WORDS, judge
 from manyheads.evaluate import answers_for
 from manyheads.predict import Predictor, TorchBackend
 
@@ -68,7 +68,7 @@ def lines(result: Mapping[str, Any]) -> list[str]:
     for name, task in result["tasks"].items():
         found = task["difference"]
         before, after = (sum(task[key]) / len(task[key]) for key in ("single", "shared"))
-        verdict = {"helps": "better", "hurts": "worse"}.get(task["verdict"], task["verdict"])
+        verdict = WORDS.get(task["verdict"], task["verdict"])
         said.append(f"{name}: {100 * before:.1f} before, {100 * after:.1f} now ({100 * found['mean']:+.1f}, "
                     f"{100 * found['low']:+.1f} to {100 * found['high']:+.1f}; {verdict})")  # fmt: skip
     said += [f"{name}: not compared, as {why}" for name, why in result["not_compared"].items()]

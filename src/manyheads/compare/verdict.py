@@ -26,6 +26,8 @@ from manyheads.compare.statistics import Difference, Settings, holm
 
 Verdict = Literal["helps", "hurts", "equivalent", "no worse", "inconclusive"]
 
+WORDS = {"helps": "better", "hurts": "worse"}
+"""Verdicts in words for two models, where nothing is shared."""
 USUAL_SEEDS = 6
 """The smallest number with which a sign-flip test can reach 0.05."""
 MOST_SEEDS = 1000

@@ -24,6 +24,7 @@ from manyheads.config.task_data import (
     not_held,
     rows_of,
     solvable,
+    started_lines,
 )
 from manyheads.config.teachers import teacher_line
 from manyheads.config.trainer import build_trainer, heads_without_weights
@@ -128,8 +129,7 @@ def plan_of(
             if (teaching := dataset[name].teaching) is not None
         ),
         notes=(
-            *(() if start is None else start.lines(scope.tasks, [name for name, data in dataset.items() if data.kept])),
-            *(data.labels.line(name) for name, data in dataset.items() if data.labels and data.labels.changed),
+            *started_lines(start, dataset),
             *not_held(file, dataset),
             *vector_notes(file),
             *data_warnings(dataset),

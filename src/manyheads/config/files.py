@@ -72,12 +72,16 @@ def parse_run(text: str, name: str, overrides: Sequence[str] = ()) -> Run:
     return _checked(values, Origin(name, lines, YAML), overrides, duplicates)
 
 
-def run_of(given: Path | str | Mapping[str, Any] | Run, overrides: Sequence[str] = ()) -> RunFile:
-    """A run given from Python: the path of a run file, a dictionary with its keys, or a checked `Run`.
+def run_of(given: RunFile | Path | str | Mapping[str, Any] | Run, overrides: Sequence[str] = ()) -> RunFile:
+    """A run in any form: the path of a run file, one that was read, a dictionary with its keys, or a checked `Run`.
 
     In a dictionary, the data of a task may also be rows: a list of dictionaries, a DataFrame, an Arrow table, a
     `datasets.Dataset`, or a `DatasetDict` with the splits. Relative paths start at the working folder. Raises ConfigError.
+
+    `overrides` do not apply to a run file that was read.
     """
+    if isinstance(given, RunFile):
+        return given
     if isinstance(given, str | Path):
         return load_run(Path(given), overrides)
     name = "run"

@@ -13,6 +13,7 @@ from manyheads.data.warnings import Loaded, warnings_of
 if TYPE_CHECKING:
     from manyheads.config.files import RunFile
     from manyheads.config.labels import LabelChanges
+    from manyheads.config.start_model import StartModel
     from manyheads.config.teachers import Teaching
     from manyheads.tasks.base import Task
 
@@ -91,6 +92,15 @@ def data_warnings(dataset: Dataset) -> list[str]:
         for split, texts in warnings_of(data.splits).items()
         for text in texts
     ]
+
+
+def started_lines(start: StartModel | None, dataset: Dataset) -> list[str]:
+    """What becomes of the tasks and labels of the model that a run starts from."""
+    if start is None:
+        return []
+    tasks = {name: data.task for name, data in dataset.items()}
+    changed = [data.labels.line(name) for name, data in dataset.items() if data.labels and data.labels.changed]
+    return [*start.lines(tasks, [name for name, data in dataset.items() if data.kept]), *changed]
 
 
 def not_held(file: RunFile, dataset: Dataset) -> list[str]:

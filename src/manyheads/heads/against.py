@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from manyheads.bundle import RUN
 from manyheads.compare.statistics import Settings, compare_scores
-from manyheads.compare.verdict import Judgement, judge
+from manyheads.compare.verdict import WORDS, Judgement, judge
 from manyheads.config.dataset import read_split
 from manyheads.config.files import load_run
 from manyheads.errors import UsageError
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from manyheads.config.files import RunFile
     from manyheads.inference import LoadedModel
     from manyheads.metrics.evidence import Ranks, Tally
-
-WORDS = {"helps": "better", "hurts": "worse"}
-"""Verdicts of a comparison, in words for two models."""
 
 
 def compare_models(

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from manyheads.bundle import METRICS, RUN, Contents, load_bundle, save_bundle, was_refitted
+from manyheads.bundle import METRICS, RUN, load_bundle, save_bundle, was_refitted
 from manyheads.config.files import RunFile, load_run
 from manyheads.config.output import portable_run
 from manyheads.errors import ManyheadsError, UsageError
 from manyheads.export.folder import write_folder
 from manyheads.heads.parts import Part, assemble
 from manyheads.heads.proof import Proof, probe_texts, prove
-from manyheads.hub.card import model_card
+from manyheads.hub.card import contents_of
 from manyheads.hub.facts import ModelFacts, kept_facts
 from manyheads.training.model_folder import scores_by_task
 from manyheads.training.selection import Selection
@@ -50,10 +51,8 @@ def write_model(folder: Path, trunk: Bundle, kept: Sequence[Part], new: Sequence
     facts = ModelFacts(
         folder.resolve().name, tasks, metrics, trunk.max_length, run, base_model, data, refitted=refitted
     )
-    contents = Contents(
-        tasks, name, trunk.max_length, metrics, run, model_card(facts), refitted=refitted,
-        unchanged=tuple(proof.to_json() for proof in unproven), started_from=_started_from(new), card_facts=facts.kept(),
-    )  # fmt: skip
+    contents = replace(contents_of(facts, name), unchanged=tuple(proof.to_json() for proof in unproven),
+                       started_from=_started_from(new))  # fmt: skip
     proofs: list[Proof] = []
 
     def fill(unfinished: Path) -> None:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from manyheads.bundle import Contents
 from manyheads.bundle.manifest import versions
 from manyheads.evaluate import headline_name, score_rows, warning_lines
 from manyheads.hub.facts import COUNTS, ModelFacts
@@ -37,6 +38,12 @@ def model_card(facts: ModelFacts) -> str:
         _training(facts),
     ]
     return metadata(facts) + "".join(f"\n{line}\n" for lines in sections for line in lines)
+
+
+def contents_of(facts: ModelFacts, encoder: str) -> Contents:
+    """What a model folder holds beside the weights, by what its card says. `encoder`: the name in the run file."""
+    return Contents(facts.tasks, encoder, facts.max_length, facts.scores, facts.run, model_card(facts),
+                    refitted=facts.refitted, card_facts=facts.kept())  # fmt: skip
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -68,7 +75,7 @@ def _summary(facts: ModelFacts) -> Iterator[str]:
 def _tasks(facts: ModelFacts) -> Iterator[str]:
     rows = []
     for name, task in facts.tasks.items():
-        labels = list(getattr(task, "labels", ()))
+        labels = task.label_names
         more = f" … ({len(labels)} labels)" if len(labels) > SHOWN_LABELS else ""
         rows.append([name, task.kind, ", ".join(labels[:SHOWN_LABELS]) + more])
     yield "## Tasks"

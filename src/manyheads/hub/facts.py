@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -54,8 +55,7 @@ class ModelFacts:
 
     def settings(self, section: str) -> Mapping[str, Any]:
         """A section of the run file; empty if it is absent."""
-        values = yaml.safe_load(self.run)
-        found = values.get(section) if isinstance(values, dict) else None
+        found = _parsed(self.run).get(section)
         return found if isinstance(found, dict) else {}
 
     def hub_data(self) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
@@ -69,6 +69,13 @@ class ModelFacts:
                 path = path[0] if isinstance(path, list) and path else path
                 if isinstance(path, str) and path.startswith(HUB):
                     yield task, split, {**source, "path": path.removeprefix(HUB)}
+
+
+@lru_cache(maxsize=1)
+def _parsed(run: str) -> Mapping[str, Any]:
+    """A run file; a card asks for several sections."""
+    values = yaml.safe_load(run)
+    return values if isinstance(values, dict) else {}
 
 
 def split_facts(

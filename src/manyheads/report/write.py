@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from manyheads.bundle import REPORT
 from manyheads.durable import replace_file
 from manyheads.report.summary import Answered, Counts, training_summary
 from manyheads.report.training import training_page
@@ -13,8 +14,6 @@ from manyheads.report.training import training_page
 if TYPE_CHECKING:
     from manyheads.evaluate import Examples
     from manyheads.predict import Predictor
-
-REPORT = "report.html"
 
 
 def write_training_report(

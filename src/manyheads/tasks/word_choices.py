@@ -9,27 +9,32 @@ import numpy as np
 
 from manyheads.tasks.base import Array, Item
 from manyheads.tasks.choices import Choices, Doubt, Judged, likeliest
+from manyheads.tasks.words import WordsT, WordTask
 
 if TYPE_CHECKING:
-    from manyheads.tasks.token_tagging import TaggedText, TokenTagging
+    from manyheads.tasks.token_tagging import TaggedText
 
 
-class WordChoices(Choices["TaggedText"]):
-    """`(W, K)`: the tags of each word that has a token."""
+class TaggedWords(Choices[WordsT]):
+    """`(W, K)`: the tags of each word, as `WordTask.word_probabilities` gives them."""
 
     reviews: ClassVar[bool] = True
 
-    def __init__(self, task: TokenTagging) -> None:
+    def __init__(self, task: WordTask[WordsT]) -> None:
         self.task = task
 
     def probabilities(self, items: Sequence[Item]) -> list[Array]:
-        """Those of the task."""
+        """Those of the task: softmax, or marginals of a CRF."""
         return [self.task.word_probabilities(item)[1] for item in items]
 
     def describe(self, item: Item, chance_K: Array, choice: int) -> str:
         """A word and its likeliest tags."""
         start, end = self.task.word_probabilities(item)[0][choice].tolist()
         return f"{item.source.first[start:end]!r} {likeliest(chance_K, self.task.output_names)}"
+
+
+class WordChoices(TaggedWords["TaggedText"]):
+    """The tags of each word that has a token."""
 
     def gold(self, example: TaggedText, item: Item) -> Array:
         """The tags of the words."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from manyheads.bundle import Contents, save_bundle
+from manyheads.bundle import save_bundle
 from manyheads.evaluate import Metrics, Scores, add_warnings, answers_for, head_warnings, score_intervals
-from manyheads.hub.card import model_card
+from manyheads.hub.card import contents_of
 from manyheads.hub.facts import ModelFacts, split_facts
 from manyheads.report.history import read_history
 from manyheads.tasks.base import Task
@@ -26,16 +27,13 @@ def save_model(plan: Plan, done: Trained) -> Scores:
     frozen = {name: by_step[0] for name, by_step in first.items() if 0 in by_step}
     add_warnings(scores, "validation", head_warnings(done.tasks, done.answered, done.validation, frozen))
     add_warnings(scores, "test", test_warnings)
-    data = split_facts(plan.rows(), {"validation": score_intervals(done.tasks, done.answered),
-                                      "test": score_intervals(done.tasks, answered)})  # fmt: skip
+    data = split_facts(plan.rows(), {"validation": score_intervals(done.tasks, done.answered, done.validation),
+                                      "test": score_intervals(done.tasks, answered, tested)})  # fmt: skip
     facts = ModelFacts(
         plan.output.resolve().name, done.tasks, scores, plan.max_length, plan.run, plan.base_model, data, done.steps,
         plan.recipe, done.refitted,
     )  # fmt: skip
-    contents = Contents(
-        done.tasks, plan.encoder_name, plan.max_length, scores, plan.run, model_card(facts), done.adapters, done.refitted,
-        started_from=plan.started_from, card_facts=facts.kept(),
-    )  # fmt: skip
+    contents = replace(contents_of(facts, plan.encoder_name), adapters=done.adapters, started_from=plan.started_from)
     save_bundle(plan.output, plan.model, plan.tokenizer, contents)
     return scores
 

@@ -33,11 +33,7 @@ def files(documents: Iterable[Document], writing: Writing) -> Iterator[tuple[str
     """The two files of each document."""
     taken: set[str] = set()
     for number, group in enumerate(groups(documents), 1):
-        document = joined(group, "\n")
-        if len(group) > 1:
-            writing.losses.add("rows joined to the text of their document", document.where, len(group))
-            lost = [row for row in group if row.id is not None and str(row.id) != document.group]
-            writing.losses.add("ids not written", document.where, len(lost))
+        document = joined(group, "\n", writing.losses)
         name = _name(document, number, taken, writing)
         mark = _MARK if document.text.startswith(_MARK) else ""
         yield f"{name}.txt", (mark + document.text).encode("utf-8")

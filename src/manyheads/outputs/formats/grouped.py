@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import count, groupby
 
 from manyheads.outputs.documents import Document, Span
+from manyheads.outputs.losses import Losses
 
 
 def groups(documents: Iterable[Document]) -> Iterator[list[Document]]:
@@ -20,15 +21,18 @@ def groups(documents: Iterable[Document]) -> Iterator[list[Document]]:
         yield list(group)
 
 
-def joined(group: Sequence[Document], separator: str) -> Document:
-    """The rows of a document as one, with the separator between their texts.
+def joined(group: Sequence[Document], separator: str, losses: Losses) -> Document:
+    """The rows of a document as one, with the separator between their texts. What is lost by that is counted.
 
-    >>> joined([Document("a", ""), Document("b", "", spans=(Span(((0, 1),), "X"),))], " ").spans[0].pieces
+    >>> joined([Document("a", ""), Document("b", "", spans=(Span(((0, 1),), "X"),))], " ", Losses("brat")).spans[0].pieces
     ((2, 3),)
     """
     first = group[0]
     if len(group) == 1:
         return first
+    losses.add("rows joined to the text of their document", first.where, len(group))
+    lost = [row for row in group if row.id is not None and str(row.id) != first.group]
+    losses.add("ids not written", first.where, len(lost))
     texts, spans, base = [], list[Span](), 0
     for row in group:
         texts.append(row.text)

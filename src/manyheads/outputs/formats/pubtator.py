@@ -27,11 +27,7 @@ _ID = re.compile(r"[^|\s](?:[^|\t\r\n]*[^|\s])?")
 def encode(documents: Iterable[Document], writing: Writing) -> Iterator[bytes]:
     """A block of lines per document."""
     for number, group in enumerate(groups(documents), 1):
-        document = joined(group, " ")
-        if len(group) > 1:
-            writing.losses.add("rows joined to the text of their document", document.where, len(group))
-            lost = [row for row in group if row.id is not None and str(row.id) != document.group]
-            writing.losses.add("ids not written", document.where, len(lost))
+        document = joined(group, " ", writing.losses)
         title = len(group[0].text) if len(group) > 1 else _title(document.text)
         yield ("".join(_lines(document, title, number, writing)) + "\n").encode("utf-8")
 

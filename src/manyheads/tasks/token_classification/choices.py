@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from manyheads.tasks.base import Array, Item
-from manyheads.tasks.choices import Choices, Doubt, Judged, likeliest
+from manyheads.tasks.choices import Doubt, Judged
 from manyheads.tasks.token_classification.mistakes import BOUNDARY, LABEL, MISSED, SPURIOUS, EntityError, entity_errors
+from manyheads.tasks.word_choices import TaggedWords
 from manyheads.text.entities import EntityExample
 from manyheads.text.spans import tags_of_char_spans
 
@@ -26,22 +27,10 @@ KINDS = {MISSED: "spurious", SPURIOUS: "missed", LABEL: "wrong label", BOUNDARY:
 Span = tuple[int, int, str]
 
 
-class TagChoices(Choices[EntityExample]):
-    """`(W, K)`: the tags of each unit, or of each given word."""
+class TagChoices(TaggedWords[EntityExample]):
+    """The tags of each unit, or of each given word."""
 
-    reviews: ClassVar[bool] = True
-
-    def __init__(self, task: TokenClassification) -> None:
-        self.task = task
-
-    def probabilities(self, items: Sequence[Item]) -> list[Array]:
-        """Softmax, or marginals of the CRF."""
-        return [self.task.word_probabilities(item)[1] for item in items]
-
-    def describe(self, item: Item, chance_K: Array, choice: int) -> str:
-        """A word and its likeliest tags."""
-        start, end = self.task.word_probabilities(item)[0][choice].tolist()
-        return f"{item.source.first[start:end]!r} {likeliest(chance_K, self.task.tags)}"
+    task: TokenClassification
 
     def refitted_as(self) -> TokenClassification | None:
         """Without transitions, whose likelihood costs ten times as much and adds little on one word."""
