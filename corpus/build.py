@@ -3,7 +3,7 @@
     python corpus/build.py src/manyheads/demo/corpus      # check everything, write the shipped files
     python corpus/build.py --check corpus/abstracts/b.txt # check one file, print its counts
 
-An abstract is a block of lines in abstracts/*.txt:
+Clinical notes are described in clinical_notes.py. An abstract is a block of lines in abstracts/*.txt:
 
     === slug
     SECTION | Sentence with [surface]{Label} in it.
@@ -11,14 +11,13 @@ An abstract is a block of lines in abstracts/*.txt:
     U | question that the abstract does not answer
     P | 3.4 | one sentence | another, with their similarity from 0 to 5
 
-Everything of one abstract goes to the same split, chosen by a hash of its slug.
+Everything of one abstract or note goes to the same split, chosen by a hash of its slug.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
 import json
 import re
 import sys
@@ -27,15 +26,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from blocks import SPLITS, CorpusError, check_slugs, read_blocks, split_of
+from clinical_notes import note_counts, parse_notes, write_notes
+
 SECTIONS = ("BACKGROUND", "METHODS", "RESULTS", "CONCLUSIONS")
 LABELS = ("Anatomy", "Chemical", "Disease", "Procedure")
-SPLITS = (("train", 0.70), ("validation", 0.82), ("test", 1.0))
-"""Upper ends of the shares: about 70, 12 and 18 percent of the abstracts."""
 ENTITY = re.compile(r"\[([^\[\]{}|]+)\]\{(\w+)\}")
-
-
-class CorpusError(Exception):
-    """A defect: file:line and what is wrong."""
 
 
 @dataclass
@@ -66,8 +62,7 @@ class Abstract:
 
     @property
     def split(self) -> str:
-        place = int(hashlib.sha256(self.slug.encode()).hexdigest()[:8], 16) / 2**32
-        return next(name for name, end in SPLITS if place < end)
+        return split_of(self.slug)
 
     def start_of(self, number: int) -> int:
         """Offset in the abstract of sentence `number`, from 1."""
@@ -77,16 +72,10 @@ class Abstract:
 def parse(path: Path) -> list[Abstract]:
     """All abstracts of a file. Raises CorpusError."""
     abstracts: list[Abstract] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        where = f"{path}:{number}"
-        if not line.strip():
-            continue
-        if line.startswith("==="):
-            abstracts.append(Abstract(line.removeprefix("===").strip(), where))
-            continue
-        if not abstracts:
-            raise CorpusError(f"{where} stands before the first '=== slug'")
-        add(abstracts[-1], [cell.strip() for cell in line.split("|")], where)
+    for block in read_blocks(path):
+        abstracts.append(Abstract(block.slug, block.where))
+        for where, cells in block.lines:
+            add(abstracts[-1], cells, where)
     return abstracts
 
 
@@ -96,8 +85,8 @@ def add(abstract: Abstract, cells: list[str], where: str) -> None:
     counts = {"Q": 4, "U": 2, "P": 4}
     if kind not in counts and kind not in SECTIONS:
         raise CorpusError(f"{where} begins with {kind!r}; expected a section, Q, U or P")
-    if len(cells) != counts.get(kind, 2) or not all(cells):
-        raise CorpusError(f"{where} has {len(cells)} fields, or an empty one")
+    if len(cells) != counts.get(kind, 2):
+        raise CorpusError(f"{where} has {len(cells)} fields")
     if kind == "Q":
         abstract.questions.append(Question(cells[1], cells[2], whole(cells[3], where)))
     elif kind == "U":
@@ -138,12 +127,8 @@ def sentence(section: str, marked: str, where: str) -> Sentence:
 
 def check(abstracts: Iterable[Abstract]) -> None:
     """Raise CorpusError for what a single line cannot show."""
-    seen: set[str] = set()
     for abstract in abstracts:
         where = f"{abstract.where} ({abstract.slug})"
-        if abstract.slug in seen:
-            raise CorpusError(f"{where} has a slug that is taken")
-        seen.add(abstract.slug)
         order = [SECTIONS.index(s.section) for s in abstract.sentences]
         if order != sorted(order) or len(set(order)) < len(SECTIONS):
             raise CorpusError(f"{where} needs every section, in order")
@@ -254,16 +239,22 @@ def main() -> int:
     parser.add_argument("output", type=Path, nargs="?")
     parser.add_argument("--check", type=Path, nargs="+", metavar="FILE")
     options = parser.parse_args()
-    paths = options.check or sorted((Path(__file__).parent / "abstracts").glob("*.txt"))
+    paths = options.check or sorted(Path(__file__).parent.glob("*/*.txt"))
     try:
-        abstracts = [abstract for path in paths for abstract in parse(path)]
+        abstracts = [abstract for path in paths if path.parent.name != "notes" for abstract in parse(path)]
+        notes = [note for path in paths if path.parent.name == "notes" for note in parse_notes(path)]
         check(abstracts)
+        check_slugs([(one.slug, one.where) for one in abstracts] + [(one.slug, one.where) for one in notes])
     except CorpusError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if options.output and not options.check:
         write(abstracts, options.output)
-    print(counts(abstracts))
+        write_notes(notes, options.output)
+    if abstracts:
+        print(counts(abstracts))
+    if notes:
+        print(note_counts(notes))
     return 0
 
 

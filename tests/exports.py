@@ -38,6 +38,11 @@ def lines(*rows: Any) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
+def marked(**more: dict[str, Any]) -> list[dict[str, Any]]:
+    """Both entities, with more keys by label."""
+    return [{**entity, **more.get(entity["label"], {})} for entity in BOTH]
+
+
 def spans(text: str = ADA, entities: list[dict[str, Any]] = BOTH, **more: Any) -> dict[str, Any]:
     return {"text": text, "entities": entities, **more}
 
@@ -67,7 +72,7 @@ BIOC_XML = """<?xml version="1.0" encoding="UTF-8"?>
  <document>
   <id>7</id>
   <passage><offset>0</offset><text>Orbanol lowers fever</text>
-   <annotation id="1"><infon key="type">Chemical</infon><infon key="identifier">D01</infon>
+   <annotation id="1"><infon key="type">Chemical</infon><infon key="identifier">D01</infon><infon key="sure">true</infon>
     <location offset="0" length="7"/><text>Orbanol</text></annotation>
   </passage>
   <passage><offset>21</offset><text>A rash &amp; a fever.</text>
@@ -75,29 +80,32 @@ BIOC_XML = """<?xml version="1.0" encoding="UTF-8"?>
    <annotation id="3"><infon key="type">Disease</infon>
     <location offset="23" length="4"/><location offset="32" length="5"/><text>rash fever</text></annotation>
    <relation id="R"><infon key="type">causes</infon><node refid="1" role="a"/><node refid="2" role="b"/></relation>
+   <relation id="S"><infon key="type">with</infon><node refid="2" role="a"/><node refid="3" role="b"/></relation>
   </passage>
  </document>
 </collection>
 """
 BIOC_ROWS = [
-    spans("Orbanol lowers fever", [{"start": 0, "end": 7, "label": "Chemical"}], id="7", document="7"),
-    spans("A rash & a fever.", [{"start": 2, "end": 6, "label": "Disease"}], id="7", document="7"),
+    spans("Orbanol lowers fever", [{"id": "1", "start": 0, "end": 7, "label": "Chemical", "attributes": {"sure": True},
+                                    "links": ["D01"]}], id="7", document="7"),
+    spans("A rash & a fever.", [{"id": "2", "start": 2, "end": 6, "label": "Disease"}], id="7", document="7"),
 ]
-BIOC_COUNTS = {"identifiers of entities": 1, "discontinuous spans": 1, "relations": 1}
+BIOC_COUNTS = {"identifiers of entities": 1, "attributes": 1, "discontinuous spans": 1, "relations": 2}
 
 
 def bioc_json() -> str:
-    def annotation(infons: dict[str, str], text: str, *locations: tuple[int, int]) -> dict[str, Any]:
+    def annotation(name: str, infons: dict[str, Any], text: str, *locations: tuple[int, int]) -> dict[str, Any]:
         found = [{"offset": offset, "length": length} for offset, length in locations]
-        return {"id": "1", "infons": infons, "text": text, "locations": found}
+        return {"id": name, "infons": infons, "text": text, "locations": found}
 
     passages = [
         {"offset": 0, "infons": {}, "text": "Orbanol lowers fever", "sentences": [], "relations": [],
-         "annotations": [annotation({"type": "Chemical", "identifier": "D01"}, "Orbanol", (0, 7))]},
+         "annotations": [annotation("1", {"type": "Chemical", "identifier": "D01", "sure": True}, "Orbanol", (0, 7))]},
         {"offset": 21, "infons": {}, "text": "A rash & a fever.", "sentences": [],
-         "relations": [{"id": "R", "infons": {}, "nodes": []}],
-         "annotations": [annotation({"type": "Disease"}, "rash", (23, 4)),
-                         annotation({"type": "Disease"}, "rash fever", (23, 4), (32, 5))]},
+         "relations": [{"id": "R", "infons": {}, "nodes": []},
+                       {"id": "S", "infons": {"type": "with"}, "nodes": [{"refid": "2", "role": "a"}, {"refid": "3", "role": "b"}]}],
+         "annotations": [annotation("2", {"type": "Disease"}, "rash", (23, 4)),
+                         annotation("3", {"type": "Disease"}, "rash fever", (23, 4), (32, 5))]},
     ]  # fmt: skip
     return json.dumps({"source": "s", "documents": [{"id": "7", "infons": {}, "passages": passages}]})
 
@@ -136,7 +144,7 @@ WEBANNO = r"""#FORMAT=WebAnno TSV 3.3
 WEBANNO_ROWS = [
     spans("😀 Ada Byron wrote\t[to] London.",
           [{"start": 2, "end": 11, "label": "PER"}, {"start": 18, "end": 22, "label": "MISC_to"},
-           {"start": 23, "end": 29, "label": "LOC"}], document="a.tsv"),
+           {"start": 23, "end": 29, "label": "LOC", "links": ["Q84"]}], document="a.tsv"),
     spans("The Northern", [], document="a.tsv"), spans("Line was late.", [], document="a.tsv"),
 ]  # fmt: skip
 XMI = """<?xml version="1.0" encoding="UTF-8"?>
@@ -161,7 +169,9 @@ XMI = """<?xml version="1.0" encoding="UTF-8"?>
 </xmi:XMI>
 """
 XMI_ROW = spans("😀 Ada Byron wrote\nto London.",
-                [{"start": 2, "end": 11, "label": "PER"}, {"start": 21, "end": 27, "label": "LOC"}])  # fmt: skip
+                [{"id": "2", "start": 2, "end": 11, "label": "PER", "links": ["Q7259"]},
+                 {"id": "3", "start": 21, "end": 27, "label": "LOC", "attributes": {"note": "sure"}}],
+                relations=[{"head": "2", "tail": "3", "label": "Sent"}])  # fmt: skip
 XMI_COUNTS = {"identifiers of entities": 1, "attributes": 1, "spans without characters": 1, "spans without a label": 1,
               "annotations of other layers": 1, "relations": 1, "coreference links": 1, "annotations of other views": 1,
               "spans that overlap a longer one": 1}  # fmt: skip
@@ -209,7 +219,8 @@ EXPORTS = {
         {"a.jsonl": lines({"text": ADA, "relations": [{"id": 0, "from_id": 1, "to_id": 2, "type": "x"}], "entities": [
             {"id": 1, "label": "PER", "start_offset": 0, "end_offset": 9},
             {"id": 2, "label": "LOC", "start_offset": 19, "end_offset": 25}]})},
-        [spans()], left_out={"relations": 1},
+        [spans(ADA, marked(PER={"id": "1"}, LOC={"id": "2"}), relations=[{"head": "1", "tail": "2", "label": "x"}])],
+        left_out={"relations": 1},
     ),
     "doccano labels": Export(
         "doccano", {"a.json": json.dumps([{"id": 1, "text": "Great value.", "label": ["good"]},
@@ -235,8 +246,9 @@ EXPORTS = {
     "Label Studio, choices of a region": Export(
         "label-studio",
         {"a.json": json.dumps([{"id": 1, "data": {"text": ADA}, "annotations": [{"result": [*STUDIO_SPANS, {
-            "type": "choices", "value": {"start": 0, "end": 9, "text": "Ada Byron", "choices": ["alive"]}}]}]}])},
-        [spans()], left_out={"attributes": 1},
+            "type": "choices", "value": {"start": 0, "end": 9, "text": "Ada Byron", "choices": ["alive"]}}, {
+            "type": "number", "from_name": "n", "id": "r", "value": {"start": 0, "end": 9, "number": 3}}]}]}])},
+        [spans(ADA, marked(PER={"attributes": {"choices": "alive", "n": 3}}))], left_out={"attributes": 2},
     ),
     "Label Studio, choices of a region and of the text": Export(
         "label-studio",
@@ -244,6 +256,19 @@ EXPORTS = {
             {"type": "choices", "value": {"start": 0, "end": 2, "choices": ["x"]}},
             {"type": "choices", "value": {"choices": [row["label"]]}}]}]} for i, row in enumerate(LABELLED)])},
         LABELLED, TEXT, left_out={"attributes": 2},
+    ),
+    "Label Studio relations": Export(
+        "label-studio",
+        {"a.json": json.dumps([{"id": 1, "data": {"text": ADA}, "annotations": [{"result": [
+            {**STUDIO_SPANS[0], "id": "p"}, {**STUDIO_SPANS[1], "id": "q"},
+            {"id": "q", "from_name": "sure", "type": "choices", "value": {"start": 19, "end": 25, "choices": ["a", "b"]}},
+            {"from_id": "p", "to_id": "q", "type": "relation", "direction": "left", "labels": ["of", "in"]},
+            {"from_id": "p", "to_id": "q", "type": "relation", "direction": "bi"},
+            {"from_id": "p", "to_id": "gone", "type": "relation", "direction": "right"}]}]}])},
+        [spans(ADA, marked(PER={"id": "p"}, LOC={"id": "q", "attributes": {"sure": ["a", "b"]}}), relations=[
+            {"head": "q", "tail": "p", "label": "of"}, {"head": "q", "tail": "p", "label": "in"},
+            {"head": "p", "tail": "q", "label": "", "attributes": {"direction": "bi"}}])],
+        left_out={"relations": 4, "attributes": 1},
     ),
     "Label Studio, min": Export(
         "label-studio",
@@ -272,6 +297,19 @@ EXPORTS = {
             {"start": 0, "end": 9, "label": "PER", "token_start": 0}, {"start": 19, "end": 25, "label": "LOC"}]},
             {"text": "No.", "spans": [], "answer": "reject"}, {"text": "Hm.", "spans": [], "answer": "ignore"})},
         [spans()], skipped={"answer: reject": 1, "answer: ignore": 1},
+    ),
+    "Prodigy relations": Export(
+        "prodigy",
+        {"a.jsonl": lines({"text": ADA, "answer": "accept", "spans": [
+            {"start": 0, "end": 9, "label": "PER", "token_start": 0, "token_end": 1},
+            {"start": 19, "end": 25, "label": "LOC", "token_start": 4, "token_end": 4, "links": ["Q84"]}],
+            "relations": [{"head": 1, "child": 4, "label": "in", "head_span": {"start": 0, "end": 9, "label": "PER"},
+                           "child_span": {"start": 19, "end": 25, "label": "LOC"}},
+                          {"head": 2, "child": 4, "label": "to", "head_span": {"start": 10, "end": 15, "label": None},
+                           "child_span": {"start": 19, "end": 25, "label": "LOC"}}]})},
+        [spans(ADA, marked(PER={"id": "1"}, LOC={"id": "2", "links": ["Q84"]}),
+               relations=[{"head": "1", "tail": "2", "label": "in"}])],
+        left_out={"relations": 2, "identifiers of entities": 1},
     ),
     "Prodigy choice": Export(
         "prodigy",
@@ -304,10 +342,11 @@ EXPORTS = {
     ),
     "GLiNER2": Export(
         "gliner2", {"a.jsonl": lines({"input": ADA, "output": {"entities": {"PER": ["Ada Byron"], "LOC": ["London"]},
-                                                             "relations": [{"in": {}}]}},
+                                                             "relations": [{"in": {"head": "Ada Byron", "tail": "London"}}, {"in": {}}]}},
                                      {"text": "Bo, not Bob; Bo.", "schema": {"entities": {"PER": ["Bo"]}}})},
-        [spans(), spans("Bo, not Bob; Bo.", [{"start": 0, "end": 2, "label": "PER"}, {"start": 13, "end": 15, "label": "PER"}])],
-        left_out={"relations": 1},
+        [spans(ADA, marked(PER={"id": "1"}, LOC={"id": "2"}), relations=[{"head": "1", "tail": "2", "label": "in"}]),
+         spans("Bo, not Bob; Bo.", [{"start": 0, "end": 2, "label": "PER"}, {"start": 13, "end": 15, "label": "PER"}])],
+        left_out={"relations": 2},
     ),
     "GLiNER2 labels": Export(
         "gliner2",
@@ -333,9 +372,10 @@ EXPORTS = {
     "PubTator": Export(
         "pubtator", {"a.txt": PUBTATOR},
         [spans("Orbanol lowers fever Ten adults took Orbanol. One had a severe rash.",
-               [{"start": 0, "end": 7, "label": "Chemical"}, {"start": 15, "end": 20, "label": "Disease"},
-                {"start": 37, "end": 44, "label": "Chemical"}, {"start": 56, "end": 67, "label": "Disease"}],
-               id="7", document="7"),
+               [{"start": 0, "end": 7, "label": "Chemical", "links": ["D01"]},
+                {"start": 15, "end": 20, "label": "Disease", "links": ["D02"]},
+                {"start": 37, "end": 44, "label": "Chemical"}, {"start": 56, "end": 67, "label": "Disease", "links": ["D03"]}],
+               relations=[{"head": "D01", "tail": "D03", "label": "CID"}], id="7", document="7"),
          spans("A title alone", [], id="8", document="8")],
         left_out={"identifiers of entities": 4, "spans that overlap a longer one": 1, "relations": 1},
     ),
@@ -343,15 +383,16 @@ EXPORTS = {
         "brat",
         {"a.txt": ADA + "\n", "a.ann": "T1\tPER 0 9\tAda Byron\nT2\tLOC 19 25\tLondon\nT3\tX 0 3;19 25\tAda London\n"
          "R1\tIn Arg1:T1 Arg2:T2\nA1\tOld T1\n#1\tAnnotatorNotes T1\twho?\nN1\tReference T1 Wiki:1\tAda\nE1\tX:T1\n*\tEquiv T1 T2\n"},
-        [spans(ADA + "\n", id="a", document="a")],
-        left_out={"discontinuous spans": 1, "relations": 1, "attributes": 1, "notes": 1, "events": 1, "equivalences": 1,
+        [spans(ADA + "\n", marked(PER={"id": "T1", "attributes": {"Old": True}, "links": ["Wiki:1"]}, LOC={"id": "T2"}),
+               relations=[{"head": "T1", "tail": "T2", "label": "In"}], id="a", document="a")],
+        left_out={"discontinuous spans": 1, "relations": 1, "attributes": 1, "names of concepts": 1, "notes": 1, "events": 1, "equivalences": 1,
                   "identifiers of entities": 1},
     ),
     "brat folder": Export(
         "brat",
         {"d": "", "d/a.txt": ADA, "d/a.ann": "T1\tPER 0 9\tAda Byron\nT2\tLOC 19 25\tLondon\n", "d/e/b.txt": "No one.",
          "d/e/b.ann": "", "d/c.txt": "Not yet."},
-        [spans(id="a", document="a"), spans("No one.", [], id="e/b", document="e/b")],
+        [spans(ADA, marked(PER={"id": "T1"}, LOC={"id": "T2"}), id="a", document="a"), spans("No one.", [], id="e/b", document="e/b")],
         skipped={"no annotation file": 1},
     ),
     "BioC XML": Export("bioc-xml", {"a.xml": BIOC_XML}, BIOC_ROWS, left_out=BIOC_COUNTS),
@@ -397,7 +438,7 @@ EXPORTS = {
     "spaCy spans and categories": Export(
         "spacy", {"a.json": json.dumps([[ADA, {"entities": [[0, 9, "PER", "Q1"], [19, 25, "LOC"]], "cats": {"x": 1, "y": 0},
                                                "spans": {"sc": [[0, 3, "GIVEN"]]}, "links": {"0,9": {"Q1": 1.0}}}]])},
-        [spans()], left_out={"identifiers of entities": 2, "labels of texts": 2, "spans in groups": 1},
+        [spans(ADA, marked(PER={"links": ["Q1"]}))], left_out={"identifiers of entities": 1, "labels of texts": 2, "spans in groups": 1},
     ),
     "JSON array": Export("json", {"a.json": json.dumps(LABELLED)}, LABELLED, TEXT),
     "JSON array of questions": Export(

@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _terminable() if options.name in STOPPED else nullcontext():
             return verb(options)
     except ManyheadsError as error:
-        return _failed(options, error, str(error), error.exit_status)
+        return _failed(options, error, _with_hint(options, error), error.exit_status)
     except KeyboardInterrupt as error:
         message = f"stopped by {_signal_of(error)}; {STOPPED.get(options.name, 'no model was saved')}"
         return _failed(options, error, message, StoppedError.exit_status if options.name == "bulk" else INTERRUPTED)
@@ -106,6 +106,13 @@ def _terminable() -> Iterator[None]:
         raise _Terminated from None
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _with_hint(options: argparse.Namespace, error: ManyheadsError) -> str:
+    """The message, with what to do next. Verbs without --resume continue when they are run again."""
+    if not error.hint:
+        return str(error)
+    return f"{error}: {error.hint if hasattr(options, 'resume') else 'run the same command again to continue'}"
 
 
 def _failed(options: argparse.Namespace, error: BaseException, message: str, status: int) -> int:

@@ -9,12 +9,22 @@ from typing import Any, ClassVar
 LONGEST_MESSAGE = 1000
 """Maximum characters of an error message about a row."""
 MIDDLE = LONGEST_MESSAGE // 2 - 2
+RESUME = "continue with --resume"
+"""Hint of errors that leave a saved run."""
 
 
 class ManyheadsError(Exception):
-    """Base class of all errors that are shown to users."""
+    """Base class of all errors that are shown to users.
+
+    Those that users of Python see name no options of the command.
+    """
 
     exit_status: ClassVar[int] = 1
+
+    def __init__(self, message: str = "", *, hint: str = "") -> None:
+        """`hint`: what to do next on the command line, which adds it to the message."""
+        super().__init__(message)
+        self.hint = hint
 
 
 class UsageError(ManyheadsError):

@@ -52,7 +52,7 @@ def answers_for(predictor: Predictor, task: Task[Any], examples: Examples) -> tu
     kept: list[Any] = []
     for start in range(0, len(examples), CHUNK_EXAMPLES):
         chunk = [examples[i] for i in range(start, min(start + CHUNK_EXAMPLES, len(examples)))]
-        inputs = [task.sources_of_example(example) for example in chunk]
+        inputs = [task.scored_inputs(example) for example in chunk]
         flat = iter(predictor.answer([{task.name: one} for sources in inputs for one in sources]))
         answers.extend([next(flat).answers[task.name] for _ in sources] for sources in inputs)
         kept.extend(chunk)

@@ -55,6 +55,12 @@ class MultiTaskModel(nn.Module):
         replace_dropouts(self.heads)
         self.mixes = nn.ModuleDict({name: ScalarMix(encoder.depth + 1) for name in tasks} if layer_mix else {})
         self._branch_of = {task: branch for branch in branches for task in branch.tasks}
+        self._finder = {
+            name: other
+            for name, task in tasks.items()
+            if (other := task.depends_on) in tasks and other and self._branch_of.get(name) is self._branch_of.get(other)
+        }
+        self._tasks = dict(tasks)
         self.pools = False
         """Whether outputs in training include the mean vector of each sequence, `pooled_SD`."""
         self.fork = min((branch.start for branch in branches), default=encoder.depth)
@@ -82,7 +88,15 @@ class MultiTaskModel(nn.Module):
                 outputs: dict[str, torch.Tensor] = self.heads[name](hidden_TD.float(), segments)
         else:
             outputs = self.heads[name](hidden_TD, segments)
+        if self.training and name in self._finder and not self.mixes:
+            outputs = {**outputs, **self._marks(self._finder[name], hidden_TD, segments)}
         return {**outputs, POOLED: mean_pool(hidden_TD, segments)} if self.pools and self.training else outputs
+
+    @torch.no_grad()
+    def _marks(self, finder: str, hidden_TD: torch.Tensor, segments: Segments) -> dict[str, torch.Tensor]:
+        """Spans that another head finds in these states, for the training of a head about them."""
+        head = self.heads[finder]
+        return dict(self._tasks[finder].marks(head(hidden_TD.to(next(head.parameters()).dtype), segments)))
 
     def branch_of(self, task: str) -> Branch | None:
         """The branch of a task; None for the shared encoder itself."""

@@ -136,13 +136,17 @@ class Predictor:
         self.batch_tokens = max(batch_tokens, max_length)
 
     def check_tasks(self, names: Sequence[str] | None) -> list[str]:
-        """The names without duplicates; all tasks for None. Raises UsageError for a task the model does not have."""
+        """The names without duplicates, after the tasks they depend on; all tasks for None.
+
+        Raises UsageError for a task the model does not have.
+        """
         if names is None:
             return list(self.tasks)
         for name in names:
             if name not in self.tasks:
                 raise UsageError(f"the model has no task '{name}'; its tasks are {', '.join(self.tasks)}")
-        return list(dict.fromkeys(names))
+        needed = ((self.tasks[name].depends_on or name, name) for name in names)
+        return list(dict.fromkeys(one for pair in needed for one in pair if one in self.tasks))
 
     def predict(self, rows: Iterable[Row | RowError], names: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
         """An output row for each input row, in order; rows that cannot be read get an `error`."""
@@ -152,7 +156,7 @@ class Predictor:
 
     def reply(self, requests: Sequence[tuple[Row | RowError, Sequence[str] | None]]) -> Iterator[dict[str, Any]]:
         """An output row for each pair of a row and its tasks (None: all), in order, in one batch."""
-        inputs = [self.inputs_of(row, self.tasks if names is None else names) for row, names in requests]
+        inputs = [self.inputs_of(row, self.check_tasks(names)) for row, names in requests]
         results = iter(self.answer([entry for entry in inputs if not isinstance(entry, RowError)]))
         for (row, _), entry in zip(requests, inputs, strict=True):
             row_id = _row_id(row)
@@ -167,6 +171,7 @@ class Predictor:
 
     def answer(self, inputs: Sequence[Mapping[str, EncoderInput]]) -> list[RowAnswers]:
         """Answers for each `{task: encoder input}`, in order. Equal sources are encoded once."""
+        asked, inputs = inputs, [self._with_dependencies(entry) for entry in inputs]
         readers: dict[Source, set[str]] = defaultdict(set)
         for entry in inputs:
             for name, one in entry.items():
@@ -175,12 +180,13 @@ class Predictor:
         encodings = dict(zip(sources, self.tokenizer.encode(sources, self.max_length), strict=True))
         outputs = self._run(readers, encodings)
         answers: list[dict[str, Answer]] = [{} for _ in inputs]
-        for name, task in self.tasks.items():
+        for name, task in sorted(self.tasks.items(), key=lambda pair: pair[1].depends_on is not None):
             places = [i for i, entry in enumerate(inputs) if name in entry]
             items = [
-                Item(entry.source, entry.words, encodings[entry.source], outputs[entry.source, name])
-                for entry in (inputs[i][name] for i in places)
-            ]
+                Item(entry.source, entry.words, encodings[entry.source], outputs[entry.source, name],
+                     entry.spans if entry.spans is not None else spans_of(answers[i].get(task.depends_on or "")))
+                for i, entry in ((i, inputs[i][name]) for i in places)
+            ]  # fmt: skip
             for i, answer in zip(places, task.decode(items), strict=True):
                 answers[i][name] = answer
         return [
@@ -188,8 +194,17 @@ class Predictor:
                 {name: answer[name] for name in entry},
                 max((len(encodings[one.source]) for one in entry.values()), default=1),
             )
-            for entry, answer in zip(inputs, answers, strict=True)
+            for entry, answer in zip(asked, answers, strict=True)
         ]
+
+    def _with_dependencies(self, entry: Mapping[str, EncoderInput]) -> Mapping[str, EncoderInput]:
+        """The inputs, and those of the tasks whose answers others are about."""
+        more = {
+            other: EncoderInput(one.source, one.words)
+            for name, one in entry.items()
+            if one.spans is None and (other := self.tasks[name].depends_on) in self.tasks and other is not None
+        }
+        return {**more, **entry} if more else entry
 
     def items(self, name: str, inputs: Sequence[EncoderInput]) -> list[Item]:
         """Inputs of `Task.decode`: the outputs of a head, window by window. Equal sources are encoded once."""
@@ -267,6 +282,11 @@ def packs_of(windows: Sequence[tuple[Source, Encoding]], budget: int) -> Iterato
         tokens += len(window)
     if start < len(windows):
         yield windows[start:]
+
+
+def spans_of(answer: Answer) -> list[tuple[int, int, str]] | None:
+    """Offsets and labels of the entities that a task found; None without an answer."""
+    return None if answer is None else [(span["start"], span["end"], span["label"]) for span in answer]
 
 
 def _chunks(rows: Iterable[Row | RowError]) -> Iterator[list[Row | RowError]]:

@@ -40,8 +40,8 @@ def train(
     `callbacks`: functions of the record of each step (`StepRecord`) and of each evaluation on validation data
     (`EvaluationRecord`); what they raise ends the training. `progress`: show a bar; by default in terminals and notebooks.
 
-    In the main thread, Ctrl-C and SIGTERM save the run after the current step and raise StoppedError. Raises ManyheadsError
-    and its subclasses, such as ConfigError and DataError.
+    In the main thread, Ctrl-C and SIGTERM save the run after the current step and raise StoppedError; with `resume` the same
+    call continues it. Raises ManyheadsError and its subclasses, such as ConfigError and DataError.
 
     >>> import manyheads as mh
     >>> model = mh.train("run.yaml", output="runs/new", overrides=["training.steps=1"])
@@ -63,16 +63,10 @@ def train(
             file = run_of(run, overrides)
             folder, _ = train_run(file, Path(output) if output else None, (), shown, resume=resume, stop=stop)
     except ManyheadsError as error:
-        error.args = (_in_python(str(error)), *error.args[1:])
+        if error.hint:
+            error.add_note("To continue, call train again with resume=True.")
         raise
     return load(folder)
-
-
-def _in_python(message: str) -> str:
-    """A message about options of the command, with the names of our arguments."""
-    for option, argument in (("--resume", "resume=True"), ("--output", "output="), ("--set ", "overrides: ")):
-        message = message.replace(option, argument)
-    return message
 
 
 def _progress(shown: bool | None) -> Progress:

@@ -93,7 +93,8 @@ def _finished(file: RunFile, override: Path | None) -> Path | None:
     if not is_finished(folder):
         return None
     if essential((folder / RUN).read_text(encoding="utf-8")) != essential(portable_run(with_start_model(file), folder)):
-        raise UsageError(f"{folder} contains the finished model of another run file (see its {RUN}); give another --output")
+        raise UsageError(f"{folder} contains the finished model of another run file (see its {RUN}); choose another output "
+                         "folder")  # fmt: skip
     return folder
 
 
@@ -229,7 +230,7 @@ def evaluate_model(
                 say(f"warning: {name} · validation: the final model was also trained on these rows (refit), so these scores "
                     "are too high; metrics.json has the scores before that")  # fmt: skip
     if not tables:
-        raise UsageError(f"{path} has no {split} data for {', '.join(tasks)}; choose another --split, or --data")
+        raise UsageError(f"{path} has no {split} data for {', '.join(tasks)}; choose another split, or other data")
     metrics, warnings = evaluate_with_warnings(model.predictor, tables)
     scores: Scores = {name: {split: values} for name, values in metrics.items()}
     selection = Selection.of(file.run.training.select, model.tasks, model.tasks)

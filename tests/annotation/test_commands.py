@@ -133,6 +133,42 @@ def test_review_needs_enough_examples(planted: Path, tmp_path: Path, capsys: pyt
     assert f"6 examples of 'section' are too few to review; give at least {2 * FOLDS}" in capsys.readouterr().err
 
 
+def test_review_lists_every_question_with_its_answer_in_the_passage(
+    toy_encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = []
+    for i in range(30):
+        context = f"{DRUGS[i % 4]} lowered {ILLS[i // 4 % 4]} in {i} children."
+        answers = [] if i % 5 == 4 else [{"text": DRUGS[i % 4], "start": 0}]
+        rows.append({"id": str(i), "question": "Which drug was given?", "context": context, "answers": answers})
+    write_jsonl(tmp_path / "asked.jsonl", rows)
+    run = tmp_path / "run.yaml"
+    run.write_text(
+        f"""
+encoder: {{name: {toy_encoder}, max_length: 48}}
+tasks: {{answers: {{type: question-answering, data: {{train: asked.jsonl}}, validation_fraction: 0}}}}
+training: {{recipe: none, steps: 2, tokens_per_step: 256, learning_rate: 1.0e-3, device: cpu, save_every: 0}}
+output: model
+""",
+        encoding="utf-8",
+    )
+    train_run(run, None, [], Quiet())
+    command = ["review", str(tmp_path / "model"), str(run), "-o", str(tmp_path / "found")]
+    assert main(command) == 2
+    told = capsys.readouterr().err
+    assert "answers: not reviewed, because only an encoder that learned question-answering can judge it" in told
+    assert main([*command, "--own-encoder"]) == 0
+    found = [json.loads(line) for line in (tmp_path / "found/suspects.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert sorted(int(row["where"].rpartition(":")[2]) for row in found) == list(range(1, 31))
+    assert sum(row["gold"] is None for row in found) == 6
+    for row in found:
+        for label in (row["gold"], row["suggestion"]):
+            assert label is None or row["text"][label["start"] : label["end"]] == label["text"]
+        assert (row["kind"] == "") == (row["gold"] == row["suggestion"])
+        assert row["text"].endswith("∥ Which drug was given?")
+    assert "wrong answer" not in {row["kind"] for row in found if row["gold"] is None}
+
+
 def picked(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 

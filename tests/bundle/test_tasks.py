@@ -17,6 +17,7 @@ from manyheads.bundle.tasks import check_heads, tasks_of
 from manyheads.errors import BundleError, UsageError
 from manyheads.nn.safetensors_header import TensorInfo
 from manyheads.tasks import TASK_TYPES, describe
+from manyheads.tasks.spans import SpanTask
 
 
 @pytest.fixture
@@ -36,7 +37,8 @@ def _refusal(tasks: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("kind", TASK_TYPES)
 def test_whatever_a_task_describes_is_read_again(kind: str) -> None:
-    task = TASK_TYPES[kind](name="a", **({"labels": ("X", "Y")} if "classification" in kind else {}))
+    of = {"of": "b"} if issubclass(TASK_TYPES[kind], SpanTask) else {}
+    task = TASK_TYPES[kind](name="a", **({"labels": ("X", "Y")} if "classification" in kind else {}), **of)
     written = json.loads(json.dumps({"tasks": {"a": describe(task)}}))
     assert tasks_of(written, Path(MANIFEST)) == {"a": task}
 

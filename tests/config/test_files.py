@@ -87,7 +87,7 @@ def test_labels_that_yaml_takes_for_numbers_are_names_and_those_it_takes_for_tru
 def test_overrides_change_values_and_are_named_when_wrong() -> None:
     assert parse_run(GOOD, "run.yaml", ["training.epochs=2"]).training.epochs == 2
     assert parse_run(GOOD, "run.yaml", ["tasks.people.decoder=crf"]).tasks["people"].decoder == "crf"  # type: ignore[attr-defined]
-    with pytest.raises(ConfigError, match=r"--set training.epoch=3: unknown key"):
+    with pytest.raises(ConfigError, match=r"override training.epoch=3: unknown key"):
         parse_run(GOOD, "run.yaml", ["training.epoch=3"])
     with pytest.raises(ConfigError, match="write KEY=VALUE"):
         parse_run(GOOD, "run.yaml", ["training.epochs"])

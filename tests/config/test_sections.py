@@ -13,7 +13,8 @@ from annotated_types import Gt, Lt
 
 from manyheads.bundle.tasks import tasks_of
 from manyheads.config.files import as_given, parse_run
-from manyheads.config.schema import json_schema, section_of, task_of
+from manyheads.config.schema import json_schema
+from manyheads.config.task_section import section_of, task_of
 from manyheads.errors import BundleError, ConfigError
 from manyheads.tasks import TASK_TYPES, describe
 from manyheads.tasks.settings import DERIVED, NAMES, Doc, Stride
@@ -110,7 +111,8 @@ def test_a_type_is_unknown_until_it_is_there(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("kind", TASK_TYPES)
 def test_every_field_is_a_key_or_is_settled(kind: str) -> None:
     settled = {"name", "multi_label", "thresholds", "temperature", "score_bias", "label_weights", "places", "no_answer",
-               "no_answer_threshold", "activation", "standards"}  # fmt: skip
+               "no_answer_threshold", "activation", "standards", "types", "absent", "triples", "most_words", "frequency", "concepts",
+               "tuned_threshold"}  # fmt: skip
     names = {each.name for each in fields(TASK_TYPES[kind])}
     assert names - set(section_of(kind).model_fields) == names & settled
 
@@ -118,9 +120,9 @@ def test_every_field_is_a_key_or_is_settled(kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "keys"),
     [
-        ("token-classification", "name weight labels decoder dropout stride join_sentences unit places threshold temperature "
+        ("token-classification", "name weight labels decoder dropout stride join_sentences overlap unit places threshold temperature "
                                  "score_bias"),
-        ("text-classification", "name weight labels multi_label class_weights threshold thresholds temperature label_weights "
+        ("text-classification", "name weight unit labels multi_label class_weights threshold thresholds temperature label_weights "
                                 "pooling dropout hidden stride"),
         ("question-answering", "name weight doc_stride max_answer_length n_best top dropout no_answer no_answer_threshold "
                                "temperature score_bias"),

@@ -71,23 +71,20 @@ def test_a_folder_of_brat_files_to_bioc_and_back(convert: Run, tmp_path: Path) -
     (folder / "more").mkdir(parents=True)
     texts = {"a": "Orbanol 😀\r\nlowers fever.", "more/b": "e\u0301 fever, adults"}
     marks = {"a": "T1\tChemical 0 9;11 17\tOrbanol 😀 lowers\nT2\tChemical 0 7\tOrbanol\n",
-             "more/b": "T1\tDisease 3 8;10 16\tfever adults\nR1\tX Arg1:T1 Arg2:T1\n"}  # fmt: skip
+             "more/b": "T1\tDisease 3 8;10 16\tfever adults\nA1\tNegated T1\nA2\tSure T1 high\n"
+                       "N1\tReference T1 MESH:D1\tfever adults\nR1\tX Arg1:T1 Who:T1\n"}  # fmt: skip
     for name, text in texts.items():
         (folder / f"{name}.txt").write_bytes(text.encode())
         (folder / f"{name}.ann").write_bytes(marks[name].encode())
     status, told = convert(folder, "-o", tmp_path / "c.xml")
-    assert (status, told) == (
-        0,
-        f"BioC XML: relations not written (1, the first at {folder}/more/b.ann:2)\n"
-        f"2 rows of brat standoff written to {tmp_path}/c.xml as BioC XML\n",
-    )
+    assert (status, told) == (0, f"2 rows of brat standoff written to {tmp_path}/c.xml as BioC XML\n")
     assert convert(tmp_path / "c.xml", "-o", tmp_path / "again", "--to", "brat")[0] == 0
     for name, text in texts.items():
         assert (tmp_path / "again" / f"{name}.txt").read_bytes() == text.encode()
     assert (tmp_path / "again/a.ann").read_text() == (
-        "T1\tChemical 0 7\tOrbanol\nT2\tChemical 0 9;11 17\tOrbanol 😀 lowers\n"
+        "T2\tChemical 0 7\tOrbanol\nT1\tChemical 0 9;11 17\tOrbanol 😀 lowers\n"
     )
-    assert (tmp_path / "again/more/b.ann").read_text() == "T1\tDisease 3 8;10 16\tfever adults\n"
+    assert (tmp_path / "again/more/b.ann").read_text() == marks["more/b"]
     assert convert(folder / "more/b.txt", "-o", tmp_path / "b.ann")[0] == 0
     assert (tmp_path / "b.txt").read_bytes() == texts["more/b"].encode()
 

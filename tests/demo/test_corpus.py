@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -94,3 +96,69 @@ def test_the_shipped_files_are_those_that_the_source_gives(tmp_path: Path) -> No
     subprocess.run([sys.executable, SOURCE / "build.py", tmp_path], check=True, capture_output=True)
     built = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert built == {path.name: path.read_bytes() for path in SHIPPED.iterdir()}
+
+
+def notes(split: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (SHIPPED / f"notes-{split}.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def note_counts(split: str) -> list[int]:
+    """Notes, entities of each label, of each assertion, and relations of each label, in the order of the data card."""
+    rows = notes(split)
+    entities = [one for row in rows for one in row["entities"]]
+    labels = Counter(one["label"] for one in entities)
+    assertions = Counter(one["attributes"]["assertion"] for one in entities if "attributes" in one)
+    relations = Counter(one["label"] for row in rows for one in row["relations"])
+    return [
+        len(rows), *(labels[name] for name in ("Chemical", "Disease", "Dose")),
+        *(assertions[name] for name in ("present", "negated", "hypothetical", "family")),
+        *(relations[name] for name in ("treats", "causes", "dose-of")),
+    ]  # fmt: skip
+
+
+def test_every_split_of_the_notes_has_every_label_class_and_relation_and_no_others() -> None:
+    for split in SPLITS:
+        found = note_counts(split)
+        assert min(found) >= 15
+        assert sum(found[4:8]) == found[2]
+        assert sum(found[1:4]) == sum(len(row["entities"]) for row in notes(split))
+        assert sum(found[8:]) == sum(len(row["relations"]) for row in notes(split))
+
+
+def test_notes_are_short_and_in_one_split_each() -> None:
+    rows = [row for split in SPLITS for row in notes(split)]
+    assert len(rows) >= 220
+    assert len({row["id"] for row in rows}) == len({row["text"] for row in rows}) == len(rows)
+    assert all(25 <= len(row["text"].split()) <= 80 for row in rows)
+    shares = [len(notes(split)) / len(rows) for split in SPLITS]
+    assert shares == pytest.approx([0.70, 0.12, 0.18], abs=0.03)
+
+
+def test_entities_of_notes_are_whole_words_of_their_texts_and_ids_are_found() -> None:
+    from manyheads.text.units import units
+
+    for split in SPLITS:
+        for row in notes(split):
+            starts, ends = (set(column) for column in units(row["text"]).T.tolist())
+            spans = sorted((one["start"], one["end"]) for one in row["entities"])
+            assert all(start in starts and end in ends for start, end in spans), row["id"]
+            assert all(one[1] <= other[0] for one, other in pairwise(spans))
+            label = {one["id"]: one["label"] for one in row["entities"]}
+            assert len(label) == len(row["entities"])
+            for one in row["relations"]:
+                types = ("Dose", "Chemical") if one["label"] == "dose-of" else ("Chemical", "Disease")
+                assert (label[one["head"]], label[one["tail"]]) == types
+            assert {one["head"] for one in row["relations"] if one["label"] == "dose-of"} == {
+                name for name, kind in label.items() if kind == "Dose"
+            }
+
+
+def test_counts_in_the_data_card_are_true() -> None:
+    if not SOURCE.exists():
+        pytest.skip("the data card is not part of an installed package")
+    card = (SOURCE / "README.md").read_text(encoding="utf-8")
+    for split in SPLITS:
+        row = re.search(rf"^\| {split} \|(.*)\|$", card, re.MULTILINE)
+        assert row is not None
+        assert [int(cell) for cell in row[1].split("|")] == note_counts(split)
+    assert f"has {sum(len(notes(split)) for split in SPLITS)} notes of 25 to 80 words" in card

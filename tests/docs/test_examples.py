@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from manyheads.balance import BALANCERS, build_balancer, options_of
-from manyheads.config import data_section, schema, strategies
+from manyheads.config import data_section, schema, strategies, task_section
 from manyheads.config.files import parse_run
 from manyheads.config.schema import Run
 from manyheads.data.sampler import METHODS
@@ -30,13 +30,14 @@ tasks:
 """
 """What a fragment without tasks is completed with: the tasks of the README."""
 
-OF_EVERY_TASK = set(schema.TaskSection.model_fields)
+OF_EVERY_TASK = set(task_section.TaskSection.model_fields)
 SECTIONS: dict[str, list[type[BaseModel]]] = {
     "The whole file": [Run],
     "encoder": [schema.Encoder],
-    "tasks": [schema.TaskSection],
+    "tasks": [task_section.TaskSection],
     "tasks: data": [data_section.Data, data_section.SourceData],
-    **{kind: [schema.section_of(kind)] for kind in TASK_TYPES},
+    **{kind: [task_section.section_of(kind)] for kind in TASK_TYPES},
+    "text-classification: sentences": [task_section.section_of("text-classification", {"unit": "sentence"})],
     "sharing": [strategies.Sharing],
     "lora": [strategies.Lora],
     "training": [schema.Training],
@@ -95,10 +96,15 @@ def rows_of(heading: str) -> dict[str, Row]:
     return {row[0].strip("`"): Row(row[0].strip("`"), row[1], row[2]) for row in cells}
 
 
+def is_of_a_task(heading: str) -> bool:
+    """Whether a heading documents the settings of a type of task, or of one of its forms."""
+    return heading.partition(":")[0] in TASK_TYPES
+
+
 def fields_of(heading: str) -> dict[str, FieldInfo]:
     """What the schema has for a heading; keys of every task stand once, with the tasks."""
     fields = {key: field for section in SECTIONS[heading] for key, field in section.model_fields.items()}
-    return {key: field for key, field in fields.items() if not (heading in TASK_TYPES and key in OF_EVERY_TASK)}
+    return {key: field for key, field in fields.items() if not (is_of_a_task(heading) and key in OF_EVERY_TASK)}
 
 
 def choices(annotation: Any) -> set[str]:
@@ -167,8 +173,8 @@ def test_the_tables_have_a_row_for_every_key_and_for_nothing_else(heading: str) 
 
 
 def test_no_section_of_the_schema_is_without_a_heading() -> None:
-    known = {section for heading, sections in SECTIONS.items() for section in sections if heading not in TASK_TYPES}
-    modules = {data_section, schema, strategies}
+    known = {section for heading, sections in SECTIONS.items() for section in sections if not is_of_a_task(heading)}
+    modules = {data_section, schema, strategies, task_section}
     defined = {
         value
         for module in modules

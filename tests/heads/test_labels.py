@@ -23,6 +23,7 @@ from manyheads.errors import ConfigError, DataError
 from manyheads.heads.add import Addition, retrain
 from manyheads.heads.forms import Form
 from manyheads.tasks import TASK_TYPES
+from manyheads.tasks.labels import renamed_answer
 from manyheads.training.plan import Plan
 from manyheads.training.progress import Quiet
 from manyheads.training.stop import Stop
@@ -211,3 +212,22 @@ def test_retrain_renames_labels_and_keeps_what_became_of_them(
 ])  # fmt: skip
 def test_old_rows_are_read_with_the_new_names(kind: str, row: dict[str, Any], after: dict[str, Any] | None) -> None:
     assert TASK_TYPES[kind](name="t").renamed_row(row, {"old": "new", "gone": None}) == after
+
+
+BECAME = {"old": "new", "gone": None}
+
+
+@pytest.mark.parametrize(("form", "answer", "after"), [
+    ("classes", {"label": "old", "score": 0.9, "scores": {}}, {"label": "new"}),
+    ("classes", {"label": "kept", "score": 0.9, "scores": {}}, {"label": "kept"}),
+    ("classes", {"label": "gone", "score": 0.9, "scores": {}}, None),
+    ("classes", {"labels": ["new", "gone", "old"], "scores": {}}, {"labels": ["new"]}),
+    ("spans", [{"start": 0, "end": 1, "label": "old"}, {"start": 2, "end": 3, "label": "gone"}], [{"start": 0, "end": 1, "label": "new"}]),
+    ("tags", [{"start": 0, "tag": "old"}, {"start": 2, "tag": "kept"}], [{"start": 0, "tag": "new"}, {"start": 2, "tag": "kept"}]),
+    ("tags", [{"start": 0, "tag": "old"}, {"start": 2, "tag": "gone"}], None),
+    ("sentences", [{"start": 0, "label": "old"}], [{"start": 0, "label": "new"}]),
+    ("sentences", [{"start": 0, "label": "gone"}], None),
+    ("json", {"old": 1}, None),
+])  # fmt: skip
+def test_answers_get_the_new_names_where_that_is_an_answer(form: Any, answer: Any, after: Any) -> None:
+    assert renamed_answer(answer, form, BECAME) == after

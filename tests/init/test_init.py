@@ -243,6 +243,49 @@ def test_rows_with_the_labels_of_several_tasks_become_several_tasks(folder):
     assert {section["data"]["train"] for section in tasks.values()} == {"all.jsonl"}
 
 
+def test_other_labels_of_the_same_texts_become_a_task_of_their_own(folder, capsys):
+    moods = [("good", "bad", "bad")[i % 3] for i in range(20)]
+    columns = {"id": list(range(20)), "review": SENTENCES, "topic": TOPICS, "sentiment": moods,
+               "language": ["en", "de"] * 10, "year": [2001, 2002] * 10}  # fmt: skip
+    for split in ("train", "test"):
+        write(f"reviews/{split}.csv", table(",", list(columns), *columns.values()))
+    tasks = init("reviews")
+    assert {name: (section["type"], section["data"]) for name, section in tasks.items()} == {
+        "topic": (TEXT, {split: {"path": f"reviews/{split}.csv", "columns": {"text": "review", "label": "topic"}}
+                         for split in ("train", "test")}),
+        "sentiment": (TEXT, {split: {"path": f"reviews/{split}.csv", "columns": {"text": "review", "label": "sentiment"}}
+                             for split in ("train", "test")}),
+    }  # fmt: skip
+    assert "check a second task of the same texts, because of their sentiment" in capsys.readouterr().err
+    assert main(["validate", "run.yaml"]) == 0
+
+
+def test_labels_beside_entities_become_two_tasks(folder):
+    spans = [[{"start": 0, "end": 3, "label": "THING"}]] * 20
+    write("a.jsonl", jsonl(*rows(text=SENTENCES, label=TOPICS, entities=spans)))
+    parquet.write_table(pa.Table.from_pylist(rows(body=SENTENCES, category=TOPICS, mentions=spans)), "b.parquet")
+    results = [[{"type": "labels", "value": {"start": 0, "end": 3, "labels": ["THING"]}},
+                {"type": "choices", "value": {"choices": [topic]}}] for topic in TOPICS]  # fmt: skip
+    write("c.json", json.dumps([{"data": {"text": text}, "annotations": [{"result": result}]}
+                                for text, result in zip(SENTENCES, results, strict=True)]))  # fmt: skip
+    tasks = init("a.jsonl", "b.parquet", "c.json")
+    assert {name: section["type"] for name, section in tasks.items()} == {
+        "a": TEXT, "entities": NER, "b": TEXT, "mentions": NER, "c": NER, "label": TEXT,
+    }  # fmt: skip
+    assert tasks["mentions"]["data"]["train"] == {"path": "b.parquet", "columns": {"text": "body", "entities": "mentions"}}
+    assert main(["validate", "run.yaml"]) == 0
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"label_text": ["red" if topic == "fault" else topic for topic in TOPICS]}, {"language": ["en", "de"] * 10},
+     {"votes": list(range(20))}, {"target": [f"{i}" for i in range(20)]}],
+)  # fmt: skip
+def test_names_of_the_same_labels_and_other_columns_are_no_further_task(folder, more):
+    write("a.jsonl", jsonl(*rows(text=SENTENCES, label=TOPICS, **more)))
+    assert list(init("a.jsonl")) == ["a"]
+
+
 def test_brat_documents_in_folders_of_splits_are_read_folder_by_folder(folder):
     for split in ("train", "test"):
         for number in range(12):

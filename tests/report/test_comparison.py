@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -42,6 +43,18 @@ def test_the_answer_comes_first_in_a_sentence() -> None:
     )
     assert sentence in page
     assert page.index(sentence) < page.index("<figure")
+
+
+def test_what_each_task_lost_against_the_starting_model_stands_in_a_table() -> None:
+    said = comparison()
+    page = comparison_page(said)
+    text = re.sub("<[^>]*>", " ", page[page.index('id="start"') : page.index('id="tasks"')])
+    text = " ".join(text.split())
+    assert "The runs start from runs/clinic , which answered the same test data. Lost: entities. Won: section. Undecided: answers." in text
+    assert "entities F1 test, 216 documents 67.1 64.7 −2.40 −3.00 −1.80 0.030 ▼ lost" in text
+    assert "similarity not compared, as the model answers OTHER, which the run dropped, on some of the data" in text
+    del said["start"]
+    assert 'id="start"' not in comparison_page(said)
 
 
 @pytest.mark.parametrize(

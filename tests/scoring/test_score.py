@@ -168,7 +168,7 @@ def test_the_task_is_chosen_by_kind_or_by_name(write: Write) -> None:
     none = write("none.jsonl", [{"tasks": {"section": {"label": "A"}, "ner": []}}])
     assert score_files(TOKENS, gold, none).metrics["f1"] == 0.0
     two = write("two.jsonl", [{"tasks": {"ner": entity, "drugs": entity}}])
-    with pytest.raises(DataError, match=r"two.jsonl has several tasks .*: ner, drugs; choose one with --task"):
+    with pytest.raises(DataError, match=r"two.jsonl has several tasks .*: ner, drugs; name one"):
         score_files(TOKENS, gold, two)
     assert score_files(TOKENS, gold, two, "drugs").metrics["f1"] == 1.0
     with pytest.raises(DataError, match=r"two.jsonl has no task 'nre'; its tasks are ner, drugs"):
@@ -621,7 +621,7 @@ def test_an_unknown_type_and_a_missing_file_are_named(write: Write) -> None:
     Path("folder.csv").mkdir()
     with pytest.raises(DataError, match=r"folder.csv is a folder"):
         score_files(TEXT, Path("folder.csv"), Path("b.csv"))
-    with pytest.raises(DataError, match=r"no rows of several tasks to choose 'ner' from; leave --task out"):
+    with pytest.raises(DataError, match=r"no rows of several tasks to choose 'ner' from; leave the task out"):
         score_files(TOKENS, write("g.conll", GOLD), write("p.conll", GUESS), "ner")
     with pytest.raises(DataError, match=r"e.conll is empty; give a file with data"):
         score_files(TOKENS, write("e.conll", ""), write("p.conll", GUESS))

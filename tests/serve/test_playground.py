@@ -327,6 +327,21 @@ def test_html_stays_text_wherever_it_comes_from(page: Page) -> None:
 
 
 # -- the other tasks ------------------------------------------------------------------------------------------------------
+def test_sentences_are_marked_with_their_labels_and_listed_with_their_texts(page: Page) -> None:
+    text, cuts = "🧬 One. Two!  Three?", [(0, 6), (7, 11), (13, 19)]
+    answer = [{"start": start, "end": end, "label": "AB"[k % 2], "score": 0.9} for k, (start, end) in enumerate(cuts)]
+    summary = page.evaluate(
+        """async ([text, answer]) => { const {renderTask} = await import('./static/results.js');
+        const {card, summary} = renderTask('parts', {answers: 'sentences', labels: ['A', 'B']}, {text}, {parts: answer});
+        document.querySelector('#read-answers').append(card); return summary }""",
+        [text, answer],
+    )
+    assert summary == "parts: 3 sentences"
+    assert shown(page, "parts") == (text, [(*cut, "AB"[k % 2]) for k, cut in enumerate(cuts)])
+    first = page.locator(f"{card('parts')} tbody tr td").nth(0)
+    assert first.text_content() == "🧬 One."
+
+
 def test_classes_come_best_first_with_the_given_ones_told_and_a_line_where_many_may_be_given(page: Page) -> None:
     read(page, "a text")
     assert page.locator(f"{card('section')} .bars li").all_inner_texts() == ["RESULTS assigned\n0.999", "METHODS\n0.00"], (

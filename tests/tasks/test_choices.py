@@ -10,9 +10,12 @@ import pytest
 from manyheads.inference import LoadedModel, load_model
 from manyheads.tasks.choices import Judged
 from manyheads.tasks.inputs import Item
+from manyheads.tasks.question_answering import QuestionAnswering
+from manyheads.tasks.question_answering.example import Question
 from manyheads.tasks.text_classification import LabelledText, TextClassification
 from manyheads.tasks.token_classification import TokenClassification
-from manyheads.tasks.token_tagging import TaggedText, TokenTagging
+from manyheads.tasks.token_tagging import TokenTagging
+from manyheads.tasks.words import TaggedText
 from manyheads.text.entities import EntityExample
 from manyheads.text.pack import Source
 from manyheads.text.words import words as words_of
@@ -61,7 +64,7 @@ def tag_item(task: TokenClassification | TokenTagging, likely: list[str], names:
 def judged(
     task: TokenClassification, spans: tuple[tuple[int, int, str], ...], likely: list[str]
 ) -> Judged[EntityExample]:
-    item = tag_item(task, likely, task.tags, 0.9)
+    item = tag_item(task, likely, task.output_names, 0.9)
     example = EntityExample(TEXT, spans, WORDS)
     choices = task.choices
     (chance,) = choices.probabilities([item])
@@ -127,3 +130,42 @@ def test_word_tags_are_doubted_word_by_word() -> None:
 
 def test_the_words_of_the_toy_text_are_those_of_the_library() -> None:
     assert tuple(words_of(TEXT)) == WORDS
+
+
+def answer_item(starts: list[float], ends: list[float]) -> Item:
+    """An item about `TEXT` and a question, with the probabilities of "no answer" and of each word to be a start and an end."""
+    from manyheads.text.pack import Encoding
+
+    places = [(0, 0), (0, 3), (0, 0), *WORDS, (0, 0)]
+    first, last = (np.array(edges, np.int32) for edges in zip(*places, strict=True))
+    parts = np.array([-1, 0, -1, 1, 1, 1, 1, -1], np.int8)
+    window = Encoding(np.arange(8), np.zeros(8, np.int64), first, last, parts, 0)
+    scores = [np.log(np.array([given[0], 1e-9, 1e-9, *given[1:], 1e-9], np.float32)) for given in (starts, ends)]
+    return Item(Source("Who", TEXT), None, [window], [dict(zip(("start_T", "end_T"), scores, strict=True))])
+
+
+@pytest.mark.parametrize(
+    ("answers", "starts", "ends", "kind", "suggestion", "quality", "suspected"),
+    [
+        (["Aspirin"], [0.1, 0.8, 0.05, 0.03, 0.02], [0.1, 0.8, 0.05, 0.03, 0.02], "", "Aspirin", 0.64, False),
+        (["Aspirin"], [0.0, 0.1, 0.1, 0.8, 0.0], [0.0, 0.1, 0.0, 0.9, 0.0], "wrong answer", "fever", 0.01, True),
+        (["Aspirin"], [0.0, 0.9, 0.1, 0.0, 0.0], [0.0, 0.2, 0.7, 0.1, 0.0], "wrong boundary", "Aspirin lowered", 0.18, True),
+        (["Aspirin"], [0.9, 0.1, 0.0, 0.0, 0.0], [0.9, 0.1, 0.0, 0.0, 0.0], "spurious", None, 0.01, False),
+        ([], [0.2, 0.8, 0.0, 0.0, 0.0], [0.2, 0.8, 0.0, 0.0, 0.0], "missed", "Aspirin", 0.04, False),
+        ([], [0.8, 0.2, 0.0, 0.0, 0.0], [0.8, 0.2, 0.0, 0.0, 0.0], "", None, 0.64, False),
+        (["fever", "Aspirin"], [0.0, 0.5, 0.0, 0.5, 0.0], [0.0, 0.5, 0.0, 0.5, 0.0], "", "Aspirin", 0.5, False),
+    ],
+)
+def test_a_gold_answer_is_judged_against_no_answer_and_the_best_other_one(
+    answers: list[str], starts: list[float], ends: list[float], kind: str, suggestion: str | None, quality: float, suspected: bool
+) -> None:
+    task = QuestionAnswering(name="t", no_answer=True)
+    example = Question("1", "Who", TEXT, tuple((TEXT.index(answer), answer) for answer in answers))
+    item = answer_item([one + 1e-9 for one in starts], [one + 1e-9 for one in ends])
+    choices = task.choices
+    chance = choices.compared(example, item)
+    (doubt,) = choices.doubts(Judged(example, item, chance, choices.gold(example, item), np.array([False])))
+    assert (doubt.kind, doubt.suggestion and doubt.suggestion["text"], doubt.suspected) == (kind, suggestion, suspected)
+    assert doubt.quality == pytest.approx(quality, abs=0.02)
+    assert (doubt.gold is None) == (not answers)
+    assert choices.text(example)[: len(TEXT)] == TEXT

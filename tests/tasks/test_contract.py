@@ -34,9 +34,35 @@ QUESTIONS: Rows = [
 ]
 PAIRS = [(SENTENCES[0], SENTENCES[1]), (SENTENCES[2], SENTENCES[3]), (SENTENCES[4], SENTENCES[5])]
 
+def overlapping_rows() -> Rows:
+    """The same rows, with a second label over all entities of a text."""
+    rows = []
+    for row in entity_rows():
+        found = row["entities"]
+        whole = {"start": min(e["start"] for e in found), "end": max(e["end"] for e in found), "label": "Whole"} if found else None
+        rows.append({**row, "entities": [*found, *([whole] if whole else [])]})
+    return rows
+
+
+def related_rows() -> Rows:
+    """The same rows with an attribute of every chemical, each of which treats the diseases of its text."""
+    rows = []
+    for row in entity_rows():
+        found = [{**e, "id": k, **({"attributes": {"known": len(e["label"]) % 2 == k % 2}} if e["label"] == "Chemical" else {})}
+                 for k, e in enumerate(row["entities"])]  # fmt: skip
+        pairs = [(h, t) for h in found for t in found if (h["label"], t["label"]) == ("Chemical", "Disease")]
+        relations = [{"head": h["id"], "tail": t["id"], "label": "treats"} for h, t in pairs if (h["id"] + t["id"]) % 2]
+        rows.append({**row, "entities": found, "relations": relations})
+    return rows
+
+
 CASES: dict[str, tuple[str, dict[str, Any], Rows]] = {
     "ner-softmax": ("token-classification", {}, entity_rows()),
     "ner-crf": ("token-classification", {"decoder": "crf"}, entity_rows()),
+    "ner-overlapping": ("token-classification", {"overlap": "per-label"}, overlapping_rows()),
+    "ner-overlapping-crf": ("token-classification", {"overlap": "per-label", "decoder": "crf"}, overlapping_rows()),
+    "attributes": ("span-classification", {"of": "entities", "attribute": "known"}, related_rows()),
+    "relations": ("relations", {"of": "entities", "rank": 8}, related_rows()),
     "ner-columns": (
         "token-classification", {},
         [{"tokens": ["EU", "rejects", "German", "call"], "tags": ["I-ORG", "O", "I-MISC", "O"], "document": "d1"}] * 4,
@@ -52,6 +78,16 @@ CASES: dict[str, tuple[str, dict[str, Any], Rows]] = {
     "multi-label": (
         "text-classification", {},
         [{"text": text, "labels": labels} for text, labels in zip(SENTENCES, [["x"], ["x", "y"], [], ["y"], ["z"], []], strict=True)],
+    ),
+    "sentences": (
+        "text-classification", {"unit": "sentence", "class_weights": "balanced"},
+        [{"sentences": SENTENCES[k : k + 3], "labels": LABELS[k : k + 3], "document": str(k)} for k in range(4)],
+    ),
+    "sentences-crf": (
+        "text-classification", {"unit": "sentence", "decoder": "crf"},
+        [{"text": f"{a} {b}", "sentences": [{"start": 0, "end": len(a), "label": one},
+                                            {"start": len(a) + 1, "end": len(a) + 1 + len(b), "label": other}]}
+         for (a, b), (one, other) in zip(PAIRS, ["ab", "ac", "bb"], strict=True)],
     ),
     "squad-2": ("question-answering", {}, QUESTIONS),
     "squad-1": ("question-answering", {"doc_stride": 8}, QUESTIONS[:3]),
@@ -94,7 +130,7 @@ CASES: dict[str, tuple[str, dict[str, Any], Rows]] = {
 
 
 def fitted(kind: str, settings: Mapping[str, Any], rows: Rows) -> tuple[Task[Any], list[Any]]:
-    task = TASK_TYPES[kind](name="task", **settings)
+    task = TASK_TYPES.class_of(kind, settings)(name="task", **settings)
     examples = [task.read(row) for row in rows]
     statistics = sum((task.collect(example) for example in examples), DataStatistics())
     return task.fit(statistics), examples
@@ -167,7 +203,7 @@ def test_a_head_learns_its_few_examples_and_answers_them(case: tuple[Task[Any], 
 
     predictor = Predictor(TorchBackend(model, torch.device("cpu")), {"task": task}, tokenizer, max_length=64)
     answers = [
-        [predictor.answer([{"task": entry}])[0].answers["task"] for entry in task.sources_of_example(example)] for example in examples
+        [predictor.answer([{"task": entry}])[0].answers["task"] for entry in task.scored_inputs(example)] for example in examples
     ]
     metrics = task.calibrate(answers, examples).score(answers, examples)
     assert all(isinstance(value, float) and np.isfinite(value) for value in metrics.values())
@@ -178,7 +214,7 @@ def test_a_head_learns_its_few_examples_and_answers_them(case: tuple[Task[Any], 
     assert restore(json.loads(json.dumps(describe(fitted)))) == fitted
     later = Predictor(predictor.backend, {"task": fitted}, tokenizer, max_length=64)
     decoded = [
-        [later.answer([{"task": entry}])[0].answers["task"] for entry in fitted.sources_of_example(example)] for example in examples
+        [later.answer([{"task": entry}])[0].answers["task"] for entry in fitted.scored_inputs(example)] for example in examples
     ]
     restated = fitted.recalibrate(answers, task)
     assert_alike(restated, decoded)
@@ -212,7 +248,8 @@ def test_a_long_text_is_read_in_windows_and_answered_once(case: tuple[Task[Any],
     ("kind", "row", "message"),
     [
         ("token-classification", {"text": "ab", "entities": [{"start": 0, "end": 3, "label": "X"}]}, "outside its text of 2"),
-        ("token-classification", {"text": "abcd", "entities": [{"start": 0, "end": 2, "label": "X"}, {"start": 1, "end": 3, "label": "Y"}]}, r"0-2 \(X\) and 1-3 \(Y\) overlap"),
+        ("token-classification", {"text": "abcd", "entities": [{"start": 0, "end": 4, "label": "X", "pieces": [[0, 1], [2, 3]]}]}, "reach from its start"),
+        ("token-classification", {"text": "abcd", "entities": [{"start": 0, "end": 4, "label": "X", "pieces": "ab"}]}, "'pieces' must be a list"),
         ("token-classification", {"text": "ab", "entities": [{"start": 1, "end": 1, "label": "X"}]}, "is empty"),
         ("token-classification", {"text": "ab", "entities": [{"start": 0, "end": 1, "label": "X", "text": "b"}]}, "says 'b' but the text there is 'a'"),
         ("token-classification", {"tokens": ["a", "b"], "tags": ["O"]}, "2 tokens and 1 tags"),
@@ -252,4 +289,4 @@ def test_entity_tags_follow_words_given_as_columns_with_inner_punctuation() -> N
     assert examples[0].text == "U.S. troops left"
     assert examples[0].spans == ((0, 4, "LOC"),)
     assert examples[1].spans == ((3, 7, "LOC"),)
-    assert task.tags == ("O", "B-LOC", "I-LOC")
+    assert task.output_names == ("O", "B-LOC", "I-LOC")

@@ -43,6 +43,11 @@ CASES: dict[str, tuple[str, dict[str, Any], Rows]] = {
     "labels": ("text-classification", {"class_weights": "balanced"}, [{"text": t, "label": "abc"[i % 3]} for i, t in enumerate(SENTENCES)]),
     "several-labels": ("text-classification", {}, [{"text": t, "labels": ["abc"[i % 3]]} for i, t in enumerate(SENTENCES)]),
     "label-of-pairs": ("text-classification", {}, [{"text": a, "text_pair": b, "label": "xyz"[i]} for i, (a, b) in enumerate(PAIRS)]),
+    "sentences": ("text-classification", {"unit": "sentence", "class_weights": "balanced"}, [{"sentences": SENTENCES[k : k + 3], "labels": ["a", "b", "c"]} for k in range(3)]),
+    "sentences-crf": ("text-classification", {"unit": "sentence", "decoder": "crf"}, [{"sentences": SENTENCES[k : k + 3], "labels": ["a", "b", "c"]} for k in range(3)]),
+    "words": ("token-tagging", {}, [{"tokens": ["Aspirin", "does", "n't", "work."], "tags": ["N", "V", "V", "J"]}] * 2),
+    "number": ("text-regression", {}, [{"text": t, "value": 100.0 + i} for i, t in enumerate(SENTENCES)]),
+    "numbers-of-pairs": ("text-regression", {}, [{"text": a, "text_pair": b, "values": {"x": i, "y": -2.0 * i}} for i, (a, b) in enumerate(PAIRS)]),
     "answers": ("question-answering", {}, QUESTIONS),
     "scored": ("sentence-embedding", {}, [{"text_a": a, "text_b": b, "score": i} for i, (a, b) in enumerate(PAIRS)]),
     "scored-cosine": ("sentence-embedding", {"objective": "cosine", "projection": 8}, [{"text_a": a, "text_b": b, "score": i} for i, (a, b) in enumerate(PAIRS)]),
@@ -53,7 +58,7 @@ CASES: dict[str, tuple[str, dict[str, Any], Rows]] = {
 
 
 def fitted(kind: str, settings: Mapping[str, Any], rows: Rows) -> tuple[Task[Any], list[Any]]:
-    task = TASK_TYPES[kind](name="task", **settings)
+    task = TASK_TYPES.class_of(kind, settings)(name="task", **settings)
     examples = [task.read(row) for row in rows]
     return task.fit(sum((task.collect(example) for example in examples), DataStatistics())), examples
 
@@ -84,10 +89,12 @@ class Class:
 
     def softs(self, task: Task[Any] | None = None) -> list[Soft]:
         """What the model itself says, as a teacher of a task."""
-        student = distilled(task or self.task)
-        backend = TorchBackend(copy.deepcopy(self.model), torch.device("cpu"))
-        predictor = Predictor(backend, {"task": self.task}, self.tokenizer, max_length=self.max_length)
+        student, predictor = distilled(task or self.task), self.predictor()
         return [student.of_model(self.task, e, predictor.items("task", list(self.task.sources_of_example(e)))) for e in self.examples]
+
+    def predictor(self) -> Predictor:
+        backend = TorchBackend(copy.deepcopy(self.model), torch.device("cpu"))
+        return Predictor(backend, {"task": self.task}, self.tokenizer, max_length=self.max_length)
 
     def output(self) -> dict[str, torch.Tensor]:
         flat = [window for asked in self.encodings for source in asked for window in source]
@@ -120,7 +127,7 @@ def test_a_student_that_says_what_its_teacher_says_has_nothing_to_learn(
 
 def test_a_row_without_its_label_reads_as_the_same_texts(case: tuple[Task[Any], list[Any], Rows]) -> None:
     task, examples, rows = case
-    labels = {"label", "labels", "tags", "entities", "answers", "score"}
+    labels = {"label", "labels", "tags", "entities", "answers", "score", "value", "values"}
     for row, example in zip(rows, examples, strict=True):
         bare = distilled(task).unlabelled({key: value for key, value in row.items() if key not in labels})
         assert list(task.sources_of_example(bare)) == list(task.sources_of_example(example))
@@ -154,7 +161,7 @@ def test_every_width_of_nested_vectors_learns_the_teachers_whole_cosines(toy_enc
     assert float(distilled(task).loss(output, targets).mean.detach()) == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("name", ["labels", "tags", "answers"])
+@pytest.mark.parametrize("name", ["labels", "tags", "words", "answers"])
 def test_losses_are_torchs_divergence_and_the_teachers_entropy(name: str, toy_encoder: Path) -> None:
     task, examples = fitted(*CASES[name])
     room = Class(toy_encoder, task, examples)
@@ -176,6 +183,39 @@ def test_losses_are_torchs_divergence_and_the_teachers_entropy(name: str, toy_en
         assert seen == pytest.approx(_entropy(scores, targets[key]), rel=1e-5)
 
 
+def test_a_teachers_numbers_count_in_the_units_of_the_students_head(toy_encoder: Path) -> None:
+    """The loss is the mean squared difference of their answers, in deviations of the student's training data."""
+    kind, settings, rows = CASES["numbers-of-pairs"]
+    task, examples = fitted(kind, settings, rows)
+    teacher, _ = fitted(kind, settings, [{**row, "values": {"x": 9.0 * i, "y": 5.0 + i}} for i, row in enumerate(rows)])
+    distilled(task).check_teacher(teacher)
+    room, other = Class(toy_encoder, task, examples), Class(toy_encoder, teacher, examples)
+    seen = distilled(task).loss(room.output(), room.targets(other.softs(task)))
+
+    def answers(one: Class) -> np.ndarray:
+        rows = one.predictor().predict([{"text": e.text, "text_pair": e.pair} for e in examples], ["task"])
+        return np.array([list(row["tasks"]["task"]["values"].values()) for row in rows])
+
+    deviation_K = np.array([value for _, value in task.standards.values()])  # type: ignore[attr-defined]
+    expected = ((answers(room) - answers(other)) / deviation_K) ** 2
+    assert float(seen.mean.detach()) == pytest.approx(float(expected.mean()), rel=1e-4)
+    assert seen.chance_loss == 1.0
+
+
+def test_words_of_a_tag_that_was_dropped_hardly_count(toy_encoder: Path) -> None:
+    from dataclasses import replace
+
+    task, examples = fitted(*CASES["words"])
+    room = Class(toy_encoder, task, examples)
+    merged = replace(task, labels=("N", "A"))  # type: ignore[call-arg]
+    soft = room.softs()[0]["chance_WK"]
+    items = room.predictor().items("task", list(task.sources_of_example(examples[0])))
+    both = distilled(merged).of_model(task, examples[0], items, {"V": "A", "J": "A"})["chance_WK"]
+    assert np.allclose(both, np.stack([soft[:, 1], soft[:, 0] + soft[:, 2]], 1), atol=1e-6)
+    left = distilled(merged).of_model(task, examples[0], items, {"V": None, "J": "A"})["chance_WK"]
+    assert np.allclose(left, soft[:, [1, 0]], atol=1e-6)
+
+
 def _entropy(scores: torch.Tensor, chance: torch.Tensor) -> float:
     """Cross entropy as Kullback and Leibler's divergence, by torch, and the entropy of the teacher."""
     own = -(chance * chance.clamp(min=1e-12).log()).sum(-1).mean()
@@ -186,7 +226,7 @@ def test_a_head_without_transitions_teaches_one_with_them_what_it_may_learn(toy_
     task, examples = fitted(*CASES["tags"])
     crf, _ = fitted(*CASES["tags-crf"])
     soft = Class(toy_encoder, task, examples).softs(crf)[0]["chance_WK"]
-    inside = [k for k, tag in enumerate(crf.tags) if tag.startswith("I-")]  # type: ignore[attr-defined]
+    inside = [k for k, tag in enumerate(crf.output_names) if tag.startswith("I-")]  # type: ignore[attr-defined]
     assert float(soft[0, inside].max()) == 0.0
     assert np.allclose(soft.sum(-1), 1, atol=1e-5)
 
@@ -196,8 +236,11 @@ def test_a_head_without_transitions_teaches_one_with_them_what_it_may_learn(toy_
     [
         ("labels", {"labels": ("a", "b")}, r"the teacher's are a, b; the task's are a, b, c \(it lacks c\)"),
         ("labels", {"multi_label": True}, "the teacher gives several labels to a text and the task one label"),
+        ("sentences", {"labels": ("a", "b")}, r"\(it lacks c\)"),
         ("tags", {"labels": ("Chemical", "Disease", "Gene")}, r"\(only it has Gene\)"),
         ("tags", {"unit": "letter"}, "the teacher tags letters .* and the task words"),
+        ("words", {"labels": ("N", "V")}, r"it has other tags than the task: .* \(it lacks J\)"),
+        ("number", {"standards": {"x": (0.0, 1.0)}}, "it has other numbers than the task: the teacher's are x; the task's are value"),
         (
             "answers",
             {"no_answer": False},
@@ -216,15 +259,14 @@ def test_a_teacher_of_other_answers_is_refused(name: str, other: dict[str, Any],
 def test_the_order_of_a_teachers_labels_plays_no_part(toy_encoder: Path) -> None:
     from dataclasses import replace
 
-    for name in ("labels", "tags"):
+    for name in ("labels", "tags", "words"):
         task, examples = fitted(*CASES[name])
         turned = replace(task, labels=task.labels[::-1])  # type: ignore[attr-defined, call-arg]
         distilled(turned).check_teacher(task)
         room = Class(toy_encoder, task, examples)
         own, seen = room.softs(), room.softs(turned)
         key = "chance_K" if name == "labels" else "chance_WK"
-        names = task.labels if name == "labels" else task.tags  # type: ignore[attr-defined]
-        others = turned.labels if name == "labels" else turned.tags  # type: ignore[attr-defined]
+        names, others = task.output_names, turned.output_names
         for one, two in zip(own, seen, strict=True):
             assert np.array_equal(one[key], two[key][..., [others.index(n) for n in names]])
 
@@ -235,12 +277,22 @@ def test_the_order_of_a_teachers_labels_plays_no_part(toy_encoder: Path) -> None
         ("labels", {"text": "x", "scores": {"b": 0.25, "a": 0.5, "c": 0.25}}, {"chance_K": [0.5, 0.25, 0.25]}),
         ("labels", {"text": "x", "tasks": {"task": {"scores": {"b": 0.2, "a": 0.5, "c": 0.3}}}}, {"chance_K": [0.5, 0.2, 0.3]}),
         ("several-labels", {"text": "x", "scores": {"b": 0.9, "a": 0.5, "c": 1}}, {"chance_K": [0.5, 0.9, 1.0]}),
+        ("sentences", {"sentences": ["x.", "y."], "scores": [{"a": 0.5, "b": 0.25, "c": 0.25}, {"a": 0, "b": 0, "c": 1}]},
+         {"chance_NK": [[0.5, 0.25, 0.25], [0, 0, 1]]}),
+        ("sentences", {"text": "Xa. Ya.", "tasks": {"task": [{"start": 0, "end": 3, "label": "b", "score": 0.5}, {"start": 4, "end": 7, "label": "a", "score": 1}]}},
+         {"chance_NK": [[0.25, 0.5, 0.25], [1, 0, 0]]}),
         ("tags", {"text": "fever", "scores": [{"B-Disease": 0.75, "O": 0.25}], "words": [[0, 5]]},
          {"chance_WK": [[0.25, 0, 0, 0.75, 0]]}),
         ("tags", {"tokens": ["type-2", "now"], "scores": [{"B-Disease": 0.5, "O": 0.25, "I-Disease": 0.25}, {"O": 1}]},
          {"chance_WK": [[0.25, 0, 0, 0.5, 0.25], *[[0.25, 0, 0, 0, 0.75]] * 2, [1, 0, 0, 0, 0]]}),
         ("tags", {"text": "type 2 now", "entities": [{"start": 0, "end": 6, "label": "Disease", "score": 0.75}]},
          {"chance_WK": [[0.25, 0, 0, 0.75, 0], [0.25, 0, 0, 0, 0.75], [1, 0, 0, 0, 0]]}),
+        ("words", {"text": "it works", "scores": [{"V": 0.75, "N": 0.25}], "words": [[3, 8]]}, {"chance_WK": [[0, 0, 0], [0, 0.25, 0.75]]}),
+        ("words", {"tokens": ["it", "works"], "tags": ["J", "J"], "tasks": {"task": [{"start": 3, "end": 8, "tag": "V", "score": 0.5}]}},
+         {"chance_WK": [[0, 0, 0], [0.25, 0.25, 0.5]]}),
+        ("number", {"text": "x", "value": 102.5}, {"number_K": [0.0]}),
+        ("number", {"text": "x", "value": 7, "tasks": {"task": {"value": 102.5 + 35**0.5 / 12**0.5}}}, {"number_K": [1.0]}),
+        ("numbers-of-pairs", {"text": "x", "text_pair": "y", "values": {"y": -2, "x": 1}}, {"number_K": [0.0, 0.0]}),
         ("answers", {"question": "q", "context": "a b c", "answers": [{"start": 0, "text": "a", "score": 0.5}, {"start": 0, "end": 3, "score": 0.3}], "no_answer_score": 0.2},
          {"start_N2": [[0, 0.8]], "end_N2": [[1, 0.5], [3, 0.3]]}),
         ("answers", {"question": "q", "context": "a b c", "answers": [], "no_answer_score": 0.9}, {"start_N2": np.zeros((0, 2))}),
@@ -270,6 +322,8 @@ def test_a_row_of_soft_labels_is_read_in_the_tasks_own_terms(
             {"text": "x", "scores": {"a": 2, "b": 0.5, "c": 0}},
             "the score of 'a' must be a number from 0 to 1, seen 2",
         ),
+        ("sentences", {"text": "Xa. Ya.", "tasks": {"task": [{"label": "b", "score": 0.5}]}}, "of 1 sentences, and its text has 2"),
+        ("sentences", {"text": "X.", "tasks": {"task": [{"label": "z", "score": 0.5}]}}, "needs a 'label', one of a, b, c"),
         ("tags", {"text": "fever", "scores": [{"O": 1}]}, "'scores' need 'words'"),
         ("tags", {"text": "fever now", "words": [[0, 5]], "scores": [{"O": 1}]}, "no word has scores for 'now' at 6"),
         ("tags", {"text": "fever", "words": [[0, 5]], "scores": [{"O": 0.5}]}, "add up to 0.5, not to 1"),
@@ -281,6 +335,13 @@ def test_a_row_of_soft_labels_is_read_in_the_tasks_own_terms(
             {"text": "fever", "entities": [{"start": 0, "end": 5, "label": "X"}]},
             "label 'X' is not one of the task's labels",
         ),
+        ("words", {"tokens": ["it"], "tags": ["J"]}, "tag 'J' needs 'start', 'end', 'tag' and 'score'"),
+        ("words", {"text": "it", "scores": [{"V": 1}], "words": [[0, 1]]}, "'i' at 0 is not one of the words of the text"),
+        ("words", {"text": "it", "tags": [{"start": 0, "end": 2, "tag": "X", "score": 1}]}, "tag 'X' is not one of the task's tags"),
+        ("words", {"text": "it"}, "has no 'tags'"),
+        ("number", {"text": "x"}, "has no 'value'"),
+        ("number", {"text": "x", "value": "high"}, "'value' must be a number"),
+        ("numbers-of-pairs", {"text": "x", "values": {"x": 1}}, "must have the numbers x, y; found x"),
         ("answers", {"question": "q", "context": "a", "answers": [{"start": 0, "end": 1}]}, "has no 'score'"),
         ("answers", {"question": "q", "context": "a", "answers": [{"start": 0, "end": 2, "score": 1}]}, "lies outside"),
         (

@@ -205,7 +205,7 @@ def test_a_save_that_fails_at_any_point_leaves_a_whole_checkpoint_and_no_debris(
                 failed = True
                 message = str(error)
                 for words in ("the checkpoint of step 2 could not be written to", str(output / FOLDER),
-                              "No space left on device", "continue with --resume"):  # fmt: skip
+                              "No space left on device"):  # fmt: skip
                     assert words in message, faults.seen[at]
         found = Checkpoints(output).newest(ignore)
         assert found is not None
@@ -245,7 +245,7 @@ def test_a_process_that_is_killed_at_any_point_of_a_save_leaves_a_whole_checkpoi
 def test_the_message_of_a_failed_save_names_the_last_good_step(tmp_path: Path) -> None:
     made = saved(tmp_path, 1)
     made.newest(ignore)
-    with Faults(0).under(), pytest.raises(TrainingError, match="the last good one is of step 1: fix that, then continue"):
+    with Faults(0).under(), pytest.raises(TrainingError, match=r"the last good one is of step 1$"):
         made.save(snapshot(2))
     with Faults(0).under(), pytest.raises(TrainingError, match="there is none before it"):
         Checkpoints(tmp_path / "other").save(snapshot(2))

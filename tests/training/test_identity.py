@@ -26,7 +26,7 @@ def test_a_changed_run_file_is_refused_with_a_diff() -> None:
     with pytest.raises(CheckpointError) as refused:
         now.check(ONE.to_json())
     lines = str(refused.value).splitlines()
-    assert lines[0].endswith("change it back, or give another --output to start a new run:")
+    assert lines[0].endswith("change it back, or choose another output folder to start a new run:")
     assert [line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---")] == [
         "-  seed: 1",
         "+  seed: 2",

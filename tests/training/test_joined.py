@@ -71,7 +71,7 @@ def test_a_joined_unit_has_the_words_and_tags_of_its_sentences(toy_encoder: Path
         for examples in (rows, [whole]):
             encoded = encode_examples(feed.task, examples, batcher.tokenizer, max_length=64, budget=64)
             targets = feed.task.targets(examples, encoded)
-            tags.append(targets["tag_P"].tolist())
+            tags.append(targets["tag_PN"][:, 0].tolist())
         assert tags[0] == tags[1]
         assert targets["words_S"].tolist() == [len(tags[1])]
 

@@ -114,7 +114,7 @@ def test_a_run_that_is_asked_to_stop_in_its_second_part_is_saved(alone: Path) ->
                 stop.asked = "SIGTERM"
 
     made = plan(alone, *REFIT, "training.fit_heads=false")
-    with pytest.raises(StoppedError, match="continue with --resume"):
+    with pytest.raises(StoppedError, match="it is saved"):
         run_training(made, Asked(), stop=stop)
     went(plan(alone, *REFIT, "training.fit_heads=false"), resume=True)
     assert (made.output / "manyheads.json").exists()

@@ -19,6 +19,7 @@ SHOWN = 100
 MOST_LABELS = 15
 KINDS = {
     "wrong label": "has another label than the heads give",
+    "wrong answer": "has another answer than the heads find",
     "wrong boundary": "is too short, too long or shifted",
     "missed": "found, but not labelled",
     "spurious": "labelled, but not found",

@@ -88,7 +88,7 @@ def review_task(reader: Reader, examples: LabelledExamples) -> TaskReview:
     assert choices is not None
     judged = []
     for row, example, item in out_of_fold(reader, examples):
-        (chance_UK,) = choices.probabilities([item])
+        chance_UK = choices.compared(example, item)
         judged.append((row, example, item, chance_UK.astype(np.float32), choices.gold(example, item)))
     judged.sort(key=lambda one: one[0])
     chance_NK, gold_N = np.concatenate([one[3] for one in judged]), np.concatenate([one[4] for one in judged])
@@ -97,7 +97,7 @@ def review_task(reader: Reader, examples: LabelledExamples) -> TaskReview:
     for row, example, item, chance_UK, gold_U in judged:
         about = Judged(example, item, chance_UK, gold_U, suspected_N[first : first + len(gold_U)])
         first += len(gold_U)
-        findings += [_finding(examples, row, example, doubt) for doubt in choices.doubts(about)]
+        findings += [_finding(examples, row, example, doubt, choices.text(example)) for doubt in choices.doubts(about)]
     findings.sort(key=lambda finding: finding.doubt.quality)
     return TaskReview(task, len(examples), findings, float((chance_NK.argmax(-1) == gold_N).mean()))
 
@@ -111,18 +111,10 @@ def _suspected(chance_NK: Array, gold_N: Array, questions: int) -> Array:
     return suspected_N
 
 
-def _finding(examples: LabelledExamples, row: int, example: Any, doubt: Doubt) -> Finding:
+def _finding(examples: LabelledExamples, row: int, example: Any, doubt: Doubt, text: str) -> Finding:
     words = getattr(example, "words", None)
     word = None
     if doubt.span is not None and words is not None:
         word = next((w for w, (_, end) in enumerate(words) if end > doubt.span[0]), None)
     suspected = doubt.suspected and bool(doubt.kind)  # not where the heads would give the label too
-    return Finding(
-        examples.where(row, word), examples.split(row), full_text(example), replace(doubt, suspected=suspected)
-    )
-
-
-def full_text(example: Any) -> str:
-    """The text of an example, with its second one after it."""
-    pair = getattr(example, "pair", None)
-    return example.text if pair is None else f"{example.text} ∥ {pair}"
+    return Finding(examples.where(row, word), examples.split(row), text, replace(doubt, suspected=suspected))

@@ -93,6 +93,9 @@ def _tasks(request: ReviewRequest, model: LoadedModel, file: RunFile, say: Calla
             raise UsageError(f"{file.path}: task '{name}' is {section.type}, but in the model it is {task.kind}")
         elif task.choices is None or not task.choices.reviews:
             say(f"{name}: labels of {task.kind} cannot be reviewed")
+        elif task.choices.needs_trained_encoder and not request.own_encoder:
+            say(f"{name}: not reviewed, because only an encoder that learned {task.kind} can judge it; add --own-encoder, "
+                "with data that the model was not trained on")  # fmt: skip
         else:
             found.append(name)
     if not found:

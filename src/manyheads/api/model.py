@@ -131,16 +131,31 @@ class Model(Answering):
     def save(self, folder: str | Path) -> Path:
         """Copy the model folder to a new one, check every hash of the copy, and return it.
 
-        What was changed in memory through `torch_module` is not in the copy. Raises UsageError for a folder that is not
-        empty, and BundleError if the model's own folder has been damaged.
+        Weights that were changed through `torch_module` are written as they are now, without scores and report, which were
+        those of the old weights. Raises UsageError for a folder that is not empty and for weights that cannot be saved, and
+        BundleError if the model's own folder has been damaged.
 
         >>> import manyheads as mh
         >>> mh.load(mh.load("runs/demo").save("runs/copy")).folder
         PosixPath('runs/copy')
         """
         path = Path(folder).expanduser()
-        copy_model(self.bundle, path, [REPORT])
+        if self._changed_weights():
+            from manyheads.inference.changed_weights import save_changed
+
+            assert isinstance(self.bundle, Bundle), "exports have no torch module"
+            save_changed(self.bundle, path)
+        else:
+            copy_model(self.bundle, path, [REPORT])
         return path
+
+    def _changed_weights(self) -> list[str]:
+        """Names of weights that were changed through `torch_module`. Raises UsageError and BundleError."""
+        if "torch_module" not in self.__dict__ or not isinstance(self.bundle, Bundle):
+            return []
+        from manyheads.inference.changed_weights import changed_weights
+
+        return changed_weights(self.bundle, self.torch_module)
 
     def push_to_hub(
         self,
@@ -153,13 +168,17 @@ class Model(Answering):
     ) -> str:
         """Upload the model folder to the Hub repository `owner/name`, which is created if needed, and return its URL.
 
-        `revision`: a branch. `token`: by default the one that `hf auth login` stored.
+        `revision`: a branch. `token`: by default the one that `hf auth login` stored. Raises UsageError if weights were
+        changed through `torch_module`: `save` the model first, and upload the copy.
 
         >>> import manyheads as mh
         >>> url = mh.load("runs/demo").push_to_hub("me/my-model")  # doctest: +SKIP
         """
         from manyheads.hub.push import push_folder
 
+        if self._changed_weights():
+            raise UsageError(f"the weights were changed since {self.folder} was loaded; save the model, and upload the copy: "
+                             "mh.load(model.save(FOLDER)).push_to_hub(...)")  # fmt: skip
         return push_folder(self.folder, repo, private=private, token=token, revision=revision, message=message)
 
     @property

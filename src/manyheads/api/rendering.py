@@ -87,6 +87,21 @@ def _numbers(answers: Mapping[str, Any], given: EncoderInput, task: Task[Any]) -
     return code(", ".join(f"{name} {value:.4g}" for name, value in answer.get("values", answer).items()))
 
 
+def _about_entities(answers: Mapping[str, Any], given: EncoderInput, task: Task[Any]) -> Html:
+    entities = answers.get(task.depends_on or "") or []
+
+    def quoted(place: int) -> str:
+        return str(entities[place]["text"]) if place < len(entities) else f"entity {place}"
+
+    def line(one: Mapping[str, Any]) -> str:
+        if "entity" in one:
+            return f"{quoted(one['entity'])}: {one['label']}"
+        return f"{quoted(one['head'])} {one['label']} {quoted(one['tail'])}"
+
+    lines = map(line, answers[task.name])
+    return joined([element("div", None, user_text(line)) for line in lines] or [_note("none")])
+
+
 def _json(answers: Mapping[str, Any], given: EncoderInput, task: Task[Any]) -> Html:
     text = json.dumps(answers[task.name], ensure_ascii=False, default=str)
     return code(text if len(text) <= LONGEST else f"{text[:LONGEST]} …")
@@ -97,8 +112,8 @@ def _note(text: str) -> Html:
 
 
 DRAWN: Mapping[AnswerForm, Callable[[Mapping[str, Any], EncoderInput, Task[Any]], Html]] = {
-    "spans": _spans, "tags": _tags, "passages": _passages, "classes": _classes, "vector": _vector, "numbers": _numbers,
-    "json": _json,
+    "spans": _spans, "sentences": _spans, "tags": _tags, "passages": _passages, "classes": _classes, "vector": _vector,
+    "numbers": _numbers, "attributes": _about_entities, "relations": _about_entities, "json": _json,
 }  # fmt: skip
-WITH_TEXT = ("spans", "tags", "passages")
+WITH_TEXT = ("spans", "sentences", "tags", "passages")
 """Forms of answers that are drawn in the text of the row."""

@@ -13,7 +13,7 @@ Safetensors and JSON only, so loading runs no code from the folder. `manyheads.j
 one is complete; every file is checked against it before it is read.
 """
 
-from manyheads.bundle.copying import copy_model
+from manyheads.bundle.copying import copy_model, write_new
 from manyheads.bundle.encoder import UnmergedAdapters
 from manyheads.bundle.exported import ExportedBundle, is_exported, load_exported, verify_exported
 from manyheads.bundle.folder import Bundle, Contents, is_finished, load_bundle, save_bundle
@@ -68,4 +68,5 @@ __all__ = [
     "verify",
     "verify_exported",
     "was_refitted",
+    "write_new",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from manyheads.bundle.encoder import base_folder
@@ -27,8 +27,6 @@ def copy_model(loaded: LoadedFolder, folder: Path, extra: Sequence[str] = ()) ->
     >>> read_manifest(Path("runs/copied")) == read_manifest(Path("runs/demo"))
     True
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} exists already; give a new folder, or remove it")
     manifest = dict(loaded.manifest)
     if read_manifest(loaded.folder) != manifest:
         raise BundleError(f"{loaded.folder} holds another model since this one was loaded; load it again")
@@ -42,6 +40,16 @@ def copy_model(loaded: LoadedFolder, folder: Path, extra: Sequence[str] = ()) ->
             shutil.copyfile(weights, target / ENCODER / weights.name)
         (verify_exported if is_exported(manifest) else verify)(target, manifest)
 
+    write_new(folder, fill)
+
+
+def write_new(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Create a folder with what `fill` writes into it, or not at all.
+
+    Raises UsageError for a folder that is not empty or cannot be written, and what `fill` raises.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} exists already; give a new folder, or remove it")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         make_folder(folder, fill)

@@ -68,7 +68,7 @@ def _task(name: str, description: Mapping[str, Any], path: Path) -> Task[Any]:
         raise BundleError(f"{path}: {unknown_type(kind, description.get('package'))}")
     if description.get("name") != name:
         raise BundleError(f"{path}: task '{name}' calls itself {description.get('name')!r:.80}; it is damaged")
-    checks = _checks(TASK_TYPES[kind])
+    checks = _checks(TASK_TYPES.class_of(kind, description))
     for key, value in description.items():
         if key != "type" and not (key in checks and _is_valid(value, *checks[key])):
             raise BundleError(f"{path}: task '{name}' has {key[:80]!r}: {value!r:.80}, which is not a valid setting; the "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -11,9 +11,9 @@ from manyheads.config.data_section import DataPath, SourceData
 from manyheads.config.files import RunFile
 from manyheads.config.kept_tasks import held_on_texts, kept_task
 from manyheads.config.labels import LabelChanges, renames_to
-from manyheads.config.schema import TaskSection, renames_of, task_of
 from manyheads.config.start_model import fit_task, start_model
 from manyheads.config.task_data import Dataset, TaskData
+from manyheads.config.task_section import TaskSection, renames_of, task_of
 from manyheads.config.teachers import Continued, held_by, read_teaching, unknown_teachers
 from manyheads.config.vectors import with_own_vectors
 from manyheads.data.build import DataSource, build_table
@@ -77,7 +77,7 @@ def read_dataset(file: RunFile) -> Dataset:
 
 def read_tasks(file: RunFile) -> tuple[Dataset, list[str]]:
     """The data of every task that can be read, in the order of the run file, and the errors of the others."""
-    errors = unknown_teachers(file)
+    errors = unknown_teachers(file) + unknown_dependencies(file)
     found: Dataset = {}
     trained = [name for name, section in file.run.tasks.items() if has_rows(section)]
     for name in [*trained, *(name for name in file.run.tasks if name not in trained)]:
@@ -86,6 +86,18 @@ def read_tasks(file: RunFile) -> tuple[Dataset, list[str]]:
         except DataError as error:
             errors += str(error).splitlines()
     return {name: found[name] for name in file.run.tasks if name in found}, errors
+
+
+def unknown_dependencies(file: RunFile, more: Collection[str] = ()) -> list[str]:
+    """An error for each task about the answers of a task that is not in the run, or `more`, or does not answer entities."""
+    tasks = {name: task_of(name, section) for name, section in file.run.tasks.items()}
+    finders = [name for name, task in tasks.items() if task.answer_form == "spans"]
+    known = ", ".join([*finders, *more]) or "none"
+    return [
+        f"tasks.{name}.of: '{other}' is no task of this run that finds entities; those are: {known}"
+        for name, task in tasks.items()
+        if (other := task.depends_on) is not None and other not in finders and other not in more
+    ]
 
 
 def has_rows(section: TaskSection) -> bool:

@@ -120,17 +120,17 @@ def _without_rows(name: str, run: Run, origin: Origin) -> str:
 def _override(values: dict[str, Any], override: str, lines: dict[Place, str]) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key:
-        raise ConfigError(f"--set {override}: write KEY=VALUE, for example --set training.epochs=2")
+        raise ConfigError(f"override {override}: write KEY=VALUE, for example training.epochs=2")
     *parents, last = key.split(".")
     inner: Any = values
     for parent in parents:
         inner = inner.setdefault(parent, {})
         if not isinstance(inner, dict):
-            raise ConfigError(f"--set {override}: '{parent}' is a value, not a mapping")
+            raise ConfigError(f"override {override}: '{parent}' is a value, not a mapping")
     try:
-        inner[last] = read_yaml(value, f"--set {key}")[1]
+        inner[last] = read_yaml(value, f"override {key}")[1]
     except ConfigError:
-        raise ConfigError(f"--set {override[:MAX_SHOWN]}: the value is not valid YAML") from None
-    lines[tuple(key.split("."))] = f"--set {override}"
+        raise ConfigError(f"override {override[:MAX_SHOWN]}: the value is not valid YAML") from None
+    lines[tuple(key.split("."))] = f"override {override}"
 
 

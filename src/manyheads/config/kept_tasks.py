@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from manyheads.config.schema import RUN_KEYS
 from manyheads.config.start_model import start_model
+from manyheads.config.task_section import RUN_KEYS
 from manyheads.config.teachers import Continued, held_by
 from manyheads.data.unlabelled import batches_of_rows
 from manyheads.errors import DataError

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from manyheads.config.schema import renames_of
+from manyheads.config.task_section import renames_of
 from manyheads.data.formats.messages import did_you_mean
 from manyheads.errors import DataError
 
 if TYPE_CHECKING:
-    from manyheads.config.schema import TaskSection
+    from manyheads.config.task_section import TaskSection
     from manyheads.tasks.base import Task
     from manyheads.tasks.statistics import DataStatistics
 

@@ -10,8 +10,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from manyheads.config.data_section import YAML
-from manyheads.config.schema import Run, section_of
+from manyheads.config.schema import Run
 from manyheads.config.section import Section
+from manyheads.config.task_section import section_of
 from manyheads.tasks import TASK_TYPES
 
 Place = tuple[str | int, ...]

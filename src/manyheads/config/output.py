@@ -27,9 +27,9 @@ def unfinished_output(file: RunFile, override: Path | None) -> Path:
 
     folder = output_folder(file, override)
     if is_finished(folder):
-        raise UsageError(f"{folder} already holds a finished model; give another --output, or delete it first")
+        raise UsageError(f"{folder} already holds a finished model; choose another output folder, or delete it first")
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file; give --output the name of a folder")
+        raise UsageError(f"{folder} is a file; the output must be a folder")
     return folder
 
 

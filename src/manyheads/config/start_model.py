@@ -19,7 +19,7 @@ from manyheads.bundle import ENCODER, Bundle, load_bundle, manifest_hash, plain_
 from manyheads.config.files import RunFile
 from manyheads.config.head_outputs import Outputs
 from manyheads.config.labels import check_none_vanish, renamed_labels
-from manyheads.errors import ConfigError, UsageError
+from manyheads.errors import ConfigError, DataError, UsageError
 
 if TYPE_CHECKING:
     from manyheads.model import MultiTaskModel
@@ -114,6 +114,10 @@ def fit_task(
     """
     if old is None:
         return task.fit(statistics)
+    if old.chosen_by != task.chosen_by:
+        settings = ", ".join(dict.fromkeys((*task.chosen_by, *old.chosen_by)))
+        raise DataError(f"task '{task.name}' has another {settings} than in the model that it starts from; give it another "
+                        "name to begin anew")  # fmt: skip
     fitted = task.fit_from(renamed_labels(old, renames), statistics)
     check_none_vanish(old, fitted, renames)
     return fitted

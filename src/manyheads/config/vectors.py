@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manyheads.config.model import encoder_location
-from manyheads.config.schema import TaskSection, task_of
+from manyheads.config.task_section import TaskSection, task_of
 from manyheads.tasks.base import Task
 
 if TYPE_CHECKING:

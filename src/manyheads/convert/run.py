@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from manyheads.convert.source import Source, open_source
+from manyheads.data.formats.annotations import entity, relation_entry
 from manyheads.data.formats.lines import opened
 from manyheads.data.formats.messages import counted
 from manyheads.durable import writing_bytes
@@ -21,8 +22,7 @@ from manyheads.outputs.documents import Document
 from manyheads.outputs.formats import squad
 from manyheads.outputs.formats.format import WriteFormat, Writing
 from manyheads.outputs.formats.registry import check_name, endings, format_for, names, row_format_for
-from manyheads.outputs.formats.standoff import entity
-from manyheads.outputs.from_rows import all_spans
+from manyheads.outputs.from_rows import all_annotations
 from manyheads.outputs.losses import Losses
 from manyheads.outputs.put import check_folder, output_file, put_blocks, write_documents
 from manyheads.outputs.rows import encode_rows
@@ -122,10 +122,12 @@ class _Run:
             if raw.skip is not None:
                 self.losses.add(f"rows not written ({raw.skip})", raw.where)
                 continue
-            values, lost = raw.values, list(raw.left_out)
-            if raw.spans is not None:
-                spans, lost = all_spans(raw)
-                values = {**values, "entities": [entity(span) for span in spans]}
+            values, lost = raw.values, raw.left_out
+            if raw.annotated is not None:
+                found = all_annotations(raw)
+                lost, values = found.left_out, {**values, "entities": list(map(entity, found.spans))}
+                if found.relations:
+                    values["relations"] = list(map(relation_entry, found.relations))
             for part in lost:
                 self.losses.add(f"{part.what} not written", part.where)
             self.count += 1

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
+from manyheads.data.formats.detection import known_types
 from manyheads.data.formats.format import Format, RowSchema
 from manyheads.data.formats.preview import Preview
 from manyheads.data.formats.rows import RawRow
@@ -93,8 +94,10 @@ def open_source(
     """
     if kind is not None and kind not in TASK_TYPES:
         raise UsageError(f"--type: {unknown_type(kind)}")
-    kinds = [kind] if kind is not None else list(TASK_TYPES)
-    attempts = list(_attempts(path, form, kinds, _TaskName(task, holds)))
+    types = list(filter(_is_alone, known_types())) if kind is None else [TASK_TYPES[kind]]
+    if not all(map(_is_alone, types)):
+        raise UsageError(f"--type: {kind} is about the answers of another task; name the type of that task")
+    attempts = [_attempt(path, form, cls, _TaskName(task, holds)) for cls in types]
     good = [one for one in attempts if one.source is not None]
     if not holds and kind is None and task is None:
         rows = _plain_rows(path, form, good)
@@ -125,15 +128,13 @@ class _Attempt:
     """Whether the format of the file is one of this type."""
 
 
-def _attempts(path: Path, form: str | None, kinds: Sequence[str], task: _TaskName) -> Iterator[_Attempt]:
-    for kind in kinds:
-        try:
-            cls = TASK_TYPES[kind]
-        except UsageError:  # of another package, which cannot be imported
-            if len(kinds) == 1:
-                raise
-            continue
-        yield _attempt(path, form, cls, task)
+def _is_alone(cls: type[Task[Any]]) -> bool:
+    """Whether a type reads rows without settings, which name another task."""
+    try:
+        cls(name="convert")
+    except TypeError:
+        return False
+    return True
 
 
 def _attempt(path: Path, form: str | None, cls: type[Task[Any]], task: _TaskName) -> _Attempt:

@@ -1,18 +1,19 @@
 """Rows of files and of the hub to tables: every row is read by its task once, and bad rows are reported with their places.
 
-What `Task.read`, `row_of_target`, `collect`, `cluster` and the texts of `sources_of_example` return does not depend on the
-settings of a task, so a table serves every run with a task of that type and name.
+What `Task.read`, `row_of_target`, `joined_rows`, `collect`, `cluster` and the texts of `sources_of_example` return does not
+depend on the settings of a task beyond its class, so a table serves every run with a task of that class and name.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from manyheads.data.cache import TemporaryFolder, cache_folder, find, store, table_key
+from manyheads.data.documents import own_rows
 from manyheads.data.formats.rows import RawRow
 from manyheads.data.hub import Hub, open_hub
 from manyheads.data.python_rows import PythonSource, open_python_rows
@@ -85,15 +86,13 @@ def _read(task: Task[Any], rows: Iterable[RawRow], write: Callable[[list[tuple[A
     statistics, places, tags = RunningStatistics(), {}, TagSchemeCheck()
     errors: list[str] = []
     waiting: list[tuple[Any, ...]] = []
-    for raw in _until_broken(rows, errors):
-        read += 1
-        values, reason = raw.values, raw.skip
+    for raw, count in own_rows(task, _until_broken(rows, errors), errors):
+        read += count
+        values = raw.values
+        if raw.skip is not None:
+            count_row(skipped, raw.skip, raw.where)
+            continue
         try:
-            if reason is None and not isinstance(values.get("targets"), str | None):
-                values, reason = _target(task, values)
-            if reason is not None:
-                count_row(skipped, reason, raw.where)
-                continue
             text = row_json(values)
             example = task.read(values)
         except RowError as error:
@@ -137,17 +136,6 @@ def _until_broken(rows: Iterable[RawRow], errors: list[str]) -> Iterator[RawRow]
         yield from rows
     except DataError as error:
         errors.append(str(error))
-
-
-def _target(task: Task[Any], values: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
-    """The task's own row of a row with `targets`, or why there is none."""
-    targets = values["targets"]
-    if not isinstance(targets, Mapping):
-        raise RowError(f"'targets' must be an object with a key for each task, seen {targets!r}")
-    target = targets.get(task.name)
-    if target is None:
-        return {}, f"no target '{task.name}'"
-    return dict(task.row_of_target(values, target)), None
 
 
 def _short(cluster: str) -> str:

@@ -109,6 +109,16 @@ def _is_told(ours: str, name: str, values: Values) -> bool:
     return not other and _name_score(ours, name, role.names) >= 0.8 and role.fits(values) >= LEAST
 
 
+def is_telling(ours: str, theirs: str) -> bool:
+    """Whether a column's name says that it is ours: it has a usual name, or one with it in it.
+
+    >>> is_telling("label", "sentiment"), is_telling("label", "main_topic"), is_telling("label", "language")
+    (True, True, False)
+    """
+    role = ROLES.get(ours)
+    return _name_score(ours, theirs, role.names if role is not None else ()) > UNNAMED
+
+
 def sample_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """The first MOST_ROWS rows as a sample; long values are cut."""
     found: dict[str, list[Any]] = {}

@@ -18,7 +18,7 @@ from manyheads.errors import RowError, UsageError
 
 Inputs = Any
 """A text, a row, or a collection of texts or rows."""
-READ = ("text", "tokens", "context")
+READ = ("text", "tokens", "sentences", "context")
 """Columns with text to read; a table has at least one of them."""
 KINDS = "a text, a row such as {'text': ...}, or a list, iterable, Series, DataFrame or Dataset of them"
 

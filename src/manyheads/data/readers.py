@@ -18,6 +18,7 @@ from manyheads.data.formats.format import Format, RowSchema
 from manyheads.data.formats.lines import bare_name, opened
 from manyheads.data.formats.preview import Preview
 from manyheads.data.formats.rows import RawRow
+from manyheads.data.formats.standoff import whole_row
 from manyheads.errors import DataError
 from manyheads.tasks.base import Task
 
@@ -83,8 +84,9 @@ def format_of(path: Path, schema: RowSchema, name: str | None = None) -> Format:
 def read_rows(path: Path, form: Format, schema: RowSchema) -> Iterator[RawRow]:
     """The rows of a file. Raises DataError for the first defect, and for a file without rows."""
     row = None
+    overlaps = schema.has_any("entities") and not schema.has_any("tags")  # tags give a character one label
     for row in form.read(path, schema):
-        yield row
+        yield whole_row(row, relations=schema.has_any("relations")) if overlaps else row
     if row is None:
         raise DataError(f"{path} has no rows; give a file with data")
 

@@ -13,6 +13,8 @@ from typing import Any
 from manyheads.errors import DataError, RowError
 from manyheads.tasks.statistics import DataStatistics, Moments, add_moments
 
+OF_LINES = ("tokens", "tags", "space_after", "sentences", "labels")
+"""Columns with a value for each line of a row of several."""
 MOST_ERRORS = 20
 """Bad rows listed in one DataError; enough to see a pattern, few enough to read."""
 
@@ -120,11 +122,11 @@ def refuse(errors: Sequence[str]) -> None:
 
 
 def exact_place(row: dict[str, Any], where: str, lines: int, use: Callable[[dict[str, Any]], object]) -> str:
-    """The place of a refused row. If each word has its own line: the line of the first word that `use` refuses alone."""
+    """The place of a refused row. If each word or sentence has its own line: the first of those that `use` refuses alone."""
     path, _, first = where.rpartition(":")
     for k in range(lines if lines > 1 else 0):
         try:
-            use({**row, **{key: row[key][k : k + 1] for key in ("tokens", "tags", "space_after") if row.get(key)}})
+            use({**row, **{key: row[key][k : k + 1] for key in OF_LINES if row.get(key)}})
         except RowError:
             return f"{path}:{int(first) + k}"
     return where

@@ -178,7 +178,7 @@ def _parquet_row(row: dict[str, Any], number: int) -> Requested:
 
 def _check_columns(names: Sequence[str], where: str) -> None:
     """Raise DataError for columns without text, or two of the same name (`Header` checks that of a csv)."""
-    if not {"text", "tokens"} & set(names):
+    if not {"text", "tokens", "sentences"} & set(names):
         raise DataError(f"{where} needs a 'text' column; it has {', '.join(names)[:200] or 'nothing'}")
     twice = sorted(name for name, count in Counter(names).items() if count > 1 and name)
     if twice:

@@ -88,7 +88,7 @@ class ExampleTable(Generic[ExampleT]):
         return str(self._cell(1, index))
 
     def lines(self, index: int) -> int:
-        """Lines of the example in its file; above 1 only where word k is k lines below the first."""
+        """Lines of the example in its file; above 1 only where word or sentence k is k lines below the first."""
         return int(self._cell(3, index))
 
     def clusters(self) -> list[str]:

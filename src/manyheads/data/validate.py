@@ -66,12 +66,16 @@ class SplitReport:
     """Parts of used rows that the task has no place for, by kind."""
     formats: tuple[str, ...] = ()
     """Titles of the files' formats."""
+    example_noun: str = "examples"
+    part_noun: str = ""
+    """Of the labelled parts of an example, if it has several."""
 
     def lines(self) -> list[str]:
         """The report as aligned text."""
+        parts = f"{self.example_noun} with {sum(self.labels.values()):,} {self.part_noun}" if self.part_noun else ""
         rows = [
             ("rows read", self.rows, ""),
-            ("used", self.used, ""),
+            ("used", self.used, parts),
             ("truncated", self.truncated, "too long for a step, read up to its limit" if self.truncated else ""),
             ("windowed", self.windowed, "longer than the encoder, read in overlapping windows" if self.windowed else ""),
         ]
@@ -144,6 +148,8 @@ def examine(
                 warnings=tuple(warnings[split]),
                 left_out=read.left_out,
                 formats=read.formats,
+                example_noun=task.example_noun,
+                part_noun=task.part_noun,
                 tokens=dict(zip(("p50", "p90", "p99", "max"), map(int, quantiles), strict=True)),
             )
         )

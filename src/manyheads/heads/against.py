@@ -50,7 +50,7 @@ def compare_models(
         if ours is not None and theirs is not None:
             differences[name] = compare_scores([ours], [theirs], _settings(margin))
     if not differences:
-        raise UsageError(f"{path} has no {split} data for {', '.join(common)}; choose another --split, or --data")
+        raise UsageError(f"{path} has no {split} data for {', '.join(common)}; choose another split, or other data")
     return judge(differences, _settings(margin))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from manyheads.errors import UsageError
@@ -48,7 +48,11 @@ def assemble(trunk: Bundle, parts: Sequence[Part]) -> tuple[MultiTaskModel, dict
     for part in parts:
         _check_trunk(trunk, part)
     branches = [branch for part in parts for branch in _branches(encoder, part)]
-    tasks = {new: replace(part.bundle.tasks[old], name=new) for part in parts for old, new in part.names.items()}
+    tasks = {new: part.bundle.tasks[old].renamed(part.names) for part in parts for old, new in part.names.items()}
+    for name, task in tasks.items():
+        if task.depends_on is not None and task.depends_on not in tasks:
+            raise UsageError(f"task '{name}' is about the entities that '{task.depends_on}' finds, and would be left without "
+                             f"them; drop '{name}' too")  # fmt: skip
     model = MultiTaskModel(encoder, tasks, branches, layer_mix=bool(trunk.model.mixes))
     with torch.no_grad():
         for part in parts:

@@ -53,7 +53,7 @@ def prove(old: Bundle, new: Bundle, names: Mapping[str, str], sources: Sequence[
     Raises TrainingError for a setting, a weight or an output that differs in any bit.
     """
     for before, after in names.items():
-        if (what := _difference_of_parts(old, new, before, after)) is not None:
+        if (what := _difference_of_parts(old, new, before, names)) is not None:
             _refuse(after, what)
     backends = [TorchBackend(bundle.model, next(bundle.model.parameters()).device) for bundle in (old, new)]
     windows = [window for encoded in old.tokenizer.encode(sources, old.max_length) for window in encoded]
@@ -63,9 +63,11 @@ def prove(old: Bundle, new: Bundle, names: Mapping[str, str], sources: Sequence[
     return Proof(old.hash, dict(names), len(sources))
 
 
-def _difference_of_parts(old: Bundle, new: Bundle, before: str, after: str) -> str | None:
+def _difference_of_parts(old: Bundle, new: Bundle, before: str, names: Mapping[str, str]) -> str | None:
     """What differs of a task besides its outputs; None if nothing does."""
     import torch
+
+    after = names[before]
 
     def weights(bundle: Bundle, name: str) -> dict[str, torch.Tensor]:
         branch = bundle.model.branch_of(name)
@@ -75,8 +77,7 @@ def _difference_of_parts(old: Bundle, new: Bundle, before: str, after: str) -> s
         found |= {f"head.{key}": value for key, value in bundle.model.heads[name].state_dict().items()}
         return found | {f"mix.{key}": value for key, value in mix.items()}
 
-    settings = [{**describe(bundle.tasks[name]), "name": None} for bundle, name in ((old, before), (new, after))]
-    if settings[0] != settings[1]:
+    if describe(old.tasks[before].renamed(names)) != describe(new.tasks[after]):
         return "its settings"
     ours, theirs = weights(old, before), weights(new, after)
     if ours.keys() != theirs.keys():

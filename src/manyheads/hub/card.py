@@ -164,7 +164,7 @@ def _limits(facts: ModelFacts) -> Iterator[str]:
 def _training(facts: ModelFacts) -> Iterator[str]:
     settings = {key: value for key, value in facts.settings("training").items() if isinstance(value, int | float)}
     lines = [
-        *([f"Weights of step {facts.steps:,}"] if facts.steps else ["The heads come from other models"]),
+        *([f"Weights of step {facts.steps:,}"] if facts.steps else ["The weights come from other models"]),
         *(f"`{key}`: {str(value).lower()}" for key, value in settings.items()),
         *facts.recipe,
         "Versions: " + ", ".join(f"{name} {version}" for name, version in versions().items()),

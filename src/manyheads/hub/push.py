@@ -73,7 +73,7 @@ def push_folder(
         repo = repo if "/" in repo else f"{owner}/{repo}"
         url = api.create_repo(repo, private=private, exist_ok=True)
         if private and not api.model_info(repo).private:
-            raise UsageError(f"{repo} exists already and is public; make it private on the Hub, or leave --private out")
+            raise UsageError(f"{repo} exists already and is public; make it private on the Hub, or push without `private`")
         if revision is not None:
             api.create_branch(repo, branch=revision, exist_ok=True)
         stale = _stale_files(api, repo, revision, names)

@@ -95,7 +95,7 @@ def load_model(
         _check_export_device(folder, device or "cpu")
         if precision not in ("auto", "float32"):
             raise UsageError(f"{folder} is an ONNX export, whose precision is fixed, so it cannot run in "
-                             f"{precision}; load the original model, or export with --quantize int8")  # fmt: skip
+                             f"{precision}; load the original model, or `manyheads export --quantize int8`")  # fmt: skip
         return LoadedModel(load_exported(folder), batch_tokens=batch_tokens)
     if precision == "bf16":
         enable_small_onednn_cache()

@@ -74,6 +74,7 @@ class _Group:
     stem: str
     kind: str
     target: str | None
+    further: bool
     members: dict[str | None, list[tuple[Recognised, Reading]]]
     """By split; None: the name does not say."""
 
@@ -105,7 +106,7 @@ def _groups(recognised: Iterable[Recognised]) -> list[_Group]:
         for one in found:
             reading = one.reading(kind) or one.readings[0]
             group = groups.setdefault(
-                (folder, stem, target, reading.kind), _Group(folder, stem, reading.kind, target, {})
+                (folder, stem, target, reading.kind), _Group(folder, stem, reading.kind, target, one.further, {})
             )
             group.members.setdefault(one.source.split, []).append((one, reading))
     return list(groups.values())
@@ -147,7 +148,7 @@ def _common(one: str, other: str) -> str:
 def _name(group: _Group, alone: bool) -> str:
     """The target's name, or the folder's if it has no other data set, or the files', or one for the kind of answers."""
     if group.target is not None:
-        return group.target
+        return (_plain(group.target) or _usual_name(group)) if group.further else group.target
     folder = group.folder.resolve()
     candidates = [group.stem]
     if alone:
@@ -195,6 +196,8 @@ def _draft(group: _Group, name: str) -> Draft:
         split = "validation" if "validation" in members else "test"
         members["train"] = members.pop(split)
         checks.append(f"no training file: {_listed(members['train'])} is trained on, although its name says {split}")
+    if group.further:
+        checks.append(f"a second task of the same texts, because of their {group.target}; remove it if that is no label")
     splits = {}
     for split in SPLITS:
         if split in members:

@@ -7,22 +7,23 @@ A reading is better the surer its columns are, the more of them it uses, and the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from manyheads.data.column_guess import ColumnGuess, Sample, guess_all_columns, sample_of
+from manyheads.data.column_guess import MOST_ROWS, ColumnGuess, Sample, guess_all_columns, sample_of
 from manyheads.data.formats.csv import numbered_columns
+from manyheads.data.formats.detection import known_types
 from manyheads.data.formats.format import RowSchema
 from manyheads.data.formats.rows import RawRow
 from manyheads.data.readers import format_of, read_rows
 from manyheads.data.report import RunningStatistics
 from manyheads.data.saved_datasets import SavedDataset, is_saved_dataset, open_saved_dataset
-from manyheads.errors import DataError, ManyheadsError, RowError
+from manyheads.errors import DataError, RowError
+from manyheads.init.further import all_labels
 from manyheads.init.sources import Source
-from manyheads.tasks import TASK_TYPES
 from manyheads.tasks.base import Task
 from manyheads.tasks.statistics import DataStatistics
 
@@ -75,7 +76,9 @@ class Recognised:
     source: Source
     readings: list[Reading]
     target: str | None = None
-    """The task's name in rows with the labels of several tasks."""
+    """The task's name in rows with the labels of several tasks, or the column of a further task."""
+    further: bool = False
+    """Whether the labels are in a column beside those of the source's first task."""
 
     def reading(self, kind: str) -> Reading | None:
         """The reading by a task type."""
@@ -90,6 +93,11 @@ class _Raw:
     numbered: bool = False
     """Whether the columns have numbers, because there is no header."""
     error: str = ""
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def without(self, taken: Collection[str]) -> _Raw:
+        """The same without some columns."""
+        return _Raw({name: values for name, values in self.sample.items() if name not in taken}, self.numbered)
 
 
 def recognise(source: Source) -> list[Recognised]:
@@ -101,17 +109,18 @@ def recognise(source: Source) -> list[Recognised]:
         found = [Recognised(source, _ranked(_target_readings(source, name, targets)), name) for name in names]
         found = [one for one in found if one.readings]
     else:
-        readings = _ranked(reading for cls in _types() for reading in _readings(source, cls, raw))
-        found = [Recognised(source, readings)] if readings else []
+        readings = _ranked(_all_readings(source, raw))
+        found = _by_labels(source, readings, raw) if readings else []
     if not found:
         raise DataError(_reason(source, raw))
     return found
 
 
-def _types() -> Iterator[type[Task[Any]]]:
-    for kind in TASK_TYPES:
-        with suppress(ManyheadsError):  # an installed package that cannot be imported
-            yield TASK_TYPES[kind]
+def _by_labels(source: Source, readings: list[Reading], raw: _Raw) -> list[Recognised]:
+    """The source once for each kind of labels."""
+    (_, first), *others = all_labels(readings, raw.rows, lambda taken: _all_readings(source, raw.without(taken)))
+    whole = readings if first is readings[0] else [first]
+    return [Recognised(source, whole), *(Recognised(source, [one], name, further=True) for name, one in others)]
 
 
 def _ranked(readings: Iterable[Reading]) -> list[Reading]:
@@ -130,10 +139,10 @@ def _raw(source: Source) -> _Raw:
             form = format_of(source.path, ROW)
             numbers = numbered_columns(source.path) if form.name in ("csv", "tsv") else []
         schema = RowSchema(ROW.kind, renames={number: number for number in numbers})
-        sample = sample_of(row.values for row in _rows(source, schema)[0])
+        rows = [row.values for row in islice(_rows(source, schema)[0], MOST_ROWS)]
     except DataError as error:
         return _Raw(error=str(error))
-    return _Raw(sample, bool(numbers))
+    return _Raw(sample_of(rows), bool(numbers), rows=rows)
 
 
 def _rows(source: Source, schema: RowSchema, cls: type[Task[Any]] | None = None) -> tuple[Iterator[RawRow], str]:
@@ -153,6 +162,10 @@ class _AnyRow:
 
     kind = ROW.kind
     columns = ()
+
+
+def _all_readings(source: Source, raw: _Raw) -> Iterator[Reading]:
+    return (reading for cls in known_types() for reading in _readings(source, cls, raw))
 
 
 def _readings(source: Source, cls: type[Task[Any]], raw: _Raw) -> Iterator[Reading]:
@@ -217,7 +230,7 @@ def _check_words(tokens: list[Any]) -> None:
 def _target_readings(source: Source, name: str, targets: list[Mapping[str, Any]]) -> Iterator[Reading]:
     """The readings of one task of rows with the labels of several."""
     entries = [row[name] for row in targets if row.get(name) is not None]
-    for cls in _types():
+    for cls in known_types():
         told = {cls.matches_entry(entry) for entry in entries}
         if not entries or False in told:
             continue
@@ -240,7 +253,7 @@ def _reason(source: Source, raw: _Raw) -> str:
     if raw.sample:
         names = ", ".join(list(raw.sample)[:20])
         return f"its columns ({'numbered ' if raw.numbered else ''}{names[:300]}) fit no task type"
-    for cls in _types():
+    for cls in known_types():
         try:
             next(_rows(source, RowSchema.for_task(cls), cls)[0], None)
         except DataError as error:

@@ -37,18 +37,22 @@ LEAST = 1e-150
 class CRF(nn.Module):
     """Transition scores between the IOB2 tags `labels`. Raises ValueError for tags in another notation.
 
-    Parameters start uniform in -0.1 to 0.1: small beside emissions, so training starts like a softmax.
+    With `layers`, there are as many independent sequences of tags, each of C = K / layers of the `labels` in order, and the
+    transitions `(K, C)` are those of each layer in turn. Parameters start uniform in -0.1 to 0.1: small beside emissions, so
+    training starts like a softmax.
     """
 
     forbidden_KK: torch.Tensor
     forbidden_K: torch.Tensor
 
-    def __init__(self, labels: Sequence[str]) -> None:
+    def __init__(self, labels: Sequence[str], layers: int = 1) -> None:
         super().__init__()
-        self.transitions_KK = nn.Parameter(torch.empty(len(labels), len(labels)).uniform_(-0.1, 0.1))
+        size = len(labels) // layers
+        self.transitions_KK = nn.Parameter(torch.empty(len(labels), size).uniform_(-0.1, 0.1))
         self.start_K = nn.Parameter(torch.empty(len(labels)).uniform_(-0.1, 0.1))
         self.end_K = nn.Parameter(torch.empty(len(labels)).uniform_(-0.1, 0.1))
-        forbidden_KK, forbidden_K, _ = iob2_rules(labels)
+        rules = [iob2_rules(labels[first : first + size]) for first in range(0, len(labels), size)]
+        forbidden_KK, forbidden_K = (np.concatenate([rule[place] for rule in rules]) for place in (0, 1))
         # Not in the state dict: they follow from the tags.
         self.register_buffer("forbidden_KK", torch.from_numpy(forbidden_KK), persistent=False)
         self.register_buffer("forbidden_K", torch.from_numpy(forbidden_K), persistent=False)

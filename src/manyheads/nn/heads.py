@@ -34,7 +34,7 @@ class InnerWords(nn.Module):
         super().__init__()
         rank = min(width, RANK)
         with torch.random.fork_rng(devices=()):
-            self.down = _linear(width, rank)
+            self.down = linear(width, rank)
             self.inner_RK = nn.Parameter(torch.randn(rank, outputs))
         self.places_MR = nn.Parameter(torch.zeros(places, rank))
 
@@ -52,30 +52,34 @@ class TokenHead(nn.Module):
     torch.Size([5, 3])
     """
 
-    def __init__(self, width: int, outputs: int, dropout: float, places: int = 0) -> None:
+    def __init__(self, width: int, outputs: int, dropout: float, places: int = 0, key: str = "logits_TK") -> None:
+        """`key`: the name of the output."""
         super().__init__()
+        self.key = key
         self.dropout = nn.Dropout(dropout)
-        self.output = _linear(width, outputs)
+        self.output = linear(width, outputs)
         self.inner = InnerWords(width, outputs, places) if places else None
 
     def forward(self, hidden_TD: torch.Tensor, segments: Segments) -> dict[str, torch.Tensor]:
         """`{"logits_TK"}`, and the outputs of `InnerWords`."""
         hidden_TD = self.dropout(hidden_TD)
         inner = {} if self.inner is None else self.inner(hidden_TD)
-        return {"logits_TK": self.output(hidden_TD), **inner}
+        return {self.key: self.output(hidden_TD), **inner}
 
 
 class CRFTokenHead(nn.Module):
     """Dropout, a linear layer on each token, and a CRF over the IOB2 tags `labels`. Lample et al. 2016.
 
-    The outputs include the transition scores with penalties, so that they suffice for decoding.
+    With `layers`, a CRF for each of as many sequences of tags, whose transitions are then called `transitions_KC`. The
+    outputs include the transition scores with penalties, so that they suffice for decoding.
     """
 
-    def __init__(self, width: int, labels: Sequence[str], dropout: float, places: int = 0) -> None:
+    def __init__(self, width: int, labels: Sequence[str], dropout: float, places: int = 0, layers: int = 1) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.output = _linear(width, len(labels))
-        self.crf = CRF(labels)
+        self.output = linear(width, len(labels))
+        self.crf = CRF(labels, layers)
+        self.transitions = "transitions_KK" if layers == 1 else "transitions_KC"
         self.inner = InnerWords(width, len(labels), places) if places else None
 
     def forward(self, hidden_TD: torch.Tensor, segments: Segments) -> dict[str, torch.Tensor]:
@@ -83,7 +87,7 @@ class CRFTokenHead(nn.Module):
         transitions_KK, start_K, end_K = self.crf()
         hidden_TD = self.dropout(hidden_TD)
         inner = {} if self.inner is None else self.inner(hidden_TD)
-        rules = {"transitions_KK": transitions_KK, "start_K": start_K, "end_K": end_K}
+        rules = {self.transitions: transitions_KK, "start_K": start_K, "end_K": end_K}
         return {"emissions_TK": self.output(hidden_TD), **rules, **inner}
 
 
@@ -98,8 +102,8 @@ class PooledHead(nn.Module):
         self.pooling = pooling
         layers: list[nn.Module] = [nn.Dropout(dropout)]
         if hidden is not None:
-            layers += [_linear(width, hidden), nn.Tanh(), nn.Dropout(dropout)]
-        layers.append(_linear(width if hidden is None else hidden, outputs))
+            layers += [linear(width, hidden), nn.Tanh(), nn.Dropout(dropout)]
+        layers.append(linear(width if hidden is None else hidden, outputs))
         self.layers = nn.Sequential(*layers)
 
     def forward(self, hidden_TD: torch.Tensor, segments: Segments) -> dict[str, torch.Tensor]:
@@ -113,7 +117,7 @@ class SpanHead(nn.Module):
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.output = _linear(width, 2)
+        self.output = linear(width, 2)
 
     def forward(self, hidden_TD: torch.Tensor, segments: Segments) -> dict[str, torch.Tensor]:
         """`{"start_T", "end_T"}`."""
@@ -140,7 +144,7 @@ class EmbeddingHead(nn.Module):
         super().__init__()
         self.pooling = pooling
         size = width if projection is None else projection
-        self.projection = nn.Identity() if projection is None else _linear(width, projection)
+        self.projection = nn.Identity() if projection is None else linear(width, projection)
         self.activation = nn.Tanh() if activation == "tanh" else nn.Identity()
         self.norm = nn.LayerNorm(size) if layer_norm else nn.Identity()
         self.nli_weight = nn.Parameter(torch.randn(nli_labels, 3, size) * DEVIATION) if nli_labels else None
@@ -154,7 +158,8 @@ class EmbeddingHead(nn.Module):
         return outputs
 
 
-def _linear(width: int, outputs: int) -> nn.Linear:
+def linear(width: int, outputs: int) -> nn.Linear:
+    """A linear layer with weights as in BERT, and no bias at first."""
     layer = nn.Linear(width, outputs)
     nn.init.normal_(layer.weight, std=DEVIATION)
     nn.init.zeros_(layer.bias)

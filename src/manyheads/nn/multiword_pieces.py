@@ -38,14 +38,20 @@ def word_scores(
     output: Mapping[str, npt.NDArray[np.float32]],
     piece_W: npt.NDArray[np.int64],
     place_W: npt.NDArray[np.int64],
+    layers: int = 1,
 ) -> npt.NDArray[np.float32]:
-    """Scores `(W, K)` of words, by their pieces and places in them; tags are `O`, then `B-` and `I-` of each label."""
+    """Scores `(W, K)` of words, by their pieces and places in them.
+
+    Each of the equally wide `layers` of tags is `O`, then `B-` and `I-` of each label.
+    """
     scores_WK = scores_LK[piece_W]
     inner_I = np.flatnonzero(place_W)
     if not len(inner_I):
         return scores_WK
-    pairs_IN2 = np.sort(scores_WK[inner_I][:, 1:].reshape(len(inner_I), -1, 2), axis=-1)
-    scores_WK[inner_I, 1:] = pairs_IN2.reshape(len(inner_I), -1)
+    own_INC = scores_WK[inner_I].reshape(len(inner_I), layers, -1)
+    pairs = np.sort(own_INC[:, :, 1:].reshape(len(inner_I), layers, -1, 2), axis=-1)
+    own_INC[:, :, 1:] = pairs.reshape(len(inner_I), layers, -1)
+    scores_WK[inner_I] = own_INC.reshape(len(inner_I), -1)
     if "inner_TR" in output:
         place_I = np.minimum(place_W[inner_I], len(output["places_MR"])) - 1
         hidden_IR = output["inner_TR"][piece_W[inner_I]] * output["places_MR"][place_I]
@@ -59,6 +65,7 @@ def word_scores_in_torch(
     piece_P: torch.Tensor,
     inner_I: torch.Tensor,
     place_I: torch.Tensor,
+    layers: int = 1,
 ) -> torch.Tensor:
     """`word_scores` in torch, `(P, K)`. `inner_I`: indices of words after the first in their piece; `place_I`: from 1."""
     import torch
@@ -66,10 +73,10 @@ def word_scores_in_torch(
     scores_PK = scores_TK[piece_P]
     if "inner_TR" not in output:
         return scores_PK
-    own_IK = scores_PK[inner_I]
-    begin_IN, inside_IN = own_IK[:, 1::2], own_IK[:, 2::2]
-    pairs_IN2 = torch.stack([torch.minimum(begin_IN, inside_IN), torch.maximum(begin_IN, inside_IN)], -1)
-    continued_IK = torch.cat([own_IK[:, :1], pairs_IN2.flatten(1)], 1)
+    own_INC = scores_PK[inner_I].reshape(len(inner_I), layers, scores_PK.shape[1] // layers)
+    begin, inside = own_INC[:, :, 1::2], own_INC[:, :, 2::2]
+    pairs = torch.stack([torch.minimum(begin, inside), torch.maximum(begin, inside)], -1)
+    continued_IK = torch.cat([own_INC[:, :, :1], pairs.flatten(2)], 2).flatten(1)
     places_MR = output["places_MR"]
     hidden_IR = output["inner_TR"][piece_P[inner_I]] * places_MR[place_I.clamp(max=len(places_MR)) - 1]
     learned_IK = hidden_IR.to(output["inner_RK"].dtype) @ output["inner_RK"]

@@ -10,39 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from manyheads.data.formats.annotations import Interval, Relation, Span
 from manyheads.data.formats.rows import LeftOut
-
-Interval = tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A labelled part of a text.
-
-    >>> Span(((0, 7), (12, 16)), "Disease").end
-    16
-    """
-
-    pieces: tuple[Interval, ...]
-    """Offsets in code points, end exclusive, in text order; several for a discontinuous span."""
-    label: str = ""
-    score: float | None = None
-    identifier: str | None = None
-    """In a knowledge base."""
-
-    @property
-    def start(self) -> int:
-        """The beginning of the first piece."""
-        return self.pieces[0][0]
-
-    @property
-    def end(self) -> int:
-        """The end of the last piece."""
-        return self.pieces[-1][1]
-
-    def quoted(self, text: str) -> str:
-        """The pieces, joined by a space."""
-        return " ".join(text[start:end] for start, end in self.pieces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +44,8 @@ class Document:
     group: str = ""
     """The document that the row is a part of; empty if it is one by itself."""
     spans: tuple[Span, ...] | None = None
+    relations: tuple[Relation, ...] = ()
+    """Between the spans."""
     labels: Labels | None = None
     question: Question | None = None
     words: tuple[Interval, ...] | None = None
@@ -87,7 +58,7 @@ class Document:
     predicted: bool = False
     """Whether the annotations are the answers of a model."""
     lost: tuple[LeftOut, ...] = ()
-    """What the row had that a document has no place for, such as relations."""
+    """What the row had that a document has no place for, such as events."""
 
     @property
     def key(self) -> str:

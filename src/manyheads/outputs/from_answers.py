@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from manyheads.data.formats.annotations import Span
 from manyheads.errors import RowError
-from manyheads.outputs.documents import Document, Labels, Question, Span
+from manyheads.outputs.documents import Document, Labels, Question
 from manyheads.outputs.passthrough import as_json_columns
 from manyheads.tasks.answers import AnswerForm
 from manyheads.tasks.rows import text_of
@@ -31,7 +32,7 @@ def document_of_answers(
 
     >>> row, answers = {"text": "Ada wrote."}, {"names": [{"start": 0, "end": 3, "label": "PER", "score": 0.9}]}
     >>> document_of_answers(answers, row, {"names": "spans"}, "a.jsonl:1").spans
-    (Span(pieces=((0, 3),), label='PER', score=0.9, identifier=None),)
+    (Span(pieces=((0, 3),), label='PER', score=0.9, links=(), attributes={}, id=''),)
     """
     given = {forms[name]: answer for name, answer in answers.items() if name in forms}
     if not given:

@@ -1,29 +1,20 @@
 """Labelled rows, as the readers of `data/` give them, as documents, by the form of the task's answers.
 
-Spans that a task leaves out (overlapping and discontinuous ones) are kept: readers give all of them in `RawRow.spans`. Rows
-whose spans have scores are predictions.
+Spans that a task leaves out (overlapping and discontinuous ones) are kept: readers give all of them in `RawRow.annotated`.
+Rows whose spans have scores are predictions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from itertools import repeat
-from typing import Any
 
+from manyheads.data.formats.annotations import KEYS, Span, relations_of_row, span_of_entry
 from manyheads.data.formats.records import as_list, as_object, as_text
 from manyheads.data.formats.rows import LeftOut, RawRow
-from manyheads.data.formats.standoff import (
-    DISCONTINUOUS,
-    IDENTIFIERS,
-    OVERLAPPING,
-    REPEATED,
-    Mention,
-    checked,
-    mention_at,
-)
+from manyheads.data.formats.standoff import RELATIONS, AnnotatedText, checked_text
 from manyheads.errors import DataError, RowError
-from manyheads.outputs.documents import Document, Labels, Question, Span
+from manyheads.outputs.documents import Document, Labels, Question
 from manyheads.outputs.passthrough import as_json_columns
 from manyheads.tasks.answers import AnswerForm
 from manyheads.tasks.rows import text_of
@@ -32,13 +23,12 @@ from manyheads.text.joining import joined
 from manyheads.text.values import is_missing, key_of, label_of, labels_of
 
 COLUMNS: Mapping[AnswerForm, frozenset[str]] = {
-    "spans": frozenset({"text", "entities", "tokens", "tags", "space_after", "id", "document"}),
+    "spans": frozenset({"text", "entities", "relations", "tokens", "tags", "space_after", "id", "document"}),
     "classes": frozenset({"text", "tokens", "space_after", "label", "labels", "id", "document"}),
     "passages": frozenset({"question", "context", "answers", "title", "is_impossible", "id"}),
     "tags": frozenset({"tokens", "tags", "space_after", "id", "document"}),
 }
 """Columns that become part of the document, by the form of the annotation."""
-MISPLACED = "discontinuous spans that do not fit their text"
 
 
 def document_of_row(raw: RawRow, form: AnswerForm) -> Document:
@@ -60,63 +50,32 @@ def document_of_row(raw: RawRow, form: AnswerForm) -> Document:
         raise DataError(f"{where}: {error}") from None
 
 
-def all_spans(raw: RawRow) -> tuple[list[Span], list[LeftOut]]:
-    """The spans of a row with `text` and `entities`, also those that its task leaves out; and what was lost in reading.
+def all_annotations(raw: RawRow) -> AnnotatedText:
+    """The spans of a row with `text` and `entities`, also those that its task leaves out, and its relations.
 
-    Raises DataError.
+    `left_out` is what was lost in reading. Raises DataError.
     """
-    text, where = as_text(raw.values.get("text"), raw.where), raw.where
-    mentions: Iterable[Mention] | None = raw.spans
-    scores: Iterable[float | None] = repeat(None)
-    if mentions is None:
-        entries = as_list(raw.values.get("entities"), where, "entities")
-        mentions = [checked(text, _mention(entry, where)) for entry in entries]
-        scores = [entry["score"] if isinstance(entry.get("score"), float) else None for entry in entries]
-    spans, misplaced, kept = [], list[LeftOut](), {DISCONTINUOUS, OVERLAPPING, REPEATED}
-    for mention, score in zip(mentions, scores, strict=False):
-        if len(mention.pieces) > 1 and not _fits(text, mention):
-            misplaced.append(LeftOut(MISPLACED, mention.where))
-            continue
-        if mention.identifier:
-            kept.add(IDENTIFIERS)
-        spans.append(Span(mention.pieces, mention.label, score, mention.identifier or None))
-    lost = [part for part in raw.left_out if raw.spans is None or part.what not in kept]
-    if raw.spans is not None:
-        spans.sort(key=lambda span: span.pieces)  # in text order, as rows of other formats have them
-    return spans, [*lost, *misplaced]
-
-
-def _fits(text: str, mention: Mention) -> bool:
-    """Whether the pieces of a discontinuous span are in order, in the text, and what the file quotes, but for white space."""
-    edges = [edge for piece in mention.pieces for edge in piece]
-    inside = edges == sorted(edges) and edges[0] >= 0 and edges[-1] <= len(text)
-    whole = inside and all(start < end for start, end in mention.pieces)
-    found = "".join(text[start:end] for start, end in mention.pieces)
-    return whole and (mention.text is None or "".join(found.split()) == "".join(mention.text.split()))
+    where = raw.where
+    if raw.annotated is not None:  # in text order, as rows of other formats have them
+        return replace(raw.annotated, spans=sorted(raw.annotated.spans, key=lambda span: span.pieces))
+    text, entries = as_text(raw.values.get("text"), where), as_list(raw.values.get("entities"), where, "entities")
+    spans = [span_of_entry(entry, where) for entry in entries]
+    keys = (key for entry in entries for key in entry.keys() - KEYS)
+    more = tuple(LeftOut(f"keys of entities ({key[:80]})", where) for key in keys)
+    relations = relations_of_row(raw.values, where)
+    return checked_text(AnnotatedText(text, spans, where, left_out=raw.left_out + more, relations=relations))
 
 
 def _spans(raw: RawRow) -> Document:
     if "tokens" in raw.values:
         example = tagged_example(raw.values, "")
         spans = tuple(Span(((start, end),), label) for start, end, label in example.spans)
-        return Document(example.text, raw.where, spans=spans, words=example.words, lost=raw.left_out)
-    found, lost = all_spans(raw)
-    predicted = any(span.score is not None for span in found)
-    return Document(raw.values["text"], raw.where, spans=tuple(found), lost=tuple(lost), predicted=predicted)
-
-
-def _mention(entry: Any, where: str) -> Mention:
-    """An entry of `entities`."""
-    found = as_object(entry, where, "entities")
-    whole = mention_at(found.get("start"), found.get("end"), found.get("label"), where, found.get("text"))
-    name = found.get("id")
-    pieces = as_list(found.get("pieces") or [], where, "pieces")
-    if not pieces:
-        return replace(whole, identifier=name if isinstance(name, str) else "")
-    if not all(isinstance(piece, list) and len(piece) == 2 for piece in pieces):
-        raise DataError(f"{where} has the pieces {pieces!r:.80}; write them as [[start, end], ...]")
-    parts = tuple(mention_at(start, end, whole.label, where).pieces[0] for start, end in pieces)
-    return Mention(parts, whole.label, where, None, name if isinstance(name, str) else "")
+        unread = tuple(LeftOut(RELATIONS, raw.where) for _ in relations_of_row(raw.values, raw.where))
+        return Document(example.text, raw.where, spans=spans, words=example.words, lost=raw.left_out + unread)
+    found = all_annotations(raw)
+    predicted = any(span.score is not None for span in found.spans)
+    return Document(found.text, raw.where, spans=tuple(found.spans), relations=tuple(found.relations), lost=found.left_out,
+                    predicted=predicted)  # fmt: skip
 
 
 def _classes(raw: RawRow) -> Document:

@@ -9,10 +9,12 @@ from bisect import bisect_left, insort
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from manyheads.outputs.documents import Document, Interval, Span
+from manyheads.data.formats.annotations import Interval, Relation, Span, with_ends
+from manyheads.outputs.documents import Document
 
-SCORES, IDS, IDENTIFIERS, COLUMNS, GROUPS, WORDS, PIECES, OVERLAPS = (
+SCORES, IDS, IDENTIFIERS, COLUMNS, GROUPS, WORDS, PIECES, OVERLAPS, NAMES, ATTRIBUTES, RELATIONS = (
     "scores", "ids", "identifiers", "columns", "documents", "words", "discontinuous spans", "overlapping spans",
+    "ids of spans", "attributes", "relations",
 )  # fmt: skip
 """What only some formats hold."""
 
@@ -60,9 +62,11 @@ def fitted(document: Document, holds: Collection[str], losses: Losses) -> Docume
     where = document.where
     for part in document.lost:
         losses.add(f"{part.what} not written", part.where)
-    spans = document.spans
+    spans, relations = document.spans, document.relations
     if spans is not None:
         spans = _fitted_spans(spans, holds, losses, where)
+        relations = _fitted_relations(relations, spans, holds, losses, where)
+        spans = _without_marks(spans, holds, losses, where)
     labels = document.labels
     if labels is not None and labels.scores and SCORES not in holds:
         losses.add("texts written without the scores of their labels", where)
@@ -80,6 +84,7 @@ def fitted(document: Document, holds: Collection[str], losses: Losses) -> Docume
     return replace(
         document,
         spans=spans,
+        relations=relations,
         labels=labels,
         id=document.id if IDS in holds else None,
         group=document.group if GROUPS in holds else "",
@@ -116,7 +121,31 @@ def _fitted_spans(spans: tuple[Span, ...], holds: Collection[str], losses: Losse
     if SCORES not in holds:
         losses.add("scores not written", where, sum(span.score is not None for span in kept))
         kept = [replace(span, score=None) for span in kept]
+    return tuple(kept)
+
+
+def _without_marks(spans: tuple[Span, ...], holds: Collection[str], losses: Losses, where: str) -> tuple[Span, ...]:
+    """The spans without attributes, identifiers and ids that are not held."""
+    kept = spans
     if IDENTIFIERS not in holds:
-        losses.add("identifiers of spans not written", where, sum(span.identifier is not None for span in kept))
-        kept = [replace(span, identifier=None) for span in kept]
+        losses.add("identifiers of spans not written", where, sum(bool(span.links) for span in kept))
+        kept = tuple(replace(span, links=()) for span in kept)
+    if ATTRIBUTES not in holds:
+        losses.add("attributes of spans not written", where, sum(len(span.attributes) for span in kept))
+        kept = tuple(replace(span, attributes={}) for span in kept)
+    if NAMES not in holds:
+        losses.add("ids of spans not written", where, sum(bool(span.id) for span in kept))
+        kept = tuple(replace(span, id="") for span in kept)
+    return kept
+
+
+def _fitted_relations(
+    relations: tuple[Relation, ...], spans: tuple[Span, ...], holds: Collection[str], losses: Losses, where: str
+) -> tuple[Relation, ...]:
+    """The relations between spans that are written."""
+    if RELATIONS not in holds:
+        losses.add("relations not written", where, len(relations))
+        return ()
+    kept = with_ends(relations, spans)
+    losses.add("relations of spans that are not written", where, len(relations) - len(kept))
     return tuple(kept)

@@ -30,6 +30,7 @@ from manyheads.report.paired_runs import cost, curves, seed_by_seed
 from manyheads.report.provenance import data_section, run_section
 from manyheads.report.results import VERDICTS, Json, Result, listed, mean, number, results, section, text
 from manyheads.report.single_models import rungs, single_models
+from manyheads.report.starting_model import starting_model
 
 PAIRS = {
     "twin": "Both models of a pair have the same seed, the same initial head and the same examples of the task",
@@ -51,6 +52,7 @@ def comparison_page(compare: Json) -> str:
     against = text(compare.get("single")) or "twin"
     sections = [
         Section("answer", "Shared vs. single", _answer(tasks, level, margin, len(seeds), against)),
+        Section("start", "Change since the starting model", starting_model(compare, tasks, level, margin)),
         Section("tasks", "Advice for each task", _advice(tasks, text(compare.get("run")))),
         Section("singles", "Single models", single_models(compare, tasks)),
         Section("remedy", "The remedy", _remedy(section(compare, "remedy"), tasks, level)),

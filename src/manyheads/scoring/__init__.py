@@ -41,7 +41,7 @@ def score_files(kind: str, gold: Path, predictions: Path, task: str | None = Non
         golds = [gold_before(row) for row in golds]
         notes = ["one file for both: gold is the column before the last, the prediction the last"]
     if task is not None and not any("tasks" in row.values or "targets" in row.values for row in golds + guesses):
-        raise DataError(f"{predictions} has no rows of several tasks to choose '{task}' from; leave --task out")
+        raise DataError(f"{predictions} has no rows of several tasks to choose '{task}' from; leave the task out")
     golds, guesses = rows_of_task(golds, gold, cls, task), rows_of_task(guesses, predictions, cls, task, predicted=True)
     unlabelled = sum(row.missing is not None for row in golds)
     if unlabelled == len(golds):

@@ -128,6 +128,7 @@ def _example_answer(task: Mapping[str, Any]) -> Any:
         "spans": [{**_SPAN, "label": labels[0]}],
         "tags": [{**_SPAN, "tag": labels[0]}],
         "classes": many if task.get("multi_label") else one,
+        "sentences": [{"start": 0, "end": len(TEXT), "label": labels[0], "score": 0.93}],
         "passages": [_SPAN],
         "vector": [0.013, -0.021],
         "numbers": {"value": 3.2},

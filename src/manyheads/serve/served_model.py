@@ -45,4 +45,4 @@ class ServedModel:
 
 def with_answer_forms(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     """The tasks of a manifest with the form of their answers."""
-    return {name: {**task, "answers": TASK_TYPES[task["type"]].answer_form} for name, task in tasks.items()}
+    return {name: {**task, "answers": TASK_TYPES.class_of(task["type"], task).answer_form} for name, task in tasks.items()}

@@ -18,9 +18,11 @@ from typing import Any
 from manyheads.errors import BundleError, UsageError
 from manyheads.tasks.base import Task
 from manyheads.tasks.question_answering import QuestionAnswering
+from manyheads.tasks.relations import Relations
 from manyheads.tasks.sentence_embedding import SentenceEmbedding
 from manyheads.tasks.settings import with_tuples
-from manyheads.tasks.text_classification import TextClassification
+from manyheads.tasks.span_classification import SpanClassification
+from manyheads.tasks.text_classification import SentenceClassification, TextClassification
 from manyheads.tasks.text_regression import TextRegression
 from manyheads.tasks.token_classification import TokenClassification
 from manyheads.tasks.token_tagging import TokenTagging
@@ -33,11 +35,12 @@ class TaskTypes(Mapping[str, type[Task[Any]]]):
     """Task types by their `type` in a run file. Those of other packages are imported on first use.
 
     >>> sorted(TASK_TYPES)[:2]
-    ['question-answering', 'sentence-embedding']
+    ['question-answering', 'relations']
     """
 
     def __init__(self, *own: Any) -> None:
-        self._known: dict[str, type[Task[Any]]] = {cls.kind: cls for cls in own}
+        self._known: dict[str, type[Task[Any]]] = {cls.kind: cls for cls in own if not cls.chosen_by}
+        self._variants: list[type[Task[Any]]] = [cls for cls in own if cls.chosen_by]
         self._own = frozenset(self._known)
         self._installed: dict[str, EntryPoint] | None = None
 
@@ -55,6 +58,15 @@ class TaskTypes(Mapping[str, type[Task[Any]]]):
 
     def __contains__(self, kind: object) -> bool:
         return kind in self._known or kind in self._entries()
+
+    def classes(self, kind: str) -> list[type[Task[Any]]]:
+        """All classes of a type: its own, then those that settings choose (`Task.chosen_by`). Raises as `[kind]` does."""
+        return [self[kind], *(cls for cls in self._variants if cls.kind == kind)]
+
+    def class_of(self, kind: str, settings: Mapping[str, Any]) -> type[Task[Any]]:
+        """The class of a type for these settings. Raises as `[kind]` does."""
+        own, *variants = self.classes(kind)
+        return next((cls for cls in variants if cls.chosen_by.items() <= settings.items()), own)
 
     def register(self, cls: type[Task[Any]]) -> type[Task[Any]]:
         """Add a type for the rest of the process, as in a notebook. Raises UsageError for a name in use."""
@@ -88,8 +100,9 @@ def _loaded(entry: EntryPoint) -> type[Task[Any]]:
 
 
 TASK_TYPES = TaskTypes(
-    TokenClassification, TextClassification, QuestionAnswering, SentenceEmbedding, TextRegression, TokenTagging
-)
+    TokenClassification, TextClassification, SentenceClassification, QuestionAnswering, SentenceEmbedding, TextRegression,
+    TokenTagging, SpanClassification, Relations,
+)  # fmt: skip
 register = TASK_TYPES.register
 
 
@@ -107,7 +120,7 @@ def restore(description: Mapping[str, Any]) -> Task[Any]:
     if kind not in TASK_TYPES:
         raise BundleError(unknown_type(kind, package))
     try:
-        return TASK_TYPES[kind](**with_tuples(settings))
+        return TASK_TYPES.class_of(kind, settings)(**with_tuples(settings))
     except TypeError as error:
         raise BundleError(f"task {settings.get('name')!r}: {error}") from None
 

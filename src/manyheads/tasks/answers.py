@@ -14,9 +14,12 @@ from manyheads.text.values import number_of
 Answer = Any
 """What a head answers for one source, as JSON: a list of spans, a label with scores, a vector."""
 
-AnswerForm = Literal["spans", "classes", "passages", "vector", "tags", "numbers", "json"]
-"""`spans` of a text with labels; `classes` with scores; `passages` of a context, best first; a `vector`; `tags` of words;
-`numbers`: a `value`, or `values` by name; `json`: anything else."""
+AnswerForm = Literal[
+    "spans", "classes", "sentences", "passages", "vector", "tags", "numbers", "attributes", "relations", "json"
+]
+"""`spans` of a text with labels; `classes` with scores; `sentences` of a text, each with a label; `passages` of a
+context, best first; a `vector`; `tags` of words; `numbers`: a `value`, or `values` by name; `attributes` of the entities
+of another task, `relations` between them; `json`: anything else."""
 
 AnswerType = Any
 """`"int"`, `"float"`, `"string"`; `[T]` a list; `{key: T}` an object; `("map", T)` an object with any keys."""
@@ -31,10 +34,13 @@ NUMBER_KEYS = ("value", "score", "values", "scores")
 FORM_TYPES: Mapping[AnswerForm, AnswerType] = {
     "spans": [{**SPAN, "label": "string"}],
     "classes": {"label": "string", "score": "float", "scores": ("map", "float")},
+    "sentences": [{"start": "int", "end": "int", "label": "string", "score": "float"}],
     "passages": [SPAN],
     "vector": ["float"],
     "tags": [{**SPAN, "tag": "string"}],
     "numbers": {"value": "float"},
+    "attributes": [{"entity": "int", "label": "string", "score": "float"}],
+    "relations": [{"head": "int", "tail": "int", "label": "string", "score": "float"}],
 }
 """Types of answers by form; a task with answers of the form `json` gives its own."""
 

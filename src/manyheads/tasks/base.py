@@ -100,6 +100,10 @@ class Task(ABC, Generic[ExampleT]):
     """Plural noun for clusters of examples: `documents`, `articles`."""
     example_noun: ClassVar[str] = "examples"
     """Plural noun for examples."""
+    part_noun: ClassVar[str] = ""
+    """Plural noun for the parts of an example, if it has several and each has one label: `sentences`."""
+    chosen_by: ClassVar[Mapping[str, Any]] = {}
+    """Settings that choose this class among those of its type; empty for the class of all others."""
     targets_on_cpu: ClassVar[frozenset[str]] = frozenset()
     """Names of targets that `loss` reads as Python numbers: they stay on the CPU, so that no step waits for a GPU."""
 
@@ -119,6 +123,16 @@ class Task(ABC, Generic[ExampleT]):
         return 0.0
 
     @property
+    def depends_on(self) -> str | None:
+        """Name of the task whose answers this one is about; None for all others."""
+        return None
+
+    def renamed(self, names: Mapping[str, str]) -> Task[ExampleT]:
+        """The task under its new name, in a model whose tasks get these names."""
+        changes: dict[str, Any] = {"name": names.get(self.name, self.name)}
+        return replace(self, **changes)
+
+    @property
     def distillation(self) -> Distillation[ExampleT] | None:
         """How the task learns from a teacher; None if it cannot."""
         return None
@@ -136,6 +150,14 @@ class Task(ABC, Generic[ExampleT]):
     @abstractmethod
     def row_of_target(self, row: Row, target: Any) -> Row:
         """Build the task's own row from a shared row and its entry under `targets`. Raises RowError."""
+
+    def document_of(self, row: Row) -> str | None:
+        """The document whose consecutive rows are one example, by `joined_rows`; None if the row is one. Raises RowError."""
+        return None
+
+    def joined_rows(self, rows: Sequence[Row]) -> Row:
+        """Rows of one document as one; called only if `document_of` names it."""
+        raise NotImplementedError
 
     @abstractmethod
     def collect(self, example: ExampleT) -> DataStatistics:
@@ -209,6 +231,10 @@ class Task(ABC, Generic[ExampleT]):
     def sources_of_example(self, example: ExampleT) -> Sequence[EncoderInput]:
         """Inputs for a labelled example: one, or two or three for pairs."""
 
+    def scored_inputs(self, example: ExampleT) -> Sequence[EncoderInput]:
+        """The inputs whose answers are scored: `sources_of_example`, but for tasks on the answers of another task."""
+        return self.sources_of_example(example)
+
     @abstractmethod
     def source_of_row(self, row: Row) -> EncoderInput | None:
         """Input for an unlabelled row; None if the row has nothing for this task (no question). Raises RowError."""
@@ -232,6 +258,12 @@ class Task(ABC, Generic[ExampleT]):
 
         Computed in the data type of the output, which is never half precision.
         """
+
+    def marks(self, output: Output) -> Output:
+        """For training tasks about this one's spans: `begin_TL` and `inside_TL`, whether the best tag of a token begins or
+        continues a span of each of L labels. Empty for a task without spans.
+        """
+        return {}
 
     @abstractmethod
     def denominator(self, targets: Mapping[str, Array]) -> float:
@@ -263,7 +295,7 @@ class Task(ABC, Generic[ExampleT]):
 
     @abstractmethod
     def score(self, answers: Sequence[Sequence[Answer]], examples: Sequence[ExampleT]) -> dict[str, float]:
-        """Metrics as fractions. `answers[i][j]` answers `sources_of_example(examples[i])[j]`."""
+        """Metrics as fractions. `answers[i][j]` answers `scored_inputs(examples[i])[j]`."""
 
     @abstractmethod
     def evidence(

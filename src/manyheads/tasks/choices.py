@@ -61,6 +61,9 @@ class Choices(ABC, Generic[ExampleT]):
     reviews: ClassVar[bool] = False
     """Whether gold labels can be judged, by `gold` and `doubts`."""
 
+    needs_trained_encoder: ClassVar[bool] = False
+    """Whether a head on an encoder that has not learned the task judges no better than chance."""
+
     @property
     def separate(self) -> bool:
         """Whether every example has the same number of choices, which are different questions (does label A apply, ...)."""
@@ -73,6 +76,17 @@ class Choices(ABC, Generic[ExampleT]):
     @abstractmethod
     def describe(self, item: Item, chance_K: Array, choice: int) -> str:
         """What one choice about an item is between, with probabilities: `RESULTS 0.41 or METHODS 0.38`."""
+
+    def compared(self, example: ExampleT, item: Item) -> Array:
+        """The choices that labels are compared with, `(U, K)`, the same K for all examples; those of `probabilities`."""
+        (chance_UK,) = self.probabilities([item])
+        return chance_UK
+
+    def text(self, example: ExampleT) -> str:
+        """The text of an example that offsets of doubts count in, with its second one after it."""
+        shown: Any = example
+        pair = getattr(shown, "pair", None)
+        return str(shown.text) if pair is None else f"{shown.text} ∥ {pair}"
 
     def refitted_as(self) -> Task[ExampleT] | None:
         """The task as whose head it is refitted to judge labels; None: itself."""

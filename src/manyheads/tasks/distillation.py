@@ -95,16 +95,19 @@ class Distillation(ABC, Generic[ExampleT]):
 
 
 def answer_of(row: Row, name: str, key: str) -> Any:
-    """A key of a row of soft labels, or of the task's answer in a row written by `predict`. Raises RowError."""
-    if row.get(key) is not None:
-        return row[key]
+    """A key of the task's answer in a row written by `predict`, or else of the row itself. Raises RowError.
+
+    Answers go first: beside them, the key may hold the gold label.
+    """
     answers = row.get("tasks")
     answer = answers.get(name) if isinstance(answers, Mapping) else None
-    if isinstance(answer, Mapping) and answer.get(key) is not None:
-        return answer[key]
-    if answer is not None and not isinstance(answer, Mapping):
-        return answer
-    raise RowError(f"has no '{key}'; give it, or the answer of `manyheads predict --keep` under 'tasks' as '{name}'")
+    if isinstance(answer, Mapping):
+        answer = answer.get(key)
+    if answer is None:
+        answer = row.get(key)
+    if answer is None:
+        raise RowError(f"has no '{key}'; give it, or the answer of `manyheads predict --keep` under 'tasks' as '{name}'")
+    return answer
 
 
 def probability(value: Any, what: str) -> float:
@@ -129,12 +132,12 @@ def aligned(chance_XJ: Array, teacher: Task[Any], task: Task[Any], became: Mappi
     return chance_XJ @ moved_JK
 
 
-def label_mismatch(own: Sequence[str], seen: Sequence[str]) -> str | None:
+def label_mismatch(own: Sequence[str], seen: Sequence[str], noun: str = "labels") -> str | None:
     """How a teacher's labels differ from those of a task; None if they are the same in any order."""
     if set(own) == set(seen):
         return None
     lacking, more = sorted(set(own) - set(seen)), sorted(set(seen) - set(own))
     differs = [f"it lacks {listed(lacking)}"] if lacking else []
     differs += [f"only it has {listed(more)}"] if more else []
-    return (f"it has other labels than the task: the teacher's are {listed(sorted(seen))}; the task's are "
+    return (f"it has other {noun} than the task: the teacher's are {listed(sorted(seen))}; the task's are "
             f"{listed(sorted(own))} ({'; '.join(differs)})")  # fmt: skip

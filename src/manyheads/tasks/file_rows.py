@@ -141,7 +141,7 @@ def _choose_task(rows: Sequence[FileRow], path: Path, key: str, cls: type[Task[A
     if len(found) != 1:
         several = f"several tasks that could be {cls.kind}: {', '.join(found)}"
         problem = several if found else f"no {cls.kind} task among {names}"
-        raise DataError(f"{path} has {problem}; choose one with --task, or give a file with that task's rows")
+        raise DataError(f"{path} has {problem}; name one, or give a file with that task's rows")
     return found[0]
 
 
@@ -152,4 +152,4 @@ def _with_entry(row: FileRow, key: str, name: str, cls: type[Task[Any]]) -> File
         known = ", ".join(row.values.get(key, {})) or "none"
         return replace(row, values=rest, missing=f"has nothing for the task '{name}'; its tasks are {known}")
     entry = row.values[key][name]
-    return replace(row, values={**rest, **cls.row_of_entry(rest, entry)}, entries={**row.entries, key: entry})
+    return replace(row, values={**rest, **cls.row_of_entry(row.values, entry)}, entries={**row.entries, key: entry})

@@ -21,10 +21,12 @@ Encodings = Sequence[Sequence[Sequence[Encoding]]]
 
 @dataclass(frozen=True, slots=True)
 class EncoderInput:
-    """A source, and its words if the row came in words."""
+    """A source, and its words if the row came in words; for a task on sentences, its sentences."""
 
     source: Source
     words: tuple[tuple[int, int], ...] | None = None
+    spans: tuple[tuple[int, int, str], ...] | None = None
+    """For a task about entities: those that it is asked about; None: those that the task it depends on finds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +35,12 @@ class Item:
 
     source: Source
     words: tuple[tuple[int, int], ...] | None
-    """Offsets of given words (CoNLL rows); None when the text came as a string."""
+    """Offsets of given words (CoNLL rows) or of sentences; None when the text came as a string."""
     encodings: Sequence[Encoding]
     outputs: Sequence[Mapping[str, Array]]
     """Outputs of the head for each window: L rows for token outputs, one row for sequence outputs."""
+    spans: Sequence[tuple[int, int, str]] | None = None
+    """For a task about entities: the entities, as `(start, end, label)`; None if there is no task to find them."""
 
 
 def window_weights(windows: Sequence[Sequence[Encoding]]) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-"""Labels of a task that continues: what becomes of the outputs of its head."""
+"""Labels of a task that continues: what becomes of the outputs of its head, and of its answers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from manyheads.tasks.answers import Answer, AnswerForm
     from manyheads.tasks.base import Task
+
+FOUND: frozenset[AnswerForm] = frozenset(("spans", "relations"))
+"""Forms of answers that list what was found, with its label."""
+EVERY: frozenset[AnswerForm] = frozenset(("tags", "sentences"))
+"""Forms of answers that give every part of a text one label."""
 
 
 def renamed_outputs(old: Task[Any], new: Task[Any], became: Mapping[str, str | None]) -> list[str | None]:
@@ -20,3 +26,25 @@ def renamed_outputs(old: Task[Any], new: Task[Any], became: Mapping[str, str | N
         following = (None,) * len(outputs) if after is None else new.outputs_of_label(after)
         names |= {before: after for before, after in zip(outputs, following, strict=True) if before in names}
     return [names[name] for name in old.output_names]
+
+
+def renamed_answer(answer: Answer, form: AnswerForm, became: Mapping[str, str | None]) -> Answer | None:
+    """An answer in the new names of labels, without the scores of labels. Dropped spans and labels of several are left out.
+
+    None if that is no answer of the new labels: its only label was dropped, or the form has no labels.
+
+    >>> renamed_answer({"label": "AIM", "score": 0.9}, "classes", {"AIM": "OBJECTIVE"})
+    {'label': 'OBJECTIVE'}
+    """
+    if form == "classes" and "labels" in answer:
+        after = (became.get(label, label) for label in answer["labels"])
+        return {"labels": list(dict.fromkeys(label for label in after if label is not None))}
+    if form == "classes":
+        label = became.get(answer["label"], answer["label"])
+        return None if label is None else {"label": label}
+    if form not in FOUND | EVERY:
+        return None
+    key = "tag" if form == "tags" else "label"
+    named = [{**one, key: became.get(one[key], one[key])} for one in answer]
+    kept = [one for one in named if one[key] is not None]
+    return kept if form in FOUND or len(kept) == len(named) else None

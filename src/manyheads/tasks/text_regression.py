@@ -19,6 +19,8 @@ from manyheads.tasks.settings import DERIVED
 if TYPE_CHECKING:
     import torch
 
+    from manyheads.tasks.distillation import Distillation
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextRegression(PooledTask[Numbers]):
@@ -39,6 +41,13 @@ class TextRegression(PooledTask[Numbers]):
     def size(self) -> int:
         """One output per number."""
         return len(self.standards)
+
+    @property
+    def distillation(self) -> Distillation[Text[Numbers]]:
+        """By its numbers."""
+        from manyheads.tasks.number_distillation import NumberDistillation
+
+        return NumberDistillation(self)
 
     def read_gold(self, row: Row) -> Numbers:
         """The same numbers in every row."""

@@ -20,7 +20,7 @@ from manyheads.metrics.labels import single_label_scores
 from manyheads.tasks.base import AnswerForm, Array, DataStatistics, Encodings, Item, Level, Loss, Output, Row, Task
 from manyheads.tasks.settings import NAMES, Doc, Dropout, Stride
 from manyheads.tasks.statistics import grown_labels
-from manyheads.tasks.words import WordTask, locate_words, owned_words
+from manyheads.tasks.words import TaggedText, WordTask, locate_words, owned_words
 from manyheads.text.joining import joined
 from manyheads.text.units import units
 from manyheads.text.values import first_given, key_of
@@ -30,19 +30,10 @@ if TYPE_CHECKING:
     from torch import nn
 
     from manyheads.tasks.choices import Choices
+    from manyheads.tasks.distillation import Distillation
 
 
 Answer = list[dict[str, Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class TaggedText:
-    """A text, the offsets of its words, and a tag for each word."""
-
-    text: str
-    words: tuple[tuple[int, int], ...]
-    tags: tuple[str, ...]
-    document: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +51,13 @@ class TokenTagging(WordTask[TaggedText]):
     labels: Annotated[tuple[str, ...], NAMES, Doc("the tags; none: those of the data")] = ()
     dropout: Dropout = 0.1
     stride: Stride = 64
+
+    @property
+    def distillation(self) -> Distillation[TaggedText]:
+        """By probabilities of the tags of words."""
+        from manyheads.tasks.word_distillation import WordDistillation
+
+        return WordDistillation(self)
 
     @property
     def choices(self) -> Choices[TaggedText]:

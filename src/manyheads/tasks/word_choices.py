@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from manyheads.tasks.base import Array, Item
 from manyheads.tasks.choices import Choices, Doubt, Judged, likeliest
-from manyheads.tasks.words import WordsT, WordTask
-
-if TYPE_CHECKING:
-    from manyheads.tasks.token_tagging import TaggedText
+from manyheads.tasks.words import TaggedText, WordsT, WordTask
 
 
 class TaggedWords(Choices[WordsT]):
@@ -33,7 +30,7 @@ class TaggedWords(Choices[WordsT]):
         return f"{item.source.first[start:end]!r} {likeliest(chance_K, self.task.output_names)}"
 
 
-class WordChoices(TaggedWords["TaggedText"]):
+class WordChoices(TaggedWords[TaggedText]):
     """The tags of each word that has a token."""
 
     def gold(self, example: TaggedText, item: Item) -> Array:

@@ -12,7 +12,7 @@ import numpy as np
 from manyheads.errors import UsageError
 from manyheads.tasks.base import Array, EncoderInput, Encodings, Item, Row, Task, text_of
 from manyheads.text.joining import joined
-from manyheads.text.pack import Source
+from manyheads.text.pack import Encoding, Source
 from manyheads.text.windows import owned
 from manyheads.text.words import first_pieces, places_in_pieces, within
 
@@ -34,6 +34,16 @@ class Words(Protocol):
 
 
 WordsT = TypeVar("WordsT", bound=Words)
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedText:
+    """A text, the offsets of its words, and a tag for each word."""
+
+    text: str
+    words: tuple[tuple[int, int], ...]
+    tags: tuple[str, ...]
+    document: str = ""
 
 
 class WordTask(Task[WordsT]):
@@ -120,12 +130,31 @@ class WindowWords:
 
 def owned_words(offsets_W2: Array, item: Item) -> Iterator[WindowWords]:
     """The words that each window owns: each word is answered once, in the window with most context for it."""
+    for output, (word_W, piece_W, place_W) in zip(item.outputs, _owned(offsets_W2, item.encodings), strict=True):
+        yield WindowWords(output, word_W, piece_W, place_W)
+
+
+def owned_rows(offsets_W2: Array, windows: Sequence[Encoding]) -> Array:
+    """The first token of each word in the window that owns it, `(W,)`; -1 for a word without one.
+
+    Tokens are counted over all windows of the text, laid end to end.
+    """
+    row_W = np.full(len(offsets_W2), -1, np.int64)
+    base = 0
+    for window, (word_W, piece_W, _) in zip(windows, _owned(offsets_W2, windows), strict=True):
+        row_W[word_W] = piece_W + base
+        base += len(window)
+    return row_W
+
+
+def _owned(offsets_W2: Array, windows: Sequence[Encoding]) -> Iterator[tuple[Array, Array, Array]]:
+    """For each window the words that it owns, their tokens in it, and their positions in these."""
     number_W = np.arange(len(offsets_W2))
-    for window, own, output in zip(item.encodings, owned(item.encodings, 0), item.outputs, strict=True):
+    for window, own in zip(windows, owned(windows, 0), strict=True):
         reached = within(offsets_W2, window)  # words times windows would be quadratic in the text
         piece_W = first_pieces(offsets_W2[reached], window)
         place_W = places_in_pieces(offsets_W2[reached], piece_W, window)
         owned_L = np.zeros(len(window), bool)
         owned_L[own if (window.part_L == 0).any() else slice(None)] = True
         here = (piece_W >= 0) & owned_L[piece_W]
-        yield WindowWords(output, number_W[reached][here], piece_W[here], place_W[here])
+        yield number_W[reached][here], piece_W[here], place_W[here]

@@ -4,15 +4,17 @@ Design:
 - White space and invisible characters at the edges of a span are trimmed: no word has them, so no answer could.
 - A span that begins or ends inside a unit is kept. Training uses the whole units, the score counts it as missed, and
   `misfits` reports it.
+- Spans may overlap, and may be discontinuous (`pieces`); a task decides which it can learn.
 - JavaScript and Java count offsets in UTF-16 units, some tools in bytes. If all spans of a row fit its words after
   conversion, or moved by the same few characters, the message says so.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,15 +33,41 @@ MOST_SHIFTED = 3
 
 
 @dataclass(frozen=True, slots=True)
+class Pieces:
+    """A labelled span in one or several pieces, with offsets in reading order. *left ventricle* in *left and right ventricle*
+    has two."""
+
+    pieces: tuple[tuple[int, int], ...]
+    label: str
+
+    @property
+    def start(self) -> int:
+        """Where its first piece starts."""
+        return self.pieces[0][0]
+
+    @property
+    def end(self) -> int:
+        """Where its last piece ends."""
+        return self.pieces[-1][1]
+
+    def moved(self, by: int) -> Pieces:
+        """The same span with its text `by` characters further on."""
+        return Pieces(tuple((start + by, end + by) for start, end in self.pieces), self.label)
+
+
+@dataclass(frozen=True, slots=True)
 class EntityExample:
     """A text with its spans `(start, end, label)`, and its own words if the row has any."""
 
     text: str
     spans: tuple[CharSpan, ...]
+    """In reading order; they may overlap."""
     words: tuple[tuple[int, int], ...] | None = None
     document: str = ""
     trimmed: tuple[tuple[int, int], ...] = ()
     """Original offsets of spans that had white space at their edges."""
+    discontinuous: tuple[Pieces, ...] = ()
+    """Spans in several pieces; not among `spans`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,62 +95,73 @@ def tagged_example(row: Mapping[str, Any], document: str) -> EntityExample:
 
 
 def spanned_example(text: str, entities: Any, document: str) -> EntityExample:
-    """An example from `text` and `entities`. Raises RowError for spans that are empty, outside, or overlap."""
+    """An example from `text` and `entities`. Raises RowError for spans that are empty or outside of the text."""
     if not isinstance(entities, Sequence) or isinstance(entities, str):
         raise RowError("'entities' must be a list of {start, end, label}")
-    given = [_given(entity) for entity in entities]
-    spans, trimmed = [], []
-    for entity, (start, end, label) in zip(entities, given, strict=True):
-        if not 0 <= start < end <= len(text):
-            raise RowError(
-                f"entity {start}-{end} ({label}) lies outside its text of {len(text)} characters or is empty"
-                + _shift_note(text, given)
-            )
-        if "text" in entity and entity["text"] != text[start:end]:
-            raise RowError(f"entity {start}-{end} says {entity['text']!r} but the text there is {text[start:end]!r}"
-                           + _shift_note(text, given))  # fmt: skip
-        inner = _trimmed(text, start, end)
-        if inner[0] >= inner[1]:
-            raise RowError(
-                f"entity {start}-{end} ({label}) is {text[start:end]!r}, which contains no word; remove it"
-            )
-        if inner != (start, end):
-            trimmed.append((start, end))
-        spans.append((*inner, label))
-    spans.sort()
-    for one, two in pairwise(spans):
-        if two[0] < one[1]:
-            raise RowError(
-                f"entities {one[0]}-{one[1]} ({one[2]}) and {two[0]}-{two[1]} ({two[2]}) overlap; keep one of them"
-            )
-    return EntityExample(text, tuple(spans), document=document, trimmed=tuple(trimmed))
+    spans, trimmed, discontinuous = [], [], []
+    for entity in entities:
+        found, was_trimmed = located(text, entity, entities)
+        if was_trimmed:
+            trimmed.append((entity["start"], entity["end"]))
+        if len(found.pieces) > 1:
+            discontinuous.append(found)
+        else:
+            spans.append((found.start, found.end, found.label))
+    return EntityExample(text, tuple(sorted(spans)), None, document, tuple(trimmed), tuple(discontinuous))
+
+
+def located(text: str, entity: Any, entities: Sequence[Any]) -> tuple[Pieces, bool]:
+    """The span of an entity, one of all `entities` of its row, and whether white space at its edges was trimmed.
+
+    Raises RowError for a span that is empty, or outside of the text.
+    """
+    start, end, label = _given(entity)
+    if not 0 <= start < end <= len(text):
+        raise RowError(
+            f"entity {start}-{end} ({label}) lies outside its text of {len(text)} characters or is empty"
+            + _shift_note(text, entities)
+        )
+    if pieces := _pieces(entity, (start, end, label)):
+        return Pieces(pieces, label), False
+    if "text" in entity and entity["text"] != text[start:end]:
+        raise RowError(f"entity {start}-{end} says {entity['text']!r} but the text there is {text[start:end]!r}"
+                       + _shift_note(text, entities))  # fmt: skip
+    inner = _trimmed(text, start, end)
+    if inner[0] >= inner[1]:
+        raise RowError(f"entity {start}-{end} ({label}) is {text[start:end]!r}, which contains no word; remove it")
+    return Pieces((inner,), label), inner != (start, end)
 
 
 def followed(examples: Sequence[EntityExample]) -> EntityExample:
     """Join sentences of a document to one text, with a space between them if their script uses spaces."""
     if len(examples) == 1:
         return examples[0]
-    text, spans, own = "", [], []
+    text, spans, own, discontinuous = "", [], [], []
     for example in examples:
         text += between(text, example.text) if text else ""
         base = len(text)
+        discontinuous += [span.moved(base) for span in example.discontinuous]
         spans += [(start + base, end + base, label) for start, end, label in example.spans]
         own += [(start + base, end + base) for start, end in example.words or ()]
         text += example.text
     words_given = tuple(own) if all(example.words is not None for example in examples) else None
-    return EntityExample(text, tuple(spans), words_given, document=examples[0].document)
+    return EntityExample(text, tuple(spans), words_given, examples[0].document, discontinuous=tuple(discontinuous))
 
 
-def misfits(example: EntityExample, unit: Unit) -> list[Misfit]:
-    """The gold spans of an example that no answer can equal: they end inside a unit, or share one with another span."""
-    if example.words is not None or not example.spans:  # it is answered at its own words
+def misfits(example: EntityExample, unit: Unit, spans: Sequence[CharSpan] | None = None) -> list[Misfit]:
+    """The gold spans of an example that no answer can equal: they end inside a unit, or share one with another span.
+
+    `spans`: those of the example that are looked at, for a task whose answers hold only some in one sequence of tags.
+    """
+    spans = example.spans if spans is None else spans
+    if example.words is not None or not spans:  # it is answered at its own words
         return []
     text, cut = example.text, units(example.text, unit)
-    fits = _fits(cut, example.spans)
+    fits = _fits(cut, spans)
     if all(fits):
         return []
     found = []
-    for (start, end, _), fit in zip(example.spans, fits, strict=True):
+    for (start, end, _), fit in zip(spans, fits, strict=True):
         if not fit:
             first = int(np.searchsorted(cut[:, 1], start, side="right"))
             last = int(np.searchsorted(cut[:, 0], end)) - 1
@@ -149,8 +188,8 @@ def shift(text: str, spans: Sequence[CharSpan]) -> str:
     return ""
 
 
-def _shift_note(text: str, spans: Sequence[CharSpan]) -> str:
-    found = shift(text, spans)
+def _shift_note(text: str, entities: Sequence[Any]) -> str:
+    found = shift(text, [_given(entity) for entity in entities])
     return f"; the offsets of this row {found}" if found else ""
 
 
@@ -169,12 +208,27 @@ def _given(entity: Any) -> CharSpan:
     start, end, label = entity["start"], entity["end"], entity["label"]
     if not isinstance(start, int) or not isinstance(end, int) or isinstance(start, bool):
         raise RowError(f"entity offsets must be whole numbers, seen start {start!r}, end {end!r}")
-    if isinstance(entity.get("pieces"), Sequence) and len(entity["pieces"]) > 1:
-        raise RowError(f"entity {start}-{end} ({label}) is in {len(entity['pieces'])} pieces, and only spans in one piece "
-                       "can be used; remove it")  # fmt: skip
     if not isinstance(label, str) or not label:
         raise RowError(f"entity {start}-{end} has label {label!r}; give a name")
     return start, end, label
+
+
+def _pieces(entity: Mapping[str, Any], span: CharSpan) -> tuple[tuple[int, int], ...]:
+    """Offsets of the pieces of a discontinuous span; none for a span in one piece. Raises RowError."""
+    pieces = entity.get("pieces")
+    if pieces is None:
+        return ()
+    start, end, label = span
+    try:
+        found = tuple((operator.index(one), operator.index(other)) for one, other in pieces)
+    except (TypeError, ValueError):
+        what = f"entity {start}-{end} ({label})"
+        raise RowError(f"{what}: 'pieces' must be a list of [start, end], seen {pieces!r:.80}") from None
+    flat = [offset for piece in found for offset in piece]
+    if not found or any(one >= other for one, other in found) or flat != sorted(flat) or (flat[0], flat[-1]) != (start, end):
+        raise RowError(f"entity {start}-{end} ({label}) has the pieces {pieces!r:.80}; they must follow one another and "
+                       "reach from its start to its end")  # fmt: skip
+    return found if len(found) > 1 else ()
 
 
 def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:

@@ -140,6 +140,31 @@ def scheme_of(sequences: Iterable[Sequence[str]]) -> Scheme:
     return "IOB1" if opened_by_inner and not needless else "IOB2"
 
 
+def longest_apart(spans: Iterable[CharSpan]) -> list[CharSpan]:
+    """Spans that do not overlap, in reading order: of those that do the longest, of equally long ones the first.
+
+    >>> longest_apart([(0, 4, "A"), (2, 9, "B"), (9, 10, "C")])
+    [(2, 9, 'B'), (9, 10, 'C')]
+    """
+    kept: list[CharSpan] = []
+    for span in sorted(spans, key=lambda span: span[0] - span[1]):  # stable
+        place = bisect_left(kept, (span[1],))
+        if not place or kept[place - 1][1] <= span[0]:
+            kept.insert(place, span)
+    return kept
+
+
+def overlapping(spans: Iterable[CharSpan]) -> tuple[CharSpan, CharSpan] | None:
+    """The first two spans that overlap, in reading order; None if none do."""
+    reach: CharSpan | None = None
+    for span in sorted(spans):
+        if reach is not None and span[0] < reach[1]:
+            return reach, span
+        if reach is None or span[1] > reach[1]:
+            reach = span
+    return None
+
+
 def tags_of_char_spans(words: Words, spans: Sequence[CharSpan]) -> tuple[list[str], list[bool]]:
     """IOB2 tags of words, and for each span whether it begins and ends exactly where its words do.
 

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from manyheads.bundle.manifest import sha256_of, versions
 from manyheads.durable import UNFINISHED, make_folder, remove_folder, write_json
-from manyheads.errors import CheckpointError, TrainingError
+from manyheads.errors import RESUME, CheckpointError, TrainingError
 
 if TYPE_CHECKING:
     import torch
@@ -95,7 +95,8 @@ class Checkpoints:
             good = f"the last good one is of step {self._last}" if self._last is not None else "there is none before it"
             raise TrainingError(
                 f"the checkpoint of step {snapshot.step} could not be written to {error.filename or target} "
-                f"({error.strerror or error}); {good}: fix that, then continue with --resume"
+                f"({error.strerror or error}); {good}",
+                hint=f"fix that, then {RESUME}",
             ) from None
         self._last = snapshot.step
         self._prune()

@@ -49,15 +49,15 @@ class Identity:
             raise CheckpointError("the checkpoint does not say which run it is of") from None
         if before != now:
             changed = list(difflib.unified_diff(before, now, "the checkpoint's", "now", n=1, lineterm=""))
-            raise CheckpointError("the run file has changed since the checkpoint was made; change it back, or give "
-                                  "another --output to start a new run:\n" + "\n".join(changed))  # fmt: skip
+            raise CheckpointError("the run file has changed since the checkpoint was made; change it back, or choose "
+                                  "another output folder to start a new run:\n" + "\n".join(changed))  # fmt: skip
         for name in sorted({*data, *self.data}):
             if data.get(name) != self.data.get(name):
                 raise CheckpointError(f"the data of {name} has changed since the checkpoint was made; put it back, or "
-                                      "give another --output to start a new run")  # fmt: skip
+                                      "choose another output folder to start a new run")  # fmt: skip
         if base != self.base:
             raise CheckpointError("the encoder's weights or tokenizer have changed since the checkpoint was made; put "
-                                  "them back, or give another --output to start a new run")  # fmt: skip
+                                  "them back, or choose another output folder to start a new run")  # fmt: skip
         here = environment()
         differing = [f"{key} {then.get(key)} (now {here[key]})" for key in here if then.get(key) != here[key]]
         if not differing:

@@ -29,14 +29,14 @@ def locked(folder: Path, output: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise UsageError(
-            f"another run is writing into {output}; wait until it ends, or give another --output"
+            f"another run is writing into {output}; wait until it ends, or choose another output folder"
         ) from None
     except OSError as error:
         raise UsageError(f"{output} cannot be written to ({error.strerror or error}); "
-                         "give another --output") from None  # fmt: skip
+                         "choose another output folder") from None  # fmt: skip
     try:
         if is_finished(output):
-            raise UsageError(f"{output} already holds a finished model; give another --output, or delete it first")
+            raise UsageError(f"{output} already holds a finished model; choose another output folder, or delete it first")
         yield
     finally:
         lock.release()

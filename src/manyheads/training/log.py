@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from manyheads.errors import TrainingError
+from manyheads.errors import RESUME, TrainingError
 
 if TYPE_CHECKING:
     from manyheads.evaluate import Metrics
@@ -113,7 +113,7 @@ def _written(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise TrainingError(
-            f"{path} could not be written ({error.strerror or error}): fix that, then continue with --resume"
+            f"{path} could not be written ({error.strerror or error})", hint=f"fix that, then {RESUME}"
         ) from None
 
 

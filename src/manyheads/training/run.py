@@ -54,8 +54,8 @@ def run_plan(
         return None
     with locked(checkpoints.folder, plan.output):
         if checkpoints.steps() and not resume:
-            raise UsageError(f"{plan.output} holds checkpoints of a run that did not finish; add --resume to continue it, "
-                             "give another --output, or delete the folder")  # fmt: skip
+            raise UsageError(f"{plan.output} holds checkpoints of a run that did not finish; resume it, delete the folder, "
+                             "or choose another output folder")  # fmt: skip
         for note in (*plan.recipe, *plan.teachers, *plan.notes):
             progress.say(note)
         done = _train(plan, progress, checkpoints, stop, resume)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import NoReturn
 
-from manyheads.errors import DivergedError, StoppedError
+from manyheads.errors import RESUME, DivergedError, StoppedError
 from manyheads.training.checkpoint import Checkpoints, Snapshot
 from manyheads.training.evaluation import Evaluation, evaluate
 from manyheads.training.head_fit import shrink_heads
@@ -229,7 +229,7 @@ class TrainingSession:
         after = f"stopped by {self.stop.asked or 'a signal'} after step {self.position.step} of {self.plan.steps}"
         if self.checkpoints is None:
             raise StoppedError(f"{after}; nothing is saved")
-        raise StoppedError(f"{after}; it is saved: continue with --resume")
+        raise StoppedError(f"{after}; it is saved", hint=RESUME)
 
     def _roll_back(self, record: StepRecord) -> None:
         """Go back to the last checkpoint and skip the bad steps. Raises DivergedError the second time."""

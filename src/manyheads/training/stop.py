@@ -8,7 +8,7 @@ import time
 from types import FrameType, TracebackType
 from typing import Any
 
-from manyheads.errors import StoppedError
+from manyheads.errors import RESUME, StoppedError
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -25,7 +25,7 @@ class Stop:
     def check(self) -> None:
         """Raise StoppedError if asked; called where the run has just been saved."""
         if self.asked:
-            raise StoppedError(f"stopped by {self.asked}; the training is saved: continue with --resume")
+            raise StoppedError(f"stopped by {self.asked}; the training is saved", hint=RESUME)
 
 
 class StopSignals(Stop):

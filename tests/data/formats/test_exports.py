@@ -92,7 +92,7 @@ def test_an_export_for_other_tasks_says_which_they_are(write):
     with pytest.raises(DataError) as caught:
         format_of(path, RowSchema.for_task(TextClassification))
     assert str(caught.value) == (
-        "a.txt looks like PubTator, which is a format for token-classification, not for text-classification; "
+        "a.txt looks like PubTator, which is a format for relations, span-classification and token-classification, not for text-classification; "
         "give another file, or name its format under 'format'"
     )
 
@@ -181,6 +181,43 @@ def test_offsets_in_utf16_units_are_converted_where_the_quoted_mention_proves_th
         DataError, match=r"b\.txt:2: .* says 'Ada', but the text there is 'a w'; its offset counts UTF-16 units"
     ):
         list(open_files(Files((path,)), TokenClassification).rows())
+
+
+def test_types_without_tags_get_overlapping_and_discontinuous_spans_and_relations_of_them(tmp_path):
+    path = EXPORTS["brat"].write(tmp_path)
+    (row,) = open_files(Files((path,)), TASK_TYPES["relations"]).rows()
+    assert [entity["id"] for entity in row.values["entities"]] == ["T1", "T2", "T3"]
+    assert row.values["entities"][2]["pieces"] == [[0, 3], [19, 25]]
+    assert row.values["relations"] == [{"head": "T1", "tail": "T2", "label": "In"}]
+    lost = {"notes": 1, "events": 1, "equivalences": 1, "names of concepts": 1}
+    assert Counter(part.what for part in row.left_out) == lost
+    (row,) = open_files(Files((path,)), TASK_TYPES["span-classification"]).rows()
+    assert row.values["entities"][0]["attributes"] == {"Old": True}
+    assert Counter(part.what for part in row.left_out) == {**lost, "relations": 1}
+
+
+def test_relations_of_concepts_are_read_as_pubtator_and_bc5cdr_write_them(write):
+    span = '<annotation id="{}"><infon key="type">X</infon><infon key="{}">{}</infon><location offset="{}" length="3"/></annotation>'
+    relations = (
+        '<relation id="R0"><infon key="relation">CID</infon><infon key="Chemical">D1</infon><infon key="Disease">D2</infon></relation>'
+        '<relation id="R1"><infon key="score">0.5</infon><infon key="role1">Chemical|MESH:D3</infon><infon key="type">Cause</infon>'
+        '<infon key="role2">Disease|D2</infon><node refid="0" role="1,2"/></relation>'
+        '<relation id="R2"><infon key="type">far</infon><node refid="a" role="x"/><node refid="d" role="y"/></relation>'
+    )
+    content = (
+        "<collection><document><id>7</id>"
+        f'<passage><offset>0</offset><text>One two six</text>{span.format("a", "MESH", "D1", 0)}'
+        f'{span.format("b", "identifier", "D2|D9", 4)}{span.format("c", "identifier", "MESH:D3", 8)}</passage>'
+        f'<passage><offset>12</offset><text>Ten</text>{span.format("d", "note", "x", 12)}</passage>{relations}</document></collection>'
+    )
+    one, two = open_files(Files((write("a.xml", content),)), TokenClassification).rows()
+    assert one.values["relations"] == [
+        {"head": "D1", "tail": "D2", "label": "CID", "roles": ["Chemical", "Disease"]},
+        {"head": "MESH:D3", "tail": "D2", "label": "Cause", "roles": ["role1", "role2"], "attributes": {"score": "0.5"}},
+    ]
+    assert [entity.get("links") for entity in one.values["entities"]] == [["D1"], ["D2", "D9"], ["MESH:D3"]]
+    assert two.values["entities"] == [{"id": "d", "start": 0, "end": 3, "label": "X", "attributes": {"note": "x"}}]
+    assert Counter(part.what for part in two.annotated.left_out) == {"relations": 1}  # it runs from one row to another
 
 
 def test_xml_that_defines_or_needs_entities_is_refused(write):

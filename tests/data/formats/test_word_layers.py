@@ -152,7 +152,7 @@ def test_xmi_is_read_as_cassis_reads_it(tmp_path):
         theirs.append((cas.sofa_string, {(one.begin, one.end, one.value) for one in cas.select(entity.name)}))
     rows = list(open_files(Files((tmp_path,)), TokenClassification).rows())
     assert [
-        (row.values["text"], {(*mention.pieces[0], mention.label) for mention in row.spans or ()}) for row in rows
+        (row.values["text"], {(*span.pieces[0], span.label) for span in row.annotated.spans}) for row in rows
     ] == theirs
     assert Counter(part.what for row in rows for part in row.left_out)["annotations of other layers"] == DOCUMENTS
 

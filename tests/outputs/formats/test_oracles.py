@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from manyheads.outputs.documents import Document, Labels, Span
-from outputs.formats.written import write
+from manyheads.data.formats.annotations import Relation, Span
+from manyheads.outputs.documents import Document, Labels
+from outputs.formats.written import read_documents, write
 
 bioc = pytest.importorskip("bioc", reason="bioc is the independent reader")
 from bioc import biocjson, biocxml, brat, pubtator  # noqa: E402
@@ -50,9 +52,26 @@ def made(seed: int, *, discontinuous: bool = True) -> list[Document]:
             pieces = ((places[first][0], places[last][1]),)
             if discontinuous and last - first == 2 and rng.random() < 0.5:
                 pieces = (places[first], places[last])
-            spans.add(Span(pieces, rng.choice(TYPES), identifier=rng.choice([None, "D001"])))
-        in_order = tuple(sorted(spans, key=lambda span: (span.pieces, span.label, span.identifier or "")))
+            spans.add(Span(pieces, rng.choice(TYPES), links=rng.choice([(), ("D001",)])))
+        in_order = tuple(sorted(spans, key=lambda span: (span.pieces, span.label, span.links)))
         found.append(Document(" ".join(words), f"row {number}", id=f"{number:03}", spans=in_order))
+    return found
+
+
+def marked(seed: int) -> list[Document]:
+    """The same with ids, attributes, several identifiers, and relations."""
+    rng, found = random.Random(seed), []
+    for document in made(seed):
+        spans = tuple(
+            replace(span, id=f"T{n}", links=rng.choice([(), ("D001",), ("D001", "Q2")]),
+                    attributes=rng.choice([{}, {"Negated": True}, {"Sure": "high", "Negated": True}]))
+            for n, span in enumerate(document.spans, 1)
+        )  # fmt: skip
+        relations = tuple(
+            Relation(rng.choice(spans).id, rng.choice(spans).id, "Treats", rng.choice([("Arg1", "Arg2"), ("Of", "By")]))
+            for _ in range(rng.randint(0, 2) if spans else 0)
+        )
+        found.append(replace(document, spans=spans, relations=relations))
     return found
 
 
@@ -63,7 +82,7 @@ def test_bioc_reads_our_pubtator(tmp_path: Path) -> None:
         found = pubtator.load(stream)
     assert [(one.pmid, one.text.replace("\n", " ")) for one in found] == [(one.id, one.text) for one in documents]
     assert [[(a.start, a.end, a.text, a.type, a.id) for a in one.annotations] for one in found] == [
-        [(s.start, s.end, one.text[s.start : s.end], s.label, s.identifier or "-") for s in one.spans or ()]
+        [(s.start, s.end, one.text[s.start : s.end], s.label, "|".join(s.links) or "-") for s in one.spans or ()]
         for one in documents
     ]
     assert said == []
@@ -87,7 +106,51 @@ def test_bioc_reads_our_bioc(name: str, library: Any, tmp_path: Path) -> None:
                 a.text,
             )
             for a in passage.annotations
-        ] == [(s.pieces, s.label, s.identifier, s.quoted(ours.text)) for s in ours.spans or ()]
+        ] == [(s.pieces, s.label, s.links[0] if s.links else None, s.quoted(ours.text)) for s in ours.spans or ()]
+    assert said == []
+
+
+@pytest.mark.parametrize(("name", "library"), [("bioc-xml", biocxml), ("bioc-json", biocjson)])
+def test_bioc_reads_the_relations_and_attributes_of_our_bioc(name: str, library: Any, tmp_path: Path) -> None:
+    documents = marked(3)
+    path, said = write(tmp_path, name, documents)
+    with path.open("rb" if name == "bioc-xml" else "r", encoding=None if name == "bioc-xml" else "utf-8") as stream:
+        passages = [document.passages[0] for document in library.load(stream).documents]
+    assert [[(a.id, a.infons) for a in passage.annotations] for passage in passages] == [
+        [(s.id, {"type": s.label, **({"identifier": "|".join(s.links)} if s.links else {}),
+                 **{key: "true" if value is True else value for key, value in s.attributes.items()}}) for s in one.spans]
+        for one in documents
+    ]  # fmt: skip
+    assert [[(r.infons["type"], [(n.refid, n.role) for n in r.nodes]) for r in passage.relations] for passage in passages] == [
+        [(r.label, [(r.head, r.roles[0]), (r.tail, r.roles[1])]) for r in one.relations] for one in documents
+    ]
+    assert said == []
+
+
+def test_bioc_reads_the_relations_and_attributes_of_our_brat(tmp_path: Path) -> None:
+    documents = marked(4)
+    folder, said = write(tmp_path, "brat", documents)
+    for ours in documents:
+        with (folder / f"{ours.id}.txt").open() as one, (folder / f"{ours.id}.ann").open() as two:
+            theirs = brat.load(one, two)
+        assert [(r.type, list(r.arguments.items())) for r in theirs.relations] == [
+            (r.label, [(r.roles[0], r.head), (r.roles[1], r.tail)]) for r in ours.relations
+        ]
+        assert [(a.type, a.refid, list(a.attributes) or [True]) for a in theirs.attributes] == [
+            (key, span.id, [value]) for span in ours.spans for key, value in span.attributes.items()
+        ]
+    assert [line for line in said if "ids changed" not in line] == []
+
+
+def test_bioc_reads_the_relations_of_our_pubtator(tmp_path: Path) -> None:
+    spans = (Span(((0, 7),), "Chemical", links=("D01",)), Span(((15, 20),), "Disease", links=("D02", "D03")))
+    relations = (Relation("D01", "D03", "CID"), Relation("D01", "D02", "CID", attributes={"novelty": "Novel"}))
+    document = Document("Orbanol lowers fever.", "", id="7", spans=spans, relations=relations)
+    path, said = write(tmp_path, "pubtator", [document])
+    with path.open() as stream:
+        (found,) = pubtator.load(stream)
+    assert next((r.type, r.id1, r.id2) for r in found.relations) == ("CID", "D01", "D03")
+    assert [(one.spans, one.relations) for one in read_documents(path, "pubtator")] == [(spans, relations)]
     assert said == []
 
 

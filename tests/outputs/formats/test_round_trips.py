@@ -11,10 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from manyheads.outputs.documents import Document, Interval, Labels, Question, Span
+from manyheads.data.formats.annotations import Interval, Relation, Span
+from manyheads.outputs.documents import Document, Labels, Question
 from manyheads.outputs.formats.registry import BY_NAME, FORMATS
-from manyheads.outputs.losses import OVERLAPS, PIECES, without_overlaps
-from outputs.formats.written import annotated_texts, labelled_texts, read, read_documents, texts, write
+from manyheads.outputs.losses import IDENTIFIERS, OVERLAPS, PIECES, without_overlaps
+from outputs.formats.written import annotated_texts, labelled_texts, marked_texts, read, read_documents, texts, write
 
 FEW = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 SPANS = [form.name for form in FORMATS if "spans" in form.forms]
@@ -39,11 +40,82 @@ def test_texts_and_spans_come_back_bit_for_bit(name: str, documents: list[Docume
         found = read_documents(path, name)
     given_ = [document for document in documents if document.text or not name.startswith("bioc")]
     assert [one.text for one in found] == [one.text.translate(CHANGED.get(name, {})) for one in given_]
-    assert [list(one.spans or ()) for one in found] == [kept(one, name) for one in given_]
+    assert [[replace(span, id="") for span in one.spans or ()] for one in found] == [kept(one, name) for one in given_]
     lost = sum(len(one.spans or ()) - len(kept(one, name)) for one in documents)
     assert counted(said, "spans") == lost
     changed = sum(one.text != one.text.translate(CHANGED.get(name, {})) for one in documents)
     assert counted(said, "texts") == changed
+
+
+STRINGS = (bool, str)
+HELD_VALUES = {"standoff": object, "prodigy": object, "label-studio": object, "brat": (*STRINGS, tuple),
+               "bioc-xml": STRINGS, "bioc-json": STRINGS}  # fmt: skip
+"""Types of attributes that formats hold exactly; others hold none."""
+CONCEPTS = ("standoff", "bioc-xml", "bioc-json", "pubtator")
+"""Formats with relations between identifiers."""
+ROLED = ("standoff", "bioc-xml", "bioc-json", "brat", "prodigy")
+
+
+@pytest.mark.parametrize("name", [name for name in SPANS if name not in ("conll", "docbin")])
+@given(documents=marked_texts())
+@FEW
+def test_ids_attributes_identifiers_and_relations_come_back_or_are_counted(name: str, documents: list[Document]) -> None:
+    with TemporaryDirectory() as folder:
+        path, said = write(Path(folder), name, documents)
+        found = read_documents(path, name)
+    holds, changed, lost = BY_NAME[name].holds, 0, {"ids": 0, "attributes": 0, "identifiers": 0, "relations": 0}
+    for one, again in zip([one for one in documents if one.text or not name.startswith("bioc")], found, strict=True):
+        related = name in ROLED or name == "label-studio" or (name == "doccano" and again.relations)
+        for span, back in zip(kept(one, name), again.spans or (), strict=True):
+            assert (back.links == span.links) if IDENTIFIERS in holds else not back.links
+            assert (len(back.id) > 0) == bool(related or back.id)
+            assert back.id == span.id or name in ("standoff", "doccano", "pubtator")
+            for key, value in span.attributes.items():
+                exact = isinstance(value, HELD_VALUES.get(name, ()))
+                changed += key in back.attributes and back.attributes[key] != value
+                assert key not in back.attributes or not exact or changed_by(name, value) or back.attributes[key] == value
+                lost["attributes"] += key not in back.attributes
+        wanted = [r for r in one.relations if ends_kept(r, kept(one, name))]
+        if name in CONCEPTS and name != "pubtator":
+            assert list(again.relations) == wanted
+        lost["relations"] += len(one.relations) - len(again.relations)
+    assert counted(said, "attributes of spans not written") == lost["attributes"]
+    assert counted(said, "attributes written as text") + counted(said, "attributes changed to one word") >= changed
+    assert sum(counted(said, f": {what} (") for what in LOST_RELATIONS) == lost["relations"]
+
+
+LOST_RELATIONS = ("relations not written", "relations of spans that are not written", "relations of identifiers not written",
+                  "relations of spans without identifiers not written")  # fmt: skip
+
+
+def changed_by(name: str, value: object) -> bool:
+    """Whether a format of strings changes this string, and says so."""
+    return isinstance(value, str) and (" " in value or "|" in value) and name == "brat"
+
+
+def ends_kept(relation: Relation, spans: list[Span]) -> bool:
+    return {relation.head, relation.tail} <= {name for span in spans for name in (span.id, *span.links)}
+
+
+@pytest.mark.parametrize("name", [name for name in SPANS if name not in ("standoff", "conll", "docbin")])
+@given(documents=marked_texts())
+@FEW
+def test_a_file_through_standoff_is_the_same_file(name: str, documents: list[Document]) -> None:
+    with TemporaryDirectory() as folder:
+        root = Path(folder)
+        for part in ("one", "two", "three"):
+            (root / part).mkdir()
+        first, _ = write(root / "one", name, [one for one in documents if one.text] or [Document("a", "", spans=())])
+        rows, said = write(root / "two", "standoff", read_documents(first, name))
+        assert said == []
+        again, said = write(root / "three", name, read_documents(rows, "standoff"))
+        assert said == []
+        files = [file.relative_to(first) for file in sorted(first.rglob("*.*"))] if first.is_dir() else [Path()]
+        if name == "pubtator":  # a title may end in a space, where an empty abstract began
+            one, two = ([replace(document, where="") for document in read_documents(path, name)] for path in (first, again))
+            assert one == two
+        else:
+            assert [(again / file).read_bytes() for file in files] == [(first / file).read_bytes() for file in files]
 
 
 def counted(said: list[str], what: str) -> int:
@@ -67,6 +139,14 @@ def test_a_docbin_holds_texts_and_overlapping_spans_bit_for_bit(documents: list[
         group = [(s.start_char, s.end_char, s.label_) for s in doc.spans.get("sc", ())]
         assert sorted(group) == ([] if len(flat) == len(whole) else sorted((s.start, s.end, s.label) for s in whole))
     assert [one.text for one in found if one.text] == [one.text for one in documents if one.text]
+
+
+def test_a_docbin_holds_ids_and_identifiers(tmp_path: Path) -> None:
+    pytest.importorskip("spacy")
+    spans = (Span(((0, 3),), "PER", links=("Q7259", "D1"), id="T7"), Span(((11, 17),), "LOC"))
+    path, said = write(tmp_path, "docbin", [Document("Ada wrote. London", "r", spans=spans)])
+    (found,) = read_documents(path, "docbin")
+    assert (found.spans, said) == (spans, [])
 
 
 @given(documents=annotated_texts(solid=True, discontinuous=False))
@@ -141,14 +221,15 @@ def test_tags_come_back(tmp_path: Path) -> None:
 
 
 def test_documents_and_ids_come_back_where_they_are_held(tmp_path: Path) -> None:
-    rows = [Document("A title", "r1", id="7", group="7", spans=(Span(((0, 1),), "X", identifier="D01"),)),
+    rows = [Document("A title", "r1", id="7", group="7", spans=(Span(((0, 1),), "X", links=("D01",)),)),
             Document("Its text", "r2", id="7", group="7", spans=(Span(((4, 8),), "Y"),)),
             Document("Alone", "r3", id="x|y", spans=())]  # fmt: skip
     for name in ("bioc-xml", "bioc-json"):
         (tmp_path / name).mkdir()
         path, said = write(tmp_path / name, name, rows)
         assert [(one.id, one.group, one.text, one.spans) for one in read_documents(path, name)] == [
-            *((one.id, one.group, one.text, one.spans) for one in rows[:2]), ("x|y", "x|y", "Alone", ())
+            *((one.id, one.group, one.text, (replace(one.spans[0], id=str(n)),)) for n, one in enumerate(rows[:2], 1)),
+            ("x|y", "x|y", "Alone", ())
         ]  # fmt: skip
         assert said == []
     path, said = write(tmp_path, "pubtator", rows)
@@ -159,7 +240,7 @@ def test_documents_and_ids_come_back_where_they_are_held(tmp_path: Path) -> None
     ]
     path, said = write(tmp_path, "brat", rows)
     assert (path / "7.txt").read_text() == "A title\nIts text"
-    assert (path / "7.ann").read_text() == "T1\tX 0 1\tA\nT2\tY 12 16\ttext\n"
+    assert (path / "7.ann").read_text() == "T1\tX 0 1\tA\nN1\tReference T1 D01\tA\nT2\tY 12 16\ttext\n"
     assert (path / "x_y.txt").read_text() == "Alone"
     assert "brat standoff: ids changed to file names (1, the first at r3)" in said
 
@@ -189,7 +270,7 @@ def test_names_of_brat_files_stay_in_their_folder_and_differ(tmp_path: Path) -> 
 
 
 def test_what_is_not_held_is_counted_with_its_first_place(tmp_path: Path) -> None:
-    spans = (Span(((0, 9),), "A", 0.9), Span(((4, 6),), "B", 0.5), Span(((0, 1), (8, 9)), "C", 0.2, "D1"))
+    spans = (Span(((0, 9),), "A", 0.9), Span(((4, 6),), "B", 0.5), Span(((0, 1), (8, 9)), "C", 0.2, ("D1",)))
     document = Document("abcd efgh", "a.jsonl:1", id=7, group="doc", spans=spans, columns={"year": 2001})
     _, said = write(tmp_path, "conll", [document, replace(document, where="a.jsonl:2")])
     assert said == [

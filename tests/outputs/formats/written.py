@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
 
+from manyheads.data.formats.annotations import ROLES, Relation, Span
 from manyheads.data.formats.detection import BY_NAME as READERS
 from manyheads.data.formats.format import RowSchema
 from manyheads.data.formats.rows import RawRow
-from manyheads.outputs.documents import Document, Labels, Span
+from manyheads.outputs.documents import Document, Labels
 from manyheads.outputs.formats.format import Writing
 from manyheads.outputs.formats.registry import BY_NAME
 from manyheads.outputs.from_rows import document_of_row
@@ -66,6 +68,33 @@ def span_lists(draw: Any, text: str, *, solid: bool, discontinuous: bool) -> tup
         if apart and all(one[1] < two[0] for one, two in pairwise(pieces)):
             found.append(Span(pieces, draw(st.sampled_from(LABELS))))
     return tuple(sorted(found, key=lambda span: span.pieces))
+
+
+VALUES: list[Any] = [True, False, "high", "true ", "x|y", "ä b", ("a", "b"), 3, -0.5]
+"""Of attributes."""
+
+
+@st.composite
+def marked_texts(draw: Any) -> list[Document]:
+    """Documents whose spans have ids, attributes and identifiers, and relations between them."""
+    found = []
+    for document in draw(annotated_texts(solid=True)):
+        spans = [
+            replace(
+                span,
+                id=f"T{number}",
+                links=tuple(draw(st.lists(st.sampled_from(["D001", "MESH:D2", "Q84"]), max_size=2, unique=True))),
+                attributes=draw(st.dictionaries(st.sampled_from(["negated", "Sure", "ä"]), st.sampled_from(VALUES), max_size=2)),
+            )
+            for number, span in enumerate(document.spans, 1)
+        ]
+        ends = st.sampled_from([span.id for span in spans] + [link for span in spans for link in span.links] or [""])
+        relations = [
+            Relation(draw(ends), draw(ends), draw(st.sampled_from(["treats", "in"])), draw(st.sampled_from([ROLES, ("Of", "By")])))
+            for _ in range(draw(st.integers(0, 3)) if spans else 0)
+        ]
+        found.append(replace(document, spans=tuple(spans), relations=tuple(relations)))
+    return found
 
 
 @st.composite

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from manyheads.data.formats.bioc import Annotation, Passage, rows_of
+from manyheads.data.formats.annotations import id_of, text_of_attribute
+from manyheads.data.formats.bioc import Annotation, Link, Passage, rows_of
 from manyheads.data.formats.format import SPANS, Format, RowSchema
 from manyheads.data.formats.preview import Preview
 from manyheads.data.formats.records import as_list, as_object, as_offset, as_text, object_list
@@ -63,8 +64,12 @@ def _passage(value: Any, where: str, inner: bool) -> Passage:
     )
 
 
-def _relations(found: dict[str, Any], where: str) -> list[str]:
-    return [where for _ in as_list(found.get("relations") or [], where, "relations")]
+def _relations(found: dict[str, Any], where: str) -> list[Link]:
+    return [
+        Link(_infons(one, where), [(str(node.get("refid", "")), str(node.get("role") or ""))
+                                   for node in object_list(one, "nodes", where)], where)
+        for one in object_list(found, "relations", where)
+    ]  # fmt: skip
 
 
 def _annotation(value: Any, where: str) -> Annotation:
@@ -73,9 +78,20 @@ def _annotation(value: Any, where: str) -> Annotation:
         (as_offset(one.get("offset"), where), as_offset(one.get("length"), where))
         for one in object_list(found, "locations", where)
     ]
-    infons = as_object(found.get("infons", {}), where, "infons")
-    given = {key: str(one) for key, one in infons.items() if one is not None}
-    return Annotation(given, locations, as_text(found.get("text") or "", where), where)
+    text, name = as_text(found.get("text") or "", where), id_of(found.get("id"))
+    return Annotation(_infons(found, where), locations, text, where, name)
+
+
+def _infons(found: dict[str, Any], where: str) -> dict[str, str]:
+    infons = as_object(found.get("infons") or {}, where, "infons")
+    return {key: _text(value) for key, value in infons.items() if value is not None}
+
+
+def _text(value: Any) -> str:
+    """An infon. PubTator writes the ends of a relation as objects."""
+    if isinstance(value, dict) and isinstance(value.get("identifier"), str):
+        return value["identifier"]
+    return text_of_attribute(value) if isinstance(value, bool) else str(value)
 
 
 FORMAT = Format("bioc-json", "BioC JSON", SPANS, looks_like, read)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from manyheads.data.formats.bioc import Annotation, Passage, rows_of
+from manyheads.data.formats.bioc import Annotation, Link, Passage, rows_of
 from manyheads.data.formats.format import SPANS, Format, RowSchema
 from manyheads.data.formats.lines import byte_stream
 from manyheads.data.formats.preview import Preview
@@ -47,10 +47,11 @@ class _Reader:
         self._document = self._document_where = ""
         self._passages: list[Passage] = []
         self._outside: list[Annotation] = []
-        self._relations: list[str] = []
+        self._relations: list[Link] = []
         self._above: list[Passage] = []
         """The open passage, and its open sentence."""
         self._annotation: Annotation | None = None
+        self._relation: Link | None = None
         self._events = XmlEvents(path, self._start, self._end, self._characters)
         self.feed = self._events.feed
         self._place, self._error = self._events.place, self._events.error
@@ -83,6 +84,8 @@ class _Reader:
             self._text = []
         elif name == "annotation":
             self._annotation = None
+        elif name == "relation":
+            self._relation = None
         elif name in ("passage", "sentence") and self._above:
             self._above.pop()
         elif name == "document":
@@ -97,7 +100,9 @@ class _Reader:
             if name == "text":
                 self._annotation.text = text
             elif name == "infon":
-                self._annotation.infons[self._key] = text.strip()
+                self._annotation.infons[self._key] = text
+        elif inside == "relation" and self._relation is not None and name == "infon":
+            self._relation.infons[self._key] = text
         elif inside in ("passage", "sentence") and self._above:
             if name == "text":
                 self._above[-1].text = text
@@ -130,10 +135,10 @@ class _Reader:
         self._above[-1].sentences.append(sentence)
         self._above.append(sentence)
 
-    def _open_annotation(self, _: dict[str, str]) -> None:
+    def _open_annotation(self, attributes: dict[str, str]) -> None:
         if self._open[-2] not in ("document", "passage", "sentence"):
             raise self._error("has an annotation that is not in a document, passage or sentence")
-        self._annotation = Annotation({}, [], "", self._place())
+        self._annotation = Annotation({}, [], "", self._place(), attributes.get("id", ""))
         (self._above[-1].annotations if self._above else self._outside).append(self._annotation)
 
     def _open_location(self, attributes: dict[str, str]) -> None:
@@ -142,7 +147,12 @@ class _Reader:
             self._annotation.locations.append((at, length))
 
     def _open_relation(self, _: dict[str, str]) -> None:
-        (self._above[-1].relations if self._above else self._relations).append(self._place())
+        self._relation = Link({}, [], self._place())
+        (self._above[-1].relations if self._above else self._relations).append(self._relation)
+
+    def _open_node(self, attributes: dict[str, str]) -> None:
+        if self._relation is not None:
+            self._relation.nodes.append((attributes.get("refid", ""), attributes.get("role", "")))
 
 
 FORMAT = Format("bioc-xml", "BioC XML", SPANS, looks_like, read)

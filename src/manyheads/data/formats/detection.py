@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from manyheads.data.formats import (
     bioasq,
@@ -36,8 +37,9 @@ from manyheads.data.formats import (
 from manyheads.data.formats.format import TAGGED_WORDS, Columns, Format, RowSchema
 from manyheads.data.formats.messages import did_you_mean
 from manyheads.data.formats.preview import Preview, Shape
-from manyheads.errors import DataError, UsageError
+from manyheads.errors import DataError, ManyheadsError
 from manyheads.tasks import TASK_TYPES
+from manyheads.tasks.base import Task
 from manyheads.tasks.rows import NESTED_COLUMNS
 
 ANY: tuple[Columns, ...] = ()
@@ -144,7 +146,9 @@ def _has(shape: Shape, column: str) -> bool:
 
 def _checked(form: Format, schema: RowSchema, where: str, what: str) -> Format:
     if not form.fits(schema):
-        raise DataError(f"{where} {what}, which is a format for {' and '.join(sorted(_kinds_that_read(form)))}, not for "
+        *kinds, last = sorted(_kinds_that_read(form))
+        kinds = [", ".join(kinds), last] if kinds else [last]
+        raise DataError(f"{where} {what}, which is a format for {' and '.join(kinds)}, not for "
                         f"{schema.kind}; give another file, or name its format under 'format'")  # fmt: skip
     return form
 
@@ -158,8 +162,11 @@ def _renaming(form: Format, schema: RowSchema, where: str) -> Format:
 
 
 def _kinds_that_read(form: Format) -> Iterator[str]:
-    """Task types that read a format, without those of installed packages that cannot be imported."""
+    return (cls.kind for cls in known_types() if form.holds(cls.columns))
+
+
+def known_types() -> Iterator[type[Task[Any]]]:
+    """All task types, without those of installed packages that cannot be imported."""
     for kind in TASK_TYPES:
-        with suppress(UsageError):
-            if form.holds(TASK_TYPES[kind].columns):
-                yield kind
+        with suppress(ManyheadsError):
+            yield TASK_TYPES[kind]

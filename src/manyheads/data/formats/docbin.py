@@ -9,7 +9,9 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from manyheads.data.formats.annotations import Span, links_of_text
 from manyheads.data.formats.format import SPANS_OR_LABELS, Format, RowSchema
 from manyheads.data.formats.labelled import LabelledText, rows_of
 from manyheads.data.formats.lines import byte_stream
@@ -18,7 +20,7 @@ from manyheads.data.formats.preview import Preview
 from manyheads.data.formats.records import Record, as_label
 from manyheads.data.formats.rows import LeftOut, RawRow
 from manyheads.data.formats.spacy_json import APPLIES
-from manyheads.data.formats.standoff import IDENTIFIERS, LABELS_OF_TEXTS, SPANS_OF_TEXTS, AnnotatedText, Mention
+from manyheads.data.formats.standoff import LABELS_OF_TEXTS, SPANS_OF_TEXTS, AnnotatedText
 from manyheads.errors import DataError
 
 MOST_BYTES = 512 << 20
@@ -76,12 +78,16 @@ def _bounded(path: Path) -> bytes:
 
 def _annotated(record: Record) -> AnnotatedText:
     doc, where = record.value, record.where
-    mentions = [Mention(((ent.start_char, ent.end_char),), as_label(ent.label_, where), where) for ent in doc.ents]
-    left_out = [LeftOut(IDENTIFIERS, where) for ent in doc.ents if ent.kb_id_ or ent.ent_id_]
-    left_out += [LeftOut(LABELS_OF_TEXTS, where) for value in doc.cats.values() if value >= APPLIES]
+    spans = [_span(ent, where) for ent in doc.ents]
+    left_out = [LeftOut(LABELS_OF_TEXTS, where) for value in doc.cats.values() if value >= APPLIES]
     left_out += [LeftOut("spans in groups", where) for group in doc.spans.values() for _ in group]
     skip = None if doc.has_annotation("ENT_IOB") else NO_ANNOTATION
-    return AnnotatedText(doc.text, mentions, where, left_out=tuple(left_out), skip=skip)
+    return AnnotatedText(doc.text, spans, where, left_out=tuple(left_out), skip=skip)
+
+
+def _span(ent: Any, where: str) -> Span:
+    piece, label = (ent.start_char, ent.end_char), as_label(ent.label_, where)
+    return Span((piece,), label, links=links_of_text(ent.kb_id_), id=ent.ent_id_, where=where)
 
 
 def _labelled(record: Record) -> LabelledText:

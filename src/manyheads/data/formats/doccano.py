@@ -10,23 +10,24 @@ One object per line, or one array; older versions call the text `data`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from manyheads.data.formats.annotations import Relation, Span, id_of
 from manyheads.data.formats.format import SPANS_OR_LABELS, Format, RowSchema
 from manyheads.data.formats.labelled import LabelledText, rows_of
 from manyheads.data.formats.preview import Preview
-from manyheads.data.formats.records import Record, as_label, as_list, as_object, as_text, objects
+from manyheads.data.formats.records import Record, as_label, as_list, as_object, as_text, object_list, objects
 from manyheads.data.formats.rows import RawRow
 from manyheads.data.formats.standoff import (
     LABELS_OF_TEXTS,
     SPANS_OF_TEXTS,
     AnnotatedText,
-    Mention,
     left_out_of,
-    mention_at,
-    mention_in_list,
     relations_left_out,
+    span_at,
+    span_in_list,
 )
 from manyheads.errors import DataError
 
@@ -63,16 +64,22 @@ def _labels(record: Record) -> list[Any]:
 
 
 def _annotated(record: Record) -> AnnotatedText:
-    mentions = [_mention(span, record.where) for span in _labels(record)]
-    left_out = relations_left_out(record.value, record.where) + left_out_of(record, "cats", LABELS_OF_TEXTS)
-    return AnnotatedText(_text(record), mentions, record.where, left_out=left_out, id=record.value.get("id"))
+    row, where = record.value, record.where
+    spans, left_out = [_span(span, where) for span in _labels(record)], left_out_of(record, "cats", LABELS_OF_TEXTS)
+    relations = [
+        Relation(id_of(one.get("from_id")), id_of(one.get("to_id")), as_text(one.get("type", ""), where, "type"), where=where)
+        for one in object_list(row, "relations", where)
+    ]
+    document = id_of(row.get("document"))
+    return AnnotatedText(_text(record), spans, where, document, left_out, row.get("id"), relations=relations)
 
 
-def _mention(span: Any, where: str) -> Mention:
+def _span(span: Any, where: str) -> Span:
     if isinstance(span, list):
-        return mention_in_list(span, where)
+        return span_in_list(span, where)
     found = as_object(span, where, "entities")
-    return mention_at(found.get("start_offset"), found.get("end_offset"), found.get("label"), where)
+    whole = span_at(found.get("start_offset"), found.get("end_offset"), found.get("label"), where)
+    return replace(whole, id=id_of(found.get("id")))
 
 
 def _labelled(record: Record) -> LabelledText:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 Columns = tuple[str, ...]
 
-SPANS: tuple[Columns, ...] = (("text", "entities"),)
-"""Texts with spans."""
+SPANS: tuple[Columns, ...] = (("text", "entities", "relations"),)
+"""Texts with spans, which may be related."""
 TAGGED_WORDS: tuple[Columns, ...] = (("tokens", "tags"),)
 SPANS_OR_LABELS: tuple[Columns, ...] = (*SPANS, ("text", "label"), ("text", "labels"))
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from manyheads.data.formats.annotations import Span
 from manyheads.data.formats.format import TAGGED_WORDS, Format, RowSchema
 from manyheads.data.formats.preview import Preview
 from manyheads.data.formats.records import Record, as_label, as_list, as_offset, objects
 from manyheads.data.formats.rows import RawRow
-from manyheads.data.formats.standoff import Mention, relations_left_out, without_overlaps
+from manyheads.data.formats.standoff import relations_left_out, without_overlaps
 from manyheads.errors import DataError
 
 
@@ -31,19 +32,18 @@ def read(path: Path, _: RowSchema) -> Iterator[RawRow]:
 def _row(record: Record) -> RawRow:
     where = record.where
     words = as_list(record.value.get("tokenized_text"), where, "tokenized_text")
-    mentions = []
+    spans = []
     for span in as_list(record.value.get("ner"), where, "ner"):
         if not isinstance(span, list) or len(span) != 3:
             raise DataError(f"{where} has the span {span!r:.80}; write it as [first word, last word, label]")
         first, last, label = as_offset(span[0], where), as_offset(span[1], where), as_label(span[2], where)
         if not 0 <= first <= last < len(words):
             raise DataError(f"{where}: the span {span!r:.80} lies outside its {len(words)} words; correct it")
-        mentions.append(Mention(((first, last + 1),), label, where))
-    kept, left_out = without_overlaps(mentions)
+        spans.append(Span(((first, last + 1),), label, where=where))
+    kept, left_out = without_overlaps(spans)
     tags = ["O"] * len(words)
-    for mention in kept:
-        ((first, stop),) = mention.pieces
-        tags[first:stop] = [f"B-{mention.label}", *[f"I-{mention.label}"] * (stop - first - 1)]
+    for one in kept:
+        tags[one.start : one.end] = [f"B-{one.label}", *[f"I-{one.label}"] * (one.end - one.start - 1)]
     left = (*relations_left_out(record.value, where), *left_out)
     return RawRow({"tokens": words, "tags": tags}, where, left_out=left)
 

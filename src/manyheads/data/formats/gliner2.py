@@ -4,31 +4,34 @@
     {"input": "Great.", "output": {"classifications": [{"task": "s", "labels": ["good", "bad"], "true_label": ["good"]}]}}
 
 Mentions come without offsets, so every whole-word occurrence of a mention gets its label; a mention that does not occur is
-refused. `text` and `schema` mean the same as `input` and `output`.
+refused. `text` and `schema` mean the same as `input` and `output`. A relation, `{"in": {"head": "Ada", "tail": "London"}}`,
+is one of the two occurrences that are closest to each other; relations whose ends are no entities are counted.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from manyheads.data.formats.annotations import Relation, Span
 from manyheads.data.formats.format import SPANS_OR_LABELS, Format, RowSchema
 from manyheads.data.formats.labelled import LabelledText, rows_of
 from manyheads.data.formats.preview import Preview
-from manyheads.data.formats.records import Record, as_label, as_list, as_object, as_text, objects
+from manyheads.data.formats.records import Record, as_label, as_list, as_object, as_text, object_list, objects
 from manyheads.data.formats.rows import LeftOut, RawRow
 from manyheads.data.formats.standoff import (
     LABELS_OF_TEXTS,
     RELATIONS,
     SPANS_OF_TEXTS,
     AnnotatedText,
-    Mention,
     left_out_of,
 )
 from manyheads.errors import DataError
 
-OTHERS = {"relations": RELATIONS, "json_structures": "structures", "entity_descriptions": "descriptions of labels"}
+OTHERS = {"json_structures": "structures", "entity_descriptions": "descriptions of labels"}
 """What is left out, by key."""
 
 
@@ -57,16 +60,37 @@ def _parts(record: Record) -> tuple[str, Record, tuple[LeftOut, ...]]:
 
 def _annotated(record: Record) -> AnnotatedText:
     (text, output, left_out), where = _parts(record), record.where
-    mentions = []
+    spans: dict[Span, None] = {}
     for label, found in as_object(output.value.get("entities", {}), where, "entities").items():
         for mention in as_list(found, where, f"entities.{label:.80}"):
             quoted = as_text(mention, where, "mention")
             places = list(re.finditer(rf"(?<!\w){re.escape(quoted)}(?!\w)", text)) if quoted.strip() else []
             if not places:
                 raise DataError(f"{where} has the mention {quoted[:200]!r} ({label:.80}), which its text does not have")
-            mentions += [Mention((place.span(),), as_label(label, where), where) for place in places]
-    left_out += left_out_of(output, "classifications", LABELS_OF_TEXTS)
-    return AnnotatedText(text, tuple(dict.fromkeys(mentions)), where, left_out=left_out)
+            spans |= {Span((place.span(),), as_label(label, where), where=where): None for place in places}
+    named, relations, lost = _related(text, list(spans), object_list(output.value, "relations", where), where)
+    left_out += (*left_out_of(output, "classifications", LABELS_OF_TEXTS), *lost)
+    return AnnotatedText(text, named, where, left_out=left_out, relations=relations)
+
+
+def _related(
+    text: str, spans: list[Span], entries: list[dict[str, Any]], where: str
+) -> tuple[list[Span], list[Relation], list[LeftOut]]:
+    """The spans, with ids if there are relations; the relations; and those whose ends are not two spans."""
+    if not entries:
+        return spans, [], []
+    named = [replace(span, id=str(number)) for number, span in enumerate(spans, 1)]
+    relations, lost = [], list[LeftOut]()
+    for label, ends in (pair for entry in entries for pair in entry.items()):
+        given = ends if isinstance(ends, dict) and ends.keys() == {"head", "tail"} else {}
+        heads, tails = ([one for one in named if one.quoted(text) == given.get(end)] for end in ("head", "tail"))
+        pairs = [(abs(one.start - two.start), one.id, two.id) for one in heads for two in tails if one is not two]
+        if pairs:
+            _, head, tail = min(pairs, key=lambda pair: pair[0])
+            relations.append(Relation(head, tail, label, where=where))
+        else:
+            lost.append(LeftOut(RELATIONS, where))
+    return named, relations, lost
 
 
 def _labelled(record: Record) -> LabelledText:
@@ -74,6 +98,7 @@ def _labelled(record: Record) -> LabelledText:
     found = as_list(output.value.get("classifications", []), where, "classifications")
     spans = as_object(output.value.get("entities", {}), where, "entities").values()
     left_out += tuple(LeftOut(SPANS_OF_TEXTS, where) for some in spans for _ in as_list(some, where, "entities"))
+    left_out += left_out_of(output, "relations", RELATIONS)
     if len(found) > 1:
         raise DataError(f"{where} has {len(found)} classifications, but a task reads one; write one file for each")
     labels: list[str] = []

@@ -5,6 +5,8 @@
     101	0	7	Aspirin	Chemical	D001241
     101	CID	D001241	D005334
 
+Relations are between identifiers. A fifth column (in BioRED whether the finding is new) is the attribute `novelty`.
+
 The text is title and abstract with one space between, as the offsets count. The mention quoted on each line must match
 the text.
 """
@@ -15,17 +17,17 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from manyheads.data.formats.annotations import Relation, Span, links_of_text
 from manyheads.data.formats.format import SPANS, Format, RowSchema
 from manyheads.data.formats.lines import lines
 from manyheads.data.formats.preview import Preview
 from manyheads.data.formats.records import as_label
-from manyheads.data.formats.rows import LeftOut, RawRow
-from manyheads.data.formats.standoff import IDENTIFIERS, RELATIONS, AnnotatedText, Mention, entity_row
+from manyheads.data.formats.rows import RawRow
+from manyheads.data.formats.standoff import AnnotatedText, entity_row
 from manyheads.errors import DataError
 
 _TEXT = re.compile(r"([^|\t]+)\|([ta])\|(.*)", re.DOTALL)
 _NUMBER = re.compile(r"-?\d{1,12}", re.ASCII)
-NO_IDENTIFIER = ("", "-", "-1")
 
 
 def looks_like(preview: Preview) -> bool:
@@ -60,14 +62,14 @@ class _Document:
         self._id, _, self._title = found.groups()
         self._abstract: str | None = None
         self._where = where
-        self._mentions: list[Mention] = []
-        self._left_out: list[LeftOut] = []
+        self._spans: list[Span] = []
+        self._relations: list[Relation] = []
 
     def add(self, line: str, where: str) -> None:
         """Add a line. Raises DataError for one that does not belong to the document."""
         found = _TEXT.fullmatch(line)
         if found is not None and "\t" not in line[: found.start(3)]:
-            if found[2] == "t" or self._abstract is not None or self._mentions:
+            if found[2] == "t" or self._abstract is not None or self._spans:
                 raise DataError(f"{where} is a second title or abstract; put a blank line between documents")
             self._check_id(found[1], where)
             self._abstract = found[3]
@@ -75,9 +77,10 @@ class _Document:
         cells = line.split("\t")
         self._check_id(cells[0], where)
         if len(cells) > 2 and _NUMBER.fullmatch(cells[1]) and _NUMBER.fullmatch(cells[2]):
-            self._mention(cells, where)
+            self._span(cells, where)
         elif len(cells) in (4, 5):
-            self._left_out.append(LeftOut(RELATIONS, where))
+            novelty = {"novelty": cells[4]} if cells[4:] and cells[4].strip() else {}
+            self._relations.append(Relation(cells[2], cells[3], cells[1], attributes=novelty, where=where))
         else:
             raise DataError(f"{where} has {len(cells)} columns; an annotation has document, start, end, mention and type, "
                             "separated by tabs")  # fmt: skip
@@ -85,24 +88,23 @@ class _Document:
     def row(self) -> RawRow:
         """The document as a row."""
         text = self._title if self._abstract is None else f"{self._title} {self._abstract}"
-        annotated = AnnotatedText(text, self._mentions, self._where, self._id, tuple(self._left_out), self._id)
-        return entity_row(annotated)
+        return entity_row(
+            AnnotatedText(text, self._spans, self._where, self._id, id=self._id, relations=self._relations)
+        )
 
     def _check_id(self, document: str, where: str) -> None:
         if document != self._id:
             raise DataError(f"{where} is of document {document[:80]!r} within {self._id[:80]!r}; a blank line ends "
                             "a document")  # fmt: skip
 
-    def _mention(self, cells: list[str], where: str) -> None:
+    def _span(self, cells: list[str], where: str) -> None:
         if len(cells) < 5:
             raise DataError(
                 f"{where} has {len(cells)} columns; an annotation has document, start, end, mention and type"
             )
-        label = as_label(cells[4].strip(), where)
-        identifier = cells[5].strip() if len(cells) > 5 and cells[5].strip() not in NO_IDENTIFIER else ""
-        self._mentions.append(Mention(((int(cells[1]), int(cells[2])),), label, where, cells[3], identifier))
-        if identifier:
-            self._left_out.append(LeftOut(IDENTIFIERS, where))
+        label, links = as_label(cells[4].strip(), where), links_of_text("".join(cells[5:6]).strip())
+        piece = int(cells[1]), int(cells[2])
+        self._spans.append(Span((piece,), label, links=links, where=where, text=cells[3]))
 
 
 FORMAT = Format("pubtator", "PubTator", SPANS, looks_like, read)

@@ -10,7 +10,7 @@ from manyheads.errors import DataError, RowError
 from manyheads.text.values import NO_CLASS, named
 
 if TYPE_CHECKING:
-    from manyheads.data.formats.standoff import Mention
+    from manyheads.data.formats.standoff import AnnotatedText
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +30,15 @@ class RawRow:
     where: str
     """`path:line`, of the row's first line; `path: row N` (parquet); `path: question 'ID'` (SQuAD)."""
     lines: int = 1
-    """Above 1 for CoNLL columns only: word k is k lines below the first."""
+    """Above 1 if word or sentence k is k lines below the first (CoNLL columns; rows of single sentences)."""
     skip: str | None = None
     """Why a valid row cannot be used (a label of -1 on the hub); skipped rows are counted by reason."""
     notes: tuple[str, ...] = ()
     """Assumptions made in reading the row. Reported once per split, with the number of rows and the first place."""
     left_out: tuple[LeftOut, ...] = ()
     """Parts of a used row that are not used; counted."""
-    spans: tuple[Mention, ...] | None = None
-    """All spans of a text, also overlapping and discontinuous ones, for conversion; None if the values have all of them."""
+    annotated: AnnotatedText | None = None
+    """All annotations of the text, also overlapping and discontinuous spans, for conversion; None if the values have all."""
 
 
 def with_answers(values: dict[str, Any]) -> dict[str, Any]:

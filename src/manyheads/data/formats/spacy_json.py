@@ -4,35 +4,37 @@
     ["Ada Byron wrote.", {"entities": [[0, 9, "PER"]]}]
     ["Great value.", {"cats": {"positive": 1.0, "negative": 0.0}}]
 
-A label of `cats` applies if its number is 0.5 or more.
+A label of `cats` applies if its number is 0.5 or more, and so does an identifier in `links` (`{"0,9": {"Q7259": 1.0}}`). A
+fourth item of a span is an identifier too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from manyheads.data.formats.annotations import Span, links_of_text
 from manyheads.data.formats.format import SPANS_OR_LABELS, Format, RowSchema
 from manyheads.data.formats.labelled import LabelledText, rows_of
 from manyheads.data.formats.preview import Preview
 from manyheads.data.formats.records import Record, as_label, as_list, as_object, as_text, values
 from manyheads.data.formats.rows import LeftOut, RawRow
 from manyheads.data.formats.standoff import (
-    IDENTIFIERS,
     LABELS_OF_TEXTS,
     RELATIONS,
     SPANS_OF_TEXTS,
     AnnotatedText,
     left_out_of,
-    mention_in_list,
+    span_in_list,
 )
 from manyheads.errors import DataError
 
 APPLIES = 0.5
 """The number of a label of `cats` from which it applies."""
 GROUPS = "spans in groups"
-OTHERS = {"links": IDENTIFIERS, "relations": RELATIONS, "heads": "heads of words"}
+OTHERS = {"relations": RELATIONS, "heads": "heads of words"}
 """What is left out, by key."""
 
 
@@ -70,19 +72,29 @@ def _parts(record: Record) -> tuple[str, dict[str, Any]]:
 def _annotated(record: Record) -> AnnotatedText:
     (text, annotations), where = _parts(record), record.where
     given = Record(annotations, where)
-    spans = as_object(annotations.get("spans") or {}, where, "spans")
-    if "entities" not in annotations and len(spans) != 1:
+    groups = as_object(annotations.get("spans") or {}, where, "spans")
+    if "entities" not in annotations and len(groups) != 1:
         raise DataError(f"{where} has no 'entities'; a text without any has an empty list")
     if "entities" in annotations:
         entities = as_list(annotations["entities"], where, "entities")
-        left_out = tuple(LeftOut(GROUPS, where) for key in spans for _ in as_list(spans[key], where, key[:80]))
+        left_out = tuple(LeftOut(GROUPS, where) for key in groups for _ in as_list(groups[key], where, key[:80]))
     else:
-        ((key, group),) = spans.items()
+        ((key, group),) = groups.items()
         entities, left_out = as_list(group, where, key[:80]), ()
-    mentions = [mention_in_list(entity, where, "entity", (3, 4)) for entity in entities]
-    left_out += tuple(LeftOut(IDENTIFIERS, where) for entity in entities if len(entity) == 4 and entity[3])
+    links = as_object(annotations.get("links") or {}, where, "links")
+    spans = [_span(entity, links, where) for entity in entities]
     left_out += tuple(part for key, what in OTHERS.items() for part in left_out_of(given, key, what))
-    return AnnotatedText(text, mentions, where, left_out=left_out + left_out_of(given, "cats", LABELS_OF_TEXTS))
+    return AnnotatedText(text, spans, where, left_out=left_out + left_out_of(given, "cats", LABELS_OF_TEXTS))
+
+
+def _span(entity: Any, links: dict[str, Any], where: str) -> Span:
+    span = span_in_list(entity, where, "entity", (3, 4))
+    found = list(links_of_text(str(entity[3] or ""))) if len(entity) == 4 else []
+    for place, chances in links.items():
+        if place.strip("()[]").replace(" ", "") == f"{span.start},{span.end}":
+            named = as_object(chances, where, "links").items()
+            found += [link for link, chance in named if isinstance(chance, int | float) and chance >= APPLIES]
+    return replace(span, links=tuple(dict.fromkeys(found)))
 
 
 def _labelled(record: Record) -> LabelledText:

@@ -1,7 +1,7 @@
 """Texts with annotated spans, as annotation tools export them, to rows with `entities`.
 
 Design:
-- Every span is checked against its text. Offsets outside of the text, empty spans, and quoted mentions that differ from
+- Every span is checked against its text. Offsets outside of the text, empty spans, and quoted spans that differ from
   the text are refused, with both strings. Discontinuous spans are not used, only counted.
 - Pieces with only white space between them are one span, because brat cuts spans at line ends.
 - A character has at most one label. Of overlapping spans the longest is kept, of equally long ones the first in the file;
@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from manyheads.data.formats.annotations import Interval, Relation, Span, entity, relation_entry, with_ends
 from manyheads.data.formats.records import Record, as_label, as_list, as_offset
 from manyheads.data.formats.rows import LeftOut, RawRow
 from manyheads.errors import DataError
 
 DISCONTINUOUS = "discontinuous spans"
+MISPLACED = "discontinuous spans that do not fit their text"
 OVERLAPPING = "spans that overlap a longer one"
 REPEATED = "repeated spans"
 RELATIONS = "relations"
@@ -36,50 +38,35 @@ CHAINS = "coreference links"
 QUOTED = 200
 """Characters of a text quoted in a message."""
 
-Interval = tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Mention:
-    """An annotated span."""
-
-    pieces: tuple[Interval, ...]
-    """Offsets in the text, end exclusive; several for a discontinuous span."""
-    label: str
-    where: str
-    text: str | None = None
-    """The mention as the file quotes it, if it does; pieces are joined by a space."""
-    identifier: str = ""
-    """In a knowledge base."""
-
 
 @dataclass(frozen=True, slots=True)
 class AnnotatedText:
     """A text with its spans."""
 
     text: str
-    mentions: Sequence[Mention]
+    spans: Sequence[Span]
     where: str
     document: str = ""
     left_out: tuple[LeftOut, ...] = ()
-    """Other annotations of the text."""
+    """Annotations that rows have no place for."""
     id: Any = None
     skip: str | None = None
     """Why the text is not used, if it is not."""
+    relations: Sequence[Relation] = ()
 
 
-def mention_at(start: Any, end: Any, label: Any, where: str, text: Any = None) -> Mention:
+def span_at(start: Any, end: Any, label: Any, where: str, text: Any = None) -> Span:
     """A span from its fields. Raises DataError for an invalid offset or label."""
     piece = as_offset(start, where), as_offset(end, where)
-    return Mention((piece,), as_label(label, where), where, text if isinstance(text, str) else None)
+    return Span((piece,), as_label(label, where), where=where, text=text if isinstance(text, str) else None)
 
 
-def mention_in_list(entry: Any, where: str, what: str = "span", sizes: Sequence[int] = (3,)) -> Mention:
+def span_in_list(entry: Any, where: str, what: str = "span", sizes: Sequence[int] = (3,)) -> Span:
     """A span written as `[start, end, label]`. Raises DataError for any other form."""
     if not isinstance(entry, list) or len(entry) not in sizes:
         raise DataError(f"{where} has the {what} {entry!r:.80}; write it as [start, end, label]")
     start, end, label = entry[:3]
-    return mention_at(start, end, label, where)
+    return span_at(start, end, label, where)
 
 
 def left_out_of(record: Record, key: str, what: str) -> tuple[LeftOut, ...]:
@@ -95,47 +82,103 @@ def relations_left_out(values: Mapping[str, Any], where: str) -> tuple[LeftOut, 
 
 
 def entity_row(annotated: AnnotatedText) -> RawRow:
-    """The row with its `entities`. Raises DataError for a span that does not fit the text."""
+    """The row with its `entities` and `relations`. Raises DataError for a span that does not fit the text.
+
+    It is one for tasks that give a character one label: of overlapping spans the longest is kept; discontinuous spans,
+    attributes, identifiers and relations are counted. `whole_row` makes one of it for other tasks.
+    """
     if annotated.skip:
         return RawRow({"text": annotated.text}, annotated.where, skip=annotated.skip)
-    mentions = tuple(checked(annotated.text, mention) for mention in annotated.mentions)
-    kept, left_out = without_overlaps(mentions)
-    entities = [{"start": m.pieces[0][0], "end": m.pieces[-1][1], "label": m.label} for m in kept]
-    values: dict[str, Any] = {"text": annotated.text, "entities": entities}
+    whole = checked_text(annotated)
+    kept, flat = without_overlaps(whole.spans)
+    values: dict[str, Any] = {"text": annotated.text, **_entries(kept, with_ends(whole.relations, kept))}
     if annotated.id is not None:
         values["id"] = annotated.id
     if annotated.document:
         values["document"] = annotated.document
-    return RawRow(values, annotated.where, left_out=(*annotated.left_out, *left_out), spans=mentions)
+    left_out = (*whole.left_out, *_unused(whole), *flat)
+    return RawRow(values, annotated.where, left_out=left_out, annotated=whole)
 
 
-def without_overlaps(mentions: Iterable[Mention]) -> tuple[list[Mention], list[LeftOut]]:
-    """Mentions that do not overlap, in text order, and those left out."""
+def whole_row(raw: RawRow, *, relations: bool) -> RawRow:
+    """A row of `entity_row` with all spans and all relations. `relations`: its task reads them, so they are not counted."""
+    found = raw.annotated
+    if found is None:
+        return raw
+    left_out = found.left_out if relations else found.left_out + without(found.relations, ())
+    return replace(raw, values={**raw.values, **_entries(found.spans, found.relations)}, left_out=left_out)
+
+
+def _entries(spans: Iterable[Span], relations: Sequence[Relation]) -> dict[str, Any]:
+    related = {"relations": list(map(relation_entry, relations))} if relations else {}
+    return {"entities": list(map(entity, spans)), **related}
+
+
+def checked_text(annotated: AnnotatedText) -> AnnotatedText:
+    """With spans as `checked` gives them. Discontinuous ones that do not fit, and relations without ends, are counted.
+
+    Raises DataError for a span in one piece that does not fit.
+    """
+    spans = [checked(annotated.text, span) for span in annotated.spans]
+    fitting = [span for span in spans if len(span.pieces) == 1 or _fits(annotated.text, span)]
+    relations = with_ends(annotated.relations, fitting)
+    apart = () if len(fitting) == len(spans) else tuple(
+        LeftOut(MISPLACED, span.where) for span in spans if len(span.pieces) > 1 and not _fits(annotated.text, span)
+    )  # fmt: skip
+    lost = annotated.left_out + apart + without(annotated.relations, relations)
+    return replace(annotated, spans=fitting, relations=relations, left_out=lost)
+
+
+def without(relations: Iterable[Relation], kept: Iterable[Relation]) -> tuple[LeftOut, ...]:
+    """One entry for each relation that is not kept."""
+    held = set(kept)
+    return tuple(LeftOut(RELATIONS, relation.where) for relation in relations if relation not in held)
+
+
+def _fits(text: str, span: Span) -> bool:
+    """Whether the pieces of a discontinuous span are in order, in the text, and what the file quotes, but for white space."""
+    edges = [edge for piece in span.pieces for edge in piece]
+    inside = edges == sorted(edges) and edges[0] >= 0 and edges[-1] <= len(text)
+    whole = inside and all(start < end for start, end in span.pieces)
+    found = "".join(text[start:end] for start, end in span.pieces)
+    return whole and (span.text is None or "".join(found.split()) == "".join(span.text.split()))
+
+
+def _unused(annotated: AnnotatedText) -> Iterator[LeftOut]:
+    for span in annotated.spans:
+        if span.links:
+            yield LeftOut(IDENTIFIERS, span.where)
+        yield from (LeftOut(ATTRIBUTES, span.where) for _ in span.attributes)
+    yield from (LeftOut(RELATIONS, relation.where) for relation in annotated.relations)
+
+
+def without_overlaps(spans: Iterable[Span]) -> tuple[list[Span], list[LeftOut]]:
+    """Spans that do not overlap, in text order, and those left out."""
     left_out: list[LeftOut] = []
-    whole: dict[tuple[int, int, str], Mention] = {}
-    for mention in mentions:
-        if len(mention.pieces) > 1:
-            left_out.append(LeftOut(DISCONTINUOUS, mention.where))
+    whole: dict[tuple[int, int, str], Span] = {}
+    for span in spans:
+        if len(span.pieces) > 1:
+            left_out.append(LeftOut(DISCONTINUOUS, span.where))
             continue
-        span = (*mention.pieces[0], mention.label)
-        if span in whole:
-            left_out.append(LeftOut(REPEATED, mention.where))
-        whole.setdefault(span, mention)
+        key = (*span.pieces[0], span.label)
+        if key in whole:
+            left_out.append(LeftOut(REPEATED, span.where))
+        whole.setdefault(key, span)
     kept: list[Interval] = []
-    chosen: list[Mention] = []
-    for (start, end, _), mention in sorted(whole.items(), key=lambda found: found[0][0] - found[0][1]):  # stable
+    chosen: list[Span] = []
+    for (start, end, _), span in sorted(whole.items(), key=lambda found: found[0][0] - found[0][1]):  # stable
         place = bisect_left(kept, (end, end))
         if place and kept[place - 1][1] > start:
-            left_out.append(LeftOut(OVERLAPPING, mention.where))
+            left_out.append(LeftOut(OVERLAPPING, span.where))
             continue
         insort(kept, (start, end))
-        chosen.append(mention)
-    return sorted(chosen, key=lambda mention: mention.pieces), left_out
+        chosen.append(span)
+    return sorted(chosen, key=lambda span: span.pieces), left_out
 
 
-def checked(text: str, mention: Mention) -> Mention:
-    """The mention, in one piece if possible. Raises DataError if it then lies outside the text or quotes another text."""
-    pieces = sorted(mention.pieces)
+def checked(text: str, span: Span) -> Span:
+    """The span, in one piece if possible. Raises DataError if it then lies outside the text or quotes another text."""
+    pieces = sorted(span.pieces)
     joined = [pieces[0]]
     for start, end in pieces[1:]:
         if joined[-1][1] <= start and not text[joined[-1][1] : start].strip() and start <= len(text):
@@ -143,17 +186,17 @@ def checked(text: str, mention: Mention) -> Mention:
         else:
             joined.append((start, end))
     if len(joined) > 1:
-        return replace(mention, pieces=tuple(joined))
+        return replace(span, pieces=tuple(joined))
     ((start, end),) = joined
-    what = f"{mention.where}: span {start}-{end} ({mention.label:.80})"
+    what = f"{span.where}: span {start}-{end} ({span.label:.80})"
     if not 0 <= start <= end <= len(text):
         raise DataError(f"{what} lies outside its text of {len(text)} characters; correct its offsets")
     if start == end:
         raise DataError(f"{what} is empty; correct its offsets, or remove it")
-    if mention.text is not None and not _matches(text, pieces, mention.text):
-        raise DataError(f"{what} says {mention.text[:QUOTED]!r}, but the text there is {text[start:end][:QUOTED]!r}"
-                        f"{_offset_hint(text, start, mention.text)}")  # fmt: skip
-    return replace(mention, pieces=((start, end),))
+    if span.text is not None and not _matches(text, pieces, span.text):
+        raise DataError(f"{what} says {span.text[:QUOTED]!r}, but the text there is {text[start:end][:QUOTED]!r}"
+                        f"{_offset_hint(text, start, span.text)}")  # fmt: skip
+    return replace(span, pieces=((start, end),))
 
 
 def _matches(text: str, pieces: Sequence[Interval], quoted: str) -> bool:

@@ -22,21 +22,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from manyheads.data.formats.annotations import Interval, Span, attribute_of_text, links_of_text
 from manyheads.data.formats.format import SPANS, Format, RowSchema
 from manyheads.data.formats.layers import IDENTITY, NAMED_ENTITIES, Layer, chosen_layer, is_counted
 from manyheads.data.formats.lines import lines
 from manyheads.data.formats.preview import Preview
 from manyheads.data.formats.rows import LeftOut, RawRow
 from manyheads.data.formats.standoff import (
-    ATTRIBUTES,
     CHAINS,
-    IDENTIFIERS,
     NO_LABEL,
     OTHER_LAYERS,
     RELATIONS,
     AnnotatedText,
-    Interval,
-    Mention,
     entity_row,
 )
 from manyheads.data.formats.utf16 import Utf16Offsets
@@ -206,20 +203,19 @@ class _Sentence:
                     left_out.setdefault(key, LeftOut(CROSSING, word.where))
                 else:
                     spans.setdefault(key, ([], one, word.where))[0].append(span)
-        mentions = []
+        made = []
         others = [part for (_, number), part in left_out.items() if number not in counted]
         for pieces, one, where in spans.values():
-            values = dict(zip(features, one.values, strict=True))
-            label = values.pop(layer.feature, "_")
-            others += [LeftOut(IDENTIFIERS if feature == IDENTITY else ATTRIBUTES, where)
-                       for feature, value in values.items() if value not in EMPTY]  # fmt: skip
-            if label in EMPTY:
+            values = {name: _unescaped(value) for name, value in zip(features, one.values, strict=True) if value not in EMPTY}
+            label, links = values.pop(layer.feature, None), links_of_text(values.pop(IDENTITY, ""))
+            if label is None:
                 others.append(LeftOut(NO_LABEL, where))
             else:
                 whole = (min(start for start, _ in pieces), max(end for _, end in pieces))
-                mentions.append(Mention((whole,), _unescaped(label), where))
+                attributes = {name: attribute_of_text(value) for name, value in values.items()}
+                made.append(Span((whole,), label, links=links, attributes=attributes, where=where))
         left = (*others, *self._other_layers(layer))
-        return entity_row(AnnotatedText(text, mentions, self.where, path.name.removesuffix(".gz"), left))
+        return entity_row(AnnotatedText(text, made, self.where, path.name.removesuffix(".gz"), left))
 
     def _checked(self, text: str) -> list[Interval]:
         """The offsets of the words in the text. Raises DataError for a word that does not stand there."""

@@ -16,21 +16,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from manyheads.data.formats.annotations import Relation, Span, Value, attribute_of_text, links_of_text
 from manyheads.data.formats.format import SPANS, Format, RowSchema
-from manyheads.data.formats.layers import COREFERENCE, IDENTITY, Layer, chosen_layer, is_counted
+from manyheads.data.formats.layers import COREFERENCE, IDENTITY, LABELS, Layer, chosen_layer, is_counted
 from manyheads.data.formats.lines import byte_stream
 from manyheads.data.formats.preview import Preview
 from manyheads.data.formats.rows import LeftOut, RawRow
 from manyheads.data.formats.safe_xml import BLOCK_BYTES, XmlEvents
 from manyheads.data.formats.standoff import (
-    ATTRIBUTES,
     CHAINS,
-    IDENTIFIERS,
     NO_LABEL,
     OTHER_LAYERS,
-    RELATIONS,
     AnnotatedText,
-    Mention,
     entity_row,
 )
 from manyheads.data.formats.utf16 import Utf16Offsets
@@ -95,6 +92,7 @@ class _Span:
     end: int
     sofa: str
     where: str
+    id: str
 
 
 @dataclass(slots=True)
@@ -110,9 +108,12 @@ class _Document:
         """The row. Raises DataError for a span outside of the text."""
         sofa = next((one for one, (name, _) in self.sofas.items() if name == FIRST_VIEW), next(iter(self.sofas)))
         text = self.sofas[sofa][1]
-        offsets, mentions, left_out = Utf16Offsets(text), [], list[LeftOut]()
+        offsets, spans, relations, left_out = Utf16Offsets(text), list[Span](), list[Relation](), list[LeftOut]()
         for span in self.spans:
             if not is_counted(span.layer) and not (layer and span.layer == layer.name):
+                continue
+            if span.sofa == sofa and set(span.features) >= _RELATION:
+                relations.append(_relation(span))
                 continue
             what = self._left_out(span, sofa, layer)
             if what is not None or layer is None:
@@ -122,21 +123,19 @@ class _Document:
             if piece is None:
                 raise DataError(f"{span.where}: span {span.begin}-{span.end} lies outside its text of {offsets.units} UTF-16 "
                                 "units, or within a character; export the document again")  # fmt: skip
-            label = span.features[layer.feature]
-            mentions.append(Mention((piece,), label, span.where, identifier=span.features.get(IDENTITY, "")))
-            left_out += [LeftOut(IDENTIFIERS if name == IDENTITY else ATTRIBUTES, span.where)
-                         for name, value in span.features.items() if name != layer.feature and value]  # fmt: skip
+            links, attributes = links_of_text(span.features.get(IDENTITY, "")), _attributes(span, layer.feature, IDENTITY)
+            spans.append(Span((piece,), span.features[layer.feature], None, links, attributes, span.id, span.where))
         if not text.strip():
             return RawRow({"text": ""}, self.where, skip="document without a text")
-        return entity_row(AnnotatedText(text, mentions, self.where, document, tuple(left_out), document))
+        return entity_row(
+            AnnotatedText(text, spans, self.where, document, tuple(left_out), document, relations=relations)
+        )
 
     @staticmethod
     def _left_out(span: _Span, sofa: str, layer: Layer | None) -> str | None:
         """What a span counts as; None for an entity."""
         if span.sofa != sofa:
             return OTHER_VIEWS
-        if set(span.features) >= _RELATION:
-            return RELATIONS
         if span.layer.endswith(COREFERENCE):
             return CHAINS
         if layer is None or span.layer != layer.name:
@@ -144,6 +143,19 @@ class _Document:
         if not span.features.get(layer.feature, "").strip():
             return NO_LABEL
         return EMPTY_SPANS if span.begin == span.end else None
+
+
+def _relation(span: _Span) -> Relation:
+    """A relation; its label is the value of a feature for labels, else of its only feature, else the name of its layer."""
+    own = [name for name, value in span.features.items() if name not in _RELATION and value]
+    label = next((name for name in LABELS if name in own), own[0] if len(own) == 1 else "")
+    attributes = _attributes(span, label, *_RELATION)
+    name = span.features.get(label) or span.layer.rpartition(".")[2]
+    return Relation(span.features["Governor"], span.features["Dependent"], name, attributes=attributes, where=span.where)
+
+
+def _attributes(span: _Span, *others: str) -> dict[str, Value]:
+    return {name: attribute_of_text(value) for name, value in span.features.items() if value and name not in others}
 
 
 def _document(path: Path, schema: RowSchema) -> _Document:
@@ -176,15 +188,15 @@ class _Reader:
             return
         match = _NAMESPACE.fullmatch(name)
         layer = f"{match[1].replace('/', '.')}.{match[2]}".removeprefix("uima.noNamespace.") if match else name
+        key = attributes.get(f"{_OMG} id", "")
         if layer == _SOFA:
-            key = attributes.get(f"{_OMG} id", "")
             self.document.sofas[key] = (attributes.get("sofaID", ""), attributes.get("sofaString", ""))
         elif "sofa" in attributes and "begin" in attributes and (self._every or is_counted(layer)):
             if len(self.document.spans) >= MOST_SPANS:
                 raise self.events.error(f"is a document of more than {MOST_SPANS:,} spans; cut it into parts")
             own = {key: value for key, value in attributes.items() if " " not in key and key not in _OWN}
             begin, end = (self._number(attributes.get(key), key) for key in ("begin", "end"))
-            self.document.spans.append(_Span(layer, own, begin, end, attributes["sofa"], self.events.place()))
+            self.document.spans.append(_Span(layer, own, begin, end, attributes["sofa"], self.events.place(), key))
 
     def _number(self, text: str | None, what: str) -> int:
         if text is None or not _NUMBER.fullmatch(text):

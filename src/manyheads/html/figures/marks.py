@@ -50,10 +50,11 @@ def legend(names: Sequence[str]) -> Html:
     return element("ul", {"class": "legend"}, *items)
 
 
-def verdict(word: str) -> Html:
-    """A verdict with its sign."""
+def verdict(word: str, shown: str = "") -> Html:
+    """A verdict with its sign. `shown`: its name on the page, if another."""
     sign = element("span", {"aria-hidden": "true"}, SIGNS.get(word, "·"))
-    return element("span", {"class": f"verdict {verdict_class(word) if word in SIGNS else 'none'}"}, sign, " ", word)
+    kind = verdict_class(word) if word in SIGNS else "none"
+    return element("span", {"class": f"verdict {kind}"}, sign, " ", shown or word)
 
 
 def verdict_class(word: str) -> str:

@@ -41,16 +41,30 @@ def _without_controls(document: Document, writing: Writing) -> Document:
 
 def _passage(passage: dict[str, Any]) -> str:
     annotations = "".join(map(_annotation, passage["annotations"]))
+    relations = "".join(map(_relation, passage["relations"]))
     return (f"<passage>{_element('offset', str(passage['offset']))}{_element('text', passage['text'])}"
-            f"{annotations}</passage>")  # fmt: skip
+            f"{annotations}{relations}</passage>")  # fmt: skip
 
 
 def _annotation(annotation: dict[str, Any]) -> str:
-    infons = "".join(
-        f"<infon key={quoteattr(key)}>{_escaped(value)}</infon>" for key, value in annotation["infons"].items()
-    )
     places = "".join(f'<location offset="{at["offset"]}" length="{at["length"]}"/>' for at in annotation["locations"])
-    return f"<annotation id={quoteattr(annotation['id'])}>{infons}{places}{_element('text', annotation['text'])}</annotation>"
+    return (f"<annotation id={_quoted(annotation['id'])}>{_infons(annotation)}{places}{_element('text', annotation['text'])}"
+            "</annotation>")  # fmt: skip
+
+
+def _relation(relation: dict[str, Any]) -> str:
+    nodes = "".join(
+        f"<node refid={_quoted(node['refid'])} role={_quoted(node['role'])}/>" for node in relation["nodes"]
+    )
+    return f"<relation id={_quoted(relation['id'])}>{_infons(relation)}{nodes}</relation>"
+
+
+def _infons(owner: dict[str, Any]) -> str:
+    return "".join(f"<infon key={_quoted(key)}>{_escaped(value)}</infon>" for key, value in owner["infons"].items())
+
+
+def _quoted(text: str) -> str:
+    return quoteattr(_FORBIDDEN.sub(" ", text))
 
 
 def _element(name: str, text: str) -> str:

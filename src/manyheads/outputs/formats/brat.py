@@ -2,26 +2,34 @@
 
     T1	Chemical 0 7	Aspirin
     T2	Disease 16 21;25 31	fever adults
+    A1	Negated T2
+    N1	Reference T1 D001241	Aspirin
+    R1	Treats Arg1:T1 Arg2:T2
 
 Decided here:
 - Files are named after the document, else the id, else numbered. Names are made safe, and different.
 - Rows of one document are joined by line ends.
 - A span is cut at line ends, as brat does: its annotation is one line. Reading joins its parts again.
-- A label is one word: white space in it becomes `_`.
+- Labels, attributes and their values are words: white space in them becomes `_`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import count
 
-from manyheads.outputs.documents import Document, Interval, Span
+from manyheads.data.formats.annotations import Interval, Span, attribute_of_text, text_of_attribute
+from manyheads.outputs.documents import Document
 from manyheads.outputs.formats.format import WriteFormat, Writing
 from manyheads.outputs.formats.grouped import groups, joined
-from manyheads.outputs.losses import GROUPS, IDS, OVERLAPS, PIECES
+from manyheads.outputs.formats.marks import relations_of_spans, with_ids
+from manyheads.outputs.losses import ATTRIBUTES, GROUPS, IDENTIFIERS, IDS, NAMES, OVERLAPS, PIECES, RELATIONS
 
 LONGEST_NAME = 80
 """Characters; most file systems allow 255 bytes."""
+_ID = re.compile(r"T\d{1,9}", re.ASCII)
+_SPACES_IN_LINK = re.compile(r"[\t\r\n]")
 _UNSAFE = re.compile(r"[^\w.+-]|^\.+|\.+$")
 _LINE_END = re.compile(r"[\r\n]+")
 _SPACES = str.maketrans("\t\r\n", "   ")
@@ -56,13 +64,32 @@ def _name(document: Document, number: int, taken: set[str], writing: Writing) ->
 
 
 def _lines(document: Document, writing: Writing) -> Iterator[str]:
-    for number, span in enumerate(document.spans or (), 1):
-        label = re.sub(r"\s+", "_", span.label)
-        writing.losses.add("labels changed to one word", document.where, label != span.label)
+    def word(text: str, what: str) -> str:
+        one = re.sub(r"\s+", "_", text) or "_"
+        writing.losses.add(f"{what} changed to one word", document.where, one != text)
+        return one
+
+    document = relations_of_spans(with_ids(document, set(), "T{}".format, writing.losses, _ID), writing)
+    attributes, links = count(1), count(1)
+    for span in document.spans or ():
         pieces = [piece for whole in span.pieces for piece in _without_line_ends(document.text, whole)]
         places = ";".join(f"{start} {end}" for start, end in pieces)
-        quoted = Span(tuple(pieces), label).quoted(document.text).translate(_SPACES)
-        yield f"T{number}\t{label} {places}\t{quoted}\n"
+        quoted = Span(tuple(pieces)).quoted(document.text).translate(_SPACES)
+        yield f"{span.id}\t{word(span.label, 'labels')} {places}\t{quoted}\n"
+        for name, value in span.attributes.items():
+            for one in value if isinstance(value, tuple) else (value,):
+                mark = word(text_of_attribute(one), "attributes")
+                writing.losses.add("attributes written as text", document.where, attribute_of_text(mark) != one)
+                yield f"A{next(attributes)}\t{word(name, 'attributes')} {span.id}{'' if one is True else f' {mark}'}\n"
+        for link in span.links:
+            known = _SPACES_IN_LINK.sub(" ", link).strip() or "_"
+            writing.losses.add("identifiers with changed spaces", document.where, known != link)
+            yield f"N{next(links)}\tReference {span.id} {known}\t{quoted}\n"
+    losing = sum(len(relation.attributes) for relation in document.relations)
+    writing.losses.add("attributes of relations not written", document.where, losing)
+    for number, relation in enumerate(document.relations, 1):
+        one, two = (word(role.replace(":", "_"), "roles") for role in relation.roles)
+        yield f"R{number}\t{word(relation.label, 'labels')} {one}:{relation.head} {two}:{relation.tail}\n"
 
 
 def _without_line_ends(text: str, piece: Interval) -> list[Interval]:
@@ -78,5 +105,6 @@ def _without_line_ends(text: str, piece: Interval) -> list[Interval]:
 
 
 FORMAT = WriteFormat(
-    "brat", "brat standoff", ("spans",), frozenset({IDS, GROUPS, PIECES, OVERLAPS}), files=files, endings=(".ann",)
-)
+    "brat", "brat standoff", ("spans",),
+    frozenset({IDS, GROUPS, PIECES, OVERLAPS, NAMES, ATTRIBUTES, IDENTIFIERS, RELATIONS}), files=files, endings=(".ann",),
+)  # fmt: skip

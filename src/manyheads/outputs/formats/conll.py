@@ -13,7 +13,8 @@ import operator
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from manyheads.outputs.documents import Document, Interval
+from manyheads.data.formats.annotations import Interval
+from manyheads.outputs.documents import Document
 from manyheads.outputs.formats.format import WriteFormat, Writing
 from manyheads.outputs.losses import GROUPS, WORDS
 from manyheads.text.joining import joined
@@ -50,7 +51,7 @@ def encode(documents: Iterable[Document], writing: Writing) -> Iterator[bytes]:
 def cut_at_spans(document: Document) -> Sequence[Interval]:
     """The words of a text, cut where a span begins or ends; its own words as they are.
 
-    >>> from manyheads.outputs.documents import Span
+    >>> from manyheads.data.formats.annotations import Span
     >>> cut_at_spans(Document("imTarsk", "", spans=(Span(((2, 7),), "LOC"),)))
     [(0, 2), (2, 7)]
     """

@@ -13,11 +13,13 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any
 
+from manyheads.data.formats.annotations import Interval
 from manyheads.errors import UsageError
-from manyheads.outputs.documents import Document, Interval
+from manyheads.outputs.documents import Document
 from manyheads.outputs.formats.conll import cut_at_spans
 from manyheads.outputs.formats.format import WriteFormat, Writing
-from manyheads.outputs.losses import IDENTIFIERS, OVERLAPS, WORDS, without_overlaps
+from manyheads.outputs.formats.marks import joined_links
+from manyheads.outputs.losses import IDENTIFIERS, NAMES, OVERLAPS, WORDS, without_overlaps
 
 GROUP = "sc"
 """spaCy's default name for spans that may overlap."""
@@ -33,7 +35,7 @@ def encode(documents: Iterable[Document], writing: Writing) -> Iterator[bytes]:
     vocab = Vocab()
     docs, labelled = [], []
     for document in documents:
-        docs.append(_doc(vocab, document))
+        docs.append(_doc(vocab, document, writing))
         labelled.append(document.labels)
     names = dict.fromkeys([*writing.labels(), *(name for labels in labelled if labels for name in labels.names)])
     for doc, labels in zip(docs, labelled, strict=True):
@@ -42,7 +44,7 @@ def encode(documents: Iterable[Document], writing: Writing) -> Iterator[bytes]:
     yield DocBin(docs=docs).to_bytes()
 
 
-def _doc(vocab: Any, document: Document) -> Any:
+def _doc(vocab: Any, document: Document, writing: Writing) -> Any:
     from spacy.tokens import Doc
     from spacy.tokens import Span as SpacySpan
 
@@ -53,9 +55,10 @@ def _doc(vocab: Any, document: Document) -> Any:
     first = {start: place for place, (start, _) in enumerate(tokens)}
     after = {end: place for place, (_, end) in enumerate(tokens, 1)}
     made = [
-        SpacySpan(doc, first[span.start], after[span.end], span.label, kb_id=span.identifier or "")
+        SpacySpan(doc, first[span.start], after[span.end], span.label,
+                  kb_id=joined_links(span, document, writing), span_id=span.id)
         for span in document.spans
-    ]
+    ]  # fmt: skip
     flat = without_overlaps(document.spans)
     by_span = dict(zip(document.spans, made, strict=True))
     doc.set_ents([by_span[span] for span in flat], default="outside")
@@ -81,6 +84,6 @@ def _tokens(document: Document) -> tuple[list[Interval], list[bool]]:
 
 
 FORMAT = WriteFormat(
-    "docbin", "spaCy DocBin", ("spans", "classes"), frozenset({WORDS, IDENTIFIERS, OVERLAPS}), encode,
+    "docbin", "spaCy DocBin", ("spans", "classes"), frozenset({WORDS, IDENTIFIERS, NAMES, OVERLAPS}), encode,
     endings=(".spacy",), together=True, binary=True,
 )  # fmt: skip

@@ -1,13 +1,25 @@
-"""JSON lines with spans, our own form of training data: `{"text": ..., "entities": [{"start", "end", "label"}]}`."""
+"""JSON lines with spans, our own form of training data, which `data/formats/annotations.py` describes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from manyheads.outputs.documents import Document, Span
+from manyheads.data.formats.annotations import entity, relation_entry
+from manyheads.outputs.documents import Document
 from manyheads.outputs.formats.format import WriteFormat, Writing, lines, present
-from manyheads.outputs.losses import COLUMNS, GROUPS, IDENTIFIERS, IDS, OVERLAPS, PIECES, SCORES
+from manyheads.outputs.losses import (
+    ATTRIBUTES,
+    COLUMNS,
+    GROUPS,
+    IDENTIFIERS,
+    IDS,
+    NAMES,
+    OVERLAPS,
+    PIECES,
+    RELATIONS,
+    SCORES,
+)
 
 
 def encode(documents: Iterable[Document], _: Writing) -> Iterator[bytes]:
@@ -15,27 +27,16 @@ def encode(documents: Iterable[Document], _: Writing) -> Iterator[bytes]:
     return lines(_row(document) for document in documents)
 
 
-def entity(span: Span) -> dict[str, Any]:
-    """A span as an entry of `entities`.
-
-    >>> entity(Span(((0, 4), (8, 9)), "A", identifier="D1"))
-    {'start': 0, 'end': 9, 'label': 'A', 'pieces': [[0, 4], [8, 9]], 'id': 'D1'}
-    """
-    pieces = [list(piece) for piece in span.pieces] if len(span.pieces) > 1 else None
-    return present(
-        start=span.start, end=span.end, label=span.label, pieces=pieces, id=span.identifier, score=span.score
-    )
-
-
 def _row(document: Document) -> dict[str, Any]:
-    entities = [entity(span) for span in document.spans or ()]
+    entities, relations = list(map(entity, document.spans or ())), list(map(relation_entry, document.relations))
     return {
-        **present(id=document.id, text=document.text, entities=entities, document=document.group or None),
+        **present(id=document.id, text=document.text, entities=entities, relations=relations or None,
+                  document=document.group or None),
         **document.columns,
-    }
+    }  # fmt: skip
 
 
 FORMAT = WriteFormat(
     "standoff", "JSON lines with spans", ("spans",),
-    frozenset({SCORES, IDS, IDENTIFIERS, COLUMNS, GROUPS, PIECES, OVERLAPS}), encode,
+    frozenset({SCORES, IDS, IDENTIFIERS, COLUMNS, GROUPS, PIECES, OVERLAPS, NAMES, ATTRIBUTES, RELATIONS}), encode,
 )  # fmt: skip

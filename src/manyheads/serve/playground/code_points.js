@@ -33,6 +33,21 @@ export function cut(text, spans) {
   return pieces;
 }
 
+/** Spans as a tree `[{span, inner}]`, each inside the smallest one around it. One that crosses the edge of another is left out. */
+export function nest(spans) {
+  const roots = [];
+  const open = [];
+  for (const span of [...spans].sort((a, b) => a.start - b.start || b.end - a.end)) {
+    while (open.length && open.at(-1).span.end <= span.start) open.pop();
+    const around = open.at(-1);
+    if (around && span.end > around.span.end) continue;
+    const node = { span, inner: [] };
+    (around?.inner ?? roots).push(node);
+    open.push(node);
+  }
+  return roots;
+}
+
 /** The spans that overlap no earlier one in the list: with the best first, those that can be marked together. */
 export function nonOverlapping(spans) {
   const kept = [];

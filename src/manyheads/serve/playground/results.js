@@ -1,7 +1,7 @@
 // Renders the answers of tasks by their form; unknown forms as JSON.
 
 import { counted, h, bar, raw, s, scrollable } from "./dom.js";
-import { nonOverlapping, cut, length } from "./code_points.js";
+import { nonOverlapping, nest, cut, length } from "./code_points.js";
 
 const HUES = 8;
 const LINES = 3;
@@ -14,12 +14,15 @@ const PART_CHARACTERS = 4000;
 const FORMS = {
   spans: "entities in the text",
   classes: "classes of the text",
+  sentences: "classes of sentences",
   passages: "answers from the text",
   vector: "vectors for similarity",
   tags: "tags of words",
   numbers: "numbers for the text",
+  attributes: "attributes of entities",
+  relations: "relations between entities",
 };
-const DRAWN = { spans: entities, classes, passages: answers, vector, tags, numbers };
+const DRAWN = { spans: entities, classes, sentences, passages: answers, vector, tags, numbers, attributes, relations };
 
 /** What a task answers, in a few words; the name of its type if its form is unknown. */
 export const describe = (settings) => FORMS[settings.answers] ?? settings.type;
@@ -59,6 +62,15 @@ function colours(labels, label) {
 }
 
 function entities(spans, settings, asked) {
+  return marks(spans, settings, asked, { one: "entity", several: "entities" });
+}
+
+function sentences(spans, settings, asked) {
+  const quoted = cut(asked.text, spans).flatMap(({ text, span }) => (span === null ? [] : [{ ...span, text }]));
+  return marks(quoted, settings, asked, { one: "sentence", several: "sentences" });
+}
+
+function marks(spans, settings, asked, { one, several }) {
   const labels = settings.labels ?? [];
   const counts = new Map();
   for (const span of spans) counts.set(span.label, (counts.get(span.label) ?? 0) + 1);
@@ -69,26 +81,42 @@ function entities(spans, settings, asked) {
       h("li", { class: "swatch", ...colours(labels, label) }, label, " ", h("b", {}, String(count))),
     ),
   );
-  const marked = cut(asked.text, spans).map(({ text, span }) =>
-    span === null
-      ? text
-      : h(
-          "mark",
-          colours(labels, span.label),
-          text,
-          h("span", { class: "tag" }, h("span", { class: "label" }, span.label), " ", score(span.score)),
-        ),
-  );
+  const mark = (span, ...inside) =>
+    h(
+      "mark",
+      colours(labels, span.label),
+      ...inside,
+      h("span", { class: "tag" }, h("span", { class: "label" }, span.label), " ", score(span.score)),
+    );
+  let drawn = 0;
+  const draw = (whole, nodes, from) =>
+    cut(
+      whole,
+      nodes.map((node) => ({ start: node.span.start - from, end: node.span.end - from, node })),
+    ).map(({ text, span }) => {
+      if (span === null) return text;
+      drawn += 1;
+      return mark(span.node.span, ...draw(text, span.node.inner, span.node.span.start));
+    });
+  const marked = draw(asked.text, nest(spans), 0);
+  const crossing = spans.length - drawn;
   const table = spans.length
     ? listed(
-        "All entities as a table",
+        `All ${several} as a table`,
         ["Text", "Label", "Score", "From", "To"],
         spans.map((span) => [span.text, span.label, span.score.toFixed(3), span.start, span.end]),
       )
     : null;
   return {
-    summary: spans.length ? counted(spans.length, "entity", "entities") : "no entities",
-    parts: [counts.size ? legend : null, passage(marked, "Text with its entities"), table],
+    summary: spans.length ? counted(spans.length, one, several) : `no ${several}`,
+    parts: [
+      counts.size ? legend : null,
+      passage(marked, `Text with its ${several}`),
+      crossing
+        ? h("p", { class: "hint" }, `${counted(crossing, one, several)} crossing the edge of another: only in the table.`)
+        : null,
+      table,
+    ],
   };
 }
 
@@ -295,6 +323,36 @@ function numbers(answer) {
     summary: shown.join(", "),
     parts: [listed("Numbers as a table", ["Name", "Value"], rows.map(([name, value]) => [name, Number(value).toString()]))],
   };
+}
+
+// -- about entities ----------------------------------------------------------------------------------------------------
+
+const entityAt = (settings, tasks, place) => tasks[settings.of]?.[place]?.text ?? `entity ${place}`;
+
+function attributes(found, settings, _asked, tasks) {
+  return about(found, "entity", "entities", ["Entity", "Class", "Score"], (one) => [
+    entityAt(settings, tasks, one.entity),
+    one.label,
+  ]);
+}
+
+function relations(found, settings, _asked, tasks) {
+  return about(found, "relation", "relations", ["From", "Relation", "To", "Score"], (one) => [
+    entityAt(settings, tasks, one.head),
+    one.label,
+    entityAt(settings, tasks, one.tail),
+  ]);
+}
+
+function about(found, one, several, heads, cells) {
+  if (!found.length) return { summary: `no ${several}`, parts: [] };
+  const table = listed(
+    `All ${several} as a table`,
+    heads,
+    found.map((entry) => [...cells(entry), entry.score.toFixed(3)]),
+  );
+  table.open = true;
+  return { summary: counted(found.length, one, several), parts: [table] };
 }
 
 function other(answer) {

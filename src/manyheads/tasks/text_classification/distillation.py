@@ -53,6 +53,8 @@ class LabelDistillation(Distillation[LabelledText]):
 
     def check_teacher(self, teacher: Task[Any]) -> None:
         """The same labels, and one or several per text in both."""
+        if (unit := getattr(teacher, "unit", "text")) != self.task.unit:
+            raise DataError(f"the teacher labels each {unit} and the task each {self.task.unit}")
         several = getattr(teacher, "multi_label", None)
         if several != self.task.multi_label:
             forms = ("several labels", "one label") if several else ("one label", "several labels")

@@ -36,9 +36,13 @@ class LabelMistake:
 
 
 def label_findings(
-    answers: Sequence[Sequence[dict[str, Any]]], examples: Sequence[LabelledText], *, multi_label: bool
+    answers: Sequence[Sequence[dict[str, Any]]],
+    examples: Sequence[LabelledText],
+    *,
+    multi_label: bool = False,
+    noun: str = "text",
 ) -> list[Part]:
-    """The confusion matrix (for multi-label data, F1 by label), and the most confident mistakes."""
+    """The confusion matrix (for multi-label data, F1 by label), and the most confident mistakes. `noun`: for an example."""
     given = [answer[0] for answer in answers]
     golds = [example.labels for example in examples]
     found = labels_of_answers(answers)
@@ -46,9 +50,9 @@ def label_findings(
     if multi_label:
         first, mistakes = _by_label(counts), _multi_label_mistakes(given, golds)
     else:
-        first = _confusion([labels[0] for labels in golds], [labels[0] for labels in found], counts)
+        first = _confusion([labels[0] for labels in golds], [labels[0] for labels in found], counts, noun)
         mistakes = _single_label_mistakes(given, golds)
-    return [first, *_most_confident(mistakes, examples)]
+    return [first, *_most_confident(mistakes, examples, noun)]
 
 
 def _single_label_mistakes(given: Sequence[dict[str, Any]], golds: Sequence[Sequence[str]]) -> list[LabelMistake]:
@@ -77,7 +81,7 @@ def _multi_label_mistakes(given: Sequence[dict[str, Any]], golds: Sequence[Seque
     return mistakes
 
 
-def _confusion(golds: Sequence[str], found: Sequence[str], counts: dict[str, Counts]) -> Exhibit:
+def _confusion(golds: Sequence[str], found: Sequence[str], counts: dict[str, Counts], noun: str) -> Exhibit:
     frequent = [label for label, _ in Counter(golds).most_common(MOST_LABELS)]
     names = sorted(frequent) if len(counts) <= MOST_LABELS else [*sorted(frequent), REST]
     kept = set(frequent) if REST in names else set(counts)
@@ -88,13 +92,13 @@ def _confusion(golds: Sequence[str], found: Sequence[str], counts: dict[str, Cou
     wrong = int(matrix_KK.sum() - np.trace(matrix_KK))
     drawing = sequential_matrix(
         Matrix(labels, labels, cells, "labelled \\ answered"),
-        f"Confusion matrix: {plural(len(golds), 'text')}, rows as labelled, columns as answered, {wrong} off the diagonal",
+        f"Confusion matrix: {plural(len(golds), noun)}, rows as labelled, columns as answered, {wrong} off the diagonal",
         lambda value: count(value) if value else "·",
         diagonal=True,
     )
     pairs = Counter((one, other) for one, other in zip(golds, found, strict=True) if one != other)
     body = [[user_text(a), user_text(b), count(n), share(n / max(counts[a].gold, 1))] for (a, b), n in pairs.most_common(12)]
-    columns = [*words("labelled", "answered"), *numbers("texts", "of its label")]
+    columns = [*words("labelled", "answered"), *numbers(f"{noun}s", "of its label")]
     more = table("The most frequent mistakes.", columns, body) if body else Html()
     return Exhibit(
         "Confusions of labels.", drawing, element("div", None, _label_table(counts), more),
@@ -120,13 +124,13 @@ def _label_table(counts: dict[str, Counts]) -> Html:
     return table("Labels, most frequent first.", columns, rows)
 
 
-def _most_confident(mistakes: Sequence[LabelMistake], examples: Sequence[LabelledText]) -> list[Part]:
+def _most_confident(mistakes: Sequence[LabelMistake], examples: Sequence[LabelledText], noun: str) -> list[Part]:
     if not mistakes:
-        return [paragraph(f"None of {plural(len(examples), 'text')} is wrong.")]
+        return [paragraph(f"None of {plural(len(examples), noun)} is wrong.")]
     rows = []
     for mistake in sorted(mistakes, key=lambda one: (-one.confidence, one.example))[: 2 * SHOWN]:
         example = examples[mistake.example]
         text = example.text if example.pair is None else f"{example.text} ∥ {example.pair}"
         rows.append([quoted(text), user_text(mistake.gold), user_text(mistake.given), f"{mistake.confidence:.2f}"])
-    caption = f"{plural(len(mistakes), 'mistake')} in {plural(len(examples), 'text')}; the most confident ones."
-    return [table(caption, [*words("text", "labelled", "answered"), Column("confidence")], rows)]
+    caption = f"{plural(len(mistakes), 'mistake')} in {plural(len(examples), noun)}; the most confident ones."
+    return [table(caption, [*words(noun, "labelled", "answered"), Column("confidence")], rows)]

@@ -62,14 +62,16 @@ def evidence(
     return Tally(grouped(counts_EM, clusters), "macro_f1")
 
 
-def degenerate_reason(task: TextClassification, answers: Answers, examples: Sequence[LabelledText]) -> str | None:
+def degenerate_reason(
+    task: TextClassification, answers: Answers, examples: Sequence[LabelledText], noun: str = "texts"
+) -> str | None:
     """When every text gets the same labels, or scores are no better than if it did."""
     golds = Counter(frozenset(example.labels) for example in examples)
     if len(golds) < 2:
         return None
     given = set(map(frozenset, labels_of_answers(answers)))
     if len(given) == 1:
-        return f"answers {_quoted(given.pop())} for all {len(examples):,} texts"
+        return f"answers {_quoted(given.pop())} for all {len(examples):,} {noun}"
     baseline = chance(task, examples)
     metrics = multi_label_scores([example.labels for example in examples], labels_of_answers(answers))
     if all(metrics[name] <= baseline[name] for name in ("accuracy", "macro_f1")):

@@ -45,10 +45,10 @@ def stock_class(task: TextClassification, head: Any, family: str, width: int) ->
     """The class, for families in `TANH`. Raises UsageError for others, and for heads that the class cannot hold."""
     if task.pooling != "cls":
         raise UsageError(f"task '{task.name}' pools the mean of all tokens, but {AUTO} of the family '{family}' "
-                         "reads only the first one. Train it with `pooling: cls`, or export it with --to onnx")  # fmt: skip
+                         "reads only the first one. Train it with `pooling: cls`, or export it to ONNX")  # fmt: skip
     if family not in TANH:
         raise UsageError(f"{AUTO} of the family '{family}' has another layer between the first token and the labels "
-                         f"than task '{task.name}'; it fits {', '.join(sorted(TANH))}. Export it with --to onnx")  # fmt: skip
+                         f"than task '{task.name}'; it fits {', '.join(sorted(TANH))}. Export it to ONNX")  # fmt: skip
     config = labels_config(task.labels)
     config["problem_type"] = "multi_label_classification" if task.multi_label else "single_label_classification"
     if family == "deberta-v2":
@@ -76,6 +76,6 @@ def _tanh_layers(head: Any, width: int, task: str) -> tuple[Linear, Linear]:
     missing = width - len(hidden_HD)
     if missing < 0:
         raise UsageError(f"task '{task}' has a hidden layer of {len(hidden_HD)}, wider than the encoder ({width}), which no "
-                         "stock class has; export it with --to onnx")  # fmt: skip
+                         "stock class has; export it to ONNX")  # fmt: skip
     square = torch.cat([hidden_HD, hidden_HD.new_zeros(missing, width)]), torch.cat([bias_H, bias_H.new_zeros(missing)])
     return square, (torch.cat([weight_KH, weight_KH.new_zeros(len(weight_KH), missing)], 1), bias_K)

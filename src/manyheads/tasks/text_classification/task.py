@@ -4,6 +4,7 @@ Decided here: a text longer than the encoder is read in windows, and its logits 
 by their tokens, in training and in answering. With a linear head that equals pooling over the whole text.
 
 `training.py` has the targets and the loss, `decoding.py` turns logits into answers, `scores.py` has metrics and calibration.
+Sentences of a text, read together, are classified by `sentence_task.py`.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class TextClassification(TextTask[LabelledText]):
     pipeline_tag: ClassVar[str | None] = "text-classification"
     cluster_noun: ClassVar[str] = "documents"
 
+    unit: Annotated[Literal["text", "sentence"], Doc("what gets a label: the text, or each sentence of it")] = "text"
     labels: Annotated[tuple[str, ...], NAMES, Doc("none: those of the training data")] = ()
     multi_label: Annotated[bool, DERIVED] = False
     class_weights: Annotated[
@@ -229,22 +231,28 @@ class TextClassification(TextTask[LabelledText]):
     # -- files, reports, other tools ------------------------------------------------------------------------------
     @classmethod
     def matches_entry(cls, entry: Any) -> bool | None:
-        """A label, a list of labels, or an object with either."""
+        """A label, a list of labels, or an object with either. Labels of sentences are spans, which may be entities."""
         first = entry[0] if isinstance(entry, list) and entry else None
         keys = set(entry) if isinstance(entry, Mapping) else set()
-        return None if entry == [] else isinstance(entry, str) or isinstance(first, str) or bool({"label", "labels"} & keys)
+        if entry == [] or (isinstance(first, Mapping) and {"start", "end", "label"} <= set(first) and "text" not in first):
+            return None
+        return isinstance(entry, str) or isinstance(first, str) or bool({"label", "labels"} & keys)
 
     @classmethod
     def row_of_entry(cls, row: Row, entry: Any) -> Row:
-        """`label` or `labels`."""
+        """`label` or `labels`; for spans `sentences`."""
+        if isinstance(entry, list) and any(isinstance(part, Mapping) for part in entry):
+            return {"sentences": entry}
         return entry if isinstance(entry, Mapping) else {"labels" if isinstance(entry, list) else "label": entry}
 
     @classmethod
     def score_rows(cls, golds: Sequence[FileRow], guesses: Sequence[FileRow]) -> FileScores:
         """Accuracy, macro, micro and weighted F1."""
         from manyheads.tasks.text_classification.file_scores import score_labels
+        from manyheads.tasks.text_classification.sentences.file_scores import score_sentences
 
-        return score_labels(golds, guesses)
+        sentences = any("sentences" in row.values for row in (*golds, *guesses))
+        return score_sentences(golds, guesses) if sentences else score_labels(golds, guesses)
 
     def findings(self, answers: Sequence[Sequence[Any]], examples: Sequence[LabelledText]) -> Sequence[Part]:
         """Confusions of labels, and the most confident mistakes."""

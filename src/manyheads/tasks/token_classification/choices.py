@@ -15,9 +15,9 @@ import numpy as np
 from manyheads.tasks.base import Array, Item
 from manyheads.tasks.choices import Doubt, Judged
 from manyheads.tasks.token_classification.mistakes import BOUNDARY, LABEL, MISSED, SPURIOUS, EntityError, entity_errors
+from manyheads.tasks.token_classification.training import gold_tags
 from manyheads.tasks.word_choices import TaggedWords
 from manyheads.text.entities import EntityExample
-from manyheads.text.spans import tags_of_char_spans
 
 if TYPE_CHECKING:
     from manyheads.tasks.token_classification.task import TokenClassification
@@ -39,8 +39,7 @@ class TagChoices(TaggedWords[EntityExample]):
     def gold(self, example: EntityExample, item: Item) -> Array:
         """The tags of the gold spans."""
         offsets_W2, _ = self.task.word_probabilities(item)
-        place = {tag: k for k, tag in enumerate(self.task.tags)}
-        return np.array([place[tag] for tag in tags_of_char_spans(offsets_W2, example.spans)[0]], np.int64)
+        return gold_tags(self.task, example, offsets_W2)[:, 0]
 
     def doubts(self, judged: Judged[EntityExample]) -> list[Doubt]:
         """Each gold span, and found spans that no gold one overlaps."""
@@ -74,7 +73,7 @@ class TagChoices(TaggedWords[EntityExample]):
         return {**shown, "O": float(mean_K[0])}
 
     def _of_label(self, mean_K: Array, label: str) -> float:
-        return float(sum(mean_K[k] for k, tag in enumerate(self.task.tags) if tag[2:] == label))
+        return float(sum(mean_K[k] for k, tag in enumerate(self.task.output_names) if tag[2:] == label))
 
 
 def _entity(span: Span | None, text: str) -> dict[str, Any] | None:

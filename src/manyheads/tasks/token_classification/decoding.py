@@ -25,6 +25,7 @@ from manyheads.text.spans import Span, spans_of_tags
 from manyheads.text.units import first_units, units
 
 if TYPE_CHECKING:
+    from manyheads.tasks.token_classification.tag_layers import TagLayer
     from manyheads.tasks.token_classification.task import TokenClassification
 
 Rules = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -49,52 +50,68 @@ class Emissions:
 
 
 def decode(task: TokenClassification, items: Sequence[Item]) -> list[list[dict[str, Any]]]:
-    """Spans in reading order, each with `start`, `end`, `label`, `text`, `score`."""
+    """Spans in reading order, outer ones first, each with `start`, `end`, `label`, `text`, `score`."""
     texts = [_emissions(task, item) for item in items]
-    emissions = [text.scores_WK for text in texts]
-    rules = transition_rules(task, items)
-    paths = [text.word_path(path_W) for text, path_W in zip(texts, viterbi(emissions, *rules), strict=True)]
-    tags = np.array(task.tags)
-    found = [spans_of_tags(tags[path_W].tolist()) if path_W.any() else [] for path_W in paths]
-    scores = _span_scores(task, emissions, paths, found, rules)
-    return [
-        task.kept(_answer(item.source.first, text.offsets_W2, spans, task.scale.applied(np.array(raw)).tolist()))
-        for item, text, spans, raw in zip(items, texts, found, scores, strict=True)
-    ]
+    answers: list[list[dict[str, Any]]] = [[] for _ in items]
+    for layer in task.layers:
+        rules = transition_rules(task, layer, items)
+        emissions = [text.scores_WK[:, layer.columns] for text in texts]
+        paths = [text.word_path(path_W) for text, path_W in zip(texts, viterbi(emissions, *rules), strict=True)]
+        tags = np.array(layer.tags)
+        found = [spans_of_tags(tags[path_W].tolist()) if path_W.any() else [] for path_W in paths]
+        scores = _span_scores(task, emissions, paths, found, rules)
+        for answer, item, text, spans, raw in zip(answers, items, texts, found, scores, strict=True):
+            scaled = task.scale.applied(np.array(raw)).tolist()
+            answer.extend(_answer(item.source.first, text.offsets_W2, spans, scaled))
+    if len(task.layers) > 1:
+        for answer in answers:
+            answer.sort(key=lambda span: (span["start"], -span["end"], span["label"]))
+    return [task.kept(answer) for answer in answers]
 
 
 def word_probabilities(task: TokenClassification, item: Item) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities of the tags of each unit or given word, `(W, K)`: marginals of the CRF, or softmax."""
+    """Probabilities of the tags of each unit or given word, `(W, K)`: marginals of the CRF, or softmax, in each layer."""
     text = _emissions(task, item)
-    if task.decoder == "crf":
-        chance_WK = marginals([text.scores_WK], *transition_rules(task, [item]))[0]
-    else:
-        chance_WK = softmax(text.scores_WK.astype(np.float64))
+    chance_WK = layer_probabilities(task, text.scores_WK, [item], exact=task.decoder == "crf")
     if text.first_W is None:
         return text.offsets_W2, chance_WK
     first_V = np.unique(text.first_W)
     return text.offsets_W2[first_V], chance_WK[first_V]
 
 
+def layer_probabilities(
+    task: TokenClassification, scores_WK: np.ndarray, items: Sequence[Item], *, exact: bool
+) -> np.ndarray:
+    """Probabilities `(W, K)` of tags, which add up to 1 in each layer: by softmax, or if `exact` over all paths of tags."""
+    chances = []
+    for layer in task.layers:
+        scores_WC = scores_WK[:, layer.columns]
+        rules = transition_rules(task, layer, items)
+        chances.append(marginals([scores_WC], *rules)[0] if exact else softmax(scores_WC.astype(np.float64)))
+    return np.concatenate(chances, axis=1)
+
+
 def unit_emissions(task: TokenClassification, item: Item) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Offsets `(W, 2)` of the units of an item, their scores `(W, K)` from the windows that own them, and which have any."""
     offsets = units(item.source.first, task.unit, item.words)
-    scores_WK = np.zeros((len(offsets), len(task.tags)), np.float32)
+    scores_WK = np.zeros((len(offsets), len(task.output_names)), np.float32)
     seen_W = np.zeros(len(offsets), bool)
     for window in owned_words(offsets, item):
         scores_LK = window.output[task.scores_key]
-        scores_WK[window.word_W] = word_scores(scores_LK, window.output, window.piece_W, window.place_W)
+        scores_WK[window.word_W] = word_scores(
+            scores_LK, window.output, window.piece_W, window.place_W, len(task.layers)
+        )
         seen_W[window.word_W] = True
     return offsets, scores_WK, seen_W
 
 
-def transition_rules(task: TokenClassification, items: Sequence[Item]) -> Rules:
+def transition_rules(task: TokenClassification, layer: TagLayer, items: Sequence[Item]) -> Rules:
     """Learned with a CRF; without one, zero or forbidden."""
     if task.decoder == "crf" and items:
         output = items[0].outputs[0]
-        return tuple(np.asarray(output[key]) for key in ("transitions_KK", "start_K", "end_K"))  # type: ignore[return-value]
-    transitions_KK, start_K, end_K = iob2_rules(task.tags)
-    return transitions_KK, start_K, end_K
+        return layer.rules(tuple(np.asarray(output[key]) for key in task.rule_keys))
+    transitions_CC, start_C, end_C = iob2_rules(layer.tags)
+    return transitions_CC, start_C, end_C
 
 
 def _emissions(task: TokenClassification, item: Item) -> Emissions:
@@ -108,7 +125,8 @@ def _emissions(task: TokenClassification, item: Item) -> Emissions:
     units_U2, scores_UK = offsets[seen_W], scores_WK[seen_W]
     word_U = np.searchsorted(words_W2[:, 1], units_U2[:, 0], side="right")
     first_U = np.searchsorted(word_U, word_U)
-    scores_UK[first_U < np.arange(len(first_U)), 1::2] += FORBIDDEN  # a span begins only at the first unit of a word
+    begins = np.array([name.startswith("B-") for name in task.output_names])
+    scores_UK[np.ix_(first_U < np.arange(len(first_U)), begins)] += FORBIDDEN  # a span begins at the first unit of a word
     return Emissions(words_W2[word_U], scores_UK, first_U)
 
 

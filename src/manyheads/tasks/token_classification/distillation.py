@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from manyheads.errors import DataError, RowError
-from manyheads.metrics.calibration import softmax
-from manyheads.nn.forward_backward import marginals
 from manyheads.tasks.base import Array, Encodings, Item, Loss, Output, Row, Task
 from manyheads.tasks.distillation import (
     KEPT,
@@ -29,11 +27,12 @@ from manyheads.tasks.distillation import (
     listed,
     probability,
 )
-from manyheads.tasks.token_classification.decoding import transition_rules, unit_emissions
-from manyheads.tasks.token_classification.training import locate_units, unit_scores
+from manyheads.tasks.token_classification.decoding import layer_probabilities, unit_emissions
+from manyheads.tasks.token_classification.training import chance_loss, locate_units, unit_scores
+from manyheads.tasks.word_scores import scored_words
 from manyheads.text.entities import EntityExample, spanned_example
 from manyheads.text.joining import joined
-from manyheads.text.spans import spans_of_tags, tags_of_char_spans
+from manyheads.text.spans import CharSpan, spans_of_tags, tags_of_char_spans
 from manyheads.text.units import units
 from manyheads.text.values import key_of
 
@@ -42,8 +41,6 @@ if TYPE_CHECKING:
 
     from manyheads.tasks.token_classification.task import TokenClassification
 
-SLACK = 0.01
-"""Tolerance on the sum of a word's probabilities: files have few decimals."""
 LEAST = 1e-8
 """Lower bound of a student's marginals."""
 
@@ -59,13 +56,17 @@ class TagDistillation(Distillation[EntityExample]):
     @property
     def terms(self) -> Any:
         """Labels in order, the unit, and the decoder."""
-        return [list(self.task.labels), self.task.unit, self.task.decoder]
+        layers = [] if self.task.overlap == "none" else [self.task.overlap]
+        return [list(self.task.labels), self.task.unit, self.task.decoder, *layers]
 
     def check_teacher(self, teacher: Task[Any]) -> None:
         """The same labels for the same units."""
         unit = getattr(teacher, "unit", None)
         if unit != self.task.unit:
             raise DataError(f"the teacher tags {unit}s (its 'unit') and the task {self.task.unit}s")
+        overlap = getattr(teacher, "overlap", "none")
+        if overlap != self.task.overlap:
+            raise DataError(f"the teacher has `overlap: {overlap}` and the task `overlap: {self.task.overlap}`")
         if problem := label_mismatch(self.task.labels, getattr(teacher, "labels", ())):
             raise DataError(problem)
 
@@ -85,13 +86,11 @@ class TagDistillation(Distillation[EntityExample]):
         """Probabilities or marginals from the scores of units."""
         head: TokenClassification = teacher  # type: ignore[assignment]
         _, scores_WK, _ = unit_emissions(head, items[0])
-        if head.decoder == "crf" or self.task.decoder == "crf":
-            chance_WK = marginals([scores_WK], *transition_rules(head, items))[0]
-        else:
-            chance_WK = softmax(scores_WK.astype(np.float64))
+        exact = head.decoder == "crf" or self.task.decoder == "crf"
+        chance_WK = layer_probabilities(head, scores_WK, items, exact=exact)
         chance_WK = aligned(chance_WK, head, self.task, became)
-        if None in became.values():  # words of a dropped label are outside of any span
-            chance_WK[:, self.task.tags.index("O")] += 1.0 - chance_WK.sum(-1)
+        if None in became.values() and self.task.overlap == "none":  # words of a dropped label are outside of any span
+            chance_WK[:, self.task.output_names.index("O")] += 1.0 - chance_WK.sum(-1)
         return {"chance_WK": chance_WK.astype(np.float32)}
 
     @property
@@ -102,12 +101,14 @@ class TagDistillation(Distillation[EntityExample]):
     def completed(self, example: EntityExample, soft: Soft, labels: Collection[str]) -> EntityExample:
         """With spans of the best tags where no gold span is (Monaikul et al. 2021 distil the same words)."""
         offsets_W2 = units(example.text, self.task.unit, example.words)
-        tags = [self.task.tags[k] for k in soft["chance_WK"].argmax(-1)]
-        gold = np.zeros(len(example.text), bool)
-        for start, end, _ in example.spans:
-            gold[start:end] = True
-        found = ((int(offsets_W2[s.start, 0]), int(offsets_W2[s.end - 1, 1]), s.label) for s in spans_of_tags(tags))
-        more = [(start, end, label) for start, end, label in found if label in labels and not gold[start:end].any()]
+        more: list[CharSpan] = []
+        for layer in self.task.layers:
+            tags = [layer.tags[k] for k in soft["chance_WK"][:, layer.columns].argmax(-1)]
+            gold = np.zeros(len(example.text), bool)
+            for start, end, _ in layer.spans(example):
+                gold[start:end] = True
+            spans = ((int(offsets_W2[s.start, 0]), int(offsets_W2[s.end - 1, 1]), s.label) for s in spans_of_tags(tags))
+            more += [span for span in spans if span[2] in labels and not gold[span[0] : span[1]].any()]
         return replace(example, spans=tuple(sorted((*example.spans, *more)))) if more else example
 
     def of_row(self, row: Row, example: EntityExample) -> Soft:
@@ -126,27 +127,27 @@ class TagDistillation(Distillation[EntityExample]):
             raise RowError(f"label {strange[0]!r} is not one of the task's labels: {listed(self.task.labels)}")
         scores = [
             probability(entity.get("score", 1.0), "the score of an entity")
-            for entity in sorted(entities, key=lambda entity: int(entity["start"]))
+            for entity in sorted(entities, key=lambda entity: (entity["start"], entity["end"], entity["label"]))
+            if len(entity.get("pieces") or ()) < 2
         ]
-        place = {tag: k for k, tag in enumerate(self.task.tags)}
-        chance_WK = np.zeros((len(offsets_W2), len(place)))
-        chance_WK[:, place["O"]] = 1.0
-        for span, score in zip(spans, scores, strict=True):
-            for w, tag in enumerate(tags_of_char_spans(offsets_W2, [span])[0]):
-                if tag != "O":
-                    chance_WK[w] = 0.0
-                    chance_WK[w, place["O"]] = 1.0 - score
-                    chance_WK[w, place[tag]] += score
+        chance_WK = np.zeros((len(offsets_W2), len(self.task.output_names)))
+        for layer in self.task.layers:
+            chance_WK[:, layer.first] = 1.0
+            for span, score in zip(spans, scores, strict=True):
+                tags = tags_of_char_spans(offsets_W2, [span])[0] if span[2] in layer.labels else ()
+                for w, tag in enumerate(tags):
+                    if tag != "O":
+                        chance_WK[w, layer.columns] = 0.0
+                        chance_WK[w, layer.first] = 1.0 - score
+                        chance_WK[w, layer.first + layer.tags.index(tag)] += score
         return chance_WK
 
     def _by_word(self, row: Row, example: EntityExample, offsets_W2: Array) -> Array:
         """The first unit of a word gets the word's scores; for the other units, B- becomes I-."""
-        given_V2 = _word_offsets(row)
-        scores = row["scores"]
-        if not isinstance(scores, Sequence) or isinstance(scores, str) or len(scores) != len(given_V2):
-            seen = len(scores) if isinstance(scores, Sequence) and not isinstance(scores, str) else "no list of"
-            raise RowError(f"has {len(given_V2)} words and {seen} 'scores'; give each word an object of tags")
-        chance_VK = np.array([self._tags(word) for word in scores]).reshape(len(given_V2), len(self.task.tags))
+        if self.task.overlap != "none":
+            raise RowError("has 'scores' of tags, but with `overlap: per-label` a word has a tag for each label; give "
+                           "'entities' with their scores")  # fmt: skip
+        given_V2, chance_VK = scored_words(row, self.task.output_names)
         word_W = np.searchsorted(given_V2[:, 1], offsets_W2[:, 0], side="right")
         for (start, end), v in zip(offsets_W2.tolist(), word_W.tolist(), strict=True):
             if v == len(given_V2) or given_V2[v, 0] > start:
@@ -157,19 +158,6 @@ class TagDistillation(Distillation[EntityExample]):
         chance_WK[inner_W, 2::2] += chance_WK[inner_W, 1::2]
         chance_WK[inner_W, 1::2] = 0.0
         return chance_WK
-
-    def _tags(self, word: Any) -> list[float]:
-        """Probabilities of all tags of a word, in order; missing tags have 0."""
-        if not isinstance(word, Mapping):
-            raise RowError(f"'scores' of a word must be an object of tags and probabilities, seen {word!r:.80}")
-        known = {tag: value for tag, value in word.items() if value is not None}  # Parquet fills absent tags with null
-        if strange := sorted(set(known) - set(self.task.tags)):
-            raise RowError(f"tag {strange[0]!r} is not one of the task's tags: {listed(self.task.tags)}")
-        chance_K = [probability(known.get(tag, 0.0), f"the score of {tag!r}") for tag in self.task.tags]
-        total = sum(chance_K)
-        if abs(total - 1) > SLACK:
-            raise RowError(f"the tags of a word add up to {total:.4g}, not to 1: {dict(known)!r:.200}")
-        return [chance / total for chance in chance_K]
 
     def targets(
         self, examples: Sequence[EntityExample], encodings: Encodings, softs: Sequence[Soft]
@@ -184,33 +172,22 @@ class TagDistillation(Distillation[EntityExample]):
         return float(len(targets["chance_PK"]))
 
     def loss(self, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
-        """Mean over words; the chance loss is log(tags)."""
+        """Mean over words, added up over the layers of tags."""
+        import torch
+
         from manyheads.nn.crf import log_marginals
 
         chance_PK = targets["chance_PK"]
         scores_PK = unit_scores(self.task, output, targets)
-        count, chance_loss = len(chance_PK), float(np.log(len(self.task.tags)))
+        count, layers = len(chance_PK), self.task.layers
         if self.task.decoder == "softmax":
-            log_PK = scores_PK.log_softmax(-1)
+            log_PK = torch.cat([scores_PK[:, layer.columns].log_softmax(-1) for layer in layers], 1)
         else:
-            rules = (output["transitions_KK"], output["start_K"], output["end_K"])
-            log_PK = log_marginals(scores_PK, targets["words_S"].tolist(), rules).clamp(min=float(np.log(LEAST)))
+            rules = tuple(output[key] for key in self.task.rule_keys)
+            lengths = targets["words_S"].tolist()
+            logs = [log_marginals(scores_PK[:, layer.columns], lengths, layer.rules(rules)) for layer in layers]
+            log_PK = torch.cat(logs, 1).clamp(min=float(np.log(LEAST)))
         total = -(chance_PK.to(log_PK.dtype) * log_PK).sum()
         if not count:
             total = total + next(iter(output.values())).sum() * 0.0
-        return Loss(total / max(count, 1), chance_loss)
-
-
-def _word_offsets(row: Row) -> Array:
-    """Offsets of the words with scores. Raises RowError."""
-    if "tokens" in row:
-        return np.array(joined(row["tokens"], row.get("space_after"))[1], np.int64).reshape(-1, 2)
-    words = row.get("words")
-    try:
-        offsets_V2 = np.array(words, np.int64).reshape(-1, 2)
-    except (TypeError, ValueError):
-        raise RowError(f"'scores' need 'words', a list of [start, end] in the text, seen {words!r:.80}") from None
-    flat = offsets_V2.ravel()
-    if words is None or (np.diff(flat) < 0).any():
-        raise RowError("'scores' need 'words', a list of [start, end] in the order of the text, without overlaps")
-    return offsets_V2
+        return Loss(total / max(count, 1), chance_loss(self.task))

@@ -11,8 +11,9 @@ import numpy as np
 from manyheads.metrics.calibration import expected_calibration_error, f1_threshold, fitted_scale
 from manyheads.metrics.entities import Span, entity_scores, token_accuracy
 from manyheads.metrics.evidence import Tally, grouped
-from manyheads.text.entities import EntityExample, misfits
-from manyheads.text.spans import tags_of_char_spans
+from manyheads.metrics.partial_matches import partial_scores
+from manyheads.text.entities import EntityExample
+from manyheads.text.spans import longest_apart, tags_of_char_spans
 from manyheads.text.units import units
 
 if TYPE_CHECKING:
@@ -30,16 +31,17 @@ OUT_OF_REACH = "gold spans can equal no answer"
 def score(task: TokenClassification, answers: Answers, examples: Sequence[EntityExample]) -> dict[str, float]:
     """Micro precision, recall and F1 of entities by exact offsets; accuracy of word tags; `ece` of the spans found."""
     found = spans_of(answers)
+    gold = [gold_spans(example) for example in examples]
     gold_tags, found_tags = [], []
     for example, spans in zip(examples, found, strict=True):
         offsets = example.words if example.words is not None else units(example.text, task.unit)
-        gold_tags.append(tags_of_char_spans(offsets, example.spans)[0])
-        found_tags.append(tags_of_char_spans(offsets, spans)[0])
-    metrics = entity_scores([example.spans for example in examples], found).to_metrics()
+        gold_tags.append(word_tags(task, offsets, example.spans))
+        found_tags.append(word_tags(task, offsets, spans))
+    metrics = {**entity_scores(gold, found).to_metrics(), **partial_scores(gold, found)}
     confidences, right = _correctness(answers, examples)
     calibration = {"ece": expected_calibration_error(confidences, right)} if confidences else {}
-    missed = sum(len(misfits(example, task.unit)) for example in examples)
-    share = {"out_of_reach": missed / sum(len(example.spans) for example in examples)} if missed else {}
+    missed = sum(len(task.misfits(example)) + len(example.discontinuous) for example in examples)
+    share = {"out_of_reach": missed / sum(map(len, gold))} if missed else {}
     return {**metrics, "token_accuracy": token_accuracy(gold_tags, found_tags), **share, **calibration}
 
 
@@ -49,7 +51,7 @@ def evidence(
     """Correct, found and gold entities."""
     counts = []
     for example, found in zip(examples, map(set, spans_of(answers)), strict=True):
-        gold = set(example.spans)
+        gold = set(gold_spans(example))
         counts.append([len(gold & found), len(found), len(gold)])
     return Tally(grouped(np.array(counts), clusters), "f1")
 
@@ -73,7 +75,7 @@ def calibrate(task: TokenClassification, answers: Answers, examples: Sequence[En
     fitted = replace(task, temperature=scale.temperature, score_bias=scale.bias)
     if task.threshold != "auto" or not any(right):
         return fitted
-    golds = sum(len(example.spans) for example in examples)
+    golds = sum(len(gold_spans(example)) for example in examples)
     return replace(fitted, threshold=min(f1_threshold(scale.applied(raw_N), right, golds), BELOW_ONE))
 
 
@@ -88,6 +90,21 @@ def recalibrate(
 def spans_of(answers: Answers) -> list[list[Span]]:
     """The spans of each text, without their scores."""
     return [[(span["start"], span["end"], span["label"]) for span in answer[0]] for answer in answers]
+
+
+def gold_spans(example: EntityExample) -> list[Span]:
+    """The gold spans of a text. A discontinuous one has its extent, and a label that no answer has."""
+    apart = [(span.start, span.end, f"{span.label} {span.pieces}") for span in example.discontinuous]
+    return [*example.spans, *apart]
+
+
+def word_tags(task: TokenClassification, offsets: Any, spans: Sequence[Span]) -> list[str]:
+    """The tag of each word; with several layers, those that are not `O`."""
+    layers = [[span for span in spans if span[2] in layer.labels] for layer in task.layers]
+    if len(layers) == 1:
+        return tags_of_char_spans(offsets, spans)[0]
+    tags = zip(*(tags_of_char_spans(offsets, longest_apart(mine))[0] for mine in layers), strict=True)
+    return [" ".join(tag for tag in of_word if tag != "O") or "O" for of_word in tags]
 
 
 def _correctness(answers: Answers, examples: Sequence[EntityExample]) -> tuple[list[float], list[bool]]:

@@ -34,12 +34,15 @@ def stock_class(task: TokenClassification, head: Any, family: str, width: int) -
     """The class of any family. Raises UsageError for a CRF."""
     if task.decoder != "softmax":
         raise UsageError(f"task '{task.name}' has a CRF, and {AUTO} has no place for its transitions: emissions "
-                         "alone give other entities. Train it with `decoder: softmax`, or use --to onnx")  # fmt: skip
+                         "alone give other entities. Train it with `decoder: softmax`, or export it to ONNX")  # fmt: skip
+    if task.overlap != "none":
+        raise UsageError(f"task '{task.name}' tags each label by itself (`overlap: {task.overlap}`), and {AUTO} gives a "
+                         "token one tag: overlapping entities would be lost. Export it to ONNX")  # fmt: skip
     return StockClass(
         AUTO,
         {"classifier": linear_of(head.output)},
         {"logits": "logits_TK"},
-        labels_config(task.tags),
+        labels_config(task.output_names),
         use=USE,
         differs=DIFFERS,
     )

@@ -21,14 +21,15 @@ from annotated_types import Ge, Le, Lt
 
 from manyheads.errors import DataError, RowError
 from manyheads.nn.multiword_pieces import INNER, PLACES
-from manyheads.tasks.base import AnswerForm, DataStatistics, ExampleWarning, Level, Row, Task, text_of
+from manyheads.tasks.base import AnswerForm, Array, DataStatistics, ExampleWarning, Level, Row, Task, text_of
 from manyheads.tasks.scored import ScoredSpans, round_scores
 from manyheads.tasks.settings import DERIVED, NAMES, Doc, Dropout, Stride, derived_settings
 from manyheads.tasks.statistics import grown_labels
 from manyheads.tasks.token_classification import decoding, scores, training
+from manyheads.tasks.token_classification.tag_layers import Overlap, TagLayer, output_names, tag_layers
 from manyheads.tasks.words import WordTask
-from manyheads.text.entities import EntityExample, followed, misfits, shift, spanned_example, tagged_example
-from manyheads.text.spans import tags_of_char_spans
+from manyheads.text.entities import EntityExample, Misfit, followed, misfits, shift, spanned_example, tagged_example
+from manyheads.text.spans import overlapping, tags_of_char_spans
 from manyheads.text.units import Unit
 from manyheads.text.values import first_given, key_of
 
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from manyheads.tasks.file_rows import FileRow, FileScores
     from manyheads.tasks.stock import StockClass
 
+OVERLAPPING, DISCONTINUOUS = "overlapping entities", "discontinuous entities"
+"""What training data may have, for `fit`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TokenClassification(ScoredSpans, WordTask[EntityExample]):
@@ -48,7 +52,9 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
 
     kind: ClassVar[str] = "token-classification"
     main_metric: ClassVar[str] = "f1"
-    metric_names: ClassVar[tuple[str, ...]] = ("f1", "precision", "recall", "token_accuracy")
+    metric_names: ClassVar[tuple[str, ...]] = (
+        "f1", "precision", "recall", "token_accuracy", "exact_f1", "partial_f1", "type_f1"
+    )  # fmt: skip
     columns: ClassVar[tuple[tuple[str, ...], ...]] = (("tokens", "tags"), ("text", "entities"))
     suggested: ClassVar[Mapping[str, tuple[Any, str]]] = {
         "decoder": ("crf", "learns which tags follow one another; softmax is faster")
@@ -63,6 +69,8 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
     stride: Stride = 64
     join_sentences: Annotated[float, Ge(0), Le(1), Doc("share of the rows that are read joined to neighbours")] = 0.1
     """Share of the training rows that are concatenated with their neighbours, so that the head also learns long texts."""
+    overlap: Annotated[Overlap, Doc("per-label: spans of different labels may overlap; each label has its own tags")] = "none"
+    """`per-label`: a sequence of tags for each label, so that spans of different labels may overlap or nest."""
     unit: Annotated[Unit, Doc("what is tagged; letter for spans that begin or end inside words")] = "word"
     """What is tagged: words, or their letters, for spans that begin or end inside words."""
     places: Annotated[int, Ge(0), DERIVED] = 0
@@ -80,8 +88,10 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
         return TagDistillation(self)
 
     @property
-    def choices(self) -> Choices[EntityExample]:
-        """The tag of each word."""
+    def choices(self) -> Choices[EntityExample] | None:
+        """The tag of each word; None with a sequence of tags for each label."""
+        if self.overlap != "none":
+            return None
         from manyheads.tasks.token_classification.choices import TagChoices
 
         return TagChoices(self)
@@ -99,13 +109,18 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
     @property
     def outputs(self) -> Mapping[str, Level]:
         """Scores of tags per token, and the transition scores of a CRF."""
-        rules: dict[str, Level] = {"transitions_KK": "constant", "start_K": "constant", "end_K": "constant"}
+        rules: dict[str, Level] = dict.fromkeys(self.rule_keys, "constant")
         return {self.scores_key: "token", **(rules if self.decoder == "crf" else {}), **(INNER if self.places else {})}
 
     @property
-    def tags(self) -> tuple[str, ...]:
-        """The head's classes: O, B-label, I-label, B-..."""
-        return ("O", *(prefix + label for label in self.labels for prefix in ("B-", "I-")))
+    def rule_keys(self) -> tuple[str, str, str]:
+        """Outputs of a CRF: transition, start and end scores."""
+        return ("transitions_KK" if self.overlap == "none" else "transitions_KC", "start_K", "end_K")
+
+    @property
+    def layers(self) -> tuple[TagLayer, ...]:
+        """The sequences of tags: one, or with `overlap: per-label` one for each label."""
+        return tag_layers(self.labels, self.overlap)
 
     # -- data ---------------------------------------------------------------------------------------------------
     def read(self, row: Row) -> EntityExample:
@@ -127,8 +142,10 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
         }
 
     def collect(self, example: EntityExample) -> DataStatistics:
-        """Counts of entity labels."""
-        return DataStatistics(Counter(label for _, _, label in example.spans))
+        """Counts of entity labels, and whether entities overlap or are discontinuous."""
+        labels = Counter(label for _, _, label in example.spans) + Counter(span.label for span in example.discontinuous)
+        flags = {OVERLAPPING: overlapping(example.spans) is not None, DISCONTINUOUS: bool(example.discontinuous)}
+        return DataStatistics(labels, frozenset(flag for flag, seen in flags.items() if seen))
 
     @classmethod
     def suitability(cls, statistics: DataStatistics) -> float:
@@ -148,13 +165,19 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
         return replace(self, **derived_settings(before), labels=labels).fit(statistics)
 
     @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags; those of each label in turn with `overlap: per-label`."""
+        return output_names(self.layers)
+
+    @property
     def output_names(self) -> tuple[str, ...]:
         """The tags."""
         return self.tags
 
     def outputs_of_label(self, label: str) -> tuple[str, ...]:
-        """Its two tags."""
-        return (f"B-{label}", f"I-{label}")
+        """Its two tags; and with `overlap: per-label` its own `O`."""
+        outside = () if self.overlap == "none" else (f"O-{label}",)
+        return (*outside, f"B-{label}", f"I-{label}")
 
     def renamed_row(self, row: Row, became: Mapping[str, str | None]) -> Row | None:
         """A text without any entity is still something to learn from."""
@@ -163,15 +186,35 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
         spans = [(start, end, label) for start, end, label in after if label is not None]
         if example.words is not None:
             return {**row, "tags": tags_of_char_spans(np.array(example.words, np.int64), spans)[0]}
-        return {**row, "entities": [{"start": start, "end": end, "label": label} for start, end, label in spans]}
+        entities: list[dict[str, Any]] = [{"start": start, "end": end, "label": label} for start, end, label in spans]
+        for span in example.discontinuous:
+            if (label := became.get(span.label, span.label)) is not None:
+                pieces = list(map(list, span.pieces))
+                entities.append({"start": span.start, "end": span.end, "label": label, "pieces": pieces})
+        return {**row, "entities": entities}
 
     def validate(self, example: EntityExample) -> None:
-        """Every label must be in the training data."""
+        """Every label must be in the training data, and spans may overlap only with `overlap: per-label`."""
         for start, end, label in example.spans:
             if label not in self.labels:
                 known = ", ".join(self.labels[:20]) + (" …" if len(self.labels) > 20 else "")
                 seen = example.text[start:end]
                 raise RowError(f"label {label!r} (of {seen!r}) is not in the training data, which has {known}")
+        if self.overlap != "none":
+            return
+        if pair := overlapping(example.spans):
+            one, two = (f"{start}-{end} ({label})" for start, end, label in pair)
+            raise RowError(f"entities {one} and {two} overlap; keep one of them, or set `overlap: per-label`")
+        for span in example.discontinuous:
+            raise RowError(f"entity {span.start}-{span.end} ({span.label}) is in {len(span.pieces)} pieces; remove it, or "
+                           "set `overlap: per-label`, which learns its pieces and counts it as missed")  # fmt: skip
+
+    def misfits(self, example: EntityExample) -> list[Misfit]:
+        """Gold spans in one piece that no answer can equal."""
+        if self.overlap == "none":
+            return misfits(example, self.unit)
+        layers = ([span for span in example.spans if span[2] in layer.labels] for layer in self.layers)
+        return [misfit for spans in layers for misfit in misfits(example, self.unit, spans)]
 
     def example_warnings(self, example: EntityExample) -> Sequence[ExampleWarning]:
         """Spans that were trimmed, and spans that no answer can equal."""
@@ -180,13 +223,17 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
                            repr(example.text[start:end]), "these are trimmed")
             for start, end in example.trimmed
         ]  # fmt: skip
+        for span in example.discontinuous:
+            quoted = " … ".join(example.text[start:end] for start, end in span.pieces)
+            found.append(ExampleWarning("gold spans are discontinuous", repr(quoted),
+                                        "their pieces are learned, and they count as missed"))  # fmt: skip
         advice = "they count as missed"
         if self.unit != "letter":
             advice += "; correct them, or set `unit: letter` if they are intended"
-        misfit = misfits(example, self.unit)
-        for span in misfit:
-            answer = f"an answer would be {span.answer!r}" if span.answer else "another span has its words"
-            found.append(ExampleWarning(scores.OUT_OF_REACH, f"{span.gold!r}, where {answer}", advice))
+        misfit = self.misfits(example)
+        for one in misfit:
+            answer = f"an answer would be {one.answer!r}" if one.answer else "another span has its words"
+            found.append(ExampleWarning(scores.OUT_OF_REACH, f"{one.gold!r}, where {answer}", advice))
         if misfit and (how := shift(example.text, example.spans)):
             found.append(ExampleWarning("rows have spans that do not fit", f"all offsets of that row {how}"))
         return found
@@ -200,12 +247,18 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
         """Dropout and a linear layer; with `crf`, transitions too."""
         from manyheads.nn.heads import CRFTokenHead, TokenHead
 
+        tags = [tag for layer in self.layers for tag in layer.tags]
         if self.decoder == "crf":
-            return CRFTokenHead(width, self.tags, self.dropout, self.places)
-        return TokenHead(width, len(self.tags), self.dropout, self.places)
+            return CRFTokenHead(width, tags, self.dropout, self.places, len(self.layers) if self.overlap != "none" else 1)
+        return TokenHead(width, len(tags), self.dropout, self.places)
+
+    def denominator(self, targets: Mapping[str, Array]) -> float:
+        """Number of words."""
+        return float(len(targets["tag_PN"]))
 
     targets = training.targets
     loss = training.loss
+    marks = training.marks
 
     decode = decoding.decode
     word_probabilities = decoding.word_probabilities

@@ -31,35 +31,64 @@ def locate_units(
 
 
 def targets(task: TokenClassification, examples: Sequence[EntityExample], encodings: Encodings) -> dict[str, Array]:
-    """`tag_P` of each unit, beside its position."""
-    index = {tag: i for i, tag in enumerate(task.tags)}
-    tags = [tags_of_char_spans(units(e.text, task.unit, e.words), e.spans)[0] for e in examples]
-    tag_U = np.array([index[tag] for of_text in tags for tag in of_text], dtype=np.int64)
+    """`tag_PN` of each unit in each of N layers, beside its position."""
+    tag_UN = np.concatenate([gold_tags(task, e, units(e.text, task.unit, e.words)) for e in examples])
     where = locate_units(task, examples, encodings)
-    return {**where, "tag_P": tag_U[where.pop("unit_P")]}
+    return {**where, "tag_PN": tag_UN[where.pop("unit_P")]}
+
+
+def gold_tags(task: TokenClassification, example: EntityExample, offsets_W2: Array) -> Array:
+    """The gold tag of each word in each layer, `(W, N)`, as its place among the layer's tags."""
+    tag_WN = np.zeros((len(offsets_W2), len(task.layers)), np.int64)
+    for n, layer in enumerate(task.layers):
+        place = {tag: k for k, tag in enumerate(layer.tags)}
+        if spans := layer.spans(example):
+            tag_WN[:, n] = [place[tag] for tag in tags_of_char_spans(offsets_W2, spans)[0]]
+    return tag_WN
+
+
+def chance_loss(task: TokenClassification) -> float:
+    """The loss when all tags are equally likely, in nats per word: log(tags), added up over the layers."""
+    return float(sum(np.log(len(layer.tags)) for layer in task.layers))
+
+
+def marks(task: TokenClassification, output: Output) -> Output:
+    """`begin_TL` and `inside_TL`, from the best tag of each token by itself: what the decoder finds, but for its rules."""
+    import torch
+
+    best = [output[task.scores_key][:, layer.columns].argmax(-1) for layer in task.layers]
+    labels = [(n, place) for n, layer in enumerate(task.layers) for place in range(len(layer.labels))]
+    return {
+        "begin_TL": torch.stack([best[n] == 1 + 2 * place for n, place in labels], 1),
+        "inside_TL": torch.stack([best[n] == 2 + 2 * place for n, place in labels], 1),
+    }
 
 
 def unit_scores(task: TokenClassification, output: Output, targets: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Scores `(P, K)` of the tags of units at positions from `locate_units`."""
     return word_scores_in_torch(
-        output[task.scores_key], output, targets["piece_P"], targets["inner_I"], targets["place_I"]
+        output[task.scores_key], output, targets["piece_P"], targets["inner_I"], targets["place_I"], len(task.layers)
     )
 
 
 def loss(task: TokenClassification, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
-    """Mean over units of cross entropy (softmax) or negative log-likelihood (CRF); the chance loss is log(tags)."""
+    """Mean over units of cross entropy (softmax) or negative log-likelihood (CRF), added up over the layers."""
     from torch.nn.functional import cross_entropy
 
     from manyheads.nn.crf import log_likelihood
 
-    tag_P = targets["tag_P"]
+    tag_PN = targets["tag_PN"]
     scores_PK = unit_scores(task, output, targets)
-    count = len(tag_P)
-    chance_loss = float(np.log(len(task.tags)))
+    count, layers = len(tag_PN), len(task.layers)
     if task.decoder == "softmax":
         if not count:
-            return Loss(output[task.scores_key].sum() * 0.0 + scores_PK.sum(), chance_loss)
-        return Loss(cross_entropy(scores_PK, tag_P), chance_loss)
-    rules = (output["transitions_KK"], output["start_K"], output["end_K"])
-    likelihood_S = log_likelihood(scores_PK, tag_P, targets["words_S"].tolist(), rules)
-    return Loss(-likelihood_S.sum() / max(count, 1), chance_loss)
+            return Loss(output[task.scores_key].sum() * 0.0 + scores_PK.sum(), chance_loss(task))
+        mean = cross_entropy(scores_PK.reshape(count * layers, -1), tag_PN.flatten())
+        return Loss(mean * layers, chance_loss(task))
+    rules = tuple(output[key] for key in task.rule_keys)
+    lengths = targets["words_S"].tolist()
+    likelihoods = [
+        log_likelihood(scores_PK[:, layer.columns], tag_PN[:, n], lengths, layer.rules(rules)).sum()
+        for n, layer in enumerate(task.layers)
+    ]
+    return Loss(-sum(likelihoods[1:], likelihoods[0]) / max(count, 1), chance_loss(task))

@@ -137,7 +137,7 @@ def _reachable() -> Iterator[None]:
     except RuntimeError as error:
         reason = str(error).splitlines()[0][:200]
         raise TrainingError(f"another process of this run has ended or cannot be reached ({reason}); its last message "
-                            "says why. Start all of them again with --resume") from None  # fmt: skip
+                            "says why", hint="start all of them again with --resume") from None  # fmt: skip
 
 
 ALONE = Team()

@@ -1,6 +1,6 @@
 """What a model forgets when it trains on: CoNLL-2003 and SST-2 first, then other rows and clinc150 (an hour on one core).
 
-    python benchmarks/continue.py DATA [--rows N] [--steps N] [-o FOLDER]
+    python benchmarks/continue_training.py DATA [--rows N] [--steps N] [-o FOLDER]
 
 Three stages of new data, each trained in three ways: without any hold on the old tasks, held by the old model's own answers
 (the default of `training.init_from`), and with the old rows (`data.replay`):

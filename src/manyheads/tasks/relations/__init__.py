@@ -1,0 +1,12 @@
+"""Typed, directed relations between the entities of another task.
+
+    example.py        candidate pairs of a text, and their gold labels
+    training.py       targets and loss
+    decoding.py       relations from the scores of pairs
+    scores.py         metrics: for gold entities, end to end, between concepts
+    task.py           settings
+"""
+
+from manyheads.tasks.relations.task import Relations
+
+__all__ = ["Relations"]

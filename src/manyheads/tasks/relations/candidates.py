@@ -1,0 +1,78 @@
+"""Candidate pairs of entities, by their types and their distance.
+
+Decided here:
+- A pair is a candidate if its types have a relation somewhere in the training data, in this direction, and if no more words
+  are between the two than between any related pair there. Other pairs are right too rarely to be asked about.
+- A relation between concepts holds for all mentions of both, so all these pairs are gold. What is found between two mentions
+  is then found between their concepts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from manyheads.tasks.base import Array
+from manyheads.tasks.spans import SpanExample, SpanWords
+
+if TYPE_CHECKING:
+    from manyheads.tasks.relations.task import Relations
+    from manyheads.text.spans import CharSpan
+
+EDGES = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128, 256)
+"""Least numbers of words between two spans in each bucket of distances."""
+DISTANCES = 2 * len(EDGES) + 1
+"""Buckets, for each order of the two; the last is for spans that overlap."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """P ordered pairs of the N spans of several texts."""
+
+    head_P: Array
+    tail_P: Array
+    """Places among the spans."""
+    between_2P: Array
+    """First word between the two, and one past the last."""
+    distance_P: Array
+    """Bucket of the distance."""
+
+
+def words_between(first_N: Array, stop_N: Array, head_P: Array, tail_P: Array) -> tuple[Array, Array]:
+    """Bounds `(2, P)` of the words between two spans, empty if they overlap or adjoin; and which pairs overlap."""
+    start_P = np.minimum(stop_N[head_P], stop_N[tail_P])
+    end_P = np.maximum(first_N[head_P], first_N[tail_P])
+    return np.stack([np.minimum(start_P, end_P), end_P]), end_P < start_P
+
+
+def candidates(task: Relations, spans: Sequence[Sequence[CharSpan]], words: SpanWords) -> Pairs:
+    """All candidate pairs within each text."""
+    heads, tails, base = [], [], 0
+    allowed_LL = task.allowed_types
+    place = {label: k for k, label in enumerate(task.types)}
+    there_N = words.stop_N > words.first_N
+    for mine in spans:
+        type_M = np.array([place.get(span[2], -1) for span in mine], np.int64)
+        known = np.flatnonzero((type_M >= 0) & there_N[base : base + len(mine)])
+        pair_MM = allowed_LL[type_M[known][:, None], type_M[known][None, :]]
+        np.fill_diagonal(pair_MM, val=False)
+        head_P, tail_P = np.nonzero(pair_MM)
+        heads.append(known[head_P] + base)
+        tails.append(known[tail_P] + base)
+        base += len(mine)
+    head_P, tail_P = (np.concatenate(parts).astype(np.int64) if parts else np.zeros(0, np.int64) for parts in (heads, tails))
+    between_2P, overlap_P = words_between(words.first_N, words.stop_N, head_P, tail_P)
+    gap_P = between_2P[1] - between_2P[0]
+    near = gap_P <= task.most_words
+    bucket_P = np.searchsorted(EDGES, gap_P, side="right") - 1
+    bucket_P += np.where(words.first_N[head_P] > words.first_N[tail_P], len(EDGES), 0)
+    bucket_P[overlap_P] = DISTANCES - 1
+    return Pairs(head_P[near], tail_P[near], between_2P[:, near], bucket_P[near])
+
+
+def gold_pairs(example: SpanExample) -> set[tuple[int, int, str]]:
+    """The related pairs of mentions, by their places, with labels."""
+    return {(head, tail, one.label) for one in example.relations for head in one.heads for tail in one.tails if head != tail}
