@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 Span = tuple[int, int, str]
 """Start, end and label."""
+Relation = tuple[int, int, str]
+"""Places of head and tail among the spans, and the label."""
 
 
 def cues(*phrases: str) -> re.Pattern[str]:
@@ -24,19 +27,22 @@ def cues(*phrases: str) -> re.Pattern[str]:
 PSEUDO = cues(
     "no increase in", "no change in", "no worse", "no better", "no more than", "not only", "no doubt", "no longer keeps",
     "no further than", "without effect", "no effect", "no relief of", "no use", "not been able", "not certain",
-    "no difference", "not necessarily", "no regular", "no treatment", "no driving", "no longer needs",
+    "no difference", "not necessarily", "no regular", "no treatment", "no driving", "no longer needs", "not without",
+    "never free of", "not sleep for", "nothing for",
 )  # fmt: skip
 NEGATED_BEFORE = cues(
     "no", "not", "nil", "nor", "neither", "never", "none", "without", "without any", "denies", "denied", "denying",
     "free of", "free from", "absence of", "negative for", "no sign of", "no signs of", "no evidence of", "rather than",
     "doubt", "hasn't", "isn't", "wasn't", "doesn't", "didn't", "no longer", "excludes", "lacks", "did not reveal",
-    "does not suggest", "did not suggest", "ruled out", "excluded", "resolution of",
+    "does not suggest", "did not suggest", "ruled out", "excluded", "resolution of", "nothing to suggest", "clear of",
+    "yet to have", "speaks against", "nobody has",
 )  # fmt: skip
 NEGATED_AFTER = cues(
     "ruled out", "excluded", "unlikely", "improbable", "negative", "absent", "denied", "not seen", "not found",
     "not present", "not suspected", "not shown", "not demonstrated", "not identified", "not evident", "not likely",
     "not thought", "not feared", "none", "gone", "resolved", "have stopped", "ceased", "not a concern", "was averted",
-    "neither reported", "did not occur", "looked for and not found",
+    "neither reported", "did not occur", "looked for and not found", "has disappeared", "no longer entertained",
+    "off the table", "don't fit", "doesn't fit", "can be forgotten", "was not pursued", "says no", "not there",
 )  # fmt: skip
 HYPOTHETICAL_BEFORE = cues(
     "if", "should", "possible", "possibly", "probable", "probably", "suspected", "suspect", "likely", "presumed", "query",
@@ -44,14 +50,17 @@ HYPOTHETICAL_BEFORE = cues(
     "would", "watch for", "look out for", "look for", "rule out", "exclude", "r/o", "warned", "warn", "screen",
     "screening", "lest", "fear of", "fears", "worried about", "suspicious for", "differential", "unless", "avoid",
     "ward off", "treat as", "treating as", "working diagnosis", "until", "so as not to", "consider", "dreads",
-    "wonders about", "told of", "counselling on", "so that", "safety net",
+    "wonders about", "told of", "counselling on", "so that", "safety net", "averting", "to avert", "forestall", "expect",
+    "odds of", "were", "our minds is", "reasons to ring", "with a view to", "test",
 )  # fmt: skip
 HYPOTHETICAL_AFTER = cues(
     "cannot be excluded", "cannot be ruled out", "can not be excluded", "not excluded", "must be considered",
     "to be considered", "to be excluded", "possible", "suspected", "strongly suspected", "probable", "is feared",
     "a possibility", "must be excluded", "may follow", "might follow", "may", "might", "could", "would",
     "remains on the list", "is the worry", "until proven otherwise", "until", "should be looked for", "recurs", "occurs",
-    "appears", "has to be kept in mind", "is difficult to exclude", "to be thought of", "hypothetical",
+    "appears", "has to be kept in mind", "is difficult to exclude", "to be thought of", "hypothetical", "in mind",
+    "on the cards", "to be thought about", "has to be thought about", "remains the question", "explained",
+    "occurred to me", "remote", "to be expected", "repeated",
 )  # fmt: skip
 RELATIVES = (
     "mother", "father", "mum", "dad", "parents", "parent", "brother", "brothers", "sister", "sisters", "sibling",
@@ -59,7 +68,7 @@ RELATIVES = (
     "cousins", "grandmother", "grandfather", "grandad", "gran", "grandparents", "niece", "nephew", "wife", "husband",
     "partner", "girlfriend", "boyfriend", "fhx", "fh", "family history", "relatives", "flatmate", "flatmates",
     "colleague", "classmate", "classmates", "contacts", "companion", "neighbour", "grandchild", "household", "mate",
-    "baby", "toddler",
+    "baby", "toddler", "cellmate", "housemate", "workmates", "traveller", "friend", "child",
 )  # fmt: skip
 FAMILY_BEFORE = cues(*RELATIVES, *(f"{name}'s" for name in RELATIVES))
 FAMILY_AFTER = cues("in the family", "in his brother", "in her sister", *(f"in _{name}" for name in RELATIVES))
@@ -76,27 +85,29 @@ REACH = 60
 TREATS_BETWEEN = cues(
     "for", "against", "to prevent", "prevent", "to treat", "treats", "treating", "helped", "helps", "relieved", "eased",
     "controlled", "settled", "calmed", "in case of", "in the event of", "to avoid", "on account of", "to cover",
-    "to heal", "stopped the", "ward off", "halved", "only if", "lest", "cleared", "bring down", "taken for",
-    "if", "so as not to", "lightened the", "took the edge off", "lift the", "applied to", "to save", "to stay off", "so that", "stepped up", "not touched the", "used for", "gave for", "for the same", "brought down",
+    "to heal", "stopped the", "ward off", "halved", "only if", "lest", "cleared", "bring down", "taken for", "if",
+    "so as not to", "lightened the", "took the edge off", "lift the", "applied to", "to save", "to stay off", "so that",
+    "stepped up", "not touched the", "used for", "gave for", "for the same", "brought down",
 )  # fmt: skip
 TREATED_BETWEEN = cues(
     "treated with", "treated by", "responded to", "has responded to", "helped by", "eased by", "controlled by",
     "controlled on", "well controlled on", "managed with", "for which", "for it", "on", "less with", "down to",
-    "improving on", "given",
-    "averted with", "calmed by", "in spite of", "despite", "thanks to", "use", "better since", "eased with", "treatment with", "supplied", "managed by", "answered to",
+    "improving on", "given", "averted with", "calmed by", "in spite of", "despite", "thanks to", "use", "better since",
+    "eased with", "treatment with", "supplied", "managed by", "answered to",
 )  # fmt: skip
 CAUSED_BETWEEN = cues(
     "due to", "secondary to", "caused by", "from", "because of", "attributed to", "related to", "after", "since", "with",
     "following", "provoked by", "precipitated by", "blamed on", "put down to", "an effect of", "on account of",
-    "to blame", "effects of", "down to", "consequence of", "work of",
-    "helped along by", "point to accumulation of", "effect of", "toxicity of", "an effect of", "brought on by", "in connection with", "reaction to",
+    "to blame", "effects of", "down to", "consequence of", "work of", "helped along by", "point to accumulation of",
+    "effect of", "toxicity of", "brought on by", "in connection with", "reaction to",
 )  # fmt: skip
 CAUSES_BETWEEN = cues(
     "causes", "caused", "cause", "made", "makes", "making", "gave", "gives", "giving", "brought on", "brings on",
     "bring on", "brought out", "left him", "left her", "allergy", "allergic", "stopped because of", "because of", "after",
     "knocked", "produce", "has left", "with", "risk of", "may cause", "precipitate", "is to blame", "can result",
-    "leaves", "lest it cause", "had to go", "explains",
-    "contributed to", "set off", "for fear of", "deepen", "hasten", "why", "inflamed", "at the cost of", "risk", "brought the", "caused her", "worsen", "raise", "is out", "omitted", "crossed out", "must go", "had made", "have made", "contraindicated", "had caused", "effects",
+    "leaves", "lest it cause", "had to go", "explains", "contributed to", "set off", "for fear of", "deepen", "hasten",
+    "why", "inflamed", "at the cost of", "risk", "brought the", "caused her", "worsen", "raise", "is out", "omitted",
+    "crossed out", "must go", "had made", "have made", "contraindicated", "had caused", "effects",
 )  # fmt: skip
 LIST = re.compile(r"(?:\s|,|#|&|/|\+|\b(?:and|or|plus|then|the|some|new)\b)*")
 """Between the members of a list; `#` stands for an entity."""
@@ -151,7 +162,7 @@ def assertion(text: str, start: int, end: int) -> str:
     return "present"
 
 
-def relations(text: str, spans: Sequence[Span]) -> list[tuple[int, int, str]]:
+def relations(text: str, spans: Sequence[Span]) -> list[Relation]:
     """Head, tail and label, by places among the spans."""
     found = []
     for begin, stop in sentences(text):
@@ -160,8 +171,7 @@ def relations(text: str, spans: Sequence[Span]) -> list[tuple[int, int, str]]:
         if not drugs:
             continue
         found += [(k, nearest(spans, k, drugs), "dose-of") for k in doses]
-        for drug, finding, label in related_pairs(text, spans, drugs, findings):
-            found.append((drug, finding, label))
+        found += sorted(related_pairs(text, spans, drugs, findings))
     return found
 
 
@@ -171,8 +181,8 @@ def nearest(spans: Sequence[Span], place: int, others: Sequence[int]) -> int:
     return min(others, key=lambda k: (max(start - spans[k][1], spans[k][0] - end), spans[k][0] > start))
 
 
-def related_pairs(text: str, spans: Sequence[Span], drugs: Sequence[int], findings: Sequence[int]) -> set[tuple[int, int, str]]:
-    """The drugs and diseases of a sentence that are related, each disease to the last drug before it or the next one after it."""
+def related_pairs(text: str, spans: Sequence[Span], drugs: Sequence[int], findings: Sequence[int]) -> set[Relation]:
+    """Related drugs and diseases of a sentence: each disease with the last drug before it or the next one after it."""
     found = set()
     for finding in findings:
         start, end, _ = spans[finding]
@@ -182,24 +192,19 @@ def related_pairs(text: str, spans: Sequence[Span], drugs: Sequence[int], findin
         right = relation_after(text, spans, finding, after[0]) if after else ""
         if left and right and spans[after[0]][0] - end < start - spans[before[-1]][1]:
             left = ""
-        if left:
-            found |= {(k, finding, left) for k in listed(text, spans, drugs, before[-1])}
-        elif right:
-            found |= {(k, finding, right) for k in listed(text, spans, drugs, after[0])}
+        drug = before[-1] if left else after[0] if right else None
+        if drug is not None:
+            found |= {(k, finding, left or right) for k in listed(text, spans, drugs, drug)}
     return found
 
 
 def listed(text: str, spans: Sequence[Span], drugs: Sequence[int], drug: int) -> list[int]:
     """A drug and those that stand in a list with it, with their doses."""
-    place = drugs.index(drug)
-    first_one = last_one = place
-    while first_one and LIST.fullmatch(without_spans(text, spans[drugs[first_one - 1]][1], spans[drugs[first_one]][0], spans)):
-        first_one -= 1
-    while last_one + 1 < len(drugs) and LIST.fullmatch(
-        without_spans(text, spans[drugs[last_one]][1], spans[drugs[last_one + 1]][0], spans)
-    ):
-        last_one += 1
-    return list(drugs[first_one : last_one + 1])
+    groups = [[drugs[0]]]
+    for one, other in pairwise(drugs):
+        joined = LIST.fullmatch(without_spans(text, spans[one][1], spans[other][0], spans))
+        groups = [*groups[:-1], [*groups[-1], other]] if joined else [*groups, [other]]
+    return next(group for group in groups if drug in group)
 
 
 def relation_before(text: str, spans: Sequence[Span], drug: int, finding: int) -> str:

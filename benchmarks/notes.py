@@ -143,7 +143,8 @@ def table(summary: dict[str, Any]) -> list[str]:
     """Scores of heads and rules, and whether the heads beat the rules in the first metric of each task."""
     means = summary["means"]
     lines = ["| task | metric | heads | rules | without reading |", "|---|---|---|---|---|"]
-    lines += [f"| entities | {name} | {100 * means['entities']['heads'][name]:.1f} | | |" for name in ("f1", "precision", "recall")]
+    found = means["entities"]["heads"]
+    lines += [f"| entities | {name} | {100 * found[name]:.1f} | | |" for name in ("f1", "precision", "recall")]
     for task in METRICS:
         for metric in means[task]["heads"]:
             cells = [means[task][method].get(metric) for method in ("heads", "rules", "without reading")]

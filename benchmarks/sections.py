@@ -35,7 +35,10 @@ FORMS: dict[str, dict[str, Any]] = {
     "alone": {}, "together": {"unit": "sentence"}, "together, crf": {"unit": "sentence", "decoder": "crf"},
 }  # fmt: skip
 GAIN, SHARE = 0.04, 0.6
-"""What reading together must gain in macro F1, and the share of tokens that it may need."""
+"""What reading together must gain in macro F1, and the share of the tokens of single sentences that it may need."""
+KINDS = {"tokens_alone": "single sentences, packed as here", "tokens_alone_padded": "single sentences, padded",
+         "tokens_with_neighbours": "single sentences with their neighbours"}  # fmt: skip
+"""Ways to count the tokens of single sentences."""
 
 
 def main() -> int:
@@ -124,7 +127,7 @@ def summarised(results: dict[str, Any], given: argparse.Namespace) -> dict[str, 
     base = forms["alone"]
     for found in forms.values():
         found["gain"] = found["macro_f1"] - base["macro_f1"]
-        for key in ("tokens_alone", "tokens_alone_padded", "tokens_with_neighbours"):
+        for key in KINDS:
             found[f"share_of_{key}"] = found["tokens"] / found[key]
     threads = os.environ.get("OMP_NUM_THREADS", "")
     return {
@@ -140,17 +143,18 @@ def table(summary: dict[str, Any]) -> list[str]:
              "answering s"]  # fmt: skip
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for form, one in summary["forms"].items():
-        shares = [one[f"share_of_tokens_{name}"] for name in ("alone", "alone_padded", "with_neighbours")]
+        shares = [one[f"share_of_{name}"] for name in KINDS]
         cells = [form, f"{100 * one['macro_f1']:.1f}", f"{100 * one['accuracy']:.1f}", f"{100 * one['gain']:+.1f}",
                  f"{one['tokens']:.0f}", *(f"{share:.2f}" for share in shares), f"{one['training_s']:.0f}",
                  f"{one['answering_s']:.1f}"]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
     best = max(one["gain"] for one in summary["forms"].values())
-    least = min(one["share_of_tokens_with_neighbours"] for form, one in summary["forms"].items() if FORMS[form])
     lines.append(f"gain of {100 * best:+.1f} points of macro F1; required {100 * GAIN:.0f}: "
                  f"{'met' if best >= GAIN else 'missed'}")  # fmt: skip
-    lines.append(f"{least:.2f} of the tokens that single sentences with their neighbours need; required {SHARE}: "
-                 f"{'met' if least <= SHARE else 'missed'}")  # fmt: skip
+    together = next(one for form, one in summary["forms"].items() if FORMS[form])
+    for name, what in KINDS.items():
+        share = together[f"share_of_{name}"]
+        lines.append(f"{share:.2f} of the tokens of {what}; required {SHARE}: {'met' if share <= SHARE else 'missed'}")
     return lines
 
 

@@ -120,3 +120,26 @@ def test_the_report_shows_mistakes_of_each_task(project: Path) -> None:
 
 def _without_scores(answers: dict[str, Any]) -> Any:
     return {name: [{key: value for key, value in one.items() if key != "score"} for one in found] for name, found in answers.items()}
+
+
+BRAT = "T1\tDNA 16 43\thuman insulin gene promoter\nT2\tProtein 22 29\tinsulin\nT3\tCell 0 8;44 46\tdeletion in\n"
+
+
+@pytest.mark.parametrize(("overlap", "spans", "pieces"), [("none", 1, 0), ("per-label", 2, 1)])
+def test_formats_give_overlapping_spans_to_tasks_that_read_them(
+    tmp_path: Path, toy_encoder: Path, capsys: pytest.CaptureFixture[str], overlap: str, spans: int, pieces: int
+) -> None:
+    text = "deletion of the human insulin gene promoter in liver cells"
+    for name in "abcd":
+        (tmp_path / "docs").mkdir(exist_ok=True)
+        (tmp_path / f"docs/{name}.txt").write_text(text, encoding="utf-8")
+        (tmp_path / f"docs/{name}.ann").write_text(BRAT, encoding="utf-8")
+    section = {"type": "token-classification", "overlap": overlap, "data": {"train": "docs"}, "validation_fraction": 0}
+    run = {"encoder": {"name": str(toy_encoder), "max_length": 32}, "tasks": {"entities": section}}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run), encoding="utf-8")
+    manyheads(["validate", str(tmp_path / "run.yaml"), "--json", str(tmp_path / "found.json")])
+    capsys.readouterr()
+    [report] = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))["splits"]
+    assert sum(report["labels"].values()) == 4 * (spans + pieces)
+    left = {what: part["count"] for what, part in report["left_out"].items()}
+    assert left == ({} if pieces else {"spans that overlap a longer one": 4, "discontinuous spans": 4})

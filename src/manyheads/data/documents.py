@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from manyheads.data.formats.rows import RawRow
+from manyheads.data.formats.standoff import whole_row
 from manyheads.data.report import MOST_ERRORS
 from manyheads.errors import RowError
 from manyheads.tasks.base import Task
@@ -22,7 +23,8 @@ def own_rows(task: Task[Any], rows: Iterable[RawRow], errors: list[str]) -> Iter
     """
     part: list[RawRow] = []
     current: str | None = None
-    for raw in rows:
+    for given in rows:
+        raw = whole_row(given, relations=False) if task.reads_overlaps else given
         try:
             own = raw if raw.skip is not None or isinstance(raw.values.get("targets"), str | None) else _of_target(task, raw)
             document = None if own.skip is not None else task.document_of(own.values)

@@ -118,6 +118,11 @@ class Task(ABC, Generic[ExampleT]):
         return False
 
     @property
+    def reads_overlaps(self) -> bool:
+        """Whether it reads spans that overlap, and discontinuous ones, from formats that hold them."""
+        return False
+
+    @property
     def concatenated_share(self) -> float:
         """Share of the training rows that are concatenated with their neighbours into one text."""
         return 0.0

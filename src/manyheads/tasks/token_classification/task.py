@@ -97,6 +97,11 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
         return TagChoices(self)
 
     @property
+    def reads_overlaps(self) -> bool:
+        """With a sequence of tags for each label."""
+        return self.overlap != "none"
+
+    @property
     def concatenated_share(self) -> float:
         """`join_sentences`."""
         return self.join_sentences
