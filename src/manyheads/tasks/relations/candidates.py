@@ -3,6 +3,8 @@
 Decided here:
 - A pair is a candidate if its types have a relation somewhere in the training data, in this direction, and if no more words
   are between the two than between any related pair there. Other pairs are right too rarely to be asked about.
+- A pair knows how many other spans of its head's and of its tail's type are between the two: most relations are with the
+  nearest span of a type, which the words between do not show.
 - A relation between concepts holds for all mentions of both, so all these pairs are gold. What is found between two mentions
   is then found between their concepts.
 """
@@ -27,6 +29,11 @@ EDGES = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128, 256)
 DISTANCES = 2 * len(EDGES) + 1
 """Buckets, for each order of the two; the last is for spans that overlap."""
 
+MOST_OTHERS = 2
+"""Other spans of a type between two are counted up to this number."""
+CROWDS = (MOST_OTHERS + 1) ** 2
+"""Numbers of others of the head's and the tail's type."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
@@ -39,6 +46,8 @@ class Pairs:
     """First word between the two, and one past the last."""
     distance_P: Array
     """Bucket of the distance."""
+    crowd_P: Array
+    """Numbers of other spans between, of the tail's type and (times MOST_OTHERS + 1) of the head's."""
 
 
 def words_between(first_N: Array, stop_N: Array, head_P: Array, tail_P: Array) -> tuple[Array, Array]:
@@ -70,7 +79,20 @@ def candidates(task: Relations, spans: Sequence[Sequence[CharSpan]], words: Span
     bucket_P = np.searchsorted(EDGES, gap_P, side="right") - 1
     bucket_P += np.where(words.first_N[head_P] > words.first_N[tail_P], len(EDGES), 0)
     bucket_P[overlap_P] = DISTANCES - 1
-    return Pairs(head_P[near], tail_P[near], between_2P[:, near], bucket_P[near])
+    type_N = np.array([place.get(span[2], -1) for mine in spans for span in mine], np.int64)
+    crowd_P = _others(words, type_N, tail_P, between_2P) + (MOST_OTHERS + 1) * _others(words, type_N, head_P, between_2P)
+    return Pairs(head_P[near], tail_P[near], between_2P[:, near], bucket_P[near], crowd_P[near])
+
+
+def _others(words: SpanWords, type_N: Array, end_P: Array, between_2P: Array) -> Array:
+    """How many spans of the type of an end begin between the two, `(P,)`, at most MOST_OTHERS."""
+    count_P = np.zeros(len(end_P), np.int64)
+    for kind in np.unique(type_N[end_P]):
+        begins_W = np.bincount(words.first_N[type_N == kind], minlength=words.bounds[-1] + 1)
+        before_W = np.concatenate([[0], begins_W.cumsum()])
+        mine = type_N[end_P] == kind
+        count_P[mine] = before_W[between_2P[1, mine]] - before_W[between_2P[0, mine]]
+    return np.minimum(count_P, MOST_OTHERS)
 
 
 def gold_pairs(example: SpanExample) -> set[tuple[int, int, str]]:

@@ -57,6 +57,7 @@ def _chances(
     for start in range(0, len(pairs.head_P), PAIRS_AT_ONCE):
         part = slice(start, start + PAIRS_AT_ONCE)
         hidden_PR = head_NR[pairs.head_P[part]] + tail_NR[pairs.tail_P[part]]
-        hidden_PR += range_means(ends_WX[:, 2], *pairs.between_2P[:, part]) + output["distance_BR"][pairs.distance_P[part]]
+        hidden_PR += range_means(ends_WX[:, 2], *pairs.between_2P[:, part])
+        hidden_PR += output["distance_BR"][pairs.distance_P[part]] + output["crowd_CR"][pairs.crowd_P[part]]
         logits_PK = np.maximum(hidden_PR, 0.0) @ output["output_KR"].T.astype(np.float64) + output["bias_K"]
         yield start, sigmoid(logits_PK)

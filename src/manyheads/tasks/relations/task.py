@@ -17,7 +17,7 @@ from annotated_types import Ge, Gt, Lt
 from manyheads.errors import DataError, RowError
 from manyheads.tasks.base import AnswerForm, Array, DataStatistics, Level, Moments, Row, Task
 from manyheads.tasks.relations import decoding, scores, training
-from manyheads.tasks.relations.candidates import DISTANCES, gold_pairs, words_between
+from manyheads.tasks.relations.candidates import CROWDS, DISTANCES, gold_pairs, words_between
 from manyheads.tasks.scored import ScoredSpans
 from manyheads.tasks.settings import DERIVED, NAMES, Doc, derived_settings
 from manyheads.tasks.spans import SpanExample, SpanTask
@@ -50,6 +50,7 @@ class Relations(ScoredSpans, SpanTask):
     answer_form: ClassVar[AnswerForm] = "relations"
     outputs: ClassVar[Mapping[str, Level]] = {
         "ends_TX": "token", "head_type_LR": "constant", "tail_type_LR": "constant", "distance_BR": "constant",
+        "crowd_CR": "constant",
         "output_KR": "constant", "bias_K": "constant",
     }  # fmt: skip
 
@@ -168,7 +169,7 @@ class Relations(ScoredSpans, SpanTask):
         from manyheads.nn.pairs import PairHead
 
         return PairHead(width, rank=self.rank, outputs=len(self.labels), types=len(self.types), distances=DISTANCES,
-                        dropout=self.dropout)  # fmt: skip
+                        crowds=CROWDS, dropout=self.dropout)  # fmt: skip
 
     targets = training.targets
     loss = training.loss

@@ -37,7 +37,7 @@ def targets(task: Relations, examples: Sequence[SpanExample], encodings: Encodin
     return {
         "row_W": words.row_W, "bounds": words.bounds, "first_N": words.first_N, "stop_N": words.stop_N, "type_N": type_N,
         "head_P": pairs.head_P, "tail_P": pairs.tail_P, "between_2P": pairs.between_2P, "distance_P": pairs.distance_P,
-        "gold_PK": gold_PK,
+        "crowd_P": pairs.crowd_P, "gold_PK": gold_PK,
     }  # fmt: skip
 
 
@@ -81,5 +81,6 @@ def pair_logits(output: Output, targets: Mapping[str, torch.Tensor]) -> torch.Te
         + output["head_type_LR"][type_N[head_P]]
         + output["tail_type_LR"][type_N[tail_P]]
         + output["distance_BR"][targets["distance_P"]]
+        + output["crowd_CR"][targets["crowd_P"]]
     )
     return hidden_PR.relu() @ output["output_KR"].T + output["bias_K"]
