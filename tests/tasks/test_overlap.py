@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,8 @@ LABELS = ("Cell", "DNA", "Gene", "Protein")
 
 
 def task_of(**settings: Any) -> TokenClassification:
-    return TokenClassification(name="entities", labels=LABELS, overlap="per-label", **settings)
+    pairs = tuple(combinations_with_replacement(LABELS, 2))
+    return TokenClassification(name="entities", labels=LABELS, overlap="per-label", **{"may_overlap": pairs, **settings})
 
 
 def word_item(task: TokenClassification, scores_WK: np.ndarray, rules: Mapping[str, np.ndarray] | None = None) -> Item:
@@ -109,6 +111,16 @@ def test_it_is_one_flat_head_for_each_label(decoder: Any) -> None:
     arrays = {key: rule.detach().numpy() for key, rule in rules.items()}
     together = decode(task, [word_item(task, scores_WK, arrays)])[0]
     assert together == sorted(answers, key=lambda span: (span["start"], -span["end"], span["label"]))
+
+
+def test_labels_that_never_overlap_in_the_data_do_not_overlap_in_answers() -> None:
+    task: Any = TASK_TYPES["token-classification"](name="entities", overlap="per-label")
+    fitted = task.fit(task.collect(task.read(ROW)))
+    assert fitted.may_overlap == (("DNA", "Gene"), ("DNA", "Protein"), ("Gene", "Protein"))
+    scores_WK = ideal_scores(fitted, [(16, 43, "DNA"), (22, 29, "Protein"), (22, 34, "Cell")])
+    scores_WK[:, :3] *= 0.5  # Cell is less certain
+    found = decode(fitted, [word_item(fitted, scores_WK)])[0]
+    assert [(span["start"], span["end"], span["label"]) for span in found] == [(16, 43, "DNA"), (22, 29, "Protein")]
 
 
 def test_a_flat_task_refuses_overlaps_and_says_what_reads_them() -> None:

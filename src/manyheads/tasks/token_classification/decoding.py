@@ -20,6 +20,7 @@ from manyheads.nn.iob2 import FORBIDDEN, iob2_rules
 from manyheads.nn.multiword_pieces import word_scores
 from manyheads.nn.viterbi import viterbi
 from manyheads.tasks.base import Item
+from manyheads.tasks.token_classification.tag_layers import apart
 from manyheads.tasks.words import owned_words
 from manyheads.text.spans import Span, spans_of_tags
 from manyheads.text.units import first_units, units
@@ -64,6 +65,7 @@ def decode(task: TokenClassification, items: Sequence[Item]) -> list[list[dict[s
             scaled = task.scale.applied(np.array(raw)).tolist()
             answer.extend(_answer(item.source.first, text.offsets_W2, spans, scaled))
     if len(task.layers) > 1:
+        answers = [apart(answer, task.may_overlap) for answer in answers]
         for answer in answers:
             answer.sort(key=lambda span: (span["start"], -span["end"], span["label"]))
     return [task.kept(answer) for answer in answers]

@@ -4,6 +4,8 @@ Decided here:
 - A layer is a block of columns among the head's outputs, `O`, then `B-` and `I-` of its labels. All layers are equally wide.
 - With a layer for each label, spans of different labels may overlap or nest in any way. Of overlapping spans of one label the
   longest is learned, as one sequence of tags can hold no other. Each piece of a discontinuous span is learned as a span.
+- Entities of two labels that never overlap in the training data do not overlap in answers either: the one with the higher
+  score stays. On flat data, a head for each label would else give one span two labels.
 - Layers share the encoder and are independent given its states, so their log-likelihoods are added.
 
 A sequence for each label: EDS-NLP does the same; Alex, Haddow & Grover 2007 compare it with cascades and joined labels.
@@ -11,7 +13,7 @@ A sequence for each label: EDS-NLP does the same; Alex, Haddow & Grover 2007 com
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -63,6 +65,30 @@ def tag_layers(labels: Sequence[str], overlap: Overlap) -> tuple[TagLayer, ...]:
     if overlap == "none":
         return (TagLayer(tuple(labels), 0),)
     return tuple(TagLayer((label,), 3 * place) for place, label in enumerate(labels))
+
+
+def overlapping_labels(spans: Sequence[CharSpan]) -> set[tuple[str, str]]:
+    """The pairs of labels, in alphabetical order, of spans in reading order that overlap."""
+    found: set[tuple[str, str]] = set()
+    for place, one in enumerate(spans):
+        for other in spans[place + 1 :]:
+            if other[0] >= one[1]:
+                break
+            found.add((min(one[2], other[2]), max(one[2], other[2])))
+    return found
+
+
+def apart(spans: Sequence[dict[str, Any]], may_overlap: Collection[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Spans without those that overlap one with a higher score, if their labels may not overlap."""
+    kept: list[dict[str, Any]] = []
+    for span in sorted(spans, key=lambda span: -span["score"]):
+        if all(
+            other["end"] <= span["start"] or span["end"] <= other["start"]
+            or tuple(sorted((span["label"], other["label"]))) in may_overlap
+            for other in kept
+        ):  # fmt: skip
+            kept.append(span)
+    return kept
 
 
 def output_names(layers: Sequence[TagLayer]) -> tuple[str, ...]:

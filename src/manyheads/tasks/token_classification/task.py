@@ -26,7 +26,13 @@ from manyheads.tasks.scored import ScoredSpans, round_scores
 from manyheads.tasks.settings import DERIVED, NAMES, Doc, Dropout, Stride, derived_settings
 from manyheads.tasks.statistics import grown_labels
 from manyheads.tasks.token_classification import decoding, scores, training
-from manyheads.tasks.token_classification.tag_layers import Overlap, TagLayer, output_names, tag_layers
+from manyheads.tasks.token_classification.tag_layers import (
+    Overlap,
+    TagLayer,
+    output_names,
+    overlapping_labels,
+    tag_layers,
+)
 from manyheads.tasks.words import WordTask
 from manyheads.text.entities import EntityExample, Misfit, followed, misfits, shift, spanned_example, tagged_example
 from manyheads.text.spans import overlapping, tags_of_char_spans
@@ -43,7 +49,8 @@ if TYPE_CHECKING:
     from manyheads.tasks.stock import StockClass
 
 OVERLAPPING, DISCONTINUOUS = "overlapping entities", "discontinuous entities"
-"""What training data may have, for `fit`."""
+"""What training data may have, for `fit`; overlaps with their labels."""
+SEPARATOR = "\t"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +78,8 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
     """Share of the training rows that are concatenated with their neighbours, so that the head also learns long texts."""
     overlap: Annotated[Overlap, Doc("per-label: spans of different labels may overlap; each label has its own tags")] = "none"
     """`per-label`: a sequence of tags for each label, so that spans of different labels may overlap or nest."""
+    may_overlap: Annotated[tuple[tuple[str, str], ...], DERIVED] = ()
+    """Pairs of labels, each in alphabetical order, that overlap somewhere in the training data."""
     unit: Annotated[Unit, Doc("what is tagged; letter for spans that begin or end inside words")] = "word"
     """What is tagged: words, or their letters, for spans that begin or end inside words."""
     places: Annotated[int, Ge(0), DERIVED] = 0
@@ -149,8 +158,8 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
     def collect(self, example: EntityExample) -> DataStatistics:
         """Counts of entity labels, and whether entities overlap or are discontinuous."""
         labels = Counter(label for _, _, label in example.spans) + Counter(span.label for span in example.discontinuous)
-        flags = {OVERLAPPING: overlapping(example.spans) is not None, DISCONTINUOUS: bool(example.discontinuous)}
-        return DataStatistics(labels, frozenset(flag for flag, seen in flags.items() if seen))
+        flags = {SEPARATOR.join((OVERLAPPING, *pair)) for pair in overlapping_labels(example.spans)}
+        return DataStatistics(labels, frozenset(flags | ({DISCONTINUOUS} if example.discontinuous else set())))
 
     @classmethod
     def suitability(cls, statistics: DataStatistics) -> float:
@@ -162,7 +171,14 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
         labels = self.labels or tuple(sorted(statistics.labels))
         if not labels:
             raise DataError(f"task '{self.name}': the training data has no entities; check the last column")
-        return replace(self, labels=labels, places=PLACES)
+        return replace(self, labels=labels, places=PLACES, may_overlap=self._overlaps(statistics))
+
+    def _overlaps(self, statistics: DataStatistics) -> tuple[tuple[str, str], ...]:
+        """Pairs of labels that overlap, in the data or in that of the model before."""
+        if self.overlap == "none":
+            return ()
+        found = (flag.split(SEPARATOR) for flag in statistics.flags)
+        return tuple(sorted({*self.may_overlap, *((rest[0], rest[1]) for kind, *rest in found if kind == OVERLAPPING)}))
 
     def fit_from(self, before: Task[EntityExample], statistics: DataStatistics) -> TokenClassification:
         """With the labels that the task had, and new ones of the data after them."""
