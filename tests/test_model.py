@@ -41,6 +41,8 @@ class Head(nn.Module):
 class Reading:
     """As much of a task as a model needs."""
 
+    depends_on = None
+
     def build_head(self, width: int) -> nn.Module:
         return Head(width)
 

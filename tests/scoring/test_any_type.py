@@ -149,7 +149,7 @@ def test_answers_beside_those_of_other_tasks_are_chosen_by_name_or_by_what_the_t
     rows = [{"id": f"r{k}", "windows": 1, "tasks": {"ner": [], "stars": {"stars": x}}} for k, x in enumerate(GIVEN)]
     guesses = written("p.jsonl", rows)
     assert score_files("nested", gold, guesses).metrics == pytest.approx(ERROR)
-    with pytest.raises(DataError, match=r"p.jsonl has several tasks that could be rating: ner, stars; choose one"):
+    with pytest.raises(DataError, match=r"p.jsonl has several tasks that could be rating: ner, stars; name one"):
         score_files("rating", gold, guesses)
     plain = [{"id": f"r{k}", "tasks": {"ner": [], "stars": x}} for k, x in enumerate(GIVEN)]
     assert score_files("rating", gold, written("q.jsonl", plain), "stars").metrics == pytest.approx(ERROR)
