@@ -35,7 +35,7 @@ HEADS = {
 METRICS = {"assertion": ("macro_f1", "accuracy", "strict_f1"), "relations": ("f1", "precision", "recall", "strict_f1")}
 
 TOKENS_PER_STEP = 1200
-"""A third of what the recipe makes, and as many more steps: most of what is learned in minutes depends on the steps."""
+"""A third of what the recipe makes, so that minutes are enough for more than a hundred steps."""
 
 
 def main() -> int:
