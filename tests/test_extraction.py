@@ -143,3 +143,20 @@ def test_formats_give_overlapping_spans_to_tasks_that_read_them(
     assert sum(report["labels"].values()) == 4 * (spans + pieces)
     left = {what: part["count"] for what, part in report["left_out"].items()}
     assert left == ({} if pieces else {"spans that overlap a longer one": 4, "discontinuous spans": 4})
+
+
+def test_an_attribute_is_read_anew_when_another_one_is_named(tmp_path: Path, toy_encoder: Path) -> None:
+    rows = [row(k) for k in range(24)]
+    for one in rows:
+        one["entities"][1]["attributes"] = {"grade": "high" if one["id"] % 2 else "low"}
+    train = str(write_jsonl(tmp_path / "rows.jsonl", rows))
+    found = []
+    for attribute in ("absent", "grade"):
+        entities = {"type": "token-classification", "overlap": "per-label", "data": {"train": train}}
+        mark = {"type": "span-classification", "of": "entities", "attribute": attribute, "data": {"train": train}}
+        run = {"encoder": {"name": str(toy_encoder), "max_length": 32}, "tasks": {"entities": entities, "mark": mark}}
+        (tmp_path / "run.yaml").write_text(yaml.safe_dump(run), encoding="utf-8")
+        manyheads(["validate", str(tmp_path / "run.yaml"), "--json", str(tmp_path / "found.json")])
+        splits = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))["splits"]
+        found.append({label for split in splits if split["task"] == "mark" for label in split["labels"]})
+    assert found == [{"true", "false"}, {"high", "low"}]

@@ -1,7 +1,7 @@
 """Rows of files and of the hub to tables: every row is read by its task once, and bad rows are reported with their places.
 
-What `Task.read`, `row_of_target`, `joined_rows`, `collect`, `cluster` and the texts of `sources_of_example` return does not
-depend on the settings of a task beyond its class, so a table serves every run with a task of that class and name.
+What `Task.read`, `row_of_target`, `collect`, `cluster` and the texts of `sources_of_example` return depends on no settings
+of a task but those in `Task.reading`, so a table serves every run with a task of that type, name and reading.
 """
 
 from __future__ import annotations

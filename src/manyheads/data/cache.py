@@ -49,8 +49,7 @@ def cache_folder() -> Path:
 
 def table_key(task: Task[Any], fingerprint: str) -> str:
     """The name of a table: a sha256 of everything that its rows depend on."""
-    overlaps = ("overlaps",) if task.reads_overlaps else ()
-    code = "\0".join((_code(), task.kind, type(task).__qualname__, task.name, *overlaps))
+    code = "\0".join((_code(), task.kind, type(task).__qualname__, task.name, *task.reading))
     return hashlib.sha256(f"{code}\0{fingerprint}".encode("utf-8", "surrogateescape")).hexdigest()
 
 

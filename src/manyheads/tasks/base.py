@@ -118,6 +118,11 @@ class Task(ABC, Generic[ExampleT]):
         return False
 
     @property
+    def reading(self) -> tuple[str, ...]:
+        """What rows and their statistics depend on besides the type and the name; part of the name of a cached table."""
+        return ("overlaps",) if self.reads_overlaps else ()
+
+    @property
     def reads_overlaps(self) -> bool:
         """Whether it reads spans that overlap, and discontinuous ones, from formats that hold them."""
         return False

@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 
 REACH = 6
 """Words before and after a span that take part in its scores."""
-HAS, LACKS, BOOLEAN = "has", "lacks", "booleans"
-"""Flags of training data: types of entities with and without the attribute, and values that are true or false."""
+HAS, LACKS, NAMED = "has", "lacks", "named values"
+"""Flags of training data: types of entities with and without the attribute, and values other than true and false."""
 
 Answer = list[dict[str, Any]] | None
 """For each entity its place, label, score, all scores, and `span`; None if there is no task to find entities."""
@@ -76,6 +76,11 @@ class SpanClassification(SpanTask):
     temperature: Annotated[float, Gt(0), DERIVED] = 1.0
     """Divisor of the scores; fitted on validation data."""
 
+    @property
+    def reading(self) -> tuple[str, ...]:
+        """The attribute, whose values are counted."""
+        return (self.attribute or self.name,)
+
     def value(self, attributes: Mapping[str, Any]) -> str | None:
         """The attribute as a class; None if it is absent. Raises RowError for a list or an object."""
         value = attributes.get(self.attribute or self.name)
@@ -99,8 +104,8 @@ class SpanClassification(SpanTask):
         values = [self.value(one.attributes) for one in example.spans]
         flags = {f"{LACKS if value is None else HAS} {one.label}" for one, value in zip(example.spans, values, strict=True)}
         given = Counter(value for value in values if value is not None)
-        plain = {"true", "false"} >= set(given)
-        return DataStatistics(given, frozenset(flags | {BOOLEAN if plain else "values"} if given else flags))
+        named = set() if {"true", "false"} >= set(given) else {NAMED}
+        return DataStatistics(given, frozenset(flags | named))
 
     @classmethod
     def suitability(cls, statistics: DataStatistics) -> float:
@@ -111,7 +116,7 @@ class SpanClassification(SpanTask):
         """Classes, and the types of entities that have any."""
         flags = statistics.flags
         types = tuple(sorted(flag.partition(" ")[2] for flag in flags if flag.startswith(f"{HAS} ")))
-        absent = "none" if "values" in flags else "false"
+        absent = "none" if NAMED in flags else "false"
         lacking = any(f"{LACKS} {name}" in flags for name in types)
         labels = self.labels or tuple(sorted({*statistics.labels, *([absent] if lacking else [])}))
         if len(labels) < 2:

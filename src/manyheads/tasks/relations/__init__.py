@@ -1,6 +1,6 @@
 """Typed, directed relations between the entities of another task.
 
-    example.py        candidate pairs of a text, and their gold labels
+    candidates.py     candidate pairs of a text, and the related ones
     training.py       targets and loss
     decoding.py       relations from the scores of pairs
     scores.py         metrics: for gold entities, end to end, between concepts

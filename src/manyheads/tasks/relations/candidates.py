@@ -39,6 +39,8 @@ CROWDS = (MOST_OTHERS + 1) ** 2
 class Pairs:
     """P ordered pairs of the N spans of several texts."""
 
+    type_N: Array
+    """Type of each span; -1 for one that cannot be an end."""
     head_P: Array
     tail_P: Array
     """Places among the spans."""
@@ -62,9 +64,10 @@ def candidates(task: Relations, spans: Sequence[Sequence[CharSpan]], words: Span
     heads, tails, base = [], [], 0
     allowed_LL = task.allowed_types
     place = {label: k for k, label in enumerate(task.types)}
+    type_N = np.array([place.get(span[2], -1) for mine in spans for span in mine], np.int64)
     there_N = words.stop_N > words.first_N
     for mine in spans:
-        type_M = np.array([place.get(span[2], -1) for span in mine], np.int64)
+        type_M = type_N[base : base + len(mine)]
         known = np.flatnonzero((type_M >= 0) & there_N[base : base + len(mine)])
         pair_MM = allowed_LL[type_M[known][:, None], type_M[known][None, :]]
         np.fill_diagonal(pair_MM, val=False)
@@ -79,9 +82,8 @@ def candidates(task: Relations, spans: Sequence[Sequence[CharSpan]], words: Span
     bucket_P = np.searchsorted(EDGES, gap_P, side="right") - 1
     bucket_P += np.where(words.first_N[head_P] > words.first_N[tail_P], len(EDGES), 0)
     bucket_P[overlap_P] = DISTANCES - 1
-    type_N = np.array([place.get(span[2], -1) for mine in spans for span in mine], np.int64)
     crowd_P = _others(words, type_N, tail_P, between_2P) + (MOST_OTHERS + 1) * _others(words, type_N, head_P, between_2P)
-    return Pairs(head_P[near], tail_P[near], between_2P[:, near], bucket_P[near], crowd_P[near])
+    return Pairs(type_N, head_P[near], tail_P[near], between_2P[:, near], bucket_P[near], crowd_P[near])
 
 
 def _others(words: SpanWords, type_N: Array, end_P: Array, between_2P: Array) -> Array:

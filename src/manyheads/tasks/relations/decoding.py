@@ -31,7 +31,7 @@ def decode(task: Relations, items: Sequence[Item]) -> list[list[Relation] | None
     base_I = np.cumsum([0, *map(len, spans)])
     owner_N = np.repeat(np.arange(len(items)), np.diff(base_I))
     answers: list[list[Relation]] = [[] for _ in items]
-    for start, raw_PK in _chances(task, items, words, pairs, [span for mine in spans for span in mine]):
+    for start, raw_PK in _chances(items, words, pairs):
         chance_PK = task.scale.applied(raw_PK)
         for p, k in zip(*np.nonzero(raw_PK >= LEAST), strict=True):
             head, tail = int(pairs.head_P[start + p]), int(pairs.tail_P[start + p])
@@ -42,18 +42,14 @@ def decode(task: Relations, items: Sequence[Item]) -> list[list[Relation] | None
     return [None if item.spans is None else task.kept(answer) for item, answer in zip(items, answers, strict=True)]
 
 
-def _chances(
-    task: Relations, items: Sequence[Item], words: SpanWords, pairs: Pairs, spans: Sequence[tuple[int, int, str]]
-) -> Iterator[tuple[int, Array]]:
+def _chances(items: Sequence[Item], words: SpanWords, pairs: Pairs) -> Iterator[tuple[int, Array]]:
     """Probabilities `(P, K)` of pairs, some at a time, each with the first pair."""
     if not len(pairs.head_P):
         return
-    place = {name: k for k, name in enumerate(task.types)}
     output = items[0].outputs[0]
     ends_WX = token_values(items, "ends_TX")[words.row_W].reshape(len(words.row_W), 3, -1)
-    type_N = np.array([place.get(span[2], 0) for span in spans], np.int64)
-    head_NR = range_means(ends_WX[:, 0], words.first_N, words.stop_N) + output["head_type_LR"][type_N]
-    tail_NR = range_means(ends_WX[:, 1], words.first_N, words.stop_N) + output["tail_type_LR"][type_N]
+    head_NR = range_means(ends_WX[:, 0], words.first_N, words.stop_N) + output["head_type_LR"][pairs.type_N]
+    tail_NR = range_means(ends_WX[:, 1], words.first_N, words.stop_N) + output["tail_type_LR"][pairs.type_N]
     for start in range(0, len(pairs.head_P), PAIRS_AT_ONCE):
         part = slice(start, start + PAIRS_AT_ONCE)
         hidden_PR = head_NR[pairs.head_P[part]] + tail_NR[pairs.tail_P[part]]

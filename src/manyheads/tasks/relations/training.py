@@ -23,7 +23,6 @@ def targets(task: Relations, examples: Sequence[SpanExample], encodings: Encodin
     spans = [[one.span for one in example.spans] for example in examples]
     pairs = candidates(task, spans, words)
     label = {name: k for k, name in enumerate(task.labels)}
-    place = {name: k for k, name in enumerate(task.types)}
     gold_PK = np.zeros((len(pairs.head_P), len(label)), np.float32)
     at = {pair: p for p, pair in enumerate(zip(pairs.head_P.tolist(), pairs.tail_P.tolist(), strict=True))}
     base = 0
@@ -33,11 +32,10 @@ def targets(task: Relations, examples: Sequence[SpanExample], encodings: Encodin
             if p is not None and name in label:
                 gold_PK[p, label[name]] = 1.0
         base += len(example.spans)
-    type_N = np.array([place.get(span[2], -1) for mine in spans for span in mine], np.int64)
     return {
-        "row_W": words.row_W, "bounds": words.bounds, "first_N": words.first_N, "stop_N": words.stop_N, "type_N": type_N,
-        "head_P": pairs.head_P, "tail_P": pairs.tail_P, "between_2P": pairs.between_2P, "distance_P": pairs.distance_P,
-        "crowd_P": pairs.crowd_P, "gold_PK": gold_PK,
+        "row_W": words.row_W, "bounds": words.bounds, "first_N": words.first_N, "stop_N": words.stop_N,
+        "type_N": pairs.type_N, "head_P": pairs.head_P, "tail_P": pairs.tail_P, "between_2P": pairs.between_2P,
+        "distance_P": pairs.distance_P, "crowd_P": pairs.crowd_P, "gold_PK": gold_PK,
     }  # fmt: skip
 
 
