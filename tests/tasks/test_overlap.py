@@ -21,7 +21,7 @@ from manyheads.tasks.token_classification.task import TokenClassification
 from manyheads.tasks.token_classification.training import gold_tags
 from manyheads.text.entities import EntityExample
 from manyheads.text.pack import Encoding, Source
-from manyheads.text.spans import CharSpan, longest_apart, overlapping
+from manyheads.text.spans import CharSpan, edges_of, longest_apart, overlapping
 from manyheads.text.units import units
 
 TEXT = "deletion of the human insulin gene promoter in liver cells"
@@ -63,7 +63,7 @@ def nested_spans(draw: st.DrawFn) -> list[CharSpan]:
     for label in LABELS:
         for first, last in draw(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=3)):
             spans.append((words[min(first, last)][0], words[max(first, last)][1], label))
-    return [span for label in LABELS for span in longest_apart(one for one in spans if one[2] == label)]
+    return [span for label in LABELS for span in longest_apart((one for one in spans if one[2] == label), edges_of)]
 
 
 def ideal_scores(task: TokenClassification, spans: list[CharSpan]) -> np.ndarray:
@@ -182,7 +182,7 @@ def test_new_labels_extend_the_outputs() -> None:
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 6)), max_size=8))
 def test_spans_apart_are_a_longest_choice_without_overlaps(given_: list[tuple[int, int]]) -> None:
     spans = [(start, start + size, "A") for start, size in given_]
-    kept = longest_apart(spans)
+    kept = longest_apart(spans, edges_of)
     assert overlapping(kept) is None
     assert (overlapping(spans) is None) == (len(kept) == len(spans))
     for span in spans:

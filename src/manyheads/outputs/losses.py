@@ -5,12 +5,12 @@ A format lists what it holds. Formats themselves count what depends on their det
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from manyheads.data.formats.annotations import Interval, Relation, Span, with_ends
+from manyheads.data.formats.annotations import Relation, Span, with_ends
 from manyheads.outputs.documents import Document
+from manyheads.text.spans import longest_apart
 
 SCORES, IDS, IDENTIFIERS, COLUMNS, GROUPS, WORDS, PIECES, OVERLAPS, NAMES, ATTRIBUTES, RELATIONS = (
     "scores", "ids", "identifiers", "columns", "documents", "words", "discontinuous spans", "overlapping spans",
@@ -99,14 +99,7 @@ def without_overlaps(spans: Collection[Span]) -> list[Span]:
     >>> [span.label for span in without_overlaps([Span(((0, 4),), "A"), Span(((2, 9),), "B"), Span(((9, 10),), "C")])]
     ['B', 'C']
     """
-    taken: list[Interval] = []
-    kept = []
-    for span in sorted(spans, key=lambda span: span.start - span.end):  # stable
-        place = bisect_left(taken, (span.end, span.end))
-        if not place or taken[place - 1][1] <= span.start:
-            insort(taken, (span.start, span.end))
-            kept.append(span)
-    return sorted(kept, key=lambda span: span.pieces)
+    return longest_apart(spans, edges=lambda span: (span.start, span.end))
 
 
 def _fitted_spans(spans: tuple[Span, ...], holds: Collection[str], losses: Losses, where: str) -> tuple[Span, ...]:

@@ -15,17 +15,18 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 
 from manyheads.errors import RowError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from manyheads.text.words import Words
 
+T = TypeVar("T")
 Scheme = Literal["IO", "IOB1", "IOB2", "IOBES", "BILOU"]
 CharSpan = tuple[int, int, str]
 """`(start, end, label)` in code points, end exclusive."""
@@ -140,18 +141,28 @@ def scheme_of(sequences: Iterable[Sequence[str]]) -> Scheme:
     return "IOB1" if opened_by_inner and not needless else "IOB2"
 
 
-def longest_apart(spans: Iterable[CharSpan]) -> list[CharSpan]:
+def longest_apart(spans: Iterable[T], edges: Callable[[T], tuple[int, int]]) -> list[T]:
     """Spans that do not overlap, in reading order: of those that do the longest, of equally long ones the first.
 
-    >>> longest_apart([(0, 4, "A"), (2, 9, "B"), (9, 10, "C")])
+    `edges`: start and end of a span, end exclusive.
+
+    >>> longest_apart([(0, 4, "A"), (2, 9, "B"), (9, 10, "C")], edges=lambda span: span[:2])
     [(2, 9, 'B'), (9, 10, 'C')]
     """
-    kept: list[CharSpan] = []
-    for span in sorted(spans, key=lambda span: span[0] - span[1]):  # stable
-        place = bisect_left(kept, (span[1],))
-        if not place or kept[place - 1][1] <= span[0]:
+    taken: list[tuple[int, int]] = []
+    kept: list[T] = []
+    placed = ((edges(span), span) for span in spans)
+    for (start, end), span in sorted(placed, key=lambda pair: pair[0][0] - pair[0][1]):  # stable
+        place = bisect_left(taken, (end, end))
+        if not place or taken[place - 1][1] <= start:
+            taken.insert(place, (start, end))
             kept.insert(place, span)
     return kept
+
+
+def edges_of(span: CharSpan) -> tuple[int, int]:
+    """Start and end."""
+    return span[:2]
 
 
 def overlapping(spans: Iterable[CharSpan]) -> tuple[CharSpan, CharSpan] | None:

@@ -11,7 +11,6 @@ Design:
 from __future__ import annotations
 
 import re
-from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +19,7 @@ from manyheads.data.formats.annotations import Interval, Relation, Span, entity,
 from manyheads.data.formats.records import Record, as_label, as_list, as_offset
 from manyheads.data.formats.rows import LeftOut, RawRow
 from manyheads.errors import DataError
+from manyheads.text.spans import edges_of, longest_apart
 
 DISCONTINUOUS = "discontinuous spans"
 MISPLACED = "discontinuous spans that do not fit their text"
@@ -164,16 +164,10 @@ def without_overlaps(spans: Iterable[Span]) -> tuple[list[Span], list[LeftOut]]:
         if key in whole:
             left_out.append(LeftOut(REPEATED, span.where))
         whole.setdefault(key, span)
-    kept: list[Interval] = []
-    chosen: list[Span] = []
-    for (start, end, _), span in sorted(whole.items(), key=lambda found: found[0][0] - found[0][1]):  # stable
-        place = bisect_left(kept, (end, end))
-        if place and kept[place - 1][1] > start:
-            left_out.append(LeftOut(OVERLAPPING, span.where))
-            continue
-        insort(kept, (start, end))
-        chosen.append(span)
-    return sorted(chosen, key=lambda span: span.pieces), left_out
+    kept = longest_apart(whole, edges_of)
+    chosen = set(kept)
+    rest = sorted((span for span in whole if span not in chosen), key=lambda span: span[0] - span[1])
+    return [whole[span] for span in kept], [*left_out, *(LeftOut(OVERLAPPING, whole[span].where) for span in rest)]
 
 
 def checked(text: str, span: Span) -> Span:

@@ -13,7 +13,7 @@ from manyheads.metrics.entities import Span, entity_scores, token_accuracy
 from manyheads.metrics.evidence import Tally, grouped
 from manyheads.metrics.partial_matches import partial_scores
 from manyheads.text.entities import EntityExample
-from manyheads.text.spans import longest_apart, tags_of_char_spans
+from manyheads.text.spans import edges_of, longest_apart, tags_of_char_spans
 from manyheads.text.units import units
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def word_tags(task: TokenClassification, offsets: Any, spans: Sequence[Span]) ->
     layers = [[span for span in spans if span[2] in layer.labels] for layer in task.layers]
     if len(layers) == 1:
         return tags_of_char_spans(offsets, spans)[0]
-    tags = zip(*(tags_of_char_spans(offsets, longest_apart(mine))[0] for mine in layers), strict=True)
+    tags = zip(*(tags_of_char_spans(offsets, longest_apart(mine, edges_of))[0] for mine in layers), strict=True)
     return [" ".join(tag for tag in of_word if tag != "O") or "O" for of_word in tags]
 
 

@@ -17,7 +17,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from manyheads.text.spans import longest_apart
+from manyheads.text.spans import edges_of, longest_apart
 
 if TYPE_CHECKING:
     from manyheads.text.entities import EntityExample
@@ -53,7 +53,7 @@ class TagLayer:
         """The gold spans that its tags can hold, in reading order."""
         pieces = ((start, end, span.label) for span in example.discontinuous for start, end in span.pieces)
         mine = [span for span in (*example.spans, *pieces) if span[2] in self.labels]
-        return longest_apart(mine)
+        return longest_apart(mine, edges_of)
 
 
 def tag_layers(labels: Sequence[str], overlap: Overlap) -> tuple[TagLayer, ...]:
