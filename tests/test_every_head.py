@@ -14,8 +14,8 @@ import manyheads as mh
 from manyheads.cli import main as manyheads
 from manyheads.predict import TorchBackend
 from manyheads.tasks import TASK_TYPES
-from test_extraction import row
-from toys import SENTENCES, entity_rows, write_csv, write_jsonl
+from test_extraction import DRUGS, FINDINGS, row
+from toys import SENTENCES, entity_rows, write_csv, write_jsonl, write_terms
 
 ROW = {"id": 1, **{key: value for key, value in row(5).items() if key == "text"}, "question": "What causes fever?"}
 
@@ -23,10 +23,14 @@ ROW = {"id": 1, **{key: value for key, value in row(5).items() if key == "text"}
 def tasks(folder: Path) -> dict[str, Any]:
     """The sections of a task of every type, the last of them on documents."""
     spans = write_jsonl(folder / "spans.jsonl", [row(k) for k in range(48)])
+    coded = [{**one, "entities": [{**e, "links": [f"X{one['text'][e['start'] : e['end']]}"]} for e in one["entities"] if e["id"] < 3]}
+             for one in (row(k) for k in range(24))]  # fmt: skip
+    terms = write_terms(folder / "terms.tsv", ["id\tname", *(f"X{name}\t{name}s" for name in (*DRUGS, *FINDINGS))])
     labels = ["A", "B", "A", "C", "B", "C"]
     tags = [["X" if word[0].isupper() else "Y" for word in text.split()] for text in SENTENCES]
     files = {
         "spans": spans,
+        "linked": write_jsonl(folder / "linked.jsonl", coded),
         "sections": write_csv(folder / "sections.csv", ["text", "label"], [*map(list, zip(SENTENCES, labels, strict=True))]),
         "sentences": write_csv(folder / "sentences.csv", ["text", "label", "document"],
                                [[text, label, k // 3] for k, (text, label) in enumerate(zip(SENTENCES * 2, labels * 2, strict=True))]),
@@ -38,6 +42,10 @@ def tasks(folder: Path) -> dict[str, Any]:
         "numbers": write_csv(folder / "numbers.csv", ["text", "value"], [[text, k] for k, text in enumerate(SENTENCES)]),
         "tags": write_jsonl(folder / "tags.jsonl", [
             {"tokens": text.split(), "tags": found} for text, found in zip(SENTENCES, tags, strict=True)]),
+        "positives": write_csv(folder / "positives.csv", ["text_a", "text_b"], [[SENTENCES[k], SENTENCES[k + 1]] for k in range(5)]),
+        "lists": write_jsonl(folder / "lists.jsonl", [
+            {"query": f"What about {text.split()[0]}?", "positive": text, "negatives": [other for other in SENTENCES if other != text]}
+            for text in SENTENCES]),
         "flat": write_jsonl(folder / "flat.jsonl", entity_rows()),
     }  # fmt: skip
     data = {name: dict.fromkeys(("train", "validation", "test"), str(path)) for name, path in files.items()}
@@ -46,12 +54,16 @@ def tasks(folder: Path) -> dict[str, Any]:
         "flat": {"type": "token-classification", "decoder": "crf", "data": data["flat"]},
         "absent": {"type": "span-classification", "of": "entities", "data": data["spans"]},
         "links": {"type": "relations", "of": "entities", "data": data["spans"]},
+        "codes": {"type": "entity-linking", "of": "entities", "terms": str(terms), "data": data["linked"]},
         "section": {"type": "text-classification", "data": data["sections"]},
         "sentences": {"type": "text-classification", "unit": "sentence", "data": data["sentences"]},
         "answers": {"type": "question-answering", "data": data["questions"]},
         "similarity": {"type": "sentence-embedding", "data": data["pairs"]},
+        "weights": {"type": "sentence-embedding", "vectors": "sparse", "data": data["positives"]},
+        "vectors": {"type": "sentence-embedding", "vectors": "multi", "projection": 8, "data": data["positives"]},
         "number": {"type": "text-regression", "data": data["numbers"]},
         "words": {"type": "token-tagging", "data": data["tags"]},
+        "ranking": {"type": "text-ranking", "data": data["lists"]},
     }
 
 
@@ -83,7 +95,7 @@ def test_every_type_is_there(project: Path) -> None:
     assert {task.kind for task in mh.load(project / "model").predictor.tasks.values()} == set(TASK_TYPES)
 
 
-def test_all_heads_but_that_on_a_question_answer_in_one_pass(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_heads_but_those_on_a_question_answer_in_one_pass(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     packs = []
     whole = TorchBackend.run
 
@@ -95,7 +107,7 @@ def test_all_heads_but_that_on_a_question_answer_in_one_pass(project: Path, monk
     model = mh.load(project / "model")
     packs.clear()  # loading warms up
     [answered] = model.predict([{key: value for key, value in ROW.items() if key != "question"}])
-    assert set(answered["tasks"]) == set(model.tasks) - {"answers"}
+    assert set(answered["tasks"]) == set(model.tasks) - {"answers", "ranking"}
     assert packs == [1]
 
 
@@ -120,6 +132,7 @@ def test_the_server_and_its_page_show_every_head(project: Path) -> None:
         described = httpx.get(f"{server.url}/v1/tasks", timeout=60).json()["tasks"]
         assert described["links"]["answers"] == "relations"
         assert described["absent"]["of"] == "entities"
+        assert described["codes"]["answers"] == "links"
 
 
 @pytest.mark.slow

@@ -54,6 +54,31 @@ def entity_rows() -> list[dict[str, object]]:
     ]  # fmt: skip
 
 
+TERMS = [
+    "id\tname\ttype\tsynonyms", "C1\tAspirin\tChemical\tacetylsalicylic acid|ASA", "C2\tmetformin\tChemical\tglucophage",
+    "C3\tglucose\tChemical\tdextrose", "C4\tcisplatin\tChemical\t", "D1\tfever\tDisease\tpyrexia", "D2\tinfluenza\tDisease\tflu",
+    "D3\ttype 2 diabetes\tDisease\tdiabetes mellitus type 2", "D4\tnausea\tDisease\t", "D4\tfeeling sick\tDisease\t",
+    "D5\tmigraine\tDisease\tmigraine headache|headache of three hospitals",
+]  # fmt: skip
+"""A dictionary: the lines of a tsv file."""
+
+
+def linked_rows() -> list[dict[str, object]]:
+    """The rows of `entity_rows` with an identifier of TERMS for each entity but ibuprofen."""
+    found = {"aspirin": "C1", "metformin": "C2", "glucose": "C3", "cisplatin": "C4", "fever": "D1", "influenza": "D2",
+             "type 2 diabetes": "D3", "nausea": "D4", "migraine": "D5"}  # fmt: skip
+    rows = []
+    for row in entity_rows():
+        names = [(e, row["text"][e["start"] : e["end"]].lower()) for e in row["entities"]]
+        rows.append({**row, "entities": [{**e, "links": [found[name]]} if name in found else e for e, name in names]})
+    return rows
+
+
+def write_terms(path: Path, lines: Sequence[str] = TERMS) -> Path:
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
 def write_jsonl(path: Path, rows: list[dict[str, object]]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

@@ -19,22 +19,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from manyheads.api import Model, load
     from manyheads.api.predictions import Predictions
-    from manyheads.api.results import Answer, Classification, Numbers, Problem, Row, Span, Tag
+    from manyheads.api.results import Answer, Classification, Numbers, Problem, RankedText, Row, Span, Tag
     from manyheads.config.schema import Run
+    from manyheads.inference.hard_negatives import Mining
     from manyheads.python_train import train
     from manyheads.training.step_record import EvaluationRecord, StepRecord
 
 __version__ = "0.1.0"
 __all__ = [
-    "Answer", "Classification", "EvaluationRecord", "Model", "Numbers", "Predictions", "Problem", "Row", "Run", "Span",
-    "StepRecord", "Tag", "__version__", "load", "train",
+    "Answer", "Classification", "EvaluationRecord", "Mining", "Model", "Numbers", "Predictions", "Problem", "RankedText",
+    "Row", "Run", "Span", "StepRecord", "Tag", "__version__", "load", "train",
 ]  # fmt: skip
 
-_RESULTS = ("Answer", "Classification", "Numbers", "Problem", "Row", "Span", "Tag")
+_RESULTS = ("Answer", "Classification", "Numbers", "Problem", "RankedText", "Row", "Span", "Tag")
 _HOME = {
     "Model": "manyheads.api", "load": "manyheads.api", "Predictions": "manyheads.api.predictions",
     **dict.fromkeys(_RESULTS, "manyheads.api.results"),
-    "Run": "manyheads.config.schema", "train": "manyheads.python_train",
+    "Mining": "manyheads.inference.hard_negatives", "Run": "manyheads.config.schema", "train": "manyheads.python_train",
     **dict.fromkeys(("StepRecord", "EvaluationRecord"), "manyheads.training.step_record"),
 }  # fmt: skip
 

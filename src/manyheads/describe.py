@@ -14,6 +14,7 @@ from manyheads.bundle import (
     ENCODER,
     HEADS,
     METRICS,
+    STORES,
     is_exported,
     manifest_hash,
     read_manifest,
@@ -33,7 +34,8 @@ def model_description(folder: Path) -> dict[str, Any]:
         facts = {"onnx": manifest["onnx"]}
     else:
         sharing = verify(folder, manifest)
-        parameters = {name: _parameters(folder / name) for name in files if name.endswith(".safetensors")}
+        weights = [name for name in files if name.endswith(".safetensors") and not name.startswith(f"{STORES}/")]
+        parameters = {name: _parameters(folder / name) for name in weights}
         facts = {"sharing": sharing.to_json(), "parameters": parameters}
     return {
         "folder": str(folder),

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from manyheads.metrics.resampling import score_interval
 
 if TYPE_CHECKING:
@@ -57,6 +59,22 @@ def answers_for(predictor: Predictor, task: Task[Any], examples: Examples) -> tu
         answers.extend([next(flat).answers[task.name] for _ in sources] for sources in inputs)
         kept.extend(chunk)
     return answers, kept
+
+
+def with_stores(predictor: Predictor, tables: Mapping[str, Examples] | None = None) -> Predictor:
+    """The predictor with what its tasks keep of outputs for texts of their own, computed with the present weights.
+
+    With `tables`, what answers about these examples need. See `tasks/store.py`.
+    """
+    tasks = dict(predictor.tasks)
+    for name, store in ((name, store) for name, task in tasks.items() if (store := task.store) is not None):
+        if tables is not None and name not in tables:
+            continue
+        inputs = store.inputs(None if tables is None else [tables[name][i] for i in range(len(tables[name]))])
+        chunks = [inputs[start : start + CHUNK_EXAMPLES] for start in range(0, len(inputs), CHUNK_EXAMPLES)]
+        if chunks:
+            tasks[name] = store.with_rows(inputs, np.concatenate([store.rows(predictor.items(name, one)) for one in chunks]))
+    return predictor.with_tasks(tasks)
 
 
 def evaluate(predictor: Predictor, tables: Mapping[str, Examples]) -> dict[str, Metrics]:

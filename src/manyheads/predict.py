@@ -135,6 +135,10 @@ class Predictor:
         self.max_length = max_length
         self.batch_tokens = max(batch_tokens, max_length)
 
+    def with_tasks(self, tasks: Mapping[str, Task[Any]]) -> Predictor:
+        """The same with other settings of its tasks."""
+        return Predictor(self.backend, tasks, self.tokenizer, max_length=self.max_length, batch_tokens=self.batch_tokens)
+
     def check_tasks(self, names: Sequence[str] | None) -> list[str]:
         """The names without duplicates, after the tasks they depend on; all tasks for None.
 

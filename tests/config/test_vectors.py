@@ -87,7 +87,7 @@ def test_a_run_file_that_says_otherwise_is_followed_and_the_dense_layer_named(
     assert notes[0].endswith("leaves out its dense layer, because the run file sets projection or pooling")
 
 
-def test_prompts_strange_modules_and_damage_are_said(toy_encoder: Path, tmp_path: Path) -> None:
+def test_prompts_are_taken_over_and_strange_modules_and_damage_are_said(toy_encoder: Path, tmp_path: Path) -> None:
     assert sentence_folder(toy_encoder) is None
     folder = saved(toy_encoder, tmp_path / "st", pooling="mean")
     (folder / "config_sentence_transformers.json").write_text(
@@ -98,7 +98,9 @@ def test_prompts_strange_modules_and_damage_are_said(toy_encoder: Path, tmp_path
     found = sentence_folder(folder)
     assert found is not None
     assert found.pooling == "mean"
-    assert found.left_out == ("the module Odd", "its prompt 'query: ', which it puts before every text")
+    assert found.left_out == ("the module Odd",)
+    assert found.prompts == {"query": "query: "}
+    assert found.default_prompt_name == "query"
     (folder / "modules.json").write_text("{")
     found = sentence_folder(folder)
     assert found is not None

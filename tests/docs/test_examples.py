@@ -38,6 +38,8 @@ SECTIONS: dict[str, list[type[BaseModel]]] = {
     "tasks: data": [data_section.Data, data_section.SourceData],
     **{kind: [task_section.section_of(kind)] for kind in TASK_TYPES},
     "text-classification: sentences": [task_section.section_of("text-classification", {"unit": "sentence"})],
+    "sentence-embedding: sparse": [task_section.section_of("sentence-embedding", {"vectors": "sparse"})],
+    "sentence-embedding: multi": [task_section.section_of("sentence-embedding", {"vectors": "multi"})],
     "sharing": [strategies.Sharing],
     "lora": [strategies.Lora],
     "training": [schema.Training],

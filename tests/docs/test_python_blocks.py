@@ -76,8 +76,22 @@ def with_own_type(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
     return {"OrdinalRegression": importlib.import_module("manyheads_ordinal").OrdinalRegression}
 
 
+def searching(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The model of the page's run file, trained on its rows."""
+    page = (ROOT / "docs" / "search.md").read_text(encoding="utf-8")
+    [text] = re.findall(r"^```yaml\n(encoder.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    pair, many = (json.loads(row) for row in re.findall(r"^```json\n(\{.*?\})\n```$", page, re.MULTILINE))
+    write_jsonl(folder / "pairs.jsonl", [pair] * 4)
+    write_jsonl(folder / "lists.jsonl", [many] * 4)
+    (folder / "search.yaml").write_text(text.replace("all-MiniLM-L6-v2", "encoder"), encoding="utf-8")
+    train_run(folder / "search.yaml", folder / "runs/search", ["training.steps=2", "encoder.max_length=48", *(
+        f"tasks.{name}.data.validation={file}.jsonl" for name, file in (("search", "pairs"), ("ranking", "lists")))], Quiet())  # fmt: skip
+    return {}
+
+
 ASSUMED: dict[str, Callable[[Path, pytest.MonkeyPatch], dict[str, Any]]] = {
-    "bulk.md": answered, "export.md": exported, "report.md": compared, "new-task.md": with_own_type
+    "bulk.md": answered, "export.md": exported, "report.md": compared, "new-task.md": with_own_type,
+    "search.md": searching,
 }  # fmt: skip
 """What a page needs besides a model, and the names that its text has introduced."""
 

@@ -15,6 +15,8 @@ from manyheads.errors import UsageError
 from manyheads.export import ExportRequest, export_model
 from toys import SENTENCES
 
+PROMPTS = "tasks.similarity.prompts={query: 'fever: ', passage: 'glucose: '}"
+
 
 @pytest.mark.parametrize(
     ("family", "overrides", "modules"),
@@ -41,6 +43,26 @@ def test_vectors_are_ours(
     listed = json.loads((folder / "modules.json").read_text())
     assert [module["type"].rpartition(".")[2] for module in listed] == modules
     assert "SentenceTransformer" in (folder / "README.md").read_text()
+
+
+def test_exports_to_sentence_transformers_have_the_prompts_and_give_the_same_vectors(
+    toy_models: Models, tmp_path: Path
+) -> None:
+    model = toy_models("bert", PROMPTS, "tasks.similarity.default_prompt_name=passage")
+    folder = export_model(model, ExportRequest("sentence-transformers", tmp_path / "out"), lambda _: None)
+    ours, theirs = mh.load(model), SentenceTransformer(str(folder), device="cpu")
+    pairs = [
+        (ours.embed(SENTENCES, prompt="query"), theirs.encode(SENTENCES, prompt_name="query")),
+        (ours.embed(SENTENCES, prompt="query"), theirs.encode_query(SENTENCES)),
+        (ours.embed(SENTENCES, prompt="passage"), theirs.encode_document(SENTENCES)),
+        (ours.encode(SENTENCES), theirs.encode(SENTENCES)),
+    ]
+    for mine, other in pairs:
+        assert np.abs(mine - other).max() < 1e-5
+    assert np.abs(pairs[0][0] - pairs[2][0]).max() > 1e-3
+    settings = json.loads((folder / "config_sentence_transformers.json").read_text())
+    assert settings["prompts"] == {"query": "fever: ", "passage": "glucose: ", "document": "glucose: "}
+    assert settings["default_prompt_name"] == "passage"
 
 
 def _flat(override: str) -> list[str]:

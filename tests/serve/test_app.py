@@ -550,9 +550,9 @@ def test_a_vector_that_cannot_be_had_inside_is_an_internal_error(
 
 def test_the_schema_documents_every_status_of_every_route(server: SimpleNamespace) -> None:
     paths = ask(server, "GET", "/openapi.json").json()["paths"]
-    assert set(paths) == {"/v1/predict", "/v1/embeddings", "/v1/tasks", "/v1/models", "/v1/models/{model}", "/health/live",
+    assert set(paths) == {"/v1/predict", "/v1/embeddings", "/v1/rerank", "/v1/tasks", "/v1/models", "/v1/models/{model}", "/health/live",
                           "/health/ready", "/metrics"}  # fmt: skip
-    for path in ("/v1/predict", "/v1/embeddings"):
+    for path in ("/v1/predict", "/v1/embeddings", "/v1/rerank"):
         assert set(paths[path]["post"]["responses"]) >= {"200", "401", "408", "413", "415", "422", "429", "500", "503"}
 
 

@@ -13,15 +13,17 @@ import pytest
 import torch
 
 from manyheads.errors import RowError
+from manyheads.evaluate import with_stores
 from manyheads.model import MultiTaskModel
 from manyheads.nn.pretrained import load_encoder
 from manyheads.predict import Predictor, TorchBackend
 from manyheads.tasks import TASK_TYPES, describe, restore
 from manyheads.tasks.base import DataStatistics, Task
+from manyheads.tasks.store import OwnFile
 from manyheads.text.pack import Pack
 from manyheads.text.tokenizer import Tokenizer
 from manyheads.training.batch import encode_examples
-from toys import SENTENCES, entity_rows
+from toys import SENTENCES, TERMS, entity_rows, linked_rows
 
 Rows = list[dict[str, Any]]
 
@@ -63,6 +65,7 @@ CASES: dict[str, tuple[str, dict[str, Any], Rows]] = {
     "ner-overlapping-crf": ("token-classification", {"overlap": "per-label", "decoder": "crf"}, overlapping_rows()),
     "attributes": ("span-classification", {"of": "entities", "attribute": "known"}, related_rows()),
     "relations": ("relations", {"of": "entities", "rank": 8}, related_rows()),
+    "links": ("entity-linking", {"of": "entities", "terms": "terms.tsv"}, linked_rows()),
     "ner-columns": (
         "token-classification", {},
         [{"tokens": ["EU", "rejects", "German", "call"], "tags": ["I-ORG", "O", "I-MISC", "O"], "document": "d1"}] * 4,
@@ -102,6 +105,11 @@ CASES: dict[str, tuple[str, dict[str, Any], Rows]] = {
     "positives": (
         "sentence-embedding", {"matryoshka": (8, 16)}, [{"text_a": a, "text_b": b} for a, b in PAIRS],
     ),
+    "sparse": ("sentence-embedding", {"vectors": "sparse"}, [{"text_a": a, "text_b": b} for a, b in PAIRS]),
+    "multi-vector": (
+        "sentence-embedding", {"vectors": "multi", "projection": 16, "prompts": {"query": "fever: "}},
+        [{"text_a": a, "text_b": b, "negative": SENTENCES[5]} for a, b in PAIRS[:2]],
+    ),
     "hard-negatives": (
         "sentence-embedding", {}, [{"text_a": a, "text_b": b, "negative": SENTENCES[5]} for a, b in PAIRS[:2]],
     ),
@@ -122,6 +130,16 @@ CASES: dict[str, tuple[str, dict[str, Any], Rows]] = {
         [{"text": a, "text_pair": b, "scores": {"fluency": s, "meaning": 1000 - s}}
          for (a, b), s in zip(PAIRS, [0.5, 4.0, 2.0], strict=True)],
     ),
+    "ranking-lists": (
+        "text-ranking", {"list_size": 3},
+        [{"query": "What lowered fever?", "positive": SENTENCES[0], "negatives": SENTENCES[2:5]},
+         {"query": "What improved?", "passages": [{"text": SENTENCES[3], "label": 0}, {"text": SENTENCES[1], "label": 2}]}],
+    ),
+    "ranking-pairs": (
+        "text-ranking", {"hidden": 8},
+        [{"query": query, "passage": SENTENCES[i], "label": i < 2}
+         for query, right in (("What lowered fever?", 0), ("What improved?", 1)) for i in (right, right + 2)],
+    ),
     "nli": (
         "sentence-embedding", {},
         [{"text_a": a, "text_b": b, "label": s} for (a, b), s in zip(PAIRS, ["entailment", "neutral", "contradiction"], strict=True)],
@@ -131,6 +149,7 @@ CASES: dict[str, tuple[str, dict[str, Any], Rows]] = {
 
 def fitted(kind: str, settings: Mapping[str, Any], rows: Rows) -> tuple[Task[Any], list[Any]]:
     task = TASK_TYPES.class_of(kind, settings)(name="task", **settings)
+    task = task if task.store is None else task.store.read(lambda path: OwnFile(path, TERMS, tabs=True))
     examples = [task.read(row) for row in rows]
     statistics = sum((task.collect(example) for example in examples), DataStatistics())
     return task.fit(statistics), examples
@@ -201,7 +220,8 @@ def test_a_head_learns_its_few_examples_and_answers_them(case: tuple[Task[Any], 
         losses.append(float(loss.mean.detach()))
     assert losses[-1] < 0.6 * losses[0], losses
 
-    predictor = Predictor(TorchBackend(model, torch.device("cpu")), {"task": task}, tokenizer, max_length=64)
+    predictor = with_stores(Predictor(TorchBackend(model, torch.device("cpu")), {"task": task}, tokenizer, max_length=64))
+    task = predictor.tasks["task"]
     answers = [
         [predictor.answer([{"task": entry}])[0].answers["task"] for entry in task.scored_inputs(example)] for example in examples
     ]
@@ -260,6 +280,17 @@ def test_a_long_text_is_read_in_windows_and_answered_once(case: tuple[Task[Any],
         ("question-answering", {"question": "q", "context": "a b c", "answers": [{"text": "z", "start": 2}]}, "nowhere in the context"),
         ("question-answering", {"question": " ", "context": "a", "answers": []}, "'question' is empty"),
         ("sentence-embedding", {"text_a": "a", "text_b": ""}, "'text_b' is empty"),
+        ("text-ranking", {"query": "", "passage": "b", "label": 1}, "'query' is empty or missing"),
+        ("text-ranking", {"query": "a", "passage": "b"}, "has no 'score' or 'label'"),
+        ("text-ranking", {"query": "a", "passage": "b", "scor": 1}, "has 'scor', which is nearly 'score'"),
+        ("text-ranking", {"query": "a", "passage": "b", "score": -1}, "'score' is -1; relevance must be 0 or more"),
+        ("text-ranking", {"query": "a", "passage": 3, "label": 1}, "'passage' must be a text, seen 3"),
+        ("text-ranking", {"query": "a", "text": "b", "label": 1}, "has no 'passage', 'passages' or 'positive'; its keys are query, text, label"),
+        ("text-ranking", {"query": "a", "passages": "b"}, "'passages' must be a list, seen 'b'"),
+        ("text-ranking", {"query": "a", "passages": ["b", "c"], "labels": [1]}, "relevance of each of 2 passages; 1 are given"),
+        ("text-ranking", {"query": "a", "passages": ["b", "c"]}, "relevance of each of 2 passages; seen None"),
+        ("text-ranking", {"query": "a", "positive": "b"}, "needs passages of different relevance to learn from; seen 1 passages, all of relevance 1"),
+        ("text-ranking", {"query": "a", "positive": "b", "negatives": ["c", " "]}, "'negatives' is empty or missing"),
         ("sentence-embedding", {"text_a": "a", "text_b": "b", "score": "high"}, "'score' must be a number, seen 'high'"),
         ("sentence-embedding", {"text_a": "a", "text_b": "b", "label": "maybe"}, "NLI label 'maybe' is not one of"),
     ],
@@ -278,6 +309,9 @@ def test_targets_of_a_shared_row_reach_each_task() -> None:
     assert cls.read(cls.row_of_target(row, ["A", "B"])).multi
     qa = TASK_TYPES["question-answering"](name="q")
     assert qa.read(qa.row_of_target(row, {"answers": [{"text": "Aspirin", "start": 0}]})).answers == ((0, "Aspirin"),)
+    rank = TASK_TYPES["text-ranking"](name="r")
+    assert rank.read(rank.row_of_target(row, 1)).passages == ("Aspirin helps.",)
+    assert rank.read(rank.row_of_target(row, {"query": "q", "label": 0})).query == "q"
     sim = TASK_TYPES["sentence-embedding"](name="s")
     assert sim.read(sim.row_of_target(row, {"text_b": "It helps.", "score": 0.5})).score == 0.5
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from manyheads.api.results import Answer, Classification, Row, Span
+    from manyheads.api.results import Answer, Classification, RankedText, Row, Span
+    from manyheads.inference.hard_negatives import Mining
     from manyheads.inference.hidden_states import HiddenStates
     from manyheads.inference.questions import WordProbabilities
     from manyheads.predict import Predictor
@@ -167,8 +168,11 @@ class Answering:
     def _answers(self, name: str, texts: Inputs) -> list[Any]:
         return ask.answers_of(self.predictor, name, rows_of_inputs(texts))
 
-    def embed(self, texts: Inputs, task: str | None = None) -> npt.NDArray[np.float32]:
+    def embed(self, texts: Inputs, task: str | None = None, *, prompt: str | None = None) -> npt.NDArray[np.float32]:
         """Embeddings `(n, d)`, float32, in the order of the texts.
+
+        `prompt`: the name of the prompt that is put before each text, such as `query`; by default the task's
+        `default_prompt_name`. Raises RowError for a name that the task does not have.
 
         >>> import manyheads as mh
         >>> vectors = mh.load("runs/demo").embed(["A text.", "Another one."])
@@ -178,15 +182,17 @@ class Answering:
         import numpy as np
 
         name, rows = ask.only_task(self.tasks, "vector", task), list(rows_of_inputs(texts))
+        if prompt is not None:
+            rows = [{**row, "prompt_name": prompt} if isinstance(row, Mapping) else row for row in rows]
         answers = ask.answers_of(self.predictor, name, rows or [{"text": ""}])  # without texts, "" determines d
         return np.stack(answers)[: len(rows)]
 
     def encode(
-        self, texts: Inputs, task: str | None = None, *, normalize_embeddings: bool = False
+        self, texts: Inputs, task: str | None = None, *, normalize_embeddings: bool = False, prompt_name: str | None = None
     ) -> npt.NDArray[np.float32]:
         """`embed` as sentence-transformers has it: `(n, d)` for several texts, `(d,)` for a single string.
 
-        `normalize_embeddings`: scale the vectors to length 1.
+        `normalize_embeddings`: scale the vectors to length 1. `prompt_name`: as `prompt` of `embed`.
 
         >>> import manyheads as mh
         >>> model = mh.load("runs/demo")
@@ -195,10 +201,51 @@ class Answering:
         """
         import numpy as np
 
-        vectors = self.embed(texts, task)
+        vectors = self.embed(texts, task, prompt=prompt_name)
         if normalize_embeddings:
             vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         return vectors[0] if isinstance(texts, str) else vectors
+
+    def rank(
+        self, query: str, texts: Inputs, task: str | None = None, *, top_n: int | None = None
+    ) -> list[RankedText]:
+        """Texts by their relevance to a query, best first: `index` in the texts, `score`, and `text`.
+
+        `top_n`: return only as many. Of rows, `text` is read.
+
+        >>> import manyheads as mh
+        >>> found = mh.load("runs/demo").rank("What lowered fever?", ["Aspirin lowered fever."])  # doctest: +SKIP
+        >>> found[0]  # doctest: +SKIP
+        {'index': 0, 'score': 0.93, 'text': 'Aspirin lowered fever.'}
+        """
+        name, rows = ask.only_task(self.tasks, "relevance", task), list(rows_of_inputs(texts))
+        asked = [{**row, "query": query} if isinstance(row, Mapping) else row for row in rows]
+        answers = ask.answers_of(self.predictor, name, asked)
+        found: list[RankedText] = [
+            {"index": i, "score": answer["score"], "text": row["text"]}
+            for i, (row, answer) in enumerate(zip(rows, answers, strict=True))
+        ]
+        return sorted(found, key=lambda one: -one["score"])[:top_n]
+
+    def mine_hard_negatives(
+        self, pairs: Iterable[Mapping[str, Any]], corpus: Iterable[str] | None = None, *, task: str | None = None,
+        mining: Mining | None = None,
+    ) -> list[dict[str, Any]]:
+        """Passages near each query that are not its positives, as rows `{"query", "positive", "negatives"}`.
+
+        `pairs`: rows with `text_a` and `text_b`, or `query` and `positive`. `corpus`: passages, by default the positives of
+        all pairs. The rows train a ranking task as they are.
+
+        >>> import manyheads as mh
+        >>> pairs = [{"text_a": "fever?", "text_b": "Aspirin lowered fever."}]
+        >>> mining = mh.Mining(num_negatives=1, relative_margin=-9)  # however near
+        >>> mh.load("runs/demo").mine_hard_negatives(pairs, ["No patient died."], mining=mining)[0]["negatives"]
+        ['No patient died.']
+        """
+        from manyheads.inference.hard_negatives import Mining, hard_negatives
+
+        name = ask.only_task(self.tasks, "vector", task)
+        return hard_negatives(self.predictor, name, pairs, corpus, mining or Mining())
 
     def predict_proba(self, texts: Inputs, task: str | None = None) -> npt.NDArray[np.float32]:
         """Calibrated scores of all labels of a text classification, `(n, K)` float32, in the order of `labels(task)`.

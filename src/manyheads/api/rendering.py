@@ -87,6 +87,10 @@ def _numbers(answers: Mapping[str, Any], given: EncoderInput, task: Task[Any]) -
     return code(", ".join(f"{name} {value:.4g}" for name, value in answer.get("values", answer).items()))
 
 
+def _relevance(answers: Mapping[str, Any], given: EncoderInput, task: Task[Any]) -> Html:
+    return joined([element("b", None, user_text(given.source.first)), code(f"score {answers[task.name]['score']:.3f}")])
+
+
 def _about_entities(answers: Mapping[str, Any], given: EncoderInput, task: Task[Any]) -> Html:
     entities = answers.get(task.depends_on or "") or []
 
@@ -94,6 +98,8 @@ def _about_entities(answers: Mapping[str, Any], given: EncoderInput, task: Task[
         return str(entities[place]["text"]) if place < len(entities) else f"entity {place}"
 
     def line(one: Mapping[str, Any]) -> str:
+        if "candidates" in one:
+            return f"{quoted(one['entity'])}: {'none' if one['id'] is None else one['id'] + ' ' + one['name']}"
         if "entity" in one:
             return f"{quoted(one['entity'])}: {one['label']}"
         return f"{quoted(one['head'])} {one['label']} {quoted(one['tail'])}"
@@ -113,7 +119,9 @@ def _note(text: str) -> Html:
 
 DRAWN: Mapping[AnswerForm, Callable[[Mapping[str, Any], EncoderInput, Task[Any]], Html]] = {
     "spans": _spans, "sentences": _spans, "tags": _tags, "passages": _passages, "classes": _classes, "vector": _vector,
-    "numbers": _numbers, "attributes": _about_entities, "relations": _about_entities, "json": _json,
+    "numbers": _numbers, "attributes": _about_entities, "relations": _about_entities, "relevance": _relevance,
+    "weights": _json, "vectors": _json,
+    "links": _about_entities, "json": _json,
 }  # fmt: skip
 WITH_TEXT = ("spans", "sentences", "tags", "passages")
 """Forms of answers that are drawn in the text of the row."""

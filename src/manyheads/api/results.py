@@ -78,6 +78,17 @@ class Numbers(TypedDict):
     values: NotRequired[dict[str, float]]
 
 
+class RankedText(TypedDict):
+    """A text with its relevance to a query, and its place among the texts given.
+
+    >>> found: RankedText = {"index": 2, "score": 0.93, "text": "Aspirin lowered fever."}
+    """
+
+    index: int
+    score: float
+    text: str
+
+
 class Problem(TypedDict):
     """Why a row was not answered.
 
@@ -91,7 +102,8 @@ class Problem(TypedDict):
 class Row(TypedDict):
     """A result of `Model.predict`: either `tasks` with an answer for each task, or an `error`.
 
-    Answers by type of task: `list[Span]`, `Classification`, `list[Answer]`, `list[float]`, `list[Tag]`, `Numbers`.
+    Answers by type of task: `list[Span]`, `Classification`, `list[Answer]`, `list[float]`, `list[Tag]`, `Numbers`;
+    `{"score": 0.93}` for the relevance of the text to the row's query.
 
     >>> row: Row = {"id": 7, "windows": 1, "tasks": {"similarity": [0.1, 0.9]}}
     """

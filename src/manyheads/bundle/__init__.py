@@ -4,6 +4,7 @@
     encoder/             transformers config, tokenizer, model.safetensors: plain transformers can load it too
     heads.safetensors    `TASK.parameter`, and `_mix.TASK.parameter` of learned layer mixes
     branches.safetensors `BRANCH/parameter`: what tasks own of the encoder; absent if they share all of it
+    stores/TASK.safetensors  what a task answers with besides weights, such as its dictionary
     adapters/NAME/       adapters that are not merged, in peft's format; encoder/model.safetensors may then be absent
     metrics.json         scores by task and split
     run.yaml             the run file that made it
@@ -34,6 +35,7 @@ from manyheads.bundle.manifest import (
     was_refitted,
 )
 from manyheads.bundle.sharing import Base
+from manyheads.bundle.stores import STORES, write_stores
 from manyheads.bundle.suggestions import model_suggestions
 from manyheads.bundle.tasks import tasks_of
 from manyheads.bundle.verify import verify
@@ -49,6 +51,7 @@ __all__ = [
     "REPORT",
     "RUN",
     "SHARED",
+    "STORES",
     "Base",
     "Bundle",
     "Contents",
@@ -69,4 +72,5 @@ __all__ = [
     "verify_exported",
     "was_refitted",
     "write_new",
+    "write_stores",
 ]

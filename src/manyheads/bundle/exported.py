@@ -3,6 +3,7 @@
     manyheads.json   `"backend": "onnx"`; encoder, tasks, the source model, sha256 and size of every file
     model.onnx       the graph; `model.onnx.data` beside it if its weights are larger than 2 GB
     encoder/         the tokenizer's files
+    stores/          as in the model folder
     metrics.json, run.yaml, README.md
 
 Nothing here imports torch.
@@ -17,6 +18,7 @@ from typing import Any
 
 from manyheads.bundle.loaded import LoadedFolder, check_answers
 from manyheads.bundle.manifest import CARD, ENCODER, MANIFEST, METRICS, read_manifest
+from manyheads.bundle.stores import store_files, with_stores_of
 from manyheads.bundle.tasks import tasks_of
 from manyheads.bundle.verify import TOKENIZER, check_file, check_listed
 from manyheads.errors import BundleError
@@ -49,7 +51,7 @@ def load_exported(folder: Path, *, threads: int | None = None) -> ExportedBundle
 
     manifest = read_manifest(folder)
     verify_exported(folder, manifest)
-    tasks = tasks_of(manifest, folder / MANIFEST)
+    tasks = with_stores_of(folder, tasks_of(manifest, folder / MANIFEST))
     tokenizer = Tokenizer.load(folder / ENCODER)
     graph = manifest["onnx"]
     row_by_row = graph.get("precision") == "int8"
@@ -66,7 +68,8 @@ def verify_exported(folder: Path, manifest: Mapping[str, Any]) -> None:
     graph = manifest.get("onnx")
     if not isinstance(graph, dict) or type(graph.get("pad_id")) is not int or graph["pad_id"] < 0:
         raise BundleError(f"{folder / MANIFEST} has no 'onnx' with a 'pad_id'; it is damaged, export the model again")
-    check_listed(folder, manifest, {GRAPH, METRICS, TOKENIZER})
+    stores = store_files(tasks_of(manifest, folder / MANIFEST))
+    check_listed(folder, manifest, {GRAPH, METRICS, TOKENIZER, *stores})
     for name, entry in manifest["files"].items():
         if name != CARD:
             check_file(folder, name, entry, max_depth=2)

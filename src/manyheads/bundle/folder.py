@@ -34,6 +34,7 @@ from manyheads.bundle.manifest import (
     versions,
     write_manifest,
 )
+from manyheads.bundle.stores import with_stores_of, write_stores
 from manyheads.bundle.tasks import check_heads, tasks_of
 from manyheads.bundle.verify import verify
 from manyheads.durable import apply_umask
@@ -92,7 +93,7 @@ def save_bundle(folder: Path, model: MultiTaskModel, tokenizer: Tokenizer, conte
     adapters = contents.adapters
     write_base(model.encoder, encoder_folder, adapters)
     tokenizer.save(encoder_folder)
-    names = [*_write_weights(folder, model, adapters), METRICS, RUN, CARD]
+    names = [*_write_weights(folder, model, adapters), *write_stores(folder, contents.tasks), METRICS, RUN, CARD]
     names += [f"{ENCODER}/{path.name}" for path in sorted(encoder_folder.iterdir())]
     (folder / METRICS).write_text(json.dumps(contents.metrics, indent=2) + "\n", encoding="utf-8")
     (folder / RUN).write_text(contents.run, encoding="utf-8")
@@ -151,7 +152,7 @@ def load_bundle(folder: Path, device: torch.device | None = None) -> Bundle:
 
     manifest = read_manifest(folder)
     sharing = verify(folder, manifest)
-    tasks = tasks_of(manifest, folder / MANIFEST)
+    tasks = with_stores_of(folder, tasks_of(manifest, folder / MANIFEST))
     base = base_folder(folder, sharing.base)
     check_folder(Path(base))
     encoder = load_encoder(base)

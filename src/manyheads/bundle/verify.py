@@ -25,6 +25,7 @@ from manyheads.bundle.manifest import (
     sha256_of,
 )
 from manyheads.bundle.sharing import Sharing, sharing_of
+from manyheads.bundle.stores import STORES, store_files
 from manyheads.bundle.tasks import tasks_of
 from manyheads.errors import BundleError
 from manyheads.evaluate import WARNINGS
@@ -37,12 +38,12 @@ TOKENIZER = f"{ENCODER}/tokenizer.json"
 
 def verify(folder: Path, manifest: Mapping[str, Any]) -> Sharing:
     """The sharing of a model folder. Raises BundleError unless all its files are there, and are the ones saved."""
-    tasks_of(manifest, folder / MANIFEST)
+    tasks = tasks_of(manifest, folder / MANIFEST)
     sharing = sharing_of(manifest)
-    required = _required(sharing)
+    required = _required(sharing) | store_files(tasks)
     check_listed(folder, manifest, required)
     for name in manifest["files"]:
-        if name.startswith((BRANCHES, f"{ADAPTERS}/")) and name not in required:
+        if name.startswith((BRANCHES, f"{ADAPTERS}/", f"{STORES}/")) and name not in required:
             raise BundleError(f"{folder / MANIFEST} lists {name}, but no task owns that file; it is damaged")
     for name, entry in manifest["files"].items():
         if name == CARD:

@@ -104,6 +104,7 @@ def plan_of(
         test=scope.tables("test"),
         evaluate_every=training.evaluate_every or evaluate_every(steps, work.whole_epoch_steps),
         fit_heads=training.fit_heads and steps > 0,
+        final_layers=None if training.fit_heads else {},
         continued=tuple(name for name in continued if not solvable(dataset[name])),
         started_from=None if start is None else {"model": start.bundle.hash, "labels": label_changes(dataset)},
         average=training.average,

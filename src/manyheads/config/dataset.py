@@ -11,6 +11,7 @@ from manyheads.config.data_section import DataPath, SourceData
 from manyheads.config.files import RunFile
 from manyheads.config.kept_tasks import held_on_texts, kept_task
 from manyheads.config.labels import LabelChanges, renames_to
+from manyheads.config.own_files import with_own_files
 from manyheads.config.start_model import fit_task, start_model
 from manyheads.config.task_data import Dataset, TaskData
 from manyheads.config.task_section import TaskSection, renames_of, task_of
@@ -144,7 +145,7 @@ def read_rows(file: RunFile, name: str, splits: Sequence[str] = SPLITS) -> Rows:
 def settle(file: RunFile, name: str, rows: Rows) -> TaskData:
     """Settle the labels and splits of a task whose rows were read, and check them. Raises DataError."""
     section, start = file.run.tasks[name], start_model(file)
-    unfitted = with_own_vectors(file, task_of(name, section), section)
+    unfitted = with_own_files(file, with_own_vectors(file, task_of(name, section), section))
     old = None if start is None else start.task(name, section.type)
     renames = renames_to(section, name, old)
     if section.data.replay is not None and old is None:

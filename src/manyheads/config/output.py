@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from manyheads.config.files import RunFile, as_given
+from manyheads.config.own_files import path_settings
 from manyheads.config.teachers import is_folder
 from manyheads.data.python_rows import MARK
 from manyheads.errors import UsageError
@@ -54,6 +55,7 @@ def portable_run(file: RunFile, folder: Path) -> str:
     for section in values["tasks"].values():
         if "data" in section:
             section["data"] = {split: relative(path) for split, path in section["data"].items()}
+        section.update({key: relative(section[key]) for key in path_settings(section) if section.get(key)})
     start = values.get("training", {}).get("init_from")
     local = file.resolve(start or file.run.encoder.name)
     if start:

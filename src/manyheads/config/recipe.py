@@ -142,7 +142,7 @@ def recipe_of(inputs: RecipeInputs) -> Recipe:
         ),
         "head_learning_rate": (HEAD_RATE, "heads are untrained"),
         "warmup": (0.1, "fraction of the steps"),
-        "fit_heads": (True, "fit heads to the frozen encoder first"),
+        "fit_heads": (True, "fit heads to the frozen encoder first, and last where a head has no weights"),
     }
     if inputs.fast_bf16:
         settings["precision"] = "bf16", "this CPU has bf16 matrix units (AMX)"

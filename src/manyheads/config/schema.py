@@ -68,7 +68,7 @@ class Training(Section):
     head_learning_rate: Rate | None = None
     """Highest learning rate of heads and layer mixes; None: as learning_rate."""
     fit_heads: bool = False
-    """Fit the heads to the frozen encoder before the first step. Kumar et al. 2022."""
+    """Fit the heads to the frozen encoder before the first step (Kumar et al. 2022); those without weights after the last."""
     anchor: float = Field(0.0, ge=0)
     """Weight of `1 - cosine` between a sequence's mean vector and the untrained encoder's; decays to 0 over the run."""
     teachers: dict[str, Teacher] = Field(default_factory=dict)

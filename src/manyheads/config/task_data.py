@@ -123,6 +123,7 @@ def content_hashes(dataset: Mapping[str, TaskData]) -> dict[str, str]:
     """A sha256 of each table and teacher that training depends on."""
     found = {f"{name}.{split}": data.table(split).content_hash() for name, data in dataset.items()
              for split in ("train", "replay", "validation") if split in data.splits}  # fmt: skip
+    found |= {f"{name}.store": store.digest for name, data in dataset.items() if (store := data.task.store) is not None}
     return found | teacher_hashes(dataset)
 
 

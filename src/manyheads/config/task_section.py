@@ -93,7 +93,7 @@ def section_of(kind: str, settings: Mapping[str, Any] | None = None) -> type[Tas
 def _section_of(cls: type[Task[Any]]) -> type[TaskSection]:
     summary = (cls.__doc__ or cls.kind).split("\n\n")[0]
     keys: dict[str, Any] = {"type": (Literal[cls.kind], Field(description=" ".join(summary.split())))}
-    for field in fields(cls):
+    for field in (one for one in fields(cls) if one.name in setting_types(cls)):
         hint = setting_types(cls)[field.name]
         if field.name not in {"name", *TaskSection.model_fields} and DERIVED not in annotations_of(hint):
             keys[field.name] = _key(field, hint)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from manyheads.bundle import ENCODER, METRICS, RUN, load_exported, was_refitted
+from manyheads.bundle import ENCODER, METRICS, RUN, load_exported, was_refitted, write_stores
 from manyheads.bundle.exported import BACKEND, GRAPH
 from manyheads.bundle.manifest import CARD, FORMAT, file_entries, versions, write_manifest
 from manyheads.config.files import load_run
@@ -88,6 +88,7 @@ def _write_rest(folder: Path, bundle: Bundle, tasks: Mapping[str, Task[Any]], su
     base_model, _ = kept_facts(bundle.manifest)
     facts = ModelFacts(output.resolve().name, tasks, dict(summary.metrics), bundle.max_length, run, base_model)
     (folder / CARD).write_text(f"{metadata(facts)}\n{graph_card(bundle, tasks, summary)}", encoding="utf-8")
+    write_stores(folder, tasks)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     manifest = {
         "format": FORMAT,

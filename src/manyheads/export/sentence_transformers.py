@@ -19,7 +19,6 @@ from manyheads.export.parity import Difference, relative_difference
 from manyheads.export.single_head import encoder_of, one_window, save_tokenizer, write_json
 from manyheads.nn.pretrained import save_encoder
 from manyheads.predict import Predictor, TorchBackend
-from manyheads.tasks.inputs import EncoderInput
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +46,8 @@ def export_sentence_transformers(bundle: Bundle, name: str, output: Path, log: L
         save_encoder(encoder, folder)
         save_tokenizer(bundle, folder, encoder)
         _write_modules(folder, modules, bundle.max_length)
+        settings = {"similarity_fn_name": "cosine", **bundle.tasks[name].sentence_settings()}
+        write_json(folder / "config_sentence_transformers.json", settings)
         found, own_data = _difference(bundle, name, folder)
         log(found.line(own_data))
         found.check(MAX_DIFFERENCE, "the folder, as SentenceTransformer loads it,")
@@ -85,19 +86,25 @@ def _write_modules(folder: Path, modules: Sequence[SentenceModule], max_length: 
         {"idx": i, "name": str(i), "path": path, "type": MODULE_PREFIX + kind} for i, (path, kind) in enumerate(listed)
     ])  # fmt: skip
     write_json(folder / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
-    write_json(folder / "config_sentence_transformers.json", {"similarity_fn_name": "cosine"})
 
 
 def _difference(bundle: Bundle, name: str, folder: Path) -> tuple[Difference, bool]:
-    """The difference between vectors of the folder, as SentenceTransformer loads it, and ours."""
+    """The difference between vectors of the folder, as SentenceTransformer loads it, and ours, under each prompt."""
     from sentence_transformers import SentenceTransformer
 
     asked, own_data = one_window(bundle, pairs=False)
     backend = TorchBackend(bundle.model, torch.device("cpu"))
     predictor = Predictor(backend, bundle.tasks, bundle.tokenizer, max_length=bundle.max_length)
-    answered = predictor.answer([{name: EncoderInput(source)} for source, _ in asked])
-    expected = np.stack([one.answers[name] for one in answered])
     model = SentenceTransformer(str(folder), device="cpu")
-    found = model.encode([source.first for source, _ in asked], show_progress_bar=False)
-    windows = [window for _, window in asked]
-    return Difference.of([(relative_difference(expected, found), f"{name}/vector")], windows), own_data
+    differences, windows = [], []
+    for prompt in (None, *bundle.tasks[name].sentence_settings().get("prompts", {})):
+        rows = [{"text": source.first, "input_type": prompt} for source, _ in asked]
+        inputs = [entry for row in rows if isinstance(entry := predictor.inputs_of(row, [name]), dict)]
+        encoded = bundle.tokenizer.encode([entry[name].source for entry in inputs], bundle.max_length)
+        short = [i for i, found in enumerate(encoded) if len(found) == 1]  # a prompt may make a text too long
+        answered = predictor.answer([inputs[i] for i in short])
+        found = model.encode([rows[i]["text"] for i in short], prompt_name=prompt, show_progress_bar=False)
+        expected = np.stack([one.answers[name] for one in answered])
+        differences.append((relative_difference(expected, found), f"{name}/vector"))
+        windows += [encoded[i][0] for i in short]
+    return Difference.of(differences, windows), own_data

@@ -45,7 +45,7 @@ class Form:
     def settings(self, depth: int, *, has_weights: bool = True) -> dict[str, Any]:
         """Keys of `training`: everything else of the encoder is frozen. `has_weights`: whether the head has any."""
         if self.kind == "head" and not has_weights:
-            return {"fit_heads": False, "phases": None, "freeze": "all"}
+            return {"fit_heads": True, "phases": None, "freeze": "all"}
         if self.kind == "lora":  # its base is frozen as it is
             return {"fit_heads": True, "phases": None, "freeze": None}
         freeze = {"layers": depth - self.layers} if self.layers else {"encoder": True}

@@ -13,7 +13,7 @@ from manyheads.tasks import describe
 
 if TYPE_CHECKING:
     from manyheads.bundle import Bundle
-    from manyheads.tasks.base import Array
+    from manyheads.tasks.base import Array, Task
     from manyheads.text.pack import Source
 
     Outputs = Mapping[str, Mapping[str, Array]]
@@ -79,10 +79,20 @@ def _difference_of_parts(old: Bundle, new: Bundle, before: str, names: Mapping[s
 
     if describe(old.tasks[before].renamed(names)) != describe(new.tasks[after]):
         return "its settings"
+    if (differs := _difference_of_stores(old.tasks[before], new.tasks[after])) is not None:
+        return differs
     ours, theirs = weights(old, before), weights(new, after)
     if ours.keys() != theirs.keys():
         return "its parts"
     return next((f"the weight {key}" for key, value in ours.items() if not torch.equal(value, theirs[key])), None)
+
+
+def _difference_of_stores(old: Task[Any], new: Task[Any]) -> str | None:
+    """An array that differs between the stores of a task; None if none does."""
+    ours, theirs = ({} if one.store is None else one.store.arrays() for one in (old, new))
+    keys = sorted({*ours, *theirs})
+    return next((f"the array {k}" for k in keys if k not in ours or k not in theirs
+                 or ours[k].dtype != theirs[k].dtype or ours[k].tobytes() != theirs[k].tobytes()), None)  # fmt: skip
 
 
 def _compare(names: Mapping[str, str], old: Outputs, new: Outputs) -> None:

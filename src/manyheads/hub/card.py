@@ -22,6 +22,7 @@ METHODS = {
     "classes": "model.classify(texts)",
     "passages": "model.answer(question=question, context=text)",
     "vector": "model.embed(texts)",
+    "relevance": "model.rank(question, texts)",
 }
 """Method of the Python API for a form of answers; all forms have `predict`."""
 

@@ -19,6 +19,7 @@ from manyheads.bundle import (
     ENCODER,
     HEADS,
     MANIFEST,
+    STORES,
     is_exported,
     read_manifest,
     verify,
@@ -33,7 +34,7 @@ from manyheads.text.untrusted_files import leaves_folder
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-OWNED = (f"{ENCODER}/*", f"{ADAPTERS}/*", HEADS, BRANCHES, GRAPH, GRAPH_DATA)
+OWNED = (f"{ENCODER}/*", f"{ADAPTERS}/*", f"{STORES}/*", HEADS, BRANCHES, GRAPH, GRAPH_DATA)
 """Files in a repository that belong to the model in it."""
 MESSAGE = "Upload a manyheads model"
 LONGEST_REASON = 300

@@ -7,18 +7,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from manyheads.bundle import RUN, load_bundle, manifest_hash, read_manifest, save_bundle, was_refitted, write_new
 from manyheads.errors import BundleError, EncoderError, UsageError
+from manyheads.evaluate import with_stores
 from manyheads.hub.card import contents_of
 from manyheads.hub.facts import ModelFacts, kept_facts
+from manyheads.predict import Predictor, TorchBackend
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from manyheads.bundle import Bundle
     from manyheads.inference.padded_model import PaddedModel
+    from manyheads.tasks.base import Task
 
 
 def changed_weights(bundle: Bundle, module: PaddedModel) -> list[str]:
@@ -45,10 +50,11 @@ def save_changed(bundle: Bundle, folder: Path) -> None:
     answer; nothing is left behind then.
     """
     base_model, data = kept_facts(bundle.manifest)
+    tasks = _with_new_stores(bundle)
     rows = {task: {split: {key: fact for key, fact in facts.items() if key != "interval"} for split, facts in splits.items()}
             for task, splits in data.items()}  # fmt: skip
     facts = ModelFacts(
-        folder.resolve().name, bundle.tasks, {}, bundle.max_length, (bundle.folder / RUN).read_text(encoding="utf-8"),
+        folder.resolve().name, tasks, {}, bundle.max_length, (bundle.folder / RUN).read_text(encoding="utf-8"),
         base_model, rows, recipe=("Weights changed from Python after training",), refitted=was_refitted(bundle.manifest),
     )  # fmt: skip
     contents = contents_of(facts, bundle.manifest["encoder"]["name"])
@@ -62,3 +68,14 @@ def save_changed(bundle: Bundle, folder: Path) -> None:
             raise UsageError(f"the changed weights cannot be saved, as no model can be loaded from them ({error})") from None
 
     write_new(folder, fill)
+
+
+def _with_new_stores(bundle: Bundle) -> Mapping[str, Task[Any]]:
+    """The tasks with what they keep of outputs, computed with the weights in memory."""
+    if all(task.store is None for task in bundle.tasks.values()):
+        return bundle.tasks
+    training, device = bundle.model.training, next(bundle.model.parameters()).device
+    predictor = Predictor(TorchBackend(bundle.model, device), bundle.tasks, bundle.tokenizer, max_length=bundle.max_length)
+    tasks = with_stores(predictor).tasks
+    bundle.model.train(training)
+    return tasks

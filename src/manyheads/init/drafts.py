@@ -22,7 +22,7 @@ from manyheads.tasks.base import AnswerForm
 SPLITS = ("train", "validation", "test")
 NAMES: Mapping[AnswerForm, str] = {
     "spans": "entities", "classes": "label", "passages": "answers", "vector": "similarity", "tags": "tags",
-    "numbers": "value",
+    "numbers": "value", "relevance": "ranking",
 }  # fmt: skip
 """Names of tasks where neither file nor folder has a telling one."""
 PLAIN = frozenset({"data", "dataset", "datasets", "corpus", "corpora", "files", "raw", "src", "input", "export", "exports",

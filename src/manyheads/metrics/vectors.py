@@ -10,7 +10,7 @@ Decided here:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,55 @@ def cosine(a_BD: Vectors, b_BD: Vectors) -> Floats:
     if a.shape != b.shape:
         raise ValueError(f"vectors have the shapes {a.shape} and {b.shape}; give pairs of the same width")
     return np.clip(np.einsum("bd,bd->b", a, b), -1, 1)
+
+
+def cosines(a_QD: Vectors, b_CD: Vectors) -> Floats:
+    """Cosine of each row of one array with each of another, `(Q, C)`.
+
+    >>> cosines([[1.0, 0.0]], [[2.0, 0.0], [0.0, 1.0]])
+    array([[1., 0.]])
+    """
+    return np.asarray(_unit(a_QD) @ _unit(b_CD).T)
+
+
+def mean_max_similarity(queries: Sequence[Floats], candidates: Sequence[Floats]) -> Floats:
+    """Late interaction of texts with a vector for each token, `(n, R)` of length 1 each: `(Q, C)`.
+
+    The mean over the tokens of a query of the highest product with a token of the candidate (ColBERT's sum over the number of
+    tokens). A text without tokens has similarity 0.
+
+    >>> mean_max_similarity([np.eye(2)], [np.eye(2)[:1], np.eye(2)])
+    array([[0.5, 1. ]])
+    """
+    score_QC = np.zeros((len(queries), len(candidates)))
+    sizes = np.array([len(one) for one in candidates], np.int64)
+    filled = np.flatnonzero(sizes)
+    if not len(filled):
+        return score_QC
+    token_TR = np.concatenate([np.asarray(candidates[c], np.float32) for c in filled.tolist()])
+    start_C = np.cumsum(sizes[filled]) - sizes[filled]
+    for q, query in enumerate(queries):
+        if len(query):
+            best_LC = np.maximum.reduceat(np.asarray(query, np.float32) @ token_TR.T, start_C, axis=1)
+            score_QC[q, filled] = best_LC.mean(0)
+    return score_QC
+
+
+def lexical_similarity(queries: Sequence[Mapping[str, Any]], candidates: Sequence[Mapping[str, Any]]) -> Floats:
+    """Products of sparse vectors, `{"indices": [...], "values": [...]}` each, `(Q, C)`.
+
+    >>> lexical_similarity([{"indices": [3, 7], "values": [1.0, 2.0]}], [{"indices": [7], "values": [0.5]}])
+    array([[1.]])
+    """
+    from scipy.sparse import csr_array
+
+    def stacked(vectors: Sequence[Mapping[str, Any]]) -> Any:
+        bounds = np.cumsum([0, *(len(one["indices"]) for one in vectors)])
+        parts = [[x for one in vectors for x in one[key]] for key in ("values", "indices")]
+        return csr_array((np.array(parts[0], np.float64), np.array(parts[1], np.int64), bounds), (len(vectors), width))
+
+    width = 1 + max((max(one["indices"]) for one in [*queries, *candidates] if len(one["indices"])), default=0)
+    return np.asarray((stacked(queries) @ stacked(candidates).T).toarray())
 
 
 def pearson(x: Vectors, y: Vectors) -> float:
@@ -107,12 +156,18 @@ def ranks(
     identity_C = np.arange(len(candidates)) if identities is None else np.asarray(identities)
     if len(identity_C) != len(candidates):
         raise ValueError(f"{len(candidates)} candidates but {len(identity_C)} identities; give one for each")
-    result = np.ones(len(queries), np.int64)
-    step = max(1, CELLS // max(len(candidates), 1))
-    for start in range(0, len(queries), step):
-        part = slice(start, start + step)
-        similarity_QC = queries[part] @ candidates.T
-        right_QC = identity_C[: len(queries)][part, None] == identity_C[None, :]
+    return ranks_by(lambda part: queries[part] @ candidates.T, len(queries), identity_C)
+
+
+def ranks_by(similarity: Callable[[slice], Floats], queries: int, identities: Identities) -> npt.NDArray[np.int64]:
+    """`ranks` for any similarity: a function from a range of queries to their similarities with all candidates, `(Q, C)`."""
+    identity_C = np.asarray(identities)
+    result = np.ones(queries, np.int64)
+    step = max(1, CELLS // max(len(identity_C), 1))
+    for start in range(0, queries, step):
+        part = slice(start, min(start + step, queries))
+        similarity_QC = similarity(part)
+        right_QC = identity_C[part, None] == identity_C[None, :]
         best_Q1 = np.where(right_QC, similarity_QC, -np.inf).max(1, keepdims=True)
         result[part] += ((similarity_QC >= best_Q1 - TIE) & ~right_QC).sum(1)
     return result

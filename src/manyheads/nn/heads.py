@@ -158,6 +158,21 @@ class EmbeddingHead(nn.Module):
         return outputs
 
 
+class ProjectedTokens(nn.Module):
+    """Dropout and a square linear layer on each token, which begins as the identity: `vector_TX`."""
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(width, width)
+        nn.init.eye_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+
+    def forward(self, hidden_TD: torch.Tensor, segments: Segments) -> dict[str, torch.Tensor]:
+        """`{"vector_TX"}`."""
+        return {"vector_TX": self.output(self.dropout(hidden_TD))}
+
+
 def linear(width: int, outputs: int) -> nn.Linear:
     """A linear layer with weights as in BERT, and no bias at first."""
     layer = nn.Linear(width, outputs)

@@ -55,18 +55,50 @@ def in_batch_negatives(
     diagonal is ignored. `symmetric` adds the cross entropy of each positive's anchor among all anchors and halves the
     sum. Henderson et al. 2017; temperature as in van den Oord 2018.
     """
-    pairs = len(anchor_BD)
     candidate_CD = positive_BD if negative_ND is None else torch.cat([positive_BD, negative_ND])
     logits_BC = _all_cosines(anchor_BD, candidate_CD) * scale
+    loss = own_candidate(logits_BC, duplicate_BC)
+    if not symmetric:
+        return loss
+    backward_BB = logits_BC[:, : len(anchor_BD)].T
+    back_BB = None if duplicate_BC is None else duplicate_BC[:, : len(anchor_BD)].T
+    return (loss + own_candidate(backward_BB, back_BB)) / 2
+
+
+def own_candidate(logits_BC: torch.Tensor, duplicate_BC: torch.Tensor | None = None) -> torch.Tensor:
+    """Mean cross entropy of candidate b for each anchor b among all candidates, but for duplicates of the right one."""
     if duplicate_BC is not None:
         own_BC = torch.eye(*logits_BC.shape, dtype=torch.bool, device=logits_BC.device)
         logits_BC = logits_BC.masked_fill(duplicate_BC & ~own_BC, float("-inf"))
-    own_B = torch.arange(pairs, device=logits_BC.device)
-    loss = cross_entropy(logits_BC, own_B, reduction="sum") / max(pairs, 1)
-    if not symmetric:
-        return loss
-    backward_BB = logits_BC[:, :pairs].T
-    return (loss + cross_entropy(backward_BB, own_B, reduction="sum") / max(pairs, 1)) / 2
+    own_B = torch.arange(len(logits_BC), device=logits_BC.device)
+    return cross_entropy(logits_BC, own_B, reduction="sum") / max(len(logits_BC), 1)
+
+
+def mean_max_similarity(
+    vector_TR: torch.Tensor, query_BL: torch.Tensor, candidate_CL: torch.Tensor
+) -> torch.Tensor:
+    """Late interaction, `(B, C)`: the mean over a query's tokens of the highest cosine with a token of the candidate.
+
+    `query_BL` and `candidate_CL` are places among the T tokens, -1 after the last. A text without tokens has similarity 0.
+    Khattab & Zaharia 2020 (ColBERT), divided by the number of query tokens.
+    """
+    with torch.autocast(vector_TR.device.type, enabled=False):
+        unit_TR = normalize(at_least_float32(vector_TR), dim=-1)
+        query_BLR, candidate_CLR = unit_TR[query_BL.clamp(min=0)], unit_TR[candidate_CL.clamp(min=0)]
+        cosine_BCLL = torch.einsum("bqr,ckr->bcqk", query_BLR, candidate_CLR)
+        cosine_BCLL = cosine_BCLL.masked_fill((candidate_CL < 0)[None, :, None, :], -2.0)
+        best_BCL = cosine_BCLL.amax(-1)
+        best_BCL = best_BCL.masked_fill((best_BCL < -1.5) | (query_BL < 0)[:, None, :], 0.0)
+        return best_BCL.sum(-1) / (query_BL >= 0).sum(-1).clamp(min=1)[:, None]
+
+
+def lexical_scores(weight_T: torch.Tensor, cell_T: torch.Tensor, texts: int, words: int) -> torch.Tensor:
+    """The highest weight of each word in each text, `(texts, words)`; 0 for absent ones. Chen et al. 2024 (BGE-M3).
+
+    `cell_T`: text times `words` plus word, of each token. Weights are 0 or more.
+    """
+    flat = weight_T.new_zeros(texts * words)
+    return flat.scatter_reduce(0, cell_T, weight_T, "amax").view(texts, words)
 
 
 def similarity_distillation(

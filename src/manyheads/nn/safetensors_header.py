@@ -10,6 +10,9 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from manyheads.errors import first_line
 from manyheads.text.untrusted_files import checked_size
 
@@ -29,6 +32,31 @@ class TensorInfo(NamedTuple):
     def numbers(self) -> int:
         """How many numbers it has."""
         return math.prod(self.shape)
+
+
+NUMPY = {
+    "U8": np.uint8, "I8": np.int8, "I32": np.int32, "I64": np.int64, "U64": np.uint64, "F16": np.float16, "F32": np.float32,
+}  # fmt: skip
+"""Types of arrays that are read in place."""
+
+
+def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """The tensors of a safetensors file as arrays on disk, read only. Raises as `read_header` does."""
+    header = read_header(path)
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        places = {name: entry["data_offsets"][0] for name, entry in json.loads(file.read(length)).items() if name in header}
+    unknown = next((f"{name} has the type {one.dtype}" for name, one in header.items() if one.dtype not in NUMPY), None)
+    if unknown is not None:
+        raise ValueError(f"is not a file of arrays: {unknown}")
+    empty = {name: one for name, one in header.items() if not one.numbers}
+    found: dict[str, npt.NDArray[Any]] = {name: np.zeros(one.shape, NUMPY[one.dtype]) for name, one in empty.items()}
+    if len(found) == len(header):  # an empty file cannot be mapped
+        return found
+    whole = np.memmap(path, np.uint8, "r", offset=8 + length)
+    return found | {
+        name: np.ndarray(one.shape, NUMPY[one.dtype], whole, places[name]) for name, one in header.items() if one.numbers
+    }
 
 
 def read_header(path: Path) -> dict[str, TensorInfo]:

@@ -50,6 +50,9 @@ class SentenceFolder:
     pooling: Literal["mean", "cls"] | None
     """None where the head does not have it."""
     dense: Dense | None
+    prompts: Mapping[str, str]
+    """Texts that it puts before others, by name; empty ones are left out."""
+    default_prompt_name: str | None
     left_out: tuple[str, ...]
     """What else the folder's own vectors go through, for messages."""
 
@@ -75,10 +78,10 @@ def sentence_folder(folder: Path) -> SentenceFolder | None:
             else:
                 reason = None if kind in NOTHING else f"the module {kind[:80]}"
             left_out += [reason] if reason else []
-        left_out += _prompt(folder / SETTINGS)
+        prompts, default = _prompts(folder / SETTINGS)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return SentenceFolder(None, None, (f"everything in {MODULES}, which cannot be read ({str(error)[:100]})",))
-    return SentenceFolder(pooling, dense, tuple(left_out))
+        return SentenceFolder(None, None, {}, None, (f"everything in {MODULES}, which cannot be read ({str(error)[:100]})",))
+    return SentenceFolder(pooling, dense, prompts, default, tuple(left_out))
 
 
 def _pooling(config: Mapping[str, Any]) -> tuple[Literal["mean", "cls"] | None, str | None]:
@@ -105,10 +108,10 @@ def _dense(place: Path) -> tuple[Dense | None, str | None]:
     return Dense(file, shape[0], ACTIVATIONS[name]), None
 
 
-def _prompt(path: Path) -> list[str]:
-    if not path.is_file():
-        return []
-    settings = read_object(path)
-    name, prompts = settings.get("default_prompt_name"), settings.get("prompts")
-    prompt = prompts.get(name) if isinstance(prompts, dict) and name else None
-    return [f"its prompt {prompt!r:.80}, which it puts before every text"] if prompt else []
+def _prompts(path: Path) -> tuple[dict[str, str], str | None]:
+    """The prompts by name, and the name of the default one."""
+    settings = read_object(path) if path.is_file() else {}
+    given = settings.get("prompts") or {}
+    prompts = {str(name): text for name, text in given.items() if isinstance(text, str) and text}
+    default = settings.get("default_prompt_name")
+    return prompts, default if default in prompts else None

@@ -19,7 +19,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 
 from manyheads.serve.keys import Keys
 from manyheads.serve.responses import ERRORS
-from manyheads.serve.schema import ErrorResponse
+from manyheads.serve.schema import META, ErrorResponse
 from manyheads.serve.served_model import ServedModel
 
 SWAGGER_FILES = Path(fastapi_offline.__file__).parent / "static"
@@ -89,6 +89,16 @@ def embeddings_examples(model: ServedModel) -> dict[str, Any]:
     )
 
 
+def rerank_examples(model: ServedModel) -> dict[str, Any]:
+    """Examples for /v1/rerank."""
+    task = next(iter(model.tasks_with("relevance")), "ranking")
+    body = {"model": task, "query": QUESTION, "documents": [TEXT, "Nausea was common."], "top_n": 1}
+    usage = {"prompt_tokens": 22, "total_tokens": 22}
+    found = {"index": 0, "relevance_score": 0.93, "document": {"text": TEXT}}
+    answer = {"id": "5f0c", "model": task, "results": [found], "usage": usage, "meta": META}
+    return _examples({"Two documents": body, "With their texts": {**body, "return_documents": True}}, answer)
+
+
 def response_example(value: Any, content_type: str = "application/json") -> dict[str, Any]:
     """An example for a route without a request body."""
     return {"responses": {"200": _example(value, content_type)}}
@@ -132,5 +142,6 @@ def _example_answer(task: Mapping[str, Any]) -> Any:
         "passages": [_SPAN],
         "vector": [0.013, -0.021],
         "numbers": {"value": 3.2},
+        "relevance": {"score": 0.93},
     }
     return answers.get(task["answers"], {})

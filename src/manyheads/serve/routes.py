@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
+from uuid import uuid4
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import PlainTextResponse, Response
@@ -20,6 +21,8 @@ from manyheads.serve.responses import JSON
 from manyheads.serve.served_model import ServedModel
 from manyheads.serve.service import Reply, Service
 
+ERRORS = openapi.errors(401, 408, 415, 422, 429, 500, 503)
+"""Of routes that answer texts."""
 MAX_LEVELS = 500
 """Nesting of lists and objects in a body. Python reads 950 and writes a few less, and an id is written back."""
 
@@ -65,10 +68,9 @@ def health_routes(service: Service) -> APIRouter:
 
 def _add_answers(router: APIRouter, service: Service) -> None:
     model = service.model
-    documented = openapi.errors(401, 408, 415, 422, 429, 500, 503)
 
     @router.post("/v1/predict", response_model=schema.PredictResponse, tags=["Answers"], summary="Answer tasks",
-                 responses=documented, openapi_extra=openapi.predict_examples(model))  # fmt: skip
+                 responses=ERRORS, openapi_extra=openapi.predict_examples(model))  # fmt: skip
     async def predict(body: schema.PredictRequest, request: Request) -> Response:
         """Answers of some or all tasks to each row, in order. All tasks of a text share one encoder pass."""
         started = time.monotonic()
@@ -77,25 +79,58 @@ def _add_answers(router: APIRouter, service: Service) -> None:
         return JSON(answer, headers=_headers(model, started, reply))
 
     @router.post("/v1/embeddings", response_model=schema.EmbeddingsResponse, tags=["Answers"], summary="Embed texts",
-                 responses=documented, openapi_extra=openapi.embeddings_examples(model))  # fmt: skip
+                 responses=ERRORS, openapi_extra=openapi.embeddings_examples(model))  # fmt: skip
     async def embeddings(body: schema.EmbeddingsRequest, request: Request) -> Response:
         """Vectors of texts. Compatible with OpenAI's API, so its clients work unchanged."""
         started = time.monotonic()
-        texts = [body.input] if isinstance(body.input, str) else body.input
-        vectors, reply = await service.embed(texts, body.model, body.dimensions, _disconnected(request))
+        rows = body.rows
+        vectors, reply = await service.embed(rows, body.model, body.dimensions, _disconnected(request))
         data = [
             schema.Embedding(index=i, embedding=schema.encode_vector(vector, body.dimensions, body.encoding_format))
             for i, vector in enumerate(vectors)
         ]
-        tokens = sum(estimated_tokens({"text": text}) for text in texts)
+        tokens = sum(estimated_tokens({"text": row["text"]}) for row in rows)
         usage = schema.Usage(prompt_tokens=tokens, total_tokens=tokens)
-        name = body.model or model.embedding_task(body.model)
+        name = body.model or model.task_of("vector", body.model)
         answer = schema.EmbeddingsResponse(data=data, model=name, usage=usage)
         return JSON(answer.model_dump(), headers=_headers(model, started, reply))
 
+    _add_ranking(router, service)
+
+
+def _add_ranking(router: APIRouter, service: Service) -> None:
+    model = service.model
+
+    async def rerank(body: schema.RerankRequest, request: Request) -> Response:
+        """Texts by their relevance to a query, best first. Compatible with the clients of Cohere's and Jina's APIs."""
+        started, texts, shown = time.monotonic(), body.texts, body.return_documents
+        ranked, reply = await service.rank(body.query, texts, body.model, _disconnected(request))
+        results = [
+            schema.RerankResult(index=i, relevance_score=score, document=schema.Document(text=texts[i]) if shown else None)
+            for i, score in ranked[: body.top_n]
+        ]
+        tokens = sum(estimated_tokens({"query": body.query, "text": text}) for text in texts)
+        answer = schema.RerankResponse(
+            id=uuid4().hex, model=body.model or model.task_of("relevance", body.model), results=results,
+            usage=schema.Usage(prompt_tokens=tokens, total_tokens=tokens), meta=schema.META,
+        )  # fmt: skip
+        return JSON(answer.model_dump(exclude_none=True), headers=_headers(model, started, reply))
+
+    @router.post("/rerank", include_in_schema=False)
+    async def rerank_texts(body: schema.TextsRequest, request: Request) -> Response:
+        """The same in the shape of text-embeddings-inference."""
+        started = time.monotonic()
+        ranked, reply = await service.rank(body.query, body.texts, None, _disconnected(request))
+        found = [{"index": i, "score": score, **({"text": body.texts[i]} if body.return_text else {})} for i, score in ranked]
+        return JSON(found, headers=_headers(model, started, reply))
+
+    for path, listed in (("/v1/rerank", True), ("/v2/rerank", False)):  # the second is that of Cohere's current client
+        router.post(path, response_model=schema.RerankResponse, tags=["Answers"], summary="Rank texts", responses=ERRORS,
+                    include_in_schema=listed, openapi_extra=openapi.rerank_examples(model))(rerank)  # fmt: skip
+
 
 def _add_model(router: APIRouter, model: ServedModel) -> None:
-    names = dict.fromkeys([model.name, *model.tasks_with("vector")])
+    names = dict.fromkeys([model.name, *model.tasks_with("vector"), *model.tasks_with("relevance")])
     cards = {name: schema.ModelCard(id=name, created=model.created) for name in names}
     listed = schema.ModelsResponse(data=list(cards.values())).model_dump()
     tasks_body = {"model": model.name, "hash": model.hash, "tasks": dict(model.tasks)}
@@ -109,7 +144,7 @@ def _add_model(router: APIRouter, model: ServedModel) -> None:
     @router.get("/v1/models", response_model=schema.ModelsResponse, tags=["Model"], summary="List models",
                 responses=openapi.errors(401), openapi_extra=openapi.response_example(listed))  # fmt: skip
     async def models() -> Response:
-        """The model and its embedding tasks. Compatible with OpenAI's API."""
+        """The model and its embedding and ranking tasks. Compatible with OpenAI's API."""
         return JSON(listed)
 
     @router.get("/v1/models/{model}", response_model=schema.ModelCard, tags=["Model"], summary="Get a model",

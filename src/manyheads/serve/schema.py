@@ -92,7 +92,21 @@ class EmbeddingsRequest(BaseModel):
     dimensions: int | None = Field(
         None, ge=1, le=MAX_DIMENSIONS, description="Keeps the first N numbers, rescaled to length 1."
     )
+    prompt_name: str | None = Field(None, description="The prompt put before each text, by its name in the task's settings.")
+    input_type: str | None = Field(
+        None,
+        description="What the texts are, as in Cohere's API: `search_query` (or `query`) or `search_document` (`document`, "
+        "`passage`), for the task's prompt of that kind if it has one. Ignored beside `prompt_name`.",
+    )
+    task: str | None = Field(None, description="As `input_type`, in Jina's words: `retrieval.query`, `retrieval.passage`.")
     user: str | None = Field(None, description="Ignored.")
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each text, with its prompt."""
+        asked = {"prompt_name": self.prompt_name, "input_type": self.input_type or self.task}
+        given = {key: value for key, value in asked.items() if value is not None}
+        return [{"text": text, **given} for text in ([self.input] if isinstance(self.input, str) else self.input)]
 
     @field_validator("input", mode="before")
     @classmethod
@@ -148,6 +162,62 @@ class EmbeddingsResponse(BaseModel):
     data: list[Embedding]
     model: str
     usage: Usage
+
+
+class RerankRequest(BaseModel):
+    """As in the APIs of Cohere and Jina. Unknown keys are ignored, since their clients send more with every version."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    query: str = Field(description="What is searched for.")
+    documents: list[str | Document] = Field(description="Texts, or objects with `text`.")
+    model: str | None = Field(None, description="A ranking task of the model; may be anything if there is only one.")
+    top_n: int | None = Field(None, ge=1, description="Returns only the best; all by default.")
+    return_documents: bool | None = Field(None, description="Whether results hold the texts.")
+
+    @property
+    def texts(self) -> list[str]:
+        """The text of each document."""
+        return [one if isinstance(one, str) else one.text for one in self.documents]
+
+
+class Document(BaseModel):
+    """A text as an object, as the same APIs have it. Other keys are ignored."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    text: str
+
+
+class RerankResult(BaseModel):
+    """A document with its relevance."""
+
+    index: int = Field(description="Place in `documents`.")
+    relevance_score: float
+    document: Document | None = None
+
+
+class RerankResponse(BaseModel):
+    """The best documents, best first."""
+
+    id: str
+    model: str
+    results: list[RerankResult]
+    usage: Usage
+    meta: dict[str, Any] = Field(description="The version of Cohere's API, for its clients.")
+
+
+class TextsRequest(BaseModel):
+    """A rerank request as in text-embeddings-inference. Unknown keys are ignored."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    query: str
+    texts: list[str]
+    return_text: bool = False
+
+
+META = {"api_version": {"version": "2"}}
 
 
 def encode_vector(

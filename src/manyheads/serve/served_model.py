@@ -10,6 +10,9 @@ from manyheads.serve.errors import InvalidRequestError
 from manyheads.tasks import TASK_TYPES
 from manyheads.tasks.base import AnswerForm
 
+KINDS: Mapping[AnswerForm, str] = {"vector": "embedding", "relevance": "ranking"}
+"""Names of tasks with answers of a form, in messages."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
@@ -33,13 +36,13 @@ class ServedModel:
             raise InvalidRequestError(f"no task {unknown[0][:80]!r}; the model's tasks are {', '.join(self.tasks)}")
         return list(self.tasks if names is None else dict.fromkeys(names))
 
-    def embedding_task(self, model: str | None) -> str:
-        """The task that `model` of an embeddings request means. Raises InvalidRequestError."""
-        names = self.tasks_with("vector")
+    def task_of(self, form: AnswerForm, model: str | None) -> str:
+        """The task with answers of a form that `model` of a request means. Raises InvalidRequestError."""
+        names, kind = self.tasks_with(form), KINDS[form]
         if not names:
-            raise InvalidRequestError("the model has no embedding task")
+            raise InvalidRequestError(f"the model has no {kind} task")
         if len(names) > 1 and model not in names:
-            raise InvalidRequestError(f"the model has several embedding tasks; set model to one of {', '.join(names)}")
+            raise InvalidRequestError(f"the model has several {kind} tasks; set model to one of {', '.join(names)}")
         return model if model is not None and model in names else names[0]
 
 

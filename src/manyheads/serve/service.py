@@ -58,22 +58,37 @@ class Service:
         return Reply([filter_by_score(output, threshold) for output in reply.outputs], reply.queue_s) if threshold else reply
 
     async def embed(
-        self, texts: Sequence[str], model: str | None, dimensions: int | None, disconnected: Disconnected
+        self, rows: Sequence[Mapping[str, Any]], model: str | None, dimensions: int | None, disconnected: Disconnected
     ) -> tuple[list[list[float]], Reply]:
-        """The vector of each text, all of them or none, and the reply they come from. Raises RequestError."""
-        if not texts:
+        """The vector of each row, all of them or none, and the reply they come from. Raises RequestError."""
+        if not rows:
             raise InvalidRequestError("input is empty; give a text or a list of texts")
-        self._check_row_count(len(texts))
-        task = self.model.embedding_task(model)
-        reply = await self._answer([{"text": text} for text in texts], [task], disconnected)
-        for i, output in enumerate(reply.outputs):
-            if "error" in output:
-                kind = InternalRowError if output["error"]["type"] == "internal_error" else InvalidRequestError
-                raise kind(f"input {i}: {output['error']['message']}")
-        vectors = [output["tasks"][task] for output in reply.outputs]
+        vectors, reply = await self._one_task(rows, self.model.task_of("vector", model), "input", disconnected)
         if dimensions is not None and dimensions > len(vectors[0]):
             raise InvalidRequestError(f"dimensions is {dimensions}, but vectors have {len(vectors[0])}")
         return vectors, reply
+
+    async def rank(
+        self, query: str, texts: Sequence[str], model: str | None, disconnected: Disconnected
+    ) -> tuple[list[tuple[int, float]], Reply]:
+        """Place and score of each text, best first, and the reply they come from. Raises RequestError."""
+        if not texts or not query.strip():
+            raise InvalidRequestError("documents is empty; give a list of texts" if not texts else "query is empty")
+        rows = [{"query": query, "text": text} for text in texts]
+        answers, reply = await self._one_task(rows, self.model.task_of("relevance", model), "document", disconnected)
+        return sorted(enumerate(answer["score"] for answer in answers), key=lambda pair: -pair[1]), reply
+
+    async def _one_task(
+        self, rows: Sequence[Mapping[str, Any]], task: str, noun: str, disconnected: Disconnected
+    ) -> tuple[list[Any], Reply]:
+        """One task's answer to each row, all of them or none. `noun`: what a row is called in errors. Raises RequestError."""
+        self._check_row_count(len(rows))
+        reply = await self._answer(rows, [task], disconnected)
+        for i, output in enumerate(reply.outputs):
+            if "error" in output:
+                kind = InternalRowError if output["error"]["type"] == "internal_error" else InvalidRequestError
+                raise kind(f"{noun} {i}: {output['error']['message']}")
+        return [output["tasks"][task] for output in reply.outputs], reply
 
     async def is_ready(self) -> bool:
         """Whether all workers are up and the queue moves: a test row or someone's rows were answered recently."""

@@ -17,12 +17,14 @@ from typing import Any
 
 from manyheads.errors import BundleError, UsageError
 from manyheads.tasks.base import Task
+from manyheads.tasks.entity_linking import EntityLinking
 from manyheads.tasks.question_answering import QuestionAnswering
 from manyheads.tasks.relations import Relations
-from manyheads.tasks.sentence_embedding import SentenceEmbedding
+from manyheads.tasks.sentence_embedding import MultiVectorEmbedding, SentenceEmbedding, SparseEmbedding
 from manyheads.tasks.settings import with_tuples
 from manyheads.tasks.span_classification import SpanClassification
 from manyheads.tasks.text_classification import SentenceClassification, TextClassification
+from manyheads.tasks.text_ranking import TextRanking
 from manyheads.tasks.text_regression import TextRegression
 from manyheads.tasks.token_classification import TokenClassification
 from manyheads.tasks.token_tagging import TokenTagging
@@ -35,7 +37,7 @@ class TaskTypes(Mapping[str, type[Task[Any]]]):
     """Task types by their `type` in a run file. Those of other packages are imported on first use.
 
     >>> sorted(TASK_TYPES)[:2]
-    ['question-answering', 'relations']
+    ['entity-linking', 'question-answering']
     """
 
     def __init__(self, *own: Any) -> None:
@@ -100,8 +102,9 @@ def _loaded(entry: EntryPoint) -> type[Task[Any]]:
 
 
 TASK_TYPES = TaskTypes(
-    TokenClassification, TextClassification, SentenceClassification, QuestionAnswering, SentenceEmbedding, TextRegression,
-    TokenTagging, SpanClassification, Relations,
+    TokenClassification, TextClassification, SentenceClassification, QuestionAnswering, SentenceEmbedding, SparseEmbedding,
+    MultiVectorEmbedding, TextRegression,
+    TokenTagging, SpanClassification, Relations, EntityLinking, TextRanking,
 )  # fmt: skip
 register = TASK_TYPES.register
 

@@ -15,11 +15,13 @@ Answer = Any
 """What a head answers for one source, as JSON: a list of spans, a label with scores, a vector."""
 
 AnswerForm = Literal[
-    "spans", "classes", "sentences", "passages", "vector", "tags", "numbers", "attributes", "relations", "json"
+    "spans", "classes", "sentences", "passages", "vector", "tags", "numbers", "attributes", "relations", "links", "relevance",
+    "weights", "vectors", "json",
 ]
 """`spans` of a text with labels; `classes` with scores; `sentences` of a text, each with a label; `passages` of a
 context, best first; a `vector`; `tags` of words; `numbers`: a `value`, or `values` by name; `attributes` of the entities
-of another task, `relations` between them; `json`: anything else."""
+of another task, `relations` between them, `links` of them to a dictionary; `relevance` of a text to a query, a `score`;
+`weights` of tokens, a sparse vector; `vectors` of tokens; `json`: anything else."""
 
 AnswerType = Any
 """`"int"`, `"float"`, `"string"`; `[T]` a list; `{key: T}` an object; `("map", T)` an object with any keys."""
@@ -41,6 +43,11 @@ FORM_TYPES: Mapping[AnswerForm, AnswerType] = {
     "numbers": {"value": "float"},
     "attributes": [{"entity": "int", "label": "string", "score": "float"}],
     "relations": [{"head": "int", "tail": "int", "label": "string", "score": "float"}],
+    "links": [{"entity": "int", "id": "string", "name": "string", "score": "float",
+               "candidates": [{"id": "string", "name": "string", "score": "float"}]}],
+    "relevance": {"score": "float"},
+    "weights": {"indices": ["int"], "values": ["float"]},
+    "vectors": [["float"]],
 }
 """Types of answers by form; a task with answers of the form `json` gives its own."""
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from manyheads.tasks.distillation import Distillation
     from manyheads.tasks.file_rows import FileRow, FileScores
     from manyheads.tasks.stock import SentenceModule, StockClass
+    from manyheads.tasks.store import Store
 
 __all__ = [
     "SPAN", "Answer", "AnswerForm", "AnswerType", "Array", "DataStatistics", "EncoderInput", "Encodings", "ExampleWarning",
@@ -114,7 +115,7 @@ class Task(ABC, Generic[ExampleT]):
 
     @property
     def compares_examples(self) -> bool:
-        """Whether the loss of an example depends on the others in its batch, which then cannot be split."""
+        """Whether the loss of an example depends on the others in its batch."""
         return False
 
     @property
@@ -143,6 +144,15 @@ class Task(ABC, Generic[ExampleT]):
         return replace(self, **changes)
 
     @property
+    def linear_output(self) -> str | None:
+        """The output that a linear layer of the head's own may follow, fitted to the trained encoder; None for most."""
+        return None
+
+    def with_linear_layer(self) -> Task[ExampleT]:
+        """The task whose head has such a layer, as `projection`; called only if `linear_output` names an output."""
+        raise NotImplementedError
+
+    @property
     def distillation(self) -> Distillation[ExampleT] | None:
         """How the task learns from a teacher; None if it cannot."""
         return None
@@ -150,6 +160,11 @@ class Task(ABC, Generic[ExampleT]):
     @property
     def choices(self) -> Choices[ExampleT] | None:
         """What the head decides about a text, as probabilities; None if it decides nothing (vectors, numbers)."""
+        return None
+
+    @property
+    def store(self) -> Store[ExampleT] | None:
+        """What the task answers with besides settings and weights; None for most."""
         return None
 
     # -- data ---------------------------------------------------------------------------------------------------
@@ -373,6 +388,10 @@ class Task(ABC, Generic[ExampleT]):
     def sentence_modules(self, head: nn.Module, width: int) -> Sequence[SentenceModule] | None:
         """The sentence-transformers modules that compute this head's vectors from hidden states; None if it has none."""
         return None
+
+    def sentence_settings(self) -> dict[str, Any]:
+        """Further settings of the sentence-transformers model, for its `config_sentence_transformers.json`."""
+        return {}
 
     def with_encoder_settings(self, folder: Path, given: Collection[str]) -> Task[ExampleT]:
         """The task with settings from the encoder's folder, except for keys `given` in the run file."""

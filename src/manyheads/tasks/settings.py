@@ -24,10 +24,14 @@ class Mark(Enum):
 
     DERIVED = "from data, from the encoder or on validation data; not a key of the run file"
     NAMES = "distinct strings (of a mapping: keys), which YAML may have parsed as whole numbers"
+    PATH = "the path of a file, relative to the run file"
+    HELD = "part of the task's store (`tasks/store.py`), not a setting"
 
 
 DERIVED = Mark.DERIVED
 NAMES = Mark.NAMES
+PATH = Mark.PATH
+HELD = Mark.HELD
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,7 @@ Pooling = Annotated[Literal["mean", "cls"], Doc("mean of the tokens, or cls, the
 def setting_types(cls: type[Task[Any]]) -> dict[str, Any]:
     """The annotated type of each setting of a task class."""
     hints = get_type_hints(cls, include_extras=True)
-    return {field.name: hints[field.name] for field in fields(cls)}
+    return {field.name: hints[field.name] for field in fields(cls) if HELD not in annotations_of(hints[field.name])}
 
 
 def annotations_of(hint: Any) -> tuple[Any, ...]:

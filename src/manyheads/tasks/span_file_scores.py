@@ -10,7 +10,7 @@ from typing import Any
 
 from manyheads.errors import DataError, RowError
 from manyheads.metrics.entities import entity_scores
-from manyheads.metrics.labels import single_label_scores
+from manyheads.metrics.labels import Counts, single_label_scores
 from manyheads.tasks.file_rows import FileRow, FileScores, match_rows
 from manyheads.tasks.rows import Row
 from manyheads.tasks.spans import SpanExample, is_span, read_spans
@@ -59,6 +59,34 @@ def score_relations(golds: Sequence[FileRow], guesses: Sequence[FileRow]) -> Fil
     notes = [f"{total.gold} gold relations{' of concepts' * concepts}, {total.predicted} found, {total.correct} correct"]
     notes += [f"{label}: f1 {c.f1:.4f}, {c.gold} gold, {c.predicted} found" for label, c in strict.labels.items()]
     return FileScores(metrics, notes)
+
+
+def score_links(golds: Sequence[FileRow], guesses: Sequence[FileRow]) -> FileScores:
+    """`strict_f1` of linked entities with precision and recall, and `accuracy_at_1` of those that are found.
+
+    An entity with several identifiers is right with any of them.
+    """
+    pairs = match_rows(golds, guesses, ("text",))
+    gold = [{one.span: one.links for one in _example(row).spans if one.links} for row, _ in pairs]
+    if not any(gold):
+        raise DataError("no gold entity has an identifier; give them as 'links' of the entities")
+    found = [_answered_links(guess) for _, guess in pairs]
+    pairs_of_rows = zip(gold, found, strict=True)
+    both = [(mine[span], link) for mine, other in pairs_of_rows for span, link in other.items() if span in mine]
+    right = sum(link in links for links, link in both)
+    strict = Counts(right, sum(map(len, gold)), sum(link is not None for other in found for link in other.values()))
+    metrics = {"strict_f1": strict.f1, "strict_precision": strict.precision, "strict_recall": strict.recall}
+    return FileScores({**metrics, "accuracy_at_1": right / len(both) if both else 0.0}, [
+        f"{strict.gold} gold entities with identifiers, {len(both)} of them found; accuracy_at_1 is about these"
+    ])  # fmt: skip
+
+
+def _answered_links(row: FileRow) -> dict[Any, str | None]:
+    """The identifier of each entity."""
+    entities, answer = row.values.get("entities"), row.values.get("answer")
+    if row.missing is not None or not isinstance(answer, list):
+        return {one.span: next(iter(one.links), None) for one in _example(row).spans}
+    return {_end(row, entities, one.get("entity")): one.get("id") for one in answer if isinstance(one, Mapping)}
 
 
 def _example(row: FileRow) -> SpanExample:

@@ -154,6 +154,8 @@ class SpanWords:
     """The text of each span."""
     bounds: Array
     """Words before each text, and all words."""
+    end_W: Array
+    """Where each word ends in its text."""
 
     @property
     def texts(self) -> tuple[Array, Array]:
@@ -170,7 +172,7 @@ def locate_spans(
     texts: Sequence[str], spans: Sequence[Sequence[CharSpan]], windows: Sequence[Sequence[Encoding]]
 ) -> SpanWords:
     """The words of spans, given as offsets, in the windows of their texts."""
-    rows, firsts, stops, owners, bounds, tokens = [], [], [], [], [0], 0
+    rows, firsts, stops, owners, ends, bounds, tokens = [], [], [], [], [], [0], 0
     for i, (text, mine, encodings) in enumerate(zip(texts, spans, windows, strict=True)):
         offsets_W2 = units(text)
         row_W = owned_rows(offsets_W2, encodings)
@@ -183,10 +185,12 @@ def locate_spans(
         firsts.append(first_N + bounds[-1])
         stops.append(stop_N + bounds[-1])
         owners.append(np.full(len(mine), i))
+        ends.append(offsets_W2[:, 1])
         bounds.append(bounds[-1] + len(offsets_W2))
         tokens += sum(map(len, encodings))
-    row_W, first_N, stop_N, text_N = (np.concatenate(parts).astype(np.int64) for parts in (rows, firsts, stops, owners))
-    return SpanWords(row_W, first_N, stop_N, text_N, np.array(bounds))
+    found = (np.concatenate(parts).astype(np.int64) for parts in (rows, firsts, stops, owners, ends))
+    row_W, first_N, stop_N, text_N, end_W = found
+    return SpanWords(row_W, first_N, stop_N, text_N, np.array(bounds), end_W)
 
 
 def spans_of_examples(examples: Sequence[SpanExample], encodings: Encodings) -> SpanWords:

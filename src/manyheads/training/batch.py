@@ -19,6 +19,15 @@ from manyheads.training.targets import Targets
 IDLE_TOKENS = 2
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Contrast:
+    """All examples of a step of a task that compares them, where several packs hold parts of them."""
+
+    targets: Targets
+    denominator: float
+    """What the mean loss over all parts divides by."""
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """One pack of a step, the sequences that each task reads of it, and each task's targets."""
@@ -31,6 +40,8 @@ class Batch:
     """What each task's mean loss divides by here; the loss of a step is the mean of its packs' weighted by it."""
     lessons: Mapping[str, Sequence[Lesson]] = field(default_factory=dict)
     """For tasks with a teacher, in place of `targets`."""
+    contrast: Contrast | None = None
+    """For a pack that holds a part of the examples of one task alone, which compares them all."""
 
     @staticmethod
     def idle() -> Batch:
@@ -55,6 +66,8 @@ class Portion:
     encodings: Sequence[list[list[Encoding]]]
     supervision: Sequence[Supervision] | None = None
     """Labels of each example where the task has a teacher, sorted by `Supervision.order`."""
+    whole: Portion | None = None
+    """What it is a part of, where the task compares examples (`Contrast`)."""
 
     @property
     def sizes(self) -> list[int]:
@@ -80,18 +93,18 @@ def encode_examples(
 def divide(portions: Sequence[Portion], limit: int | None, *, one_task: bool) -> list[list[Portion]]:
     """Portions by pack, each pack of at most `limit` tokens. A task that fits into one pack is not split.
 
-    `one_task`: no pack holds two tasks.
+    `one_task`: no pack holds two tasks. Parts of a task that compares examples have packs of their own.
     """
     packs: list[list[Portion]] = []
     room = 0
     for portion in portions:
         for part in _split(portion, limit):
             size = sum(part.sizes)
-            if not packs or one_task or (limit is not None and size > room):
+            if not packs or one_task or part.whole is not None or (limit is not None and size > room):
                 packs.append([])
                 room = limit or 0
             packs[-1].append(part)
-            room -= size
+            room = 0 if part.whole is not None else room - size
     return packs
 
 
@@ -108,7 +121,17 @@ def _split(portion: Portion, limit: int | None) -> list[Portion]:
             cuts.append(i)
             size = 0
         size += one
-    return [portion.part(start, stop) for start, stop in zip(cuts, [*cuts[1:], len(sizes)], strict=True)]
+    parts = [portion.part(start, stop) for start, stop in zip(cuts, [*cuts[1:], len(sizes)], strict=True)]
+    compared = portion.task.compares_examples and portion.supervision is None and len(parts) > 1
+    if not compared or "constant" in portion.task.outputs.values():
+        return parts
+    return [replace(part, whole=portion) for part in parts]
+
+
+def contrast_of(whole: Portion) -> Contrast:
+    """The targets of all examples of a portion that is divided among packs."""
+    arrays = whole.task.targets(whole.examples, whole.encodings)
+    return Contrast(Targets.of(arrays, whole.task.targets_on_cpu), whole.task.denominator(arrays))
 
 
 def lay(portions: Sequence[Portion], multiple: int = 1) -> Batch:

@@ -13,13 +13,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
 from manyheads.data.sampler import Sampler
 from manyheads.text.tokenizer import Tokenizer
-from manyheads.training.batch import Batch, Portion, divide, encode_examples, lay
+from manyheads.training.batch import Batch, Portion, contrast_of, divide, encode_examples, lay
 from manyheads.training.distributed.partition import partition
 from manyheads.training.distributed.team import ALONE, Team
 from manyheads.training.feed import Feed
@@ -111,7 +111,9 @@ class Batcher:
             limit -= limit % multiple  # so that a pack keeps to the limit with its tail
         mine = self._mine(draw)
         portions = [self._portion(feed, mine[feed.task.name]) for feed in self.feeds if mine.get(feed.task.name)]
-        packs = [lay(parts, multiple) for parts in divide(portions, limit, one_task=self.one_task)]
+        divided = divide(portions, limit, one_task=self.one_task)
+        contrasts = {id(whole): contrast_of(whole) for whole in portions if any(one.whole is whole for [one, *_] in divided)}
+        packs = [replace(lay(parts, multiple), contrast=contrasts.get(id(parts[0].whole))) for parts in divided]
         return StepBatch(packs, draw)
 
     def epoch_of(self, name: str, max_tokens: int, packs: int, most_tokens: int) -> Iterator[Batch]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from manyheads.errors import StoppedError
-from manyheads.evaluate import Metrics, calibrate
+from manyheads.evaluate import Metrics, calibrate, with_stores
 from manyheads.predict import Backend, Predictor, TorchBackend
 from manyheads.tasks.base import Array
 from manyheads.text.pack import Encoding
@@ -28,7 +28,7 @@ class Evaluation:
 def evaluate(plan: Plan, stop: Stop) -> Evaluation | None:
     """Evaluate the model in training; None when a signal interrupts it."""
     try:
-        tasks, metrics = calibrate(predictor_of(plan, stop), plan.validation)
+        tasks, metrics = calibrate(with_stores(predictor_of(plan, stop), plan.validation), plan.validation)
     except StoppedError:
         return None
     plan.selection.check(metrics)

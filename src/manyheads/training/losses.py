@@ -100,18 +100,25 @@ class Objective:
         return self.anchor.weight_at(step) if self.anchor is not None else 0.0
 
     def losses(
-        self, outputs: Mapping[str, Mapping[str, torch.Tensor]], batch: Batch, totals: Mapping[str, float], step: int
+        self,
+        outputs: Mapping[str, Mapping[str, torch.Tensor]],
+        batch: Batch,
+        totals: Mapping[str, float],
+        step: int,
+        stand_in: Callable[[Mapping[str, torch.Tensor]], torch.Tensor] | None = None,
     ) -> dict[str, torch.Tensor]:
         """Each task's share of the step's mean loss, from the outputs of one batch, in full precision.
 
         `totals`: what the mean loss of each task divides by over the whole step. At `step = steps` there are gold labels
-        only, where an example has them, and no anchor.
+        only, where an example has them, and no anchor. `stand_in`: the loss of the pack's one task, where it compares the
+        examples of several packs.
         """
         losses = {}
         gold_weight, anchor_weight = annealed(step, self.steps), self.anchor_weight(step)
         for name, output in outputs.items():
             scaled = partial(self.normaliser.scaled, name)
-            loss = task_loss(self.tasks[name], self.precision.full(output), batch, gold_weight, scaled)
+            full = self.precision.full(output)
+            loss = task_loss(self.tasks[name], full, batch, gold_weight, scaled) if stand_in is None else stand_in(full)
             if self.anchor is not None and anchor_weight:
                 loss = loss + anchor_weight * self.anchor.loss(output[POOLED], batch.pack.part(*batch.reads[name]))
             losses[name] = loss * (batch.denominators[name] / (totals[name] or 1.0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,8 @@ class Plan:
     """The hash of that model, and what became of the labels of its tasks."""
     fit_heads: bool = False
     """Whether heads are solved on the frozen encoder before the first step."""
+    final_layers: Mapping[str, float] | None = None
+    """Penalties of the layers that are fitted last, by task, empty for none; None: chosen by validation data."""
     average: float = 0.0
     """Share of the steps, at the end, whose weights are averaged into one more candidate."""
     until: int | None = None
@@ -95,6 +97,8 @@ class Trained:
     """The step that the weights come from."""
     adapters: UnmergedAdapters | None
     """Weights that are saved beside the base weights."""
+    final_layers: Mapping[str, float] = field(default_factory=dict)
+    """Penalties of the layers that were fitted last, by task."""
     averaged: bool = False
     """Whether the weights are the mean of those of the last steps."""
     refitted: bool = False

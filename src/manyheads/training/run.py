@@ -11,10 +11,10 @@ from dataclasses import asdict, replace
 from typing import TypeVar
 
 from manyheads.errors import TrainingError, UsageError
-from manyheads.evaluate import answers_for, calibrate_answers
-from manyheads.predict import Predictor
+from manyheads.evaluate import answers_for, calibrate_answers, with_stores
 from manyheads.training.checkpoint import Checkpoints, Snapshot
 from manyheads.training.evaluation import predictor_of
+from manyheads.training.final_layer import fit_final_layers
 from manyheads.training.head_fit import HeadFit, fit_heads
 from manyheads.training.lock import locked
 from manyheads.training.log import HISTORY, RunLog, Unlogged
@@ -74,20 +74,22 @@ def _refit(
     """The same run on all rows, for as long as was best; what was measured or tuned on validation data stays."""
     team = plan.trainer.team
     assert plan.refit is not None, "called only where there is one"
-    share, averaged = team.broadcast([done.steps / plan.steps, done.averaged] if done else None)
+    found = [done.steps / plan.steps, done.averaged, dict(done.final_layers)] if done else None
+    share, averaged, layers = team.broadcast(found)
     whole = plan.refit(share)
     first, second = plan.trainer.components.anchor, whole.trainer.components.anchor
     if first is not None and second is not None and first.released is not None:
         second.released = round(first.released * whole.steps / plan.steps)
-    whole = whole if averaged else replace(whole, average=0.0)
+    whole = replace(whole, average=whole.average if averaged else 0.0, final_layers=layers)
     progress.say(f"training again on all rows, validation rows included, for {whole.steps:,} steps")
     again = Checkpoints(checkpoints.folder / REFIT, plan.keep_checkpoints)
     final = _train(whole, progress, again, stop, resume=bool(again.steps()), log=Unlogged())
     if done is None or final is None:
         return plan, None
-    predictor = Predictor(final.predictor.backend, done.tasks, plan.tokenizer, max_length=plan.max_length)
+    predictor = with_stores(final.predictor.with_tasks(done.tasks))
     kept = replace(whole, run=plan.run, validation=plan.validation, test=plan.test, rows=plan.rows)
-    return kept, replace(done, predictor=predictor, steps=final.steps, adapters=final.adapters, refitted=True)
+    final = replace(done, tasks=predictor.tasks, predictor=predictor, steps=final.steps, adapters=final.adapters)
+    return kept, replace(final, refitted=True)
 
 
 def _train(
@@ -126,7 +128,7 @@ def _train(
         session.run()
         if plan.trainer.sharded is not None:
             plan.trainer.sharded.put_together()
-        return _finished(plan, session, stop) if leads else None
+        return _finished(plan, session, stop, log) if leads else None
     finally:
         plan.trainer.close()
         progress.close()
@@ -139,15 +141,22 @@ def _opened_log(plan: Plan, snapshot: Snapshot | None) -> RunLog:
     return RunLog(plan.output, step=snapshot.step, keep_bytes=snapshot.state["history_bytes"])
 
 
-def _finished(plan: Plan, session: TrainingSession, stop: Stop) -> Trained:
+def _finished(plan: Plan, session: TrainingSession, stop: Stop, log: RunLog | Unlogged) -> Trained:
     """The result of a session whose steps are done: adapters merged, thresholds and the like tuned on validation data."""
     apart = plan.adapters.settle(plan.model) if plan.adapters else None
-    predictor = predictor_of(plan, stop)
-    answered = {name: answers_for(predictor, plan.tasks[name], table) for name, table in plan.validation.items()}
-    calibrated = calibrate_answers(plan.tasks, answered)
-    predictor = Predictor(predictor.backend, calibrated.tasks, plan.tokenizer, max_length=plan.max_length)
+    predictor, layers = fit_final_layers(plan, predictor_of(plan, stop))
+    for layer in layers:
+        if layer.before is not None and layer.after is not None:
+            log.event({"step": session.position.step, "linear_layer": layer.task, "penalty": layer.penalty,
+                       "score_before": layer.before, "score": layer.after})  # fmt: skip
+            session.progress.say(f"{layer.task}: linear layer fitted to the trained encoder; validation {layer.after:.4f} "
+                                 f"(without it {layer.before:.4f})")  # fmt: skip
+    predictor = with_stores(predictor)
+    answered = {name: answers_for(predictor, predictor.tasks[name], table) for name, table in plan.validation.items()}
+    calibrated = calibrate_answers(predictor.tasks, answered)
+    predictor = predictor.with_tasks(calibrated.tasks)
     return Trained(calibrated.tasks, calibrated.metrics, calibrated.answered, predictor, session.best_step, apart,
-                   session.state.averaged)  # fmt: skip
+                   {layer.task: layer.penalty for layer in layers}, session.state.averaged)  # fmt: skip
 
 
 def _fit_heads(plan: Plan, progress: Progress) -> list[HeadFit]:

@@ -22,7 +22,7 @@ async function start() {
     tasks = new Map(Object.entries(json.tasks));
     byId("model").replaceChildren(...introduced(json));
     showTasks();
-    showRanking(answering("vector"), RANKING);
+    showRanking(answering("relevance"), answering("vector"), RANKING);
     byId("read-send").disabled = false;
     await watchReady();
   } catch (error) {
@@ -89,9 +89,10 @@ function choice(name, task, i) {
 
 const chosen = () => [...document.querySelectorAll("#task-choices input:checked")].map((box) => box.value);
 const isQuestion = (name) => tasks.get(name).answers === "passages";
+const needsQuestion = (name) => isQuestion(name) || tasks.get(name).answers === "relevance";
 
 function toggleQuestion() {
-  byId("question-field").hidden = !chosen().some(isQuestion);
+  byId("question-field").hidden = !chosen().some(needsQuestion);
 }
 
 function fill(example) {
@@ -181,7 +182,7 @@ function centre(place) {
   }
 }
 
-const silence = (name) => (isQuestion(name) ? "ask a question to get an answer" : "no answer was given");
+const silence = (name) => (needsQuestion(name) ? "ask a question to get an answer" : "no answer was given");
 
 // -- wiring -----------------------------------------------------------------------------------------------------
 

@@ -21,8 +21,22 @@ const FORMS = {
   numbers: "numbers for the text",
   attributes: "attributes of entities",
   relations: "relations between entities",
+  links: "entries of a dictionary",
+  relevance: "relevance to the question",
 };
-const DRAWN = { spans: entities, classes, sentences, passages: answers, vector, tags, numbers, attributes, relations };
+const DRAWN = {
+  spans: entities,
+  classes,
+  sentences,
+  passages: answers,
+  vector,
+  tags,
+  numbers,
+  attributes,
+  relations,
+  links,
+  relevance,
+};
 
 /** What a task answers, in a few words; the name of its type if its form is unknown. */
 export const describe = (settings) => FORMS[settings.answers] ?? settings.type;
@@ -325,6 +339,12 @@ function numbers(answer) {
   };
 }
 
+function relevance(answer) {
+  const shown = h("span", { class: "score" }, score(answer.score));
+  const row = h("li", {}, h("span", { class: "name" }, "relevance"), bar(answer.score), shown);
+  return { summary: `score ${score(answer.score)}`, parts: [h("ol", { class: "bars" }, row)] };
+}
+
 // -- about entities ----------------------------------------------------------------------------------------------------
 
 const entityAt = (settings, tasks, place) => tasks[settings.of]?.[place]?.text ?? `entity ${place}`;
@@ -341,6 +361,18 @@ function relations(found, settings, _asked, tasks) {
     entityAt(settings, tasks, one.head),
     one.label,
     entityAt(settings, tasks, one.tail),
+  ]);
+}
+
+function links(found, settings, _asked, tasks) {
+  return about(found, "link", "links", ["Entity", "Identifier", "Name", "Next candidates", "Score"], (one) => [
+    entityAt(settings, tasks, one.entity),
+    one.id ?? "none",
+    one.name ?? "",
+    one.candidates
+      .filter((other) => other.id !== one.id)
+      .map((other) => `${other.name} (${other.id}, ${other.score.toFixed(3)})`)
+      .join("; "),
   ]);
 }
 

@@ -1,4 +1,4 @@
-"""Sentence-transformers folders as encoders: their pooling and dense layer are the defaults of embedding heads."""
+"""Sentence-transformers folders as encoders: their pooling, dense layer and prompts are the defaults of embedding heads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def with_encoder_settings(task: SentenceEmbedding, folder: Path, given: Collection[str]) -> SentenceEmbedding:
-    """The task with pooling and dense layer from its encoder's folder, unless the run file sets them."""
+    """The task with pooling, dense layer and prompts from its encoder's folder, unless the run file sets them."""
     found = sentence_folder(folder)
     if found is None:
         return task
@@ -24,6 +24,8 @@ def with_encoder_settings(task: SentenceEmbedding, folder: Path, given: Collecti
         settings["pooling"] = found.pooling
     if found.dense is not None and _keeps_dense(given):
         settings |= {"projection": found.dense.width, "activation": found.dense.activation}
+    if not {"prompts", "default_prompt_name"} & set(given):
+        settings |= {"prompts": dict(found.prompts), "default_prompt_name": found.default_prompt_name}
     return replace(task, **settings)
 
 

@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from manyheads.html.figures.bars import Bar, bars
 from manyheads.html.figures.lines import Line, Titles, lines
 from manyheads.html.findings import SHOWN, quoted
 from manyheads.html.numbers import count, share
 from manyheads.html.page import Exhibit, Part
 from manyheads.html.tables import numbers, table, words
-from manyheads.metrics.vectors import cosine, ranks
+from manyheads.tasks.search_places import places_exhibit
 from manyheads.tasks.sentence_embedding.example import Pair, candidate_texts, gold_similarities
-from manyheads.tasks.sentence_embedding.scores import Answers, queries_and_candidates, similarities_of
+from manyheads.tasks.sentence_embedding.scores import Answers, partner_ranks, queries_and_candidates
+
+if TYPE_CHECKING:
+    from manyheads.tasks.sentence_embedding.pairs import PairTask
 
 BINS = 6
 """Bins of gold scores."""
-PLACES = {"first": (1, 1), "second or third": (2, 3), "fourth to tenth": (4, 10), "later": (11, 10**9)}
 
 Floats = npt.NDArray[np.float64]
 
 
-def vector_findings(answers: Answers, examples: Sequence[Pair]) -> list[Part]:
+def vector_findings(task: PairTask, answers: Answers, examples: Sequence[Pair]) -> list[Part]:
     """Cosine by gold score with the pairs farthest off; for pairs without scores, the ranks of partners."""
     golds = gold_similarities(examples)
     if golds is not None:
-        return _scored(np.asarray(similarities_of(answers), np.float64), np.array(golds, np.float64), examples)
-    return _searched(*queries_and_candidates(answers), candidate_texts(examples), examples)
+        return _scored(np.asarray(task.pair_similarities(answers), np.float64), np.array(golds, np.float64), examples)
+    return _searched(task, answers, examples)
 
 
 def _scored(cosine_N: Floats, gold_N: Floats, examples: Sequence[Pair]) -> list[Part]:
@@ -73,17 +75,14 @@ def _places(values_N: Floats) -> Floats:
     return np.asarray(below / 2 / max(len(values_N) - 1, 1), np.float64)
 
 
-def _searched(
-    a_BD: npt.NDArray[np.float32],
-    candidates_CD: npt.NDArray[np.float32],
-    texts: Sequence[str],
-    examples: Sequence[Pair],
-) -> list[Part]:
+def _searched(task: PairTask, answers: Answers, examples: Sequence[Pair]) -> list[Part]:
+    queries, candidates = queries_and_candidates(answers)
+    texts = candidate_texts(examples)
     names_C = np.unique(np.array(texts, object), return_inverse=True)[1].ravel()
-    place_B = ranks(a_BD, candidates_CD, identities=names_C)
+    place_B = partner_ranks(task, answers, examples)
     rows = []
     for i in np.flatnonzero(place_B > 1).tolist():
-        similar_C = np.asarray(cosine(np.broadcast_to(a_BD[i], candidates_CD.shape), candidates_CD), np.float64)
+        similar_C = task.similarity(queries[i : i + 1], candidates)[0]
         first, best = int(similar_C.argmax()), float(similar_C[names_C == names_C[i]].max())
         rows.append((float(similar_C[first]) - best, i, first, best))
     worst = [
@@ -91,15 +90,8 @@ def _searched(
          f"{best:.3f}", f"{best + ahead:.3f}"]
         for ahead, i, first, best in sorted(rows, reverse=True)[: 2 * SHOWN]
     ]  # fmt: skip
-    found = {name: int(((place_B >= low) & (place_B <= high)).sum()) for name, (low, high) in PLACES.items()}
-    drawing = bars(
-        [Bar(name, "", n, f"{count(n)} · {share(n / len(examples))}") for name, n in found.items()],
-        "Texts by the place at which their partner is found. " + ", ".join(f"{k}: {n}" for k, n in found.items()),
-    )
-    numbers_table = table("Texts by the place of their partner.", [*words("place"), *numbers("texts", "of all")],
-                          [[name, count(n), share(n / len(examples))] for name, n in found.items()])  # fmt: skip
     note = f"Among {len(texts):,} candidates."
-    parts: list[Part] = [Exhibit("Where the right text is found.", drawing, numbers_table, note)]
+    parts: list[Part] = [places_exhibit(place_B, "Where the right text is found.", "texts", note)]
     if worst:
         columns = [*words("text", "its partner", "found first"), *numbers("place", "cosine", "cosine of the first")]
         parts.append(table("Searches that miss by most.", columns, worst))

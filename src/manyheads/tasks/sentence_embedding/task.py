@@ -12,7 +12,6 @@ The vector of a text longer than the encoder is the token-weighted mean of its w
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -21,12 +20,14 @@ import numpy as np
 from annotated_types import Gt
 
 from manyheads.errors import DataError, RowError
-from manyheads.tasks.base import AnswerForm, DataStatistics, EncoderInput, Item, Level, Moments, Row, Task, text_of
+from manyheads.metrics.vectors import Floats, cosine, cosines
+from manyheads.tasks.base import AnswerForm, DataStatistics, Item, Level, Moments, Row
 from manyheads.tasks.inputs import merge_outputs
-from manyheads.tasks.sentence_embedding import scores, training
-from manyheads.tasks.sentence_embedding.example import NLI_LABELS, Pair, read_pair
-from manyheads.tasks.settings import DERIVED, Doc, Pooling, Stride
-from manyheads.text.pack import Source
+from manyheads.tasks.sentence_embedding import training
+from manyheads.tasks.sentence_embedding.example import NLI_LABELS, Pair
+from manyheads.tasks.sentence_embedding.pairs import PairTask
+from manyheads.tasks.sentence_embedding.prompts import exported_prompts
+from manyheads.tasks.settings import DERIVED, Doc, Pooling
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from manyheads.html.page import Part
     from manyheads.tasks.distillation import Distillation
     from manyheads.tasks.file_rows import FileRow, FileScores
     from manyheads.tasks.stock import SentenceModule
@@ -54,24 +54,22 @@ SCORE_RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 5.0), (0.0, 10.0), (0.0, 100.0))
 
 
 @dataclass(frozen=True, kw_only=True)
-class SentenceEmbedding(Task[Pair]):
+class SentenceEmbedding(PairTask):
     """Pooled, optionally projected and normalised vectors."""
 
-    kind: ClassVar[str] = "sentence-embedding"
-    main_metric: ClassVar[str] = "spearman"
-    metric_names: ClassVar[tuple[str, ...]] = ("spearman", "pearson", "recall_at_1", "mrr")
-    columns: ClassVar[tuple[tuple[str, ...], ...]] = (("text_a", "text_b"),)
-    optional_columns: ClassVar[tuple[str, ...]] = ("score", "negative", "label")
     answer_form: ClassVar[AnswerForm] = "vector"
     pipeline_tag: ClassVar[str | None] = "sentence-similarity"
-    cluster_noun: ClassVar[str] = "pairs"
-    example_noun: ClassVar[str] = "pairs"
 
+    vectors: Annotated[
+        Literal["dense", "sparse", "multi"], Doc("one vector of a text; weights of its tokens; or a vector for each token")
+    ] = "dense"
     pooling: Pooling = "mean"
     projection: Annotated[int | None, Gt(0), Doc("output width of a linear layer")] = None
     """Output width of a linear projection; None keeps the encoder's width."""
     activation: Annotated[Literal["identity", "tanh"], DERIVED] = "identity"
     """Activation after the projection, from the dense layer of the encoder's folder, if it has one."""
+    linear: Annotated[bool, DERIVED] = False
+    """Whether a square linear layer follows the pooling, fitted to the trained encoder (`training/final_layer.py`)."""
     layer_norm: Annotated[bool, Doc("on the vector")] = False
     normalize: Annotated[bool, Doc("vectors of length 1")] = True
     objective: Annotated[Objective | None, Doc("the loss; none: what fits the columns of the data")] = None
@@ -87,12 +85,21 @@ class SentenceEmbedding(Task[Pair]):
         tuple[Annotated[int, Gt(0)], ...], Doc("widths: vectors cut to these are trained beside whole ones")
     ] = ()
     """Widths to which vectors can be truncated (Kusupati 2022)."""
-    stride: Stride = 64
-
     def __post_init__(self) -> None:
-        """Raises ValueError for an empty range of scores."""
+        """Raises ValueError for an empty range of scores, and an unknown default prompt."""
+        super().__post_init__()
         if self.score_range is not None and self.score_range[0] >= self.score_range[1]:
             raise ValueError("score_range must be [lowest, highest]")
+
+    @property
+    def linear_output(self) -> str | None:
+        """The vectors of a head without weights."""
+        plain = self.projection is None and not self.layer_norm and not self.linear and self.objective != "softmax"
+        return "vector_SD" if plain else None
+
+    def with_linear_layer(self) -> SentenceEmbedding:
+        """With `linear`."""
+        return replace(self, linear=True)
 
     @property
     def distillation(self) -> Distillation[Pair]:
@@ -113,26 +120,6 @@ class SentenceEmbedding(Task[Pair]):
         return self.objective not in ("cosine", "softmax")
 
     # -- data ---------------------------------------------------------------------------------------------------
-    def read(self, row: Row) -> Pair:
-        """`text_a`, `text_b`, and `score`, `negative`, `label` or none of these."""
-        return read_pair(row)
-
-    def row_of_target(self, row: Row, target: Any) -> Row:
-        """`targets: {NAME: {"text_b": ..., "score" | "negative" | "label": ...}}`; the row's text is `text_a`."""
-        if not isinstance(target, Mapping):
-            raise RowError(f"target '{self.name}' must be an object with 'text_b', seen {target!r}")
-        return {"text_a": text_of(row), **target}
-
-    def collect(self, example: Pair) -> DataStatistics:
-        """The form of the data, NLI labels, and moments of the score."""
-        numbers = {} if example.score is None else {"score": Moments.of(example.score)}
-        return DataStatistics(Counter([example.label] if example.label else []), frozenset([example.form]), numbers)
-
-    @classmethod
-    def suitability(cls, statistics: DataStatistics) -> float:
-        """Above that of a number for a pair, below that of labels for one."""
-        return 0.6
-
     def fit(self, statistics: DataStatistics) -> SentenceEmbedding:
         """The objective for the form of the training data, and the range of its scores."""
         forms = [form for form in OBJECTIVES if form in statistics.flags]
@@ -161,16 +148,6 @@ class SentenceEmbedding(Task[Pair]):
                     f"tasks.{self.name}.score_range"
                 )
 
-    # -- encoding -----------------------------------------------------------------------------------------------
-    def sources_of_example(self, example: Pair) -> Sequence[EncoderInput]:
-        """Two texts, or three with a hard negative."""
-        texts = [example.text_a, example.text_b, *([example.negative] if example.negative is not None else [])]
-        return [EncoderInput(Source(text, stride=self.stride)) for text in texts]
-
-    def source_of_row(self, row: Row) -> EncoderInput | None:
-        """`text`."""
-        return EncoderInput(Source(text_of(row), stride=self.stride))
-
     # -- training, answering, scoring -----------------------------------------------------------------------------
     def build_head(self, width: int) -> nn.Module:
         """Pooling, optional projection and LayerNorm; for NLI labels, the classifier over (u, v, |u - v|)."""
@@ -179,14 +156,13 @@ class SentenceEmbedding(Task[Pair]):
         return EmbeddingHead(
             width,
             pooling=self.pooling,
-            projection=self.projection,
+            projection=width if self.linear else self.projection,
             layer_norm=self.layer_norm,
             activation=self.activation,
             nli_labels=len(NLI_LABELS) if self.objective == "softmax" else 0,
         )
 
     targets = training.targets
-    denominator = training.denominator
     loss = training.loss
 
     def decode(self, items: Sequence[Item]) -> list[np.ndarray]:
@@ -202,14 +178,13 @@ class SentenceEmbedding(Task[Pair]):
         """The vector as a list of numbers."""
         return {self.name: answer.tolist()}
 
-    score = scores.score
-    evidence = scores.evidence
-    degenerate_reason = scores.degenerate_reason
-    chance = scores.chance
+    def similarity(self, queries: Sequence[np.ndarray], candidates: Sequence[np.ndarray]) -> Floats:
+        """Cosines."""
+        return cosines(np.stack(queries), np.stack(candidates))
 
-    def main_score(self, metrics: Mapping[str, float]) -> float:
-        """Spearman if pairs have scores, else mean reciprocal rank."""
-        return metrics["spearman"] if "spearman" in metrics else metrics["mrr"]
+    def pair_similarities(self, answers: Sequence[Sequence[np.ndarray]]) -> Floats:
+        """Cosine of each pair."""
+        return cosine(np.stack([answer[0] for answer in answers]), np.stack([answer[1] for answer in answers]))
 
     # -- files, reports, other tools ------------------------------------------------------------------------------
     @classmethod
@@ -230,20 +205,18 @@ class SentenceEmbedding(Task[Pair]):
 
         return score_pairs(golds, guesses)
 
-    def findings(self, answers: Sequence[Sequence[Any]], examples: Sequence[Pair]) -> Sequence[Part]:
-        """Cosine against gold similarity, and the pairs that are farthest off."""
-        from manyheads.tasks.sentence_embedding.mistakes import vector_findings
-
-        return vector_findings(answers, examples)
-
     def sentence_modules(self, head: nn.Module, width: int) -> Sequence[SentenceModule]:
         """Pooling, projection, LayerNorm and normalisation."""
         from manyheads.tasks.sentence_embedding.modules import sentence_modules
 
         return sentence_modules(self, head, width)
 
+    def sentence_settings(self) -> dict[str, Any]:
+        """Prompts."""
+        return {"prompts": exported_prompts(self), "default_prompt_name": self.default_prompt_name}
+
     def with_encoder_settings(self, folder: Path, given: Collection[str]) -> SentenceEmbedding:
-        """Pooling and dense layer of a sentence-transformers folder."""
+        """Pooling, dense layer and prompts of a sentence-transformers folder."""
         from manyheads.tasks.sentence_embedding.encoder_folder import with_encoder_settings
 
         return with_encoder_settings(self, folder, given)

@@ -18,15 +18,25 @@ from manyheads.tasks.sentence_embedding.example import NLI_LABELS, Pair, text_id
 if TYPE_CHECKING:
     import torch
 
+    from manyheads.tasks.sentence_embedding.pairs import PairTask
     from manyheads.tasks.sentence_embedding.task import SentenceEmbedding
 
 
 def targets(task: SentenceEmbedding, examples: Sequence[Pair], encodings: Encodings) -> dict[str, Array]:
-    """Rows of the merged texts: `a_B`, `b_B`, `negative_N`; `score_B`, `label_B`; `identity_X`, equal for equal texts."""
+    """Those of `pair_rows`, and `score_B`, `label_B`."""
+    scores = [0.0 if e.score is None else _cosine_target(task, e.score) for e in examples]
+    return {
+        **pair_rows(task, examples, encodings),
+        "score_B": np.array(scores, np.float32),
+        "label_B": np.array([NLI_LABELS.index(e.label) if e.label else 0 for e in examples], np.int64),
+    }
+
+
+def pair_rows(task: PairTask, examples: Sequence[Pair], encodings: Encodings) -> dict[str, Array]:
+    """Rows of the merged texts: `a_B`, `b_B`, `negative_N` of pair `negative_of_N`; `identity_X`, equal for equal texts."""
     owner_S, share_S = window_weights([source for asked in encodings for source in asked])
     sizes = np.array([len(asked) for asked in encodings])
     first_B = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    scores = [0.0 if e.score is None else _cosine_target(task, e.score) for e in examples]
     texts = [entry.source.first for example in examples for entry in task.sources_of_example(example)]
     return {
         "owner_S": owner_S,
@@ -35,15 +45,8 @@ def targets(task: SentenceEmbedding, examples: Sequence[Pair], encodings: Encodi
         "b_B": first_B + 1,
         "negative_N": (first_B + 2)[sizes == 3],
         "negative_of_N": np.flatnonzero(sizes == 3),
-        "score_B": np.array(scores, np.float32),
-        "label_B": np.array([NLI_LABELS.index(e.label) if e.label else 0 for e in examples], np.int64),
         "identity_X": np.array([text_identity(text) for text in texts], np.int64),
     }
-
-
-def denominator(task: SentenceEmbedding, targets: Mapping[str, Array]) -> float:
-    """Number of pairs. Objectives that compare pairs see only those in the same part of a batch."""
-    return float(len(targets["a_B"]))
 
 
 def loss(task: SentenceEmbedding, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:

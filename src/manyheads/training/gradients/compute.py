@@ -69,6 +69,7 @@ class Gradients:
         self.model.zero_grad(set_to_none=True)
         self.observed = Observed()
         this = self._step(step, packs)
+        self._compare(step, this.packs)
         self.observed = MODES[self.balancer.mode](self.passes, this, self.active, self.balancer)
         penalty = self.balancer.penalty(this.tasks) if self.team.leads else None
         if penalty is not None:
@@ -83,6 +84,7 @@ class Gradients:
         """The losses of the same packs, with the same dropout, after the update."""
         self._seed(step)
         this = self._step(step, packs)
+        self._compare(step, this.packs)
         for batch in this.packs:
             for name, loss in self.passes.losses(batch, step, this.totals).items():
                 this.losses[name] += loss
@@ -115,6 +117,12 @@ class Gradients:
     def _seed(self, step: int) -> None:
         torch.manual_seed(step_seed(self.seed, step, self.team.rank))
         self.model.pools = self.objective.anchor_weight(step) > 0
+
+    def _compare(self, step: int, packs: Sequence[Batch]) -> None:
+        """Prepare losses over several packs, and seed again. Not with divided layers: all processes make as many passes."""
+        if self.passes.sharded is None:
+            self.passes.compare(packs, step_seed(self.seed, step, self.team.rank) >> 1)
+            self._seed(step)
 
     def _step(self, step: int, packs: Sequence[Batch]) -> Step:
         totals = self.team.totals(_totals(packs), list(self.objective.tasks))

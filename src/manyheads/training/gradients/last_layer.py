@@ -23,7 +23,7 @@ def last_layer_norms(passes: Passes, step: Step, active: ActiveParameters, balan
     weights = balancer.weights(step.number, step.tasks)
     grown: dict[str, list[torch.Tensor]] = {}
     for batch in step.packs:
-        whole = batch.pack.to(passes.device)
+        whole, stand_in = batch.pack.to(passes.device), passes.stand_in(batch)
         with region():
             states = model.below(whole, active.last_shared)
         cut: list[list[torch.Tensor]] = []
@@ -36,7 +36,8 @@ def last_layer_norms(passes: Passes, step: Step, active: ActiveParameters, balan
             part = replace(batch, pack=whole.part(first, stop), reads={name: (0, stop - first)})
             with region():
                 outputs = model.above(leaves, part.pack, part.reads, active.last_shared)
-            passes.backward_from(passes.objective.losses(outputs, part, step.totals, step.number), step, weights)
+            losses = passes.objective.losses(outputs, part, step.totals, step.number, stand_in)
+            passes.backward_from(losses, step, weights)
             _add_growth(grown.setdefault(name, []), layer, before)
         _backward_below(states, cut)
     zeros, scale = [torch.zeros_like(p) for p in layer], passes.scaler.get_scale()

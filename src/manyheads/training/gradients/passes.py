@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import nn
 
 from manyheads.model import MultiTaskModel
+from manyheads.tasks.base import Output
 from manyheads.training.batch import Batch
 from manyheads.training.distributed.sharded import Sharded
 from manyheads.training.distributed.team import Team
 from manyheads.training.frozen import Frozen
+from manyheads.training.gradients.contrast import StandIn, stand_ins
 from manyheads.training.gradients.step import Step
 from manyheads.training.losses import Objective
 
@@ -31,9 +33,40 @@ class Passes:
         """The layers, where they are divided among processes."""
         self.zero = torch.zeros((), device=self.device)
         """What losses are added to. With divided layers its gradient goes back through those of the last pass."""
+        self.stand_ins: dict[int, StandIn] = {}
+        """Of packs that hold parts of examples that are compared, by the id of the pack."""
 
     def losses(self, batch: Batch, step: int, totals: Mapping[str, float]) -> dict[str, torch.Tensor]:
         """Each task's share of the step's mean loss, of one pack."""
+        stand_in = self.stand_in(batch)
+        return self.objective.losses(self._outputs(batch), batch, totals, step, stand_in)
+
+    def stand_in(self, batch: Batch) -> StandIn | None:
+        """What stands in for the loss of a pack that is about to run, whose dropout is seeded; None for most packs."""
+        found = self.stand_ins.get(id(batch))
+        if found is not None:
+            torch.manual_seed(found.seed)
+        return found
+
+    def compare(self, packs: Sequence[Batch], seed: int) -> None:
+        """Prepare the losses of tasks that compare the examples of several packs."""
+        self.stand_ins = {}
+        if any(batch.contrast is not None for batch in packs):
+            self.stand_ins = stand_ins(packs, seed, self._compared, self._loss_of_all)
+
+    def _compared(self, batch: Batch) -> Output:
+        [name] = batch.reads
+        output = self.objective.precision.full(self._outputs(batch)[name])
+        return {key: output[key] for key in self.objective.tasks[name].outputs}
+
+    def _loss_of_all(self, batch: Batch, output: Output) -> torch.Tensor:
+        [name] = batch.reads
+        assert batch.contrast is not None, "a part of a contrast"
+        loss = self.objective.tasks[name].loss(output, batch.contrast.targets.to(self.device))
+        return self.objective.normaliser.scaled(name, loss)
+
+    def _outputs(self, batch: Batch) -> Mapping[str, Mapping[str, torch.Tensor]]:
+        """Outputs of the heads on one pack."""
         with self.objective.precision.region():
             pack = batch.pack.to(self.device)
             if self.sharded is not None:
@@ -42,7 +75,7 @@ class Passes:
                 outputs = self.model.above([self.frozen.states(batch.pack)], pack, batch.reads, self.frozen.layer)
             else:
                 outputs = self.model(pack, batch.reads)
-        return self.objective.losses(outputs, batch, totals, step)
+        return outputs
 
     def backward(self, batch: Batch, step: Step, weights: Mapping[str, torch.Tensor]) -> None:
         """A pass over one pack, forward and backward."""
