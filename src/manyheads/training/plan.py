@@ -97,9 +97,9 @@ class Trained:
     """The step that the weights come from."""
     adapters: UnmergedAdapters | None
     """Weights that are saved beside the base weights."""
-    final_layers: Mapping[str, float] = field(default_factory=dict)
-    """Penalties of the layers that were fitted last, by task."""
     averaged: bool = False
     """Whether the weights are the mean of those of the last steps."""
     refitted: bool = False
     """Whether it was trained on validation rows as well; its scores are then those of the run without them."""
+    final_layers: Mapping[str, float] = field(default_factory=dict)
+    """Penalties of the layers that were fitted last, by task."""

@@ -156,7 +156,7 @@ def _finished(plan: Plan, session: TrainingSession, stop: Stop, log: RunLog | Un
     calibrated = calibrate_answers(predictor.tasks, answered)
     predictor = predictor.with_tasks(calibrated.tasks)
     return Trained(calibrated.tasks, calibrated.metrics, calibrated.answered, predictor, session.best_step, apart,
-                   {layer.task: layer.penalty for layer in layers}, session.state.averaged)  # fmt: skip
+                   session.state.averaged, final_layers={layer.task: layer.penalty for layer in layers})  # fmt: skip
 
 
 def _fit_heads(plan: Plan, progress: Progress) -> list[HeadFit]:
