@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 
 from manyheads.bundle import Contents, save_bundle
 from manyheads.bundle.manifest import file_entries, write_manifest
@@ -43,7 +45,6 @@ ExportedModel = tuple[Path, Path, list[str]]
 Models = Callable[..., Path]
 Exports = Callable[[str], ExportedModel]
 _models: dict[tuple[str, ...], Path] = {}
-_exports: dict[str, ExportedModel] = {}
 
 
 @pytest.fixture(scope="session")
@@ -53,27 +54,37 @@ def toy_models(tmp_path_factory: pytest.TempPathFactory, toy_encoder: Path) -> M
     def model(family: str, *overrides: str) -> Path:
         key = (family, *overrides)
         if key not in _models:
-            folder = tmp_path_factory.mktemp("toy-model")
-            encoder = toy_encoder if family == "bert" else encoder_of(family, toy_encoder, folder / "enc")
-            _models[key] = write_model(folder, encoder, *overrides)
+            _models[key] = model_of(family, overrides, toy_encoder, tmp_path_factory.mktemp("toy-model"))
         return _models[key]
 
     return model
 
 
 @pytest.fixture(scope="session")
-def exports(toy_models: Models) -> Exports:
+def exports(tmp_path_factory: pytest.TempPathFactory, toy_encoder: Path) -> Exports:
     """For each kind: the model folder, the folder of its graph, and the log. A graph takes seconds to write."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # the folder of all workers
 
     def export(kind: str) -> ExportedModel:
-        if kind not in _exports:
-            family, overrides = KINDS[kind]
-            model = toy_models(family, *overrides)
-            lines: list[str] = []
-            _exports[kind] = model, export_model(model, ExportRequest("onnx", model.parent / "onnx"), lines.append), lines
-        return _exports[kind]
+        folder = base / f"exported-{kind.replace(' ', '-')}"
+        with FileLock(f"{folder}.lock"):
+            if not (folder / "log.json").exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of an attempt that failed
+                folder.mkdir()
+                lines: list[str] = []
+                model = model_of(*KINDS[kind], toy_encoder, folder)
+                export_model(model, ExportRequest("onnx", folder / "onnx"), lines.append)
+                (folder / "log.json").write_text(json.dumps(lines), encoding="utf-8")
+        return folder / "model", folder / "onnx", json.loads((folder / "log.json").read_text(encoding="utf-8"))
 
     return export
+
+
+def model_of(family: str, overrides: Sequence[str], toy_encoder: Path, folder: Path) -> Path:
+    """A model folder in a folder, of an encoder family and overrides of the run file."""
+    encoder = toy_encoder if family == "bert" else encoder_of(family, toy_encoder, folder / "enc")
+    return write_model(folder, encoder, *overrides)
 
 
 def encoder_of(family: str, like: Path, folder: Path) -> Path:

@@ -131,12 +131,14 @@ class Child:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Python 3.12 warns of forks in processes with threads
             # Garbage of the parent may hold threads (ONNX Runtime's pools), which a fork lacks: a collection in the child that
-            # ended them waited forever, in 2 of 4 runs of the whole suite.
-            gc.freeze()
+            # ended them waited forever, in 2 of 4 runs of the whole suite. The parent is not frozen: what it has would stay.
+            gc.disable()
             self.pid = os.fork()
+            if self.pid == 0:
+                gc.freeze()
+            gc.enable()
         if self.pid == 0:
             _act(act, said)
-        gc.unfreeze()
 
     def ended(self) -> bool:
         """Whether it has ended; its exit status can still be read."""

@@ -20,6 +20,7 @@ import pytest
 from manyheads.cli import main, parser
 from manyheads.durable import UNFINISHED
 from manyheads.predict import Predictor
+from runs import Child, wait_for
 
 ROW = {"id": 1, "text": "Aspirin helps."}
 
@@ -76,10 +77,14 @@ def test_standard_output_by_its_name_is_written_to_directly(young_model: Path, r
     assert json.loads(run("predict", young_model, rows, "-o", "/dev/stdout").stdout)["id"] == 1
     told = tmp_path / "told.jsonl"
     told.write_text("before\n")
-    with told.open("a") as file:
-        done = subprocess.run([sys.executable, "-m", "manyheads", "predict", young_model, rows, "-o", "/dev/stdout"],
-                              stdout=file, check=False)  # fmt: skip
-    assert done.returncode == 0
+
+    def predict() -> int:
+        with told.open("a") as file:
+            os.dup2(file.fileno(), 1)
+        return main(["predict", str(young_model), str(rows), "-o", "/dev/stdout"])
+
+    child = Child(predict, tmp_path / "said")
+    assert child.status() == 0, child.words()
     before, answer = told.read_text().splitlines()
     assert (before, json.loads(answer)["id"]) == ("before", 1)
 
@@ -138,9 +143,15 @@ def test_a_signal_says_what_becomes_of_the_work(
         75, f"error: stopped by {name}; finished parts are kept; run the same command again to continue"
     )  # fmt: skip
     half = Path(f"{answers}{UNFINISHED}")
-    status, told = stopped_by(number, lambda: half.exists() and half.stat().st_size > 0, "predict", young_model, many,
-                              "-o", answers)  # fmt: skip
-    assert (status, told.splitlines()[-1]) == (
+
+    def predict() -> int:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        return main(["predict", str(young_model), str(many), "-o", str(answers)])
+
+    child = Child(predict, tmp_path / "told")
+    wait_for(lambda: half.exists() and half.stat().st_size > 0, "answers", child)
+    os.kill(child.pid, number)
+    assert (child.status(), child.words().splitlines()[-1]) == (
         1, f"error: stopped by {name}; no output file was written; run the same command again"
     )  # fmt: skip
     assert not half.exists()

@@ -245,7 +245,9 @@ def test_a_damaged_model_folder_is_refused(trained: Path, tmp_path: Path, name: 
         mh.load(copy)
 
 
-def test_wrong_use_is_one_sentence_with_status_2(project: Path, tmp_path: Path) -> None:
+def test_wrong_use_is_one_sentence_with_status_2(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     wrong: list[tuple[list[str], str]] = [
         (["train", "nowhere.yaml"], "there is no such run file"),
         (["train", str(project), "--set", "encoder.name=no-such-encoder"], "no-such-encoder"),
@@ -258,21 +260,31 @@ def test_wrong_use_is_one_sentence_with_status_2(project: Path, tmp_path: Path) 
         (["fly"], "invalid choice"),
     ]
     for arguments, message in wrong:
-        done = command(*arguments)
-        assert done.returncode == 2, (arguments, done.stderr)
-        assert message in done.stderr, (arguments, done.stderr)
-        assert "Traceback" not in done.stderr
+        try:
+            status = main(arguments)
+        except SystemExit as error:
+            status = int(error.code or 0)
+        said = capsys.readouterr().err
+        assert status == 2, (arguments, said)
+        assert message in said, (arguments, said)
+        assert "Traceback" not in said
+    done = command("train", "nowhere.yaml")
+    assert done.returncode == 2, "the status of the process too"
+    assert "there is no such run file" in done.stderr
+    assert "Traceback" not in done.stderr
     assert not (project.parent / "runs").exists(), "nothing is written for a run that cannot start"
 
 
-def test_a_mistake_in_the_data_is_named_by_file_and_line_by_validate_and_train(project: Path) -> None:
+def test_a_mistake_in_the_data_is_named_by_file_and_line_by_validate_and_train(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     sections = project.parent / "data/sections.csv"
     sections.write_text(sections.read_text() + '"A text without label"\n')
     line = len(sections.read_text().splitlines())
     for verb in ("validate", "train"):
-        done = command(verb, str(project))
-        assert done.returncode == 2
-        assert f"sections.csv:{line}" in done.stdout + done.stderr
+        assert main([verb, str(project)]) == 2
+        said = capsys.readouterr()
+        assert f"sections.csv:{line}" in said.out + said.err
     assert not (project.parent / "runs").exists()
 
 

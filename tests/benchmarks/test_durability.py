@@ -28,7 +28,8 @@ def part(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
 @pytest.fixture
 def small(part: Callable[[str], ModuleType], tmp_path: Path) -> Any:
     """A project of 12 steps."""
-    return part("project").make_project(tmp_path / "work", steps=12, save_every=3, evaluate_every=6)
+    quick = {"fit_heads": False}  # conftest.py has it solve heads otherwise than processes of their own
+    return part("project").make_project(tmp_path / "work", steps=12, save_every=3, evaluate_every=6, training=quick)
 
 
 def test_a_run_that_is_killed_ends_like_the_one_that_is_not(

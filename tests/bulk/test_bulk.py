@@ -5,9 +5,8 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-import subprocess
-import sys
-import time
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from manyheads.data.requests import read_requests
 from manyheads.durable import UNFINISHED
 from manyheads.errors import DataError, UsageError
 from manyheads.outputs.columns import arrow_type, schema_of, table_of, values_of
+from runs import Child, wait_for
 from toys import SENTENCES
 
 
@@ -95,20 +95,21 @@ def test_a_job_that_is_killed_again_and_again_ends_in_the_same_bytes(
     young_model: Path, source: Path, tmp_path: Path
 ) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    command = [sys.executable, "-m", "manyheads", "bulk", str(young_model), str(source)]
-    few = ["--rows-per-part", "8"]
-    assert subprocess.run([*command, str(whole), *few], check=False, capture_output=True).returncode == 1, (
-        "two bad rows"
-    )
+
+    def bulk(output: Path) -> int:
+        return main(["bulk", str(young_model), str(source), str(output), "--rows-per-part", "8"])
+
+    def parts_made() -> int:
+        return len(list(killed.glob("part-*.json")))
+
+    assert bulk(whole) == 1, "two bad rows"
     for _ in range(2):
-        process = subprocess.Popen([*command, str(killed), *few], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
-        done = len(list(killed.glob("part-*.json"))) if killed.is_dir() else 0
-        limit = time.monotonic() + 60
-        while len(list(killed.glob("part-*.json"))) <= done and process.poll() is None and time.monotonic() < limit:
-            time.sleep(0.005)
-        process.kill()
-        process.communicate()
-    assert subprocess.run([*command, str(killed), *few], check=False, capture_output=True).returncode == 1
+        before = parts_made()
+        child = Child(lambda: bulk(killed), tmp_path / "said")
+        wait_for(lambda child=child, before=before: parts_made() > before or child.ended(), "part", child)  # type: ignore[misc]
+        os.kill(child.pid, signal.SIGKILL)
+        child.status()
+    assert bulk(killed) == 1
     assert files_in(killed) == files_in(whole)
 
 

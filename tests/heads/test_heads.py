@@ -65,8 +65,12 @@ def test_the_other_tasks_of_a_model_answer_the_same_when_one_is_dropped_and_anot
     assert main(["evaluate", str(tmp_path / "renamed"), "--task", "part"]) == 0, "its run file still finds the data"
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("own", ["head", "top:1", "top:2", "lora"])
+FORMS = ("head", "top:1", "top:2", "lora")
+ADDED = [pytest.param(kind, own, marks=[] if kind == "hard" or own == "top:1" else [pytest.mark.slow]) for kind in KINDS for own in FORMS]
+"""By default every form on a plain model, and one form on models of every kind."""
+
+
+@pytest.mark.parametrize(("kind", "own"), ADDED)
 def test_a_task_is_added_in_every_form_to_models_of_every_kind(
     trained: Callable[[str], Path], more: Callable[..., Path], tmp_path: Path, kind: str, own: str
 ) -> None:

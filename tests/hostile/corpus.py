@@ -48,6 +48,10 @@ LARGE = (
     "text-of-one",
     "in-members",
     "20000",
+    "30000",
+    "40000",
+    "question-of-1-mb",
+    "flow-closed",
 )
 """In names of artefacts that take a second or more to make or to refuse: the slow test has them."""
 

@@ -131,12 +131,12 @@ def _pipe(encoder: Path, _: Good) -> None:
 
 
 def _instead(**files: Any) -> Spoil:
-    """Files of older formats, and no tokenizer.json. `A__b` is `A.b`."""
+    """Files of older formats, and no tokenizer.json. `A__b` is `A.b`; a function makes what is large."""
 
     def spoil(encoder: Path, _: Good) -> None:
         (encoder / "tokenizer.json").unlink()
         for name, value in files.items():
-            write(encoder / name.replace("__", "."), value)
+            write(encoder / name.replace("__", "."), value() if callable(value) else value)
 
     return spoil
 
@@ -245,5 +245,5 @@ DEFECTS: dict[str, tuple[Spoil, Outcome]] = {
                            "refused"),
     "older-pickle": (_instead(tokenizer__pkl=b"\x80\x04."), "refused"),
     "older-model-garbage": (_instead(spiece__model=bytes(range(256)) * 10, tokenizer__model=bytes(5000)), "refused"),
-    "older-100-mb": (_instead(vocab__txt=b"".join(b"%d\n" % i for i in range(12_000_000))), "refused"),
+    "older-100-mb": (_instead(vocab__txt=lambda: b"".join(b"%d\n" % i for i in range(12_000_000))), "refused"),
 }  # fmt: skip

@@ -30,7 +30,11 @@ def test_what_the_library_writes_is_read(written: Path) -> None:
     assert [found[name].numbers for name in ["a.weight", "b", "c"]] == [6, 1, 0]
 
 
-@pytest.mark.parametrize("name", [name for name in DEFECTS if name != "header-of-100-mb"])
+SLOW = "header-300000-tensors"  # ten seconds
+NAMES = [name for name in DEFECTS if name != "header-of-100-mb"]
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] if name == SLOW else []) for name in NAMES])
 def test_whatever_the_library_refuses_is_refused(name: str, written: Path, tmp_path: Path) -> None:
     save_file({"x": torch.ones(4, 8), "y": torch.ones(16, 2), "z": torch.ones(3)}, written)
     written.write_bytes(DEFECTS[name][0](written.read_bytes(), tmp_path))

@@ -58,11 +58,12 @@ class Server:
 
     def wait_until_ready(self, ready: bool = True, within_s: float = PATIENCE_S) -> float:
         """Seconds until it is."""
-        started = time.monotonic()
-        while time.monotonic() < started + within_s:
-            if (httpx.get(f"{self.url}/health/ready", timeout=30).status_code == 200) == ready:
-                return time.monotonic() - started
-            time.sleep(0.02)
+        with httpx.Client(base_url=self.url, timeout=30, headers={"connection": "close"}) as client:  # made once: 20 ms
+            started = time.monotonic()
+            while time.monotonic() < started + within_s:
+                if (client.get("/health/ready").status_code == 200) == ready:
+                    return time.monotonic() - started
+                time.sleep(0.02)
         raise AssertionError(f"not {'ready' if ready else 'unready'} within {within_s} s: {self.log}")
 
     def workers(self) -> list[int]:

@@ -233,12 +233,13 @@ def test_a_run_that_is_killed_with_all_steps_made_has_only_its_model_to_save(
     assert checkpoints(project.parent / "runs/model") == []
 
 
-def test_a_run_that_is_killed_again_and_again_ends_where_the_uninterrupted_one_ends(project: Path) -> None:
+@pytest.mark.parametrize("kills", [3, pytest.param(8, marks=pytest.mark.slow)])
+def test_a_run_that_is_killed_again_and_again_ends_where_the_uninterrupted_one_ends(project: Path, kills: int) -> None:
     """At random moments: while it starts, steps, evaluates and saves. A checkpoint every other step makes saves likely."""
     more = ("training.save_every=2", "training.balancing=famo", "training.sampling=difficulty")
     expected = whole(project, *more)
     chance = random.Random(5)
-    for i in range(8):
+    for i in range(kills):
         child = trains(project, *settings(*more), "--resume")
         if i % 3:  # the others may be killed before they have begun
             before = lines(project)

@@ -138,7 +138,7 @@ def test_the_same_command_again_trains_nothing(run_file: Path, made: tuple[Path,
     assert not watch.lines("trial ")
 
 
-@pytest.mark.parametrize("moment", [0.5, 2.0])
+@pytest.mark.parametrize("moment", [1.0, *(pytest.param(0.25 * k, marks=pytest.mark.slow) for k in range(1, 16) if k != 4)])
 def test_a_tuning_that_is_killed_makes_the_trials_that_it_would_have_made(
     run_file: Path, made: tuple[Path, dict[str, Any]], tmp_path: Path, moment: float
 ) -> None:
@@ -195,7 +195,8 @@ def test_several_at_a_time_make_as_many_trials_and_never_drop_the_first(run_file
 
 
 def test_a_small_space_is_tried_once_and_then_there_is_nothing_new(run_file: Path, tmp_path: Path) -> None:
-    result = tune(asked(run_file, tmp_path / "a", trials=30, keys=("private_tops",)), Quiet(), Stop())
+    result = tune(asked(run_file, tmp_path / "a", trials=30, keys=("private_tops",), overrides=("training.steps=2",)),
+                  Quiet(), Stop())  # fmt: skip
     kept = [each for each in result["trials"] if each["state"] != "repeated"]
     assert len({json.dumps(each["changes"]) for each in kept}) == len(kept) <= 6
     assert len(kept) > 2
@@ -395,8 +396,8 @@ def test_without_optuna_the_extra_is_named(
 @pytest.mark.timeout(600)  # three interpreters start
 def test_the_command_goes_on_after_a_kill_in_a_process_of_its_own(run_file: Path, tmp_path: Path) -> None:
     command_line = [sys.executable, "-W", "error", "-m", "manyheads", "tune", str(run_file), "-o", str(tmp_path / "a"),
-                    "--trials", "1", "--keys", "learning_rate", "--set", "training.steps=60", "--set",
-                    "training.evaluate_every=20", "--set", "training.save_every=10"]  # fmt: skip
+                    "--trials", "1", "--keys", "learning_rate", "--set", "training.steps=20", "--set",
+                    "training.evaluate_every=10", "--set", "training.save_every=5"]  # fmt: skip
     first = subprocess.Popen(command_line, stderr=subprocess.DEVNULL)
     limit = time.monotonic() + 120
     while not list((tmp_path / "a").glob("runs/*/history.jsonl")) and time.monotonic() < limit:
