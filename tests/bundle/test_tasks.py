@@ -38,6 +38,7 @@ def _refusal(tasks: dict[str, Any]) -> str:
 @pytest.mark.parametrize("kind", TASK_TYPES)
 def test_whatever_a_task_describes_is_read_again(kind: str) -> None:
     of = {"of": "b"} if issubclass(TASK_TYPES[kind], SpanTask) else {}
+    of |= {"terms": "terms.tsv"} if kind == "entity-linking" else {}
     task = TASK_TYPES[kind](name="a", **({"labels": ("X", "Y")} if "classification" in kind else {}), **of)
     written = json.loads(json.dumps({"tasks": {"a": describe(task)}}))
     assert tasks_of(written, Path(MANIFEST)) == {"a": task}

@@ -44,7 +44,7 @@ def test_it_lists_the_routes_and_tries_them_out(start: Callable[..., Any], brows
     server = start(root_path=root_path)
     with served(server.app) as url, opened(browser, f"{url}{root_path}/docs", styled=True) as page:
         page.wait_for_selector(PREDICT)
-        assert page.locator(".opblock").count() == 8
+        assert page.locator(".opblock").count() == 9
         page.click(f"{PREDICT} .opblock-summary-control")
         page.click(f"{PREDICT} .execute")
         page.wait_for_selector(f"{PREDICT} .live-responses-table")

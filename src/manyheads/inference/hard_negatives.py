@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Mining:
-    """Which passages are hard negatives; names as in sentence-transformers."""
+    """Which passages are hard negatives; names as in sentence-transformers.
+
+    >>> import manyheads as mh
+    >>> mh.Mining(num_negatives=5).range_max
+    100
+    """
 
     num_negatives: int = 3
     """Most negatives of a query."""

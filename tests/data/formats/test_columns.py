@@ -74,7 +74,7 @@ def test_a_task_type_that_cannot_be_imported_does_not_hide_why_a_format_is_refus
     monkeypatch.setattr(TASK_TYPES, "_installed", {"broken-type": broken})
     with pytest.raises(UsageError, match="cannot be imported"):
         TASK_TYPES["broken-type"]
-    assert "a.txt looks like PubTator, which is a format for relations, span-classification and token-classification, not for rating" in refusal(
+    assert "a.txt looks like PubTator, which is a format for entity-linking, relations, span-classification and token-classification, not for rating" in refusal(
         write("a.txt", PUBTATOR), Rating
     )
 
@@ -90,9 +90,9 @@ def test_columns_that_are_wanting_are_named(write):
 
 
 def test_formats_of_other_columns_are_refused_with_the_types_that_read_them(write):
-    told = "which is a format for relations, span-classification and token-classification, not for rating; give another file, or name its format under 'format'"
+    told = "which is a format for entity-linking, relations, span-classification and token-classification, not for rating; give another file, or name its format under 'format'"
     both = told.replace(" and token-classification", ", text-classification and token-classification")
-    words = told.replace("relations, span-classification and token-classification", "token-classification and token-tagging")
+    words = told.replace("entity-linking, relations, span-classification and token-classification", "token-classification and token-tagging")
     assert refusal(write("a.txt", PUBTATOR), Rating) == f"a.txt looks like PubTator, {told}"
     assert refusal(write("a.jsonl", jsonl(PRODIGY)), Rating) == f"a.jsonl looks like Prodigy, {both}"
     assert refusal(write("a.conll", CONLL), Rating, "conll") == f"a.conll has the format conll, {words}"

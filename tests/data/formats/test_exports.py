@@ -92,7 +92,7 @@ def test_an_export_for_other_tasks_says_which_they_are(write):
     with pytest.raises(DataError) as caught:
         format_of(path, RowSchema.for_task(TextClassification))
     assert str(caught.value) == (
-        "a.txt looks like PubTator, which is a format for relations, span-classification and token-classification, not for text-classification; "
+        "a.txt looks like PubTator, which is a format for entity-linking, relations, span-classification and token-classification, not for text-classification; "
         "give another file, or name its format under 'format'"
     )
 
