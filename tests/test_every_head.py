@@ -56,6 +56,7 @@ def tasks(folder: Path) -> dict[str, Any]:
         "links": {"type": "relations", "of": "entities", "data": data["spans"]},
         "codes": {"type": "entity-linking", "of": "entities", "terms": str(terms), "data": data["linked"]},
         "section": {"type": "text-classification", "data": data["sections"]},
+        "named": {"type": "text-classification", "by_name": True, "data": data["sections"]},
         "sentences": {"type": "text-classification", "unit": "sentence", "data": data["sentences"]},
         "answers": {"type": "question-answering", "data": data["questions"]},
         "similarity": {"type": "sentence-embedding", "data": data["pairs"]},

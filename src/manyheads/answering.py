@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from manyheads.config.untrusted_yaml import key_lines, read_yaml
 from manyheads.data.requests import Requested, read_requests
 from manyheads.data.text_lines import SniffedStream
 from manyheads.errors import DataError, UsageError
@@ -58,6 +59,8 @@ class Request:
     """Leave out spans, answers and labels with a lower score."""
     to: str | None = None
     """The output format; None: by the ending of the output."""
+    labels: Path | None = None
+    """A YAML or JSON file of labels to choose among, as names or names with descriptions."""
 
 
 def predict_all(request: Request, load: Callable[[], LoadedModel], log: Log) -> int:
@@ -70,9 +73,12 @@ def predict_all(request: Request, load: Callable[[], LoadedModel], log: Log) -> 
     target = _target(request)
     rows, path, stream = _rows(request.source)
     answers = _Answers(rows, check_min_score(request.min_score, "--min-score"))
+    labels = None if request.labels is None else _labels(request.labels)
     with ExitStack() as stack:
         file = stack.enter_context(output_file(request.output, target)) if request.output is not None else None
         model = load()
+        if labels is not None:
+            model.choose_among(labels, request.tasks)
         names = _printed_tasks(model.predictor.check_tasks(request.tasks), model, request, log)
         if target is not None:
             _write_documents(request, target, model, names, answers, file, log)
@@ -157,6 +163,19 @@ def _rows(source: str) -> tuple[Iterator[Requested], Path | None, SniffedStream 
     if _FILE_NAME.fullmatch(source):
         raise DataError(f"{source} does not exist; give an existing file, or pass a text through standard input")
     return iter([{"text": source}]), None, None
+
+
+def _labels(path: Path) -> Any:
+    """A list or mapping of labels. Raises DataError."""
+    try:
+        node, found = read_yaml(path.read_text(encoding="utf-8-sig"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read ({error}); give a YAML or JSON file of labels, in UTF-8") from None
+    if not isinstance(found, list | dict):
+        raise DataError(f"{path} must be a list of labels, or a mapping of labels to descriptions; seen {found!r:.80}")
+    if repeated := key_lines(node, str(path))[1]:
+        raise DataError(repeated[0])
+    return found
 
 
 def _printed_tasks(names: list[str], model: LoadedModel, request: Request, log: Log) -> list[str]:

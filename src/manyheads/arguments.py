@@ -90,6 +90,8 @@ def _predict(made: Parser) -> None:
     _output_format(made)
     _keep(made)
     _min_score(made, "")
+    made.add_argument("--labels", type=Path, metavar="FILE", help="labels to choose among, for a task with by_name: YAML or "
+                      "JSON, a list of labels or a mapping of labels to descriptions")  # fmt: skip
     _tasks(made)
     _runtime(made)
 

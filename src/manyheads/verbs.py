@@ -122,7 +122,9 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _predict(options: argparse.Namespace) -> int:
     from manyheads.answering import Request, predict_all
 
-    request = Request(options.input, options.output, options.tasks, options.keep, options.min_score, options.to)
+    request = Request(
+        options.input, options.output, options.tasks, options.keep, options.min_score, options.to, options.labels
+    )
     failed = predict_all(request, lambda: _load(options), _note)
     if failed:
         _note(f"{failed} row{'s' if failed > 1 else ''} could not be read; their answers are error messages")

@@ -112,7 +112,7 @@ def test_a_type_is_unknown_until_it_is_there(monkeypatch: pytest.MonkeyPatch) ->
 def test_every_field_is_a_key_or_is_settled(kind: str) -> None:
     settled = {"name", "multi_label", "thresholds", "temperature", "score_bias", "label_weights", "places", "no_answer",
                "no_answer_threshold", "activation", "standards", "types", "absent", "triples", "most_words", "frequency", "concepts",
-               "tuned_threshold", "may_overlap"}  # fmt: skip
+               "tuned_threshold", "may_overlap", "linear", "dictionary", "weights", "none_logit", "highest"}  # fmt: skip
     names = {each.name for each in fields(TASK_TYPES[kind])}
     assert names - set(section_of(kind).model_fields) == names & settled
 
@@ -122,12 +122,12 @@ def test_every_field_is_a_key_or_is_settled(kind: str) -> None:
     [
         ("token-classification", "name weight labels decoder dropout stride join_sentences overlap may_overlap unit places threshold temperature "
                                  "score_bias"),
-        ("text-classification", "name weight unit labels multi_label class_weights threshold thresholds temperature label_weights "
+        ("text-classification", "name weight unit by_name labels multi_label class_weights threshold thresholds temperature label_weights "
                                 "pooling dropout hidden stride"),
         ("question-answering", "name weight doc_stride max_answer_length n_best top dropout no_answer no_answer_threshold "
                                "temperature score_bias"),
-        ("sentence-embedding", "name weight pooling projection activation layer_norm normalize objective scale margin "
-                               "score_range matryoshka stride"),
+        ("sentence-embedding", "name weight vectors pooling projection activation linear layer_norm normalize objective scale "
+                               "margin score_range matryoshka stride prompts default_prompt_name"),
     ],
 )  # fmt: skip
 def test_settings_are_described_in_one_order_as_plain_json(kind: str, keys: str) -> None:

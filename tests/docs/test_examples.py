@@ -38,6 +38,7 @@ SECTIONS: dict[str, list[type[BaseModel]]] = {
     "tasks: data": [data_section.Data, data_section.SourceData],
     **{kind: [task_section.section_of(kind)] for kind in TASK_TYPES},
     "text-classification: sentences": [task_section.section_of("text-classification", {"unit": "sentence"})],
+    "text-classification: labels by name": [task_section.section_of("text-classification", {"by_name": True})],
     "sentence-embedding: sparse": [task_section.section_of("sentence-embedding", {"vectors": "sparse"})],
     "sentence-embedding: multi": [task_section.section_of("sentence-embedding", {"vectors": "multi"})],
     "sharing": [strategies.Sharing],
@@ -112,7 +113,7 @@ def fields_of(heading: str) -> dict[str, FieldInfo]:
 def choices(annotation: Any) -> set[str]:
     """Every word that a key may be given literally."""
     if get_origin(annotation) is Literal:
-        return {str(value) for value in get_args(annotation)}
+        return {str(value).lower() if isinstance(value, bool) else str(value) for value in get_args(annotation)}
     return {word for part in get_args(annotation) for word in choices(part)}
 
 

@@ -89,9 +89,21 @@ def searching(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
     return {}
 
 
+def naming(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The model of the page's run file, trained on its rows."""
+    page = (ROOT / "docs" / "labels-by-name.md").read_text(encoding="utf-8")
+    [text] = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    [rows] = re.findall(r"^```csv\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (folder / "intents.csv").write_text(rows, encoding="utf-8")
+    (folder / "intents.yaml").write_text(text.replace("all-MiniLM-L6-v2", "encoder"), encoding="utf-8")
+    few = ["training.steps=2", "encoder.max_length=48", "tasks.intent.data.validation=intents.csv"]
+    train_run(folder / "intents.yaml", folder / "runs/intents", few, Quiet())
+    return {}
+
+
 ASSUMED: dict[str, Callable[[Path, pytest.MonkeyPatch], dict[str, Any]]] = {
     "bulk.md": answered, "export.md": exported, "report.md": compared, "new-task.md": with_own_type,
-    "search.md": searching,
+    "search.md": searching, "labels-by-name.md": naming,
 }  # fmt: skip
 """What a page needs besides a model, and the names that its text has introduced."""
 

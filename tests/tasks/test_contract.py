@@ -82,6 +82,10 @@ CASES: dict[str, tuple[str, dict[str, Any], Rows]] = {
         "text-classification", {},
         [{"text": text, "labels": labels} for text, labels in zip(SENTENCES, [["x"], ["x", "y"], [], ["y"], ["z"], []], strict=True)],
     ),
+    "labels-by-name": (
+        "text-classification", {"by_name": True, "descriptions": {"a": "a drug that helped"}, "class_weights": "balanced"},
+        [{"text": text, "label": label} for text, label in zip(SENTENCES, LABELS, strict=True)],
+    ),
     "sentences": (
         "text-classification", {"unit": "sentence", "class_weights": "balanced"},
         [{"sentences": SENTENCES[k : k + 3], "labels": LABELS[k : k + 3], "document": str(k)} for k in range(4)],

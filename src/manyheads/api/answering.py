@@ -123,15 +123,23 @@ class Answering:
         """
         return self._answers(ask.only_task(self.tasks, "spans", task), texts)
 
-    def classify(self, texts: Inputs, task: str | None = None) -> list[Classification]:
+    def classify(
+        self, texts: Inputs, task: str | None = None, *, labels: Mapping[str, str | None] | Iterable[str] | None = None
+    ) -> list[Classification]:
         """Label and scores of each text; rows may have a `text_pair`.
+
+        `labels`: for a task with `by_name`, the labels to choose among in place of its own, as names or as
+        `{name: description}`; labels of the training data may be among them. Raises UsageError for other tasks.
 
         >>> import manyheads as mh
         >>> answer = mh.load("runs/demo").classify("No patient died.")[0]
         >>> answer["label"] == max(answer["scores"], key=answer["scores"].get)
         True
         """
-        return self._answers(ask.only_task(self.tasks, "classes", task), texts)
+        if labels is None:
+            return self._answers(ask.only_task(self.tasks, "classes", task), texts)
+        name, predictor = ask.choosing_among(self.predictor, task, labels)
+        return ask.answers_of(predictor, name, rows_of_inputs(texts))
 
     @overload
     def answer(self, *, question: str, context: str, task: str | None = None) -> list[Answer]: ...

@@ -93,7 +93,8 @@ def _is_valid(value: Any, adapter: TypeAdapter[Any], names: bool) -> bool:
         return False
     parts = list(_parts(value))
     strings = [text for text in parts if isinstance(text, str)]
-    if names and len(set(strings)) < len(strings):
+    named = list(value) if isinstance(value, dict) else strings
+    if names and len(set(named)) < len(named):
         return False
     return all(is_text(text, MAX_LABEL_LENGTH) for text in strings) and all(
         math.isfinite(number) if isinstance(number, float) else abs(number) < MAX_NUMBER

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from functools import lru_cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -147,14 +147,22 @@ def read_section(value: Any, info: ValidationInfo) -> Any:
 
 
 def sections_of(kind: str) -> Any:
-    """The section of a type, or of its classes, told apart by the setting that chooses among them."""
+    """The section of a type, or of its classes, told apart by the settings that choose among them."""
     own, *variants = TASK_TYPES.classes(kind)
-    if not variants:
-        return _section_of(own)
-    key = next(iter(variants[0].chosen_by))
-    field = _section_of(own).model_fields[key]
-    others = tuple(value for value in get_args(field.annotation) if all(value != cls.chosen_by[key] for cls in variants))
-    more: dict[str, Any] = {key: (Literal[others], Field(field.default, description=field.description))}
-    base = _section_of(own)
-    narrowed = create_model(base.__name__, __base__=base, __doc__=base.__doc__, **more)
-    return Annotated[Union[(narrowed, *map(_section_of, variants))], Field(discriminator=key)]
+    keys = dict.fromkeys(key for cls in variants for key in cls.chosen_by)
+    found: Any = _narrowed(own, variants, keys)
+    for key in reversed(keys):
+        chosen = [_section_of(cls) for cls in variants if key in cls.chosen_by]
+        found = Annotated[Union[(found, *chosen)], Field(discriminator=key)]
+    return found
+
+
+def _narrowed(own: type[Task[Any]], variants: Sequence[type[Task[Any]]], keys: Iterable[str]) -> type[TaskSection]:
+    """The section of a type's own class, with the values of these keys that choose no other."""
+    base, more = _section_of(own), dict[str, Any]()
+    for key in keys:
+        field = base.model_fields[key]
+        values = (False, True) if field.annotation is bool else get_args(field.annotation)
+        others = tuple(value for value in values if all(cls.chosen_by.get(key) != value for cls in variants))
+        more[key] = (Literal[others], Field(field.default, description=field.description))
+    return create_model(base.__name__, __base__=base, __doc__=base.__doc__, **more) if more else base

@@ -1,6 +1,6 @@
 """Rows of files and of the hub to tables: every row is read by its task once, and bad rows are reported with their places.
 
-What `Task.read`, `row_of_target`, `collect`, `cluster` and the texts of `sources_of_example` return depends on no settings
+What `Task.read`, `row_of_target`, `collect`, `cluster` and the texts of `scored_inputs` return depends on no settings
 of a task but those in `Task.reading`, so a table serves every run with a task of that type, name and reading.
 """
 

@@ -206,8 +206,8 @@ def record_batch(rows: Sequence[tuple[Any, ...]]) -> Any:
 
 
 def texts_digest(task: Task[ExampleT], example: ExampleT) -> int:
-    """64 bits of the sha256 of all texts that the encoder reads of an example."""
-    sources = [entry.source for entry in task.sources_of_example(example)]
+    """64 bits of the sha256 of all texts of an example that answers depend on."""
+    sources = [entry.source for entry in task.scored_inputs(example)]
     texts = "\1".join(f"{source.first}\0{source.second or ''}" for source in sources)
     return int.from_bytes(hashlib.sha256(texts.encode()).digest()[:8], "big")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,8 +48,15 @@ class LoadedModel:
 
     @property
     def tasks(self) -> Mapping[str, Task[Any]]:
-        """The model's tasks by name."""
-        return self.bundle.tasks
+        """The model's tasks by name, as they answer."""
+        return self.predictor.tasks
+
+    def choose_among(self, labels: Any, tasks: Collection[str] | None) -> None:
+        """Answer with these labels in place of those of a task, one of `tasks` if given (`questions.choosing_among`)."""
+        from manyheads.inference.questions import choosing_among
+
+        name = next(iter(tasks)) if tasks is not None and len(tasks) == 1 else None
+        self.predictor = choosing_among(self.predictor, name, labels)[1]
 
     @property
     def device(self) -> str:

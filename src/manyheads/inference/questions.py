@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manyheads.errors import RowError, UsageError
+from manyheads.evaluate import with_stores
 from manyheads.tasks.words import WordTask
 
 if TYPE_CHECKING:
@@ -61,6 +62,40 @@ def answers_of(predictor: Predictor, name: str, rows: Iterable[Any]) -> list[Any
     """The answer of one task to each row. Raises RowError."""
     inputs = [{name: entry} for entry in inputs_for(predictor, name, rows)]
     return [answered.answers[name] for answered in predictor.answer(inputs)]
+
+
+def choosing_among(
+    predictor: Predictor, name: str | None, labels: Mapping[str, str | None] | Iterable[str]
+) -> tuple[str, Predictor]:
+    """The task that can choose among these labels (names, or `{name: description}`), and a predictor in which it does.
+
+    `name`: None for the only such task. Raises UsageError for a task whose labels are fixed, and for labels that are not
+    texts or not distinct.
+    """
+    given = _described(labels)
+    changed = {one: task.choosing_among(given) for one, task in predictor.tasks.items()}
+    free = {one: task for one, task in changed.items() if task is not None}
+    chosen = only_task(free if name is None and free else predictor.tasks, "classes", name)
+    if chosen not in free:
+        raise UsageError(f"task '{chosen}' knows only the labels it was trained with; a task that is trained with "
+                         "by_name: true can choose among others")  # fmt: skip
+    encoded = with_stores(predictor.with_tasks({chosen: free[chosen]})).tasks
+    return chosen, predictor.with_tasks({**predictor.tasks, **encoded})
+
+
+def _described(labels: Mapping[str, str | None] | Iterable[str]) -> dict[str, str | None]:
+    if isinstance(labels, str):
+        raise UsageError(f"labels must be a list of names, or a mapping of names to descriptions; seen {labels!r:.80}")
+    pairs = list(labels.items()) if isinstance(labels, Mapping) else [(label, None) for label in labels]
+    for label, text in pairs:
+        if not isinstance(label, str) or not label.strip():
+            raise UsageError(f"a label must be a text that is not empty; seen {label!r:.80}")
+        if text is not None and (not isinstance(text, str) or not text.strip()):
+            raise UsageError(f"the description of {label!r:.80} must be a text that is not empty; seen {text!r:.80}")
+    names = [label for label, _ in pairs]
+    if repeated := [label for k, label in enumerate(names) if label in names[:k]]:
+        raise UsageError(f"label {repeated[0]!r:.80} is given twice; give each label once")
+    return dict(pairs)
 
 
 def class_probabilities(predictor: Predictor, name: str, rows: Iterable[Any]) -> npt.NDArray[np.float32]:

@@ -7,6 +7,7 @@ part in its outputs, so none is ever without a gradient.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -158,15 +159,47 @@ class EmbeddingHead(nn.Module):
         return outputs
 
 
+class NamedLabelsHead(nn.Module):
+    """Vectors to compare with those of descriptions of labels, and scores of the labels that training data shows.
+
+    Pooling, dropout, and a square linear layer that begins as the identity: `vector_SD`. The scores `fitted_SK` are linear in
+    the direction of the pooled vector, and begin at 0; `scale_1` multiplies cosines. In training, scores are held out: for
+    half of the sequences, half of them are 0, so that vectors learn to stand alone, as they do for labels that are not among
+    the K.
+    """
+
+    GAIN = 200.0
+    """On the input of the scores, which have to grow from 0 at the rate of a head. Alone, on frozen vectors of 8 rows of each
+    of 75 intents, their accuracy is 71 after 30 steps with 1, 85 with 200, 86 with 400; after 120 steps 84, 89 and 88."""
+
+    def __init__(self, width: int, labels: int, *, pooling: Pooling, dropout: float, scale: float) -> None:
+        super().__init__()
+        self.pooling = pooling
+        self.dropout = nn.Dropout(dropout)
+        self.projection = identity(width)
+        self.fitted = nn.Linear(width, labels)
+        nn.init.zeros_(self.fitted.weight)
+        nn.init.zeros_(self.fitted.bias)
+        self.log_scale_1 = nn.Parameter(torch.tensor([math.log(scale)]))
+        self.held_out = nn.Dropout(0.5)
+
+    def forward(self, hidden_TD: torch.Tensor, segments: Segments) -> dict[str, torch.Tensor]:
+        """`{"vector_SD", "fitted_SK", "scale_1"}`."""
+        pooled_SD = self.dropout(pool(hidden_TD, segments, self.pooling))
+        fitted_SK = self.fitted(self.GAIN * nn.functional.normalize(pooled_SD, dim=1))
+        if self.training:
+            every_SK, every_S1 = (self.held_out(torch.ones_like(part)) for part in (fitted_SK, fitted_SK[:, :1]))
+            fitted_SK = fitted_SK * torch.maximum(every_SK, every_S1).sign()
+        return {"vector_SD": self.projection(pooled_SD), "fitted_SK": fitted_SK, "scale_1": self.log_scale_1.exp()}
+
+
 class ProjectedTokens(nn.Module):
     """Dropout and a square linear layer on each token, which begins as the identity: `vector_TX`."""
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.output = nn.Linear(width, width)
-        nn.init.eye_(self.output.weight)
-        nn.init.zeros_(self.output.bias)
+        self.output = identity(width)
 
     def forward(self, hidden_TD: torch.Tensor, segments: Segments) -> dict[str, torch.Tensor]:
         """`{"vector_TX"}`."""
@@ -177,5 +210,13 @@ def linear(width: int, outputs: int) -> nn.Linear:
     """A linear layer with weights as in BERT, and no bias at first."""
     layer = nn.Linear(width, outputs)
     nn.init.normal_(layer.weight, std=DEVIATION)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def identity(width: int) -> nn.Linear:
+    """A square linear layer that begins as the identity."""
+    layer = nn.Linear(width, width)
+    nn.init.eye_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer

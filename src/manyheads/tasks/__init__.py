@@ -23,7 +23,7 @@ from manyheads.tasks.relations import Relations
 from manyheads.tasks.sentence_embedding import MultiVectorEmbedding, SentenceEmbedding, SparseEmbedding
 from manyheads.tasks.settings import with_tuples
 from manyheads.tasks.span_classification import SpanClassification
-from manyheads.tasks.text_classification import SentenceClassification, TextClassification
+from manyheads.tasks.text_classification import ClassificationByName, SentenceClassification, TextClassification
 from manyheads.tasks.text_ranking import TextRanking
 from manyheads.tasks.text_regression import TextRegression
 from manyheads.tasks.token_classification import TokenClassification
@@ -102,9 +102,9 @@ def _loaded(entry: EntryPoint) -> type[Task[Any]]:
 
 
 TASK_TYPES = TaskTypes(
-    TokenClassification, TextClassification, SentenceClassification, QuestionAnswering, SentenceEmbedding, SparseEmbedding,
-    MultiVectorEmbedding, TextRegression,
-    TokenTagging, SpanClassification, Relations, EntityLinking, TextRanking,
+    TokenClassification, TextClassification, SentenceClassification, ClassificationByName, QuestionAnswering,
+    SentenceEmbedding, SparseEmbedding, MultiVectorEmbedding, TextRegression, TokenTagging, SpanClassification,
+    Relations, EntityLinking, TextRanking,
 )  # fmt: skip
 register = TASK_TYPES.register
 

@@ -167,6 +167,13 @@ class Task(ABC, Generic[ExampleT]):
         """What the task answers with besides settings and weights; None for most."""
         return None
 
+    def choosing_among(self, labels: Mapping[str, str | None]) -> Task[ExampleT] | None:
+        """The task with other labels to choose among, each with its description or None, and a store without rows.
+
+        None if the labels are fixed. Raises UsageError for labels that it cannot tell apart.
+        """
+        return None
+
     # -- data ---------------------------------------------------------------------------------------------------
     @abstractmethod
     def read(self, row: Row) -> ExampleT:

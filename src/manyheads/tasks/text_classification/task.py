@@ -4,7 +4,7 @@ Decided here: a text longer than the encoder is read in windows, and its logits 
 by their tokens, in training and in answering. With a linear head that equals pooling over the whole text.
 
 `training.py` has the targets and the loss, `decoding.py` turns logits into answers, `scores.py` has metrics and calibration.
-Sentences of a text, read together, are classified by `sentence_task.py`.
+Sentences of a text, read together, are classified by `sentence_task.py`; by labels in words, `by_name_task.py`.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ class TextClassification(TextTask[LabelledText]):
     cluster_noun: ClassVar[str] = "documents"
 
     unit: Annotated[Literal["text", "sentence"], Doc("what gets a label: the text, or each sentence of it")] = "text"
+    by_name: Annotated[bool, Doc("compare texts with the labels in words, so that other labels can be given later")] = False
     labels: Annotated[tuple[str, ...], NAMES, Doc("none: those of the training data")] = ()
     multi_label: Annotated[bool, DERIVED] = False
     class_weights: Annotated[
@@ -95,7 +96,7 @@ class TextClassification(TextTask[LabelledText]):
         return len(self.labels)
 
     @property
-    def distillation(self) -> Distillation[LabelledText]:
+    def distillation(self) -> Distillation[LabelledText] | None:
         """By probabilities of labels."""
         from manyheads.tasks.text_classification.distillation import LabelDistillation
 

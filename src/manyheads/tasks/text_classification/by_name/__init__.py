@@ -1,0 +1,1 @@
+"""Parts of the task that compares texts with labels in words: `by_name_task.py`."""
