@@ -12,6 +12,7 @@ import numpy as np
 from manyheads.errors import RowError
 from manyheads.inference.hidden_states import hidden_states
 from manyheads.inference.questions import answers_of
+from manyheads.metrics.vectors import unit_rows
 
 if TYPE_CHECKING:
     from manyheads.inference import LoadedModel
@@ -31,7 +32,7 @@ def row_vectors(model: LoadedModel, tasks: Sequence[str], rows: Sequence[Mapping
         else:
             found += _pooled(model, tasks, some)
     vector_ND = np.asarray(found, np.float32)
-    return vector_ND / np.maximum(np.linalg.norm(vector_ND, axis=-1, keepdims=True), 1e-12)
+    return unit_rows(vector_ND)
 
 
 def _pooled(model: LoadedModel, tasks: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Array]:

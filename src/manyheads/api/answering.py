@@ -207,11 +207,11 @@ class Answering:
         >>> model.encode("A text.").shape, model.encode(["A text."]).shape
         ((16,), (1, 16))
         """
-        import numpy as np
+        from manyheads.metrics.vectors import unit_rows
 
         vectors = self.embed(texts, task, prompt=prompt_name)
         if normalize_embeddings:
-            vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+            vectors = unit_rows(vectors)
         return vectors[0] if isinstance(texts, str) else vectors
 
     def rank(

@@ -42,6 +42,15 @@ def cosine(a_BD: Vectors, b_BD: Vectors) -> Floats:
     return np.clip(np.einsum("bd,bd->b", a, b), -1, 1)
 
 
+def unit_rows(vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Vectors along the last axis scaled to length 1, in their own type; zeros stay.
+
+    >>> unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
+    [[0.6, 0.8], [0.0, 0.0]]
+    """
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12))
+
+
 def cosines(a_QD: Vectors, b_CD: Vectors) -> Floats:
     """Cosine of each row of one array with each of another, `(Q, C)`.
 

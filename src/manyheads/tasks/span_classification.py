@@ -64,6 +64,7 @@ class SpanClassification(SpanTask):
     kind: ClassVar[str] = "span-classification"
     main_metric: ClassVar[str] = "macro_f1"
     metric_names: ClassVar[tuple[str, ...]] = ("macro_f1", "accuracy", "micro_f1", "weighted_f1", "strict_f1")
+    entry_keys: ClassVar[frozenset[str]] = frozenset({"entity", "label"})
     answer_form: ClassVar[AnswerForm] = "attributes"
     outputs: ClassVar[Mapping[str, Level]] = {"scores_TX": "token"}
 
@@ -333,12 +334,6 @@ class SpanClassification(SpanTask):
                     wrong.append(SpanMistake(example.text, ((span.start, span.end),), label, one["label"], one["score"]))
         counts = label_counts([(label,) for label in gold], [() if label is None else (label,) for label in found])
         return mistakes_in_context(counts, wrong, len(gold), "gold entities")
-
-    @classmethod
-    def matches_entry(cls, entry: Any) -> bool | None:
-        """A list of objects with `entity` and `label`."""
-        first = entry[0] if isinstance(entry, list) and entry else None
-        return None if entry == [] else isinstance(first, Mapping) and {"entity", "label"} <= set(first)
 
     def renamed_row(self, row: Row, became: Mapping[str, str | None]) -> Row | None:
         """Entities whose class is removed lose the attribute."""

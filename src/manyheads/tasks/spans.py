@@ -88,6 +88,9 @@ class SpanTask(Task[SpanExample]):
     cluster_noun: ClassVar[str] = "documents"
     example_noun: ClassVar[str] = "texts"
 
+    entry_keys: ClassVar[frozenset[str]]
+    """Keys that each object of an answer has, by which answers in a file are known."""
+
     of: Annotated[str, Doc("the task whose entities this one is about")]
     dropout: Dropout = 0.1
     stride: Stride = 64
@@ -127,6 +130,12 @@ class SpanTask(Task[SpanExample]):
         """`text`, or `tokens`."""
         return EncoderInput(Source(text_of(row), stride=self.stride))
 
+
+    @classmethod
+    def matches_entry(cls, entry: Any) -> bool | None:
+        """A list of objects with the `entry_keys`."""
+        first = entry[0] if isinstance(entry, list) and entry else None
+        return None if entry == [] else isinstance(first, Mapping) and cls.entry_keys <= set(first)
 
     @classmethod
     def row_of_entry(cls, row: Row, entry: Any) -> Row:

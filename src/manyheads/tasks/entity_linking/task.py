@@ -41,6 +41,7 @@ class EntityLinking(SpanTask):
     kind: ClassVar[str] = "entity-linking"
     main_metric: ClassVar[str] = "accuracy_at_1"
     metric_names: ClassVar[tuple[str, ...]] = ("accuracy_at_1", "accuracy_at_5", "candidate_recall", "nil_f1", "strict_f1")
+    entry_keys: ClassVar[frozenset[str]] = frozenset({"entity", "id"})
     answer_form: ClassVar[AnswerForm] = "links"
     outputs: ClassVar[Mapping[str, Level]] = {"vector_TX": "token"}
 
@@ -155,9 +156,3 @@ class EntityLinking(SpanTask):
     def findings(self, answers: scores.Answers, examples: Sequence[SpanExample]) -> Sequence[Part]:
         """Scores by type of entity, and mistakes in context."""
         return scores.findings(self, answers, examples)
-
-    @classmethod
-    def matches_entry(cls, entry: Any) -> bool | None:
-        """A list of objects with `entity` and `id`."""
-        first = entry[0] if isinstance(entry, list) and entry else None
-        return None if entry == [] else isinstance(first, Mapping) and {"entity", "id"} <= set(first)

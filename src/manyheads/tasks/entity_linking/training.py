@@ -19,7 +19,7 @@ import numpy as np
 from manyheads.tasks.base import Array, Encodings, Loss, Output
 from manyheads.tasks.entity_linking.mentions import piece_stops, span_means
 from manyheads.tasks.entity_linking.terms import normalised
-from manyheads.tasks.spans import SpanExample, found_spans, spans_of_examples
+from manyheads.tasks.spans import SpanExample, found_spans, range_means_in_torch, spans_of_examples
 
 if TYPE_CHECKING:
     import torch
@@ -127,9 +127,7 @@ def loss(task: EntityLinking, output: Output, targets: Mapping[str, torch.Tensor
     place_V, first_V, stop_V = (torch.from_numpy(part).to(name_N.device) for part in found_spans(output, targets))
     first_L, stop_L = torch.cat([first_N, first_V]), torch.cat([stop_N, stop_V])
     mention_LD = span_means(vector_TD, targets["row_W"], targets["stop_W"], first_L, stop_L)
-    sums = torch.cat([vector_TD.new_zeros((1, vector_TD.shape[1])), vector_TD]).double().cumsum(0)
-    length_M = (targets["stop_M"] - targets["first_M"])[:, None]
-    name_MD = ((sums[targets["stop_M"]] - sums[targets["first_M"]]) / length_M).to(vector_TD.dtype)
+    name_MD = range_means_in_torch(vector_TD, targets["first_M"], targets["stop_M"])
     cosine_LM = normalize(mention_LD, dim=1) @ normalize(name_MD, dim=1).T
     own_L = torch.cat([name_N, name_N[place_V]])
     seen_LM = torch.cat([targets["other_NM"], targets["other_NM"][place_V]]).scatter(1, own_L[:, None], True)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from manyheads.metrics.vectors import unit_rows
 from manyheads.tasks.base import Array
 from manyheads.tasks.entity_linking.strings import bounds_of, checked, checked_bounds
 
@@ -116,8 +117,7 @@ class Vectors:
 
 def unit(vector_MD: Array) -> Array:
     """Vectors as float32 of length 1; a vector of zeros stays."""
-    wide_MD = np.asarray(vector_MD, np.float32)
-    return wide_MD / np.maximum(np.linalg.norm(wide_MD, axis=-1, keepdims=True), 1e-12)
+    return unit_rows(np.asarray(vector_MD, np.float32))
 
 
 def _top(score: Array, count: int) -> Array:

@@ -46,6 +46,7 @@ class Relations(ScoredSpans, SpanTask):
     kind: ClassVar[str] = "relations"
     main_metric: ClassVar[str] = "f1"
     metric_names: ClassVar[tuple[str, ...]] = ("f1", "precision", "recall", "strict_f1", "boundaries_f1")
+    entry_keys: ClassVar[frozenset[str]] = frozenset({"head", "tail"})
     columns: ClassVar[tuple[tuple[str, ...], ...]] = (("text", "entities", "relations"),)
     answer_form: ClassVar[AnswerForm] = "relations"
     outputs: ClassVar[Mapping[str, Level]] = {
@@ -220,9 +221,3 @@ class Relations(ScoredSpans, SpanTask):
     def findings(self, answers: scores.Answers, examples: Sequence[SpanExample]) -> Sequence[Part]:
         """Scores by label, and mistakes in context."""
         return scores.findings(self, answers, examples)
-
-    @classmethod
-    def matches_entry(cls, entry: Any) -> bool | None:
-        """A list of objects with `head` and `tail`."""
-        first = entry[0] if isinstance(entry, list) and entry else None
-        return None if entry == [] else isinstance(first, Mapping) and {"head", "tail"} <= set(first)

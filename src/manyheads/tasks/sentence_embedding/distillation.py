@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from manyheads.errors import RowError
+from manyheads.metrics.vectors import unit_rows
 from manyheads.tasks.base import Array, Encodings, Item, Loss, Output, Row, Task
 from manyheads.tasks.distillation import KEPT, Distillation, Soft
 from manyheads.tasks.sentence_embedding.example import Pair, read_pair
@@ -54,8 +55,7 @@ class VectorDistillation(Distillation[Pair]):
     ) -> Soft:
         """The vectors it answers."""
         vector_XD = np.stack(teacher.decode(items)).astype(np.float64)
-        length_X1 = np.maximum(np.linalg.norm(vector_XD, axis=-1, keepdims=True), 1e-12)
-        return {"vector_XD": (vector_XD / length_X1).astype(np.float32)}
+        return {"vector_XD": unit_rows(vector_XD).astype(np.float32)}
 
     def of_row(self, row: Row, example: Pair) -> Soft:
         """`cosine`, and `negative_cosine` if there is a negative."""

@@ -20,7 +20,7 @@ import numpy as np
 from annotated_types import Gt
 
 from manyheads.errors import DataError, RowError
-from manyheads.metrics.vectors import Floats, cosine, cosines
+from manyheads.metrics.vectors import Floats, cosine, cosines, unit_rows
 from manyheads.tasks.base import AnswerForm, DataStatistics, Item, Level, Moments, Row
 from manyheads.tasks.inputs import merge_outputs
 from manyheads.tasks.sentence_embedding import training
@@ -171,7 +171,7 @@ class SentenceEmbedding(PairTask):
             return []
         vector_BD = merge_outputs(items, "vector_SD", np.float32)
         if self.normalize:
-            vector_BD = vector_BD / np.maximum(np.linalg.norm(vector_BD, axis=-1, keepdims=True), 1e-12)
+            vector_BD = unit_rows(vector_BD)
         return list(vector_BD)
 
     def answer_keys(self, answer: np.ndarray) -> dict[str, Any]:

@@ -24,7 +24,7 @@ import numpy as np
 from annotated_types import Ge, Gt
 
 from manyheads.errors import DataError
-from manyheads.metrics.vectors import Floats, lexical_similarity, mean_max_similarity
+from manyheads.metrics.vectors import Floats, lexical_similarity, mean_max_similarity, unit_rows
 from manyheads.tasks.base import AnswerForm, Array, DataStatistics, Encodings, Item, Level, Loss, Output
 from manyheads.tasks.sentence_embedding.example import Pair
 from manyheads.tasks.sentence_embedding.pairs import PairTask
@@ -194,7 +194,7 @@ class MultiVectorEmbedding(TokenEmbedding):
         found = []
         for item in items:
             vector_TR = np.concatenate([output["vector_TR"] for output in item.outputs])[_kept(item.encodings)]
-            found.append(vector_TR / np.maximum(np.linalg.norm(vector_TR, axis=-1, keepdims=True), 1e-12))
+            found.append(unit_rows(vector_TR))
         return found
 
     def answer_keys(self, answer: np.ndarray) -> dict[str, Any]:

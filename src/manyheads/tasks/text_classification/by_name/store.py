@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from manyheads.metrics.vectors import unit_rows
 from manyheads.tasks.base import Array, EncoderInput, Item
 from manyheads.tasks.inputs import merge_outputs
 from manyheads.tasks.store import OwnFile, Store
@@ -63,5 +64,4 @@ class LabelStore(Store[LabelledText]):
 
 def unit_vectors(items: Sequence[Item]) -> Array:
     """The head's vectors of some texts, of length 1, `(N, D)` float32."""
-    vector_ND = merge_outputs(items, "vector_SD", np.float32)
-    return np.asarray(vector_ND / np.maximum(np.linalg.norm(vector_ND, axis=1, keepdims=True), 1e-12))
+    return unit_rows(merge_outputs(items, "vector_SD", np.float32))
