@@ -58,9 +58,8 @@ def fit_final_layers(plan: Plan, predictor: Predictor) -> tuple[Predictor, list[
     fitted = []
     for name, task in list(predictor.tasks.items()):
         feed, chosen = feeds.get(name), None if penalties is None else penalties.get(name)
-        if feed is None or feed.soft_labels is not None or task.linear_output is None:
-            continue
-        if not len(plan.validation.get(name, ())) if penalties is None else chosen is None:
+        wanted = chosen is not None if penalties is not None else len(plan.validation.get(name, ())) > 0
+        if not wanted or feed is None or feed.soft_labels is not None or task.linear_output is None:
             continue
         rows = _sample(len(feed.table), feed.stream.tokens_per_epoch, plan.trainer.components.seed)
         problem = _Problem(predictor, task, [feed.table[row] for row in rows])
