@@ -31,6 +31,7 @@ STOPSIGNAL SIGTERM
 ENTRYPOINT ["manyheads"]
 CMD ["--help"]
 
+# Answers on a GPU if the container has one (`docker run --gpus all`), since the default of --device is auto.
 FROM base AS cuda
 # From PyPI: torch's own wheels for Linux bring the CUDA libraries; the host brings the driver.
 RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \

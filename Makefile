@@ -8,12 +8,16 @@ DATA ?= ../shared/data
 TOOLS := .venv-release
 TOOLS_STAMP := $(TOOLS)/.installed
 SERVICE ?= pypi
+INTEGRATIONS := .venv-integrations
+INTEGRATIONS_STAMP := $(INTEGRATIONS)/.installed
+FRAMEWORKS := 'langchain-openai>=1.1' 'langchain-cohere>=0.5' 'llama-index-core>=0.14' 'llama-index-embeddings-openai-like>=0.2' \
+	'llama-index-postprocessor-cohere-rerank>=0.5' 'haystack-ai>=3' 'cohere-haystack>=11'
 
 # What computes, for `test-processors`.
 NUMERIC := $(addprefix tests/,balance nn metrics tasks text training compare export serve bulk test_model.py test_onnx_backend.py \
 	test_predict_backend.py test_bundle_sharing.py test_end_to_end.py)
 
-.PHONY: demo test test-processors test-slow check bench durability corpus dist release audit clean
+.PHONY: demo test test-processors test-slow test-integrations check bench durability corpus dist release audit clean
 
 demo: $(STAMP)
 	rm -rf runs/demo
@@ -33,6 +37,10 @@ test-slow: $(STAMP)
 test-processors: $(STAMP)
 	ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 $(BIN)/python -m pytest -n $(WORKERS) $(NUMERIC)
 	ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE $(BIN)/python -m pytest -n $(WORKERS) $(NUMERIC)
+
+# docs/frameworks.md with LangChain, LlamaIndex and Haystack.
+test-integrations: $(STAMP) $(INTEGRATIONS_STAMP)
+	$(INTEGRATIONS)/bin/python -m pytest -m slow tests/docs/test_frameworks.py
 
 check: $(STAMP)
 	$(BIN)/ruff check .
@@ -68,7 +76,7 @@ audit: $(TOOLS_STAMP)
 	$(TOOLS)/bin/python release/audit.py --service $(SERVICE)
 
 clean:
-	rm -rf $(VENV) .venv-release build dist src/*.egg-info
+	rm -rf $(VENV) .venv-release $(INTEGRATIONS) build dist src/*.egg-info
 
 # torch comes first and pinned: left to a dependency's range, pip would take the newest CUDA build.
 $(STAMP): pyproject.toml constraints.txt
@@ -82,4 +90,14 @@ $(TOOLS_STAMP): release/requirements.txt
 	$(PYTHON) -m venv $(TOOLS)
 	echo '*' > $(TOOLS)/.gitignore
 	$(TOOLS)/bin/python -m pip install -q --disable-pip-version-check -r release/requirements.txt
+	touch $@
+
+# Beside the environment of the tests, which it reads too: the frameworks need an older cohere, and nothing else may differ.
+$(INTEGRATIONS_STAMP): $(STAMP)
+	$(PYTHON) -m venv $(INTEGRATIONS)
+	echo '*' > $(INTEGRATIONS)/.gitignore
+	$(BIN)/python -m pip freeze --exclude-editable | grep -iv '^cohere==' > $(INTEGRATIONS)/constraints.txt
+	$(INTEGRATIONS)/bin/python -m pip install -q --disable-pip-version-check -c $(INTEGRATIONS)/constraints.txt $(FRAMEWORKS)
+	$(BIN)/python -c "import sysconfig; print(f\"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\")" \
+		> "$$($(INTEGRATIONS)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/tests.pth"
 	touch $@

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import BertConfig, BertModel
+from transformers import AutoModel, BertConfig, RobertaConfig
 
 from manyheads.balance import build_balancer
+from manyheads.bundle import Contents, is_finished, save_bundle
 from manyheads.data.joined_examples import not_joined
 from manyheads.data.readers import Files, open_files
 from manyheads.data.sampler import build_sampler
@@ -44,8 +45,14 @@ TASKS = {
     "similarity": ("sentence-embedding", "pairs-train.csv", {}),
 }
 MAX_LENGTH = 384
-BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
 TINY = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
+LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+ROBERTA = {"vocab_size": 30522, "max_position_embeddings": 514, "type_vocab_size": 1, "pad_token_id": 0}
+SIZES: dict[str, Any] = {
+    "base": BertConfig(), "large": RobertaConfig(**LARGE, **ROBERTA),
+    "tiny-base": BertConfig(**TINY), "tiny-large": RobertaConfig(**TINY, **ROBERTA),
+}  # fmt: skip
+"""BERT-base and RoBERTa-large, with the vocabulary of the tokenizer that is made here."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +70,13 @@ def passages() -> Iterator[str]:
             yield paragraph["context"]
 
 
-def encoder_folder(work: Path, *, tiny: bool) -> Path:
-    """A BERT of base size (or tiny) with random weights, and its tokenizer, as a folder that any library loads."""
+def encoder_folder(work: Path, *, tiny: bool, size: str = "base") -> Path:
+    """An encoder of a size (or tiny) with random weights, and its tokenizer, as a folder that any library loads."""
     from tokenizers import Tokenizer as Rust
     from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
-    folder = work / ("tiny" if tiny else "base")
+    size = f"tiny-{size}" if tiny else size
+    folder = work / size
     if (folder / "model.safetensors").exists():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -92,7 +100,20 @@ def encoder_folder(work: Path, *, tiny: bool) -> Path:
     settings = {"tokenizer_class": "BertTokenizerFast", "model_max_length": 512, **names}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
     torch.manual_seed(0)
-    BertModel(BertConfig(vocab_size=30522, **(TINY if tiny else BASE)), add_pooling_layer=False).save_pretrained(folder)
+    AutoModel.from_config(SIZES[size], add_pooling_layer=False).save_pretrained(folder)
+    return folder
+
+
+def model_folder(work: Path, *, tiny: bool, size: str = "base") -> Path:
+    """A model folder of the four tasks with random weights."""
+    encoder = encoder_folder(work, tiny=tiny, size=size)
+    folder = work / f"{encoder.name}-model"
+    if not is_finished(folder):
+        tokenizer, tasks = Tokenizer.load(encoder), dict[str, Any]()
+        list(feeds_of(tokenizer, tasks))
+        torch.manual_seed(0)
+        model = MultiTaskModel(load_encoder(str(encoder)), tasks)
+        save_bundle(folder, model, tokenizer, Contents(tasks, encoder.name, MAX_LENGTH, {}, "{}\n", "random weights\n"))
     return folder
 
 

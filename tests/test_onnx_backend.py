@@ -94,8 +94,8 @@ def test_a_session_that_cannot_be_made_says_why(exports: Exports, tmp_path: Path
     other = load_exported(exports("layer mix")[1]).tasks
     with pytest.raises(BundleError, match="has no output entities/logits_TK, so it does not belong to these tasks"):
         OnnxBackend(exports("hard")[1] / "model.onnx", other, 0)
-    with pytest.raises(UsageError, match="is an ONNX export, which runs on the CPU, not on 'cuda'"):
-        mh.load(exports("hard")[1], device="cuda")
+    with pytest.raises(UsageError, match="is an ONNX export, which runs on the CPU or on CUDA, not on 'mps'"):
+        mh.load(exports("hard")[1], device="mps")
     with pytest.raises(UsageError, match="is an ONNX export, whose precision is fixed, so it cannot run in bf16"):
         mh.load(exports("hard")[1], precision="bf16")
 

@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from manyheads.config.untrusted_yaml import key_lines, read_yaml
 from manyheads.data.requests import Requested, read_requests
 from manyheads.data.text_lines import SniffedStream
 from manyheads.errors import DataError, UsageError
@@ -167,6 +166,8 @@ def _rows(source: str) -> tuple[Iterator[Requested], Path | None, SniffedStream 
 
 def _labels(path: Path) -> Any:
     """A list or mapping of labels. Raises DataError."""
+    from manyheads.config.untrusted_yaml import key_lines, read_yaml  # 0.2 s that most predictions do without
+
     try:
         node, found = read_yaml(path.read_text(encoding="utf-8-sig"), str(path))
     except (OSError, UnicodeDecodeError) as error:

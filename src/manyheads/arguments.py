@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import manyheads
-from manyheads.argument_parser import Once, Parser, port, positive, score_value, seeds
+from manyheads.argument_parser import Once, Parser, port, positive, positive_number, score_value, seeds
 
 Verb = Callable[[argparse.Namespace], int]
 """Runs a verb and returns its exit status."""
@@ -154,21 +154,28 @@ def _review(made: Parser) -> None:
 
 def _serve(made: Parser) -> None:
     add = made.add_argument
-    _model(made)
+    add("models", nargs="+", metavar="MODEL", help="model folder or Hub id, or NAME=MODEL; several are served below "
+        "/models/NAME")  # fmt: skip
     add("--host", default="127.0.0.1", metavar="NAME", help="address to bind (default: 127.0.0.1)")
     add("--port", type=port, default=8000, metavar="N", help="port to bind (default: 8000); 0: any free port")
     add("--workers", type=positive, metavar="N",
-        help="worker processes, each with a copy of the model (default: 2, or 1 on a single core)")  # fmt: skip
+        help="worker processes of each model, each with a copy of it (default: one for each GPU; without one 2, or 1 on a "
+             "single core; 1 with several models)")  # fmt: skip
+    add("--memory", type=positive_number, metavar="GB", help="memory for several models; models that are not used make room "
+        "(default: 0.8 of the memory of the machine or container)")  # fmt: skip
     add("--api-keys", type=Path, metavar="FILE", help="file of API keys, one per line; requests must send one "
         "(or set MANYHEADS_API_KEYS)")  # fmt: skip
     add("--allow-origin", action="append", default=[], metavar="ORIGIN", dest="origins",
         help="allow browser requests from pages of ORIGIN, such as https://HOST, or '*' for all; "
              "may be repeated")  # fmt: skip
     add("--root-path", default="", metavar="PATH", help="path prefix that a proxy in front strips")
-    add("--batch-tokens", type=positive, metavar="N", help="maximum tokens per batch (default: 1024)")
+    add("--batch-tokens", type=positive, metavar="N", help="maximum tokens per batch (default: 1024, or 16,384 on CUDA)")
     add("--queue-tokens", type=positive, metavar="N", help="maximum tokens of waiting requests (default: 1,000,000)")
+    _device(made)
     _precision(made)
     _min_score(made, "; requests may override it")
+    add("--batches", type=Path, metavar="DIR", help="folder for files of the batch API (default: no batch API); they are "
+        "deleted at the end")  # fmt: skip
     add("--telemetry", action="store_true", help="send OpenTelemetry traces over OTLP, as configured by OTEL_* variables")
     add("--deadline", type=positive, metavar="S",
         help="seconds within which to answer (default: 30); requests that would take longer are rejected")  # fmt: skip
@@ -188,6 +195,7 @@ def _bulk(made: Parser) -> None:
     _keep(made)
     add("--rows-per-part", type=positive, default=10_000, metavar="N", help="rows per output file (default: 10,000)")
     _batch_tokens(made)
+    _device(made)
     _precision(made)
 
 
@@ -365,13 +373,18 @@ def _min_score(made: Parser, note: str) -> None:
 
 def _runtime(made: Parser) -> None:
     _batch_tokens(made)
-    made.add_argument("--device", default="cpu", metavar="NAME", help="device, such as cpu (default), cuda or cuda:1")
+    _device(made)
     _precision(made)
 
 
+def _device(made: Parser) -> None:
+    made.add_argument("--device", default="auto", metavar="NAME", help="cpu, cuda, cuda:1, mps, or auto (default): a GPU if "
+                      "there is one")  # fmt: skip
+
+
 def _batch_tokens(made: Parser) -> None:
-    made.add_argument("--batch-tokens", type=positive, default=4096, metavar="N",
-                      help="maximum tokens per batch, without padding (default: 4096)")  # fmt: skip
+    made.add_argument("--batch-tokens", type=positive, metavar="N",
+                      help="maximum tokens per batch, without padding (default: 4096, or 16,384 on CUDA)")  # fmt: skip
 
 
 def _precision(made: Parser) -> None:

@@ -1,4 +1,4 @@
-"""ONNX Runtime as a backend: runs an exported graph on the CPU, without torch.
+"""ONNX Runtime as a backend: runs an exported graph on a CPU or a CUDA device, without torch.
 
 Decided here:
 - A pack becomes a few padded batches of rows of similar length, chosen so that the padding and `CALL_TOKENS` for each call
@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from manyheads.errors import BundleError
+from manyheads.devices import is_cuda
+from manyheads.errors import BundleError, UsageError
 from manyheads.process import usable_threads
 from manyheads.text.pack import IDS, MASK, TYPES
 
@@ -40,6 +41,7 @@ ONE_TRUNK = "manyheads.one_trunk"
 """Entry in the graph's metadata: `true` if no task owns layers."""
 CALL_TOKENS = 16
 """Cost of a further call of the graph, in tokens."""
+CPU_PROVIDER, CUDA_PROVIDER = "CPUExecutionProvider", "CUDAExecutionProvider"
 SLOW = ["SkipLayerNormFusion"]
 """Optimizations that make ONNX Runtime (1.31) slower on a CPU. Fused sum and norm take 97 us, separate ones 18: a seventh of
 the pass in int8."""
@@ -56,17 +58,21 @@ class OnnxBackend:
         *,
         threads: int | None = None,
         row_by_row: bool = False,
+        device: str = "cpu",
     ) -> None:
-        """`threads` for one pass; by default OMP_NUM_THREADS, or else one for each core. Raises BundleError.
+        """`threads` for one pass; by default OMP_NUM_THREADS, or else one for each core, and one on a GPU.
 
-        `row_by_row`: make each row a batch of its own, with one thread, as int8 needs it.
+        `row_by_row`: make each row a batch of its own, with one thread, as int8 needs it. `device`: `cpu`, `cuda` or
+        `cuda:N`. Raises BundleError, and UsageError for a device that is not available.
         """
         try:
             import onnxruntime
         except ImportError:
             raise BundleError(f"{graph} needs onnxruntime; pip install 'manyheads[export]'") from None
         options = onnxruntime.SessionOptions()
-        self._threads = threads or usable_threads()
+        self.device = device
+        self._threads = 1 if is_cuda(device) else threads or usable_threads()
+        providers = _providers(device)
         self._pool = ThreadPoolExecutor(self._threads - 1, "onnx") if self._threads > 1 else None
         options.intra_op_num_threads = 1 if row_by_row else self._threads
         options.inter_op_num_threads = 1
@@ -74,11 +80,14 @@ class OnnxBackend:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(
-                str(graph), options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOW
+                str(graph), options, providers=providers, disabled_optimizers=[] if is_cuda(device) else SLOW
             )
         except Exception as error:  # it has a dozen kinds, none of them public
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
             raise BundleError(f"{graph} cannot be read by onnxruntime {onnxruntime.__version__}: {reason}") from None
+        if is_cuda(device) and self._session.get_providers()[0] != CUDA_PROVIDER:  # it falls back without an error
+            raise UsageError(f"onnxruntime-gpu cannot use the device '{device}'; install the CUDA and cuDNN libraries that "
+                             "its version needs, or use the device cpu")  # fmt: skip
         self._row_by_row = row_by_row
         self._inputs = {value.name for value in self._session.get_inputs()}
         self._levels = {f"{name}/{key}": level for name, task in tasks.items() for key, level in task.outputs.items()}
@@ -161,6 +170,19 @@ class OnnxBackend:
             if TYPES in self._inputs:
                 inputs[TYPES][r, : len(row)] = row.type_L
         return inputs
+
+
+def _providers(device: str) -> list[Any]:
+    """Execution providers for a device, best first. Raises UsageError."""
+    if not is_cuda(device):
+        return [CPU_PROVIDER]
+    import onnxruntime
+
+    if CUDA_PROVIDER not in onnxruntime.get_available_providers():
+        raise UsageError(f"an ONNX export runs on '{device}' with the package onnxruntime-gpu, and onnxruntime "
+                         f"{onnxruntime.__version__} is installed, which has no CUDA; pip uninstall onnxruntime, then pip "
+                         "install onnxruntime-gpu, or use the device cpu")  # fmt: skip
+    return [(CUDA_PROVIDER, {"device_id": int(device.partition(":")[2] or 0)}), CPU_PROVIDER]
 
 
 def _split(value: Array, rows: Sequence[Encoding], level: str) -> list[Array]:

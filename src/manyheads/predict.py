@@ -75,12 +75,10 @@ class TorchBackend:
 
     def run(self, encodings: Sequence[Encoding], names: Sequence[str]) -> dict[str, dict[str, Array]]:
         """Run the named heads on one pack."""
+        from manyheads.nn.transfer import to_arrays
+
         with self._packed(encodings) as pack:
-            outputs = self.model(pack, dict.fromkeys(names, (0, len(encodings))))
-            return {
-                name: {key: value.float().cpu().numpy() for key, value in output.items()}
-                for name, output in outputs.items()
-            }
+            return to_arrays(self.model(pack, dict.fromkeys(names, (0, len(encodings)))), self.device)
 
     def hidden_states(self, encodings: Sequence[Encoding], task: str | None) -> Array:
         """`MultiTaskModel.hidden_states` of one pack, `(T, D)` float32."""

@@ -129,7 +129,9 @@ def validate(run: Path | RunFile, overrides: Sequence[str]) -> Validation:
     from manyheads.config.workload import trained_windows, window_lengths
     from manyheads.nn.encoder_files import check_folder
     from manyheads.text.tokenizer import Tokenizer
+    from manyheads.training.trackers import check_installed
 
+    check_installed(file.run.training.report_to)
     located, max_length = encoder_location(file), file.run.encoder.max_length
     check_folder(Path(located.path_or_id))
     tokenizer = Tokenizer.from_encoder(located.path_or_id)
@@ -174,6 +176,7 @@ def _plan(file: RunFile, dataset: Dataset, tokenizer: Tokenizer) -> list[str]:
     from manyheads.config.vectors import vector_notes
     from manyheads.nn.encoder_files import check_finite
     from manyheads.training.phases import plan_lines
+    from manyheads.training.trackers import titles
 
     plan = plan_of(file, dataset, Path(file.run.output), tokenizer)
     check_finite(plan.model.encoder, file.run.encoder.name)
@@ -181,7 +184,8 @@ def _plan(file: RunFile, dataset: Dataset, tokenizer: Tokenizer) -> list[str]:
     warnings = [f"warning: {text}" for text in step_warnings(sum(phase.steps for phase in plan.phases))]
     settings = [*started_lines(start_model(file), dataset), *plan.recipe, *plan.teachers, *_class_weights(plan.tasks)]
     warnings += not_held(file, dataset)
-    return [*settings, *([""] if settings else []), *lines, *vector_notes(file), *warnings]
+    tracked = f"reports to: {titles(plan.tracking.names)}"
+    return [*settings, *([""] if settings else []), *lines, tracked, *vector_notes(file), *warnings]
 
 
 def _class_weights(tasks: Mapping[str, Any]) -> list[str]:

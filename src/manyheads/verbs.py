@@ -295,19 +295,21 @@ def _written(folder: Path) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     try:
-        from manyheads.serve.server import Address, serve
+        from manyheads.serve.server import Address, Resources, serve
     except ModuleNotFoundError as error:
         raise UsageError(f'serve needs {error.name}; pip install "manyheads[serve]"') from None
+    from manyheads.devices import CUDA_PASS_TOKENS, takes_cuda
     from manyheads.serve.keys import Keys
     from manyheads.serve.limits import Limits
 
-    given = {"batch_tokens": options.batch_tokens, "queue_tokens": options.queue_tokens, "deadline_s": options.deadline,
-             "min_score": options.min_score}  # fmt: skip
+    on_cuda = CUDA_PASS_TOKENS if takes_cuda(options.device) else None
+    given = {"batch_tokens": options.batch_tokens or on_cuda, "queue_tokens": options.queue_tokens,
+             "deadline_s": options.deadline, "min_score": options.min_score}  # fmt: skip
     limits = Limits(**{key: value for key, value in given.items() if value is not None})
     keys = Keys.load(options.api_keys, os.environ.get("MANYHEADS_API_KEYS"))
-    address = Address(options.host, options.port, options.origins, options.root_path)
-    serve(options.model, address, keys, limits, options.workers,
-          precision=options.precision, telemetry=options.telemetry)  # fmt: skip
+    address = Address(options.host, options.port, options.origins, options.root_path, options.batches)
+    resources = Resources(options.workers, options.precision, options.memory, options.device)
+    serve(options.models, address, keys, limits, resources, telemetry=options.telemetry)
     return 0
 
 
@@ -321,7 +323,7 @@ def _bulk(options: argparse.Namespace) -> int:
     from manyheads.bulk.run import Job, RayActors, run_bulk
 
     job = Job(options.model, options.input, options.output, options.tasks, options.rows_per_part, options.batch_tokens,
-              options.precision, options.keep)  # fmt: skip
+              options.precision, options.keep, options.device)  # fmt: skip
     actors = RayActors(options.workers or RAY_WORKERS, options.address) if options.engine == "ray" else None
     try:
         report = run_bulk(job, actors, _note)

@@ -117,8 +117,13 @@ def choices(annotation: Any) -> set[str]:
     return {word for part in get_args(annotation) for word in choices(part)}
 
 
+OF_OTHERS = {"kubernetes.md"}
+"""Pages whose YAML is for other programs."""
 EXAMPLES = [
-    pytest.param(text, id=f"{page.name}:{line}") for page in PAGES if page.exists() for line, text in fenced(page)
+    pytest.param(text, id=f"{page.name}:{line}")
+    for page in PAGES
+    if page.exists() and page.name not in OF_OTHERS
+    for line, text in fenced(page)
 ]
 
 

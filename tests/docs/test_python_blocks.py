@@ -1,7 +1,7 @@
 """Every Python example of the README and of docs/ runs, and those of the Python API pass a strict type check.
 
 The examples of a page run in order, in one namespace and in a folder that has what the page assumes: a run file, its data and
-its model. docs/serving.md runs against a server (tests/serve/test_docs.py).
+its model. docs/serving.md and docs/frameworks.md run against a server (tests/serve/test_docs.py, test_frameworks.py).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from report.samples import comparison
 from toys import SENTENCES, write_jsonl, write_project
 
 ROOT = Path(__file__).parents[2]
-ELSEWHERE = {"serving.md"}
+ELSEWHERE = {"frameworks.md", "serving.md"}
 NOTEBOOK = ROOT / "examples" / "tour.ipynb"
 
 

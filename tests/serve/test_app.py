@@ -77,7 +77,7 @@ class Threads:
             self.queue.expire()
             units = self.queue.take(0.02)
             self.seen.extend(unit.row for unit in units)
-            for unit, answer in zip(units, answer_rows(fake_answers, [(u.row, u.tasks) for u in units]), strict=True):
+            for unit, answer in zip(units, answer_rows(fake_answers, [(u.row, u.tasks, u.labels) for u in units]), strict=True):
                 unit.started = time.monotonic()
                 unit.finish(answer)
 

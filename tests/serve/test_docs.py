@@ -11,10 +11,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from manyheads.serve.catalog import SeveralModels
 from manyheads.serve.limits import Limits
 from manyheads.serve.queue import LARGE_SHARE, MIN_PASS_TOKENS, SAFETY
 from manyheads.serve.responses import ERRORS
 from manyheads.serve.scheduling import QUANTUM
+from manyheads.serve.v2.routes import v2_routes
 from serve.servers import Server, raw
 
 PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
@@ -26,6 +28,11 @@ HERE = "http://127.0.0.1:8000"
 def fenced(language: str) -> list[str]:
     """The examples in a language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def at(server: Server, example: str) -> str:
+    """The example with the address of a server."""
+    return example.replace(HERE, server.url).replace(HERE.removeprefix("http://"), server.url.removeprefix("http://"))
 
 
 def rows(first: str) -> list[list[str]]:
@@ -48,15 +55,22 @@ def test_what_is_typed_in_a_shell_answers(server: Server, example: str) -> None:
 @pytest.mark.parametrize("example", fenced("python"))
 def test_what_is_run_in_python_answers(server: Server, example: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", example.replace(HERE, server.url)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", at(server, example)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
 
 
 def test_there_are_examples_for_curl_python_openai_and_operators() -> None:
-    assert (len(fenced("bash")), len(fenced("python")), len(fenced("ini"))) == (1, 2, 1)
-    assert "livenessProbe" in json.loads(fenced("json")[0])
+    assert (len(fenced("bash")), len(fenced("python")), len(fenced("ini"))) == (1, 3, 1)
+
+
+def test_every_route_of_the_v2_protocol_is_in_its_table() -> None:
+    table = PAGE.partition("## V2 inference protocol")[2].partition("`/versions/1`")[0]
+    named = re.findall(r"`(?:GET |POST )?(/[^`]+)`", table)
+    named = [one if one.startswith("/v2") else "/v2/repository/models/{model}" + one for one in named]
+    routes = {route.path.replace("{name}", "{model}") for route in v2_routes(SeveralModels([]), None).routes}  # type: ignore[arg-type,attr-defined]
+    assert set(named) == {path for path in routes if "versions" not in path}
 
 
 def test_every_route_is_in_the_table(server: Server) -> None:

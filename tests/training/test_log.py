@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from manyheads.start import train_run
-from manyheads.training.log import EVENTS, HISTORY
+from manyheads.training.log import HISTORY
 from manyheads.training.progress import Quiet
+from manyheads.training.trackers.tensorboard import EVENTS
 
 TASKS = ("entities", "section", "answers", "similarity")
 

@@ -35,10 +35,10 @@ class Model(Answering):
         bundle: Bundle | ExportedBundle | LoadedModel,
         *,
         device: torch.device | None = None,
-        batch_tokens: int = 4096,
+        batch_tokens: int | None = None,
         precision: Precision = "auto",
     ) -> None:
-        """`batch_tokens`: tokens per encoder pass; more is not always faster. `precision` is fixed for exports."""
+        """`batch_tokens`: tokens per encoder pass; None: by the device. `precision` is fixed for exports."""
         if not isinstance(bundle, LoadedModel):
             bundle = LoadedModel(bundle, device=device, batch_tokens=batch_tokens, precision=precision)
         super().__init__(bundle)
@@ -233,14 +233,15 @@ def load(
     *,
     revision: str | None = None,
     device: str | None = None,
-    batch_tokens: int = 4096,
+    batch_tokens: int | None = None,
     precision: Precision = "auto",
 ) -> Model:
     """Load a model from a folder or by Hub id.
 
     `revision`: branch, tag or commit of a Hub repository. `device`: `cpu` (default), `cuda`, `cuda:1`, `mps`, or `auto`: a
-    GPU if there is one. `batch_tokens`: tokens per encoder pass. `precision`: precision of the encoder; `auto` is float32 on
-    a CPU and bf16 on CUDA. Folders written by `export --to onnx` run in ONNX Runtime on the CPU, without torch.
+    GPU if there is one. `batch_tokens`: tokens per encoder pass (default: 4,096, or 16,384 on CUDA). `precision`: of the
+    encoder; `auto` is float32 on a CPU and bf16 on CUDA. Folders written by `export --to onnx` run in ONNX Runtime, without
+    torch, on the CPU or on CUDA.
 
     Raises BundleError, and UsageError for an unavailable device, or if torch is required but not installed.
 

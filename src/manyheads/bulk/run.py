@@ -13,6 +13,8 @@ from filelock import FileLock, Timeout
 from manyheads.bulk.manifest import FORMAT, LOCK, check_folders, check_same_job, read_parts, write_manifest
 from manyheads.bulk.parts import InputFile, Part, PartReader, input_path, list_files, split_parts
 from manyheads.bulk.results import Columns, PartResult, answer_part, read_result
+from manyheads.bundle import ExportedBundle
+from manyheads.devices import AUTO, CUDA
 from manyheads.durable import UNFINISHED
 from manyheads.errors import UsageError
 from manyheads.hub.download import model_folder
@@ -36,10 +38,13 @@ class Job:
     output: Path
     tasks: Sequence[str] | None = None
     rows_per_part: int = 10_000
-    batch_tokens: int = 4096
+    batch_tokens: int | None = None
+    """None: by the device."""
     precision: Precision = "auto"
     keep: bool = False
     """With the other columns of the input."""
+    device: str = "cpu"
+    """By name; actors get a GPU each from Ray."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,8 @@ def run_bulk(job: Job, actors: RayActors | None, report_progress: Callable[[str]
 def _run(
     job: Job, files: Sequence[InputFile], actors: RayActors | None, report_progress: Callable[[str], None]
 ) -> Report:
-    model = load_model(model_folder(job.model), batch_tokens=job.batch_tokens, precision=job.precision)
+    device = job.device if actors is None else "cpu"  # here it only says what its answers look like
+    model = load_model(model_folder(job.model), batch_tokens=job.batch_tokens, device=device, precision=job.precision)
     tasks = model.predictor.check_tasks(job.tasks)
     facts = {
         "format": FORMAT, "model_hash": model.bundle.hash, "tasks": tasks, "rows_per_part": job.rows_per_part,
@@ -118,12 +124,23 @@ def _answer(
     job: Job, actors: RayActors | None, model: LoadedModel, columns: Columns, parts: Sequence[Part]
 ) -> Iterable[PartResult]:
     if actors is not None and parts:
-        return _answer_with_ray(job, actors, columns, parts)
+        return _answer_with_ray(job, actors, columns, parts, exported=isinstance(model.bundle, ExportedBundle))
     reader = PartReader(job.source)
     return (answer_part(model.predictor, columns, reader, part, job.output) for part in parts)
 
 
-def _answer_with_ray(job: Job, actors: RayActors, columns: Columns, parts: Sequence[Part]) -> Iterator[PartResult]:
+def _gpus_per_actor(device: str, available: int, workers: int, *, exported: bool) -> int:
+    """GPUs of each actor, of `available` for each. Raises UsageError for a device that Ray cannot give."""
+    if device not in (AUTO, "cpu", CUDA):
+        raise UsageError(f"Ray deals out the GPUs of its cluster, so the device cannot be '{device}'; give auto, cuda or cpu")
+    if device == CUDA and not available:
+        raise UsageError(f"the Ray cluster has no GPU for each of {workers} actors; start fewer, or use the device cpu")
+    return available if device == CUDA or (device == AUTO and not exported) else 0
+
+
+def _answer_with_ray(
+    job: Job, actors: RayActors, columns: Columns, parts: Sequence[Part], *, exported: bool
+) -> Iterator[PartResult]:
     """Each actor holds the model and answers one part at a time. All machines of the cluster must see the folders."""
     import logging
 
@@ -131,6 +148,7 @@ def _answer_with_ray(job: Job, actors: RayActors, columns: Columns, parts: Seque
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         ray.data.DataContext.get_current().enable_progress_bars = False
         cores, gpus = resources_per_worker(ray, actors.workers)
+        gpus = _gpus_per_actor(job.device, gpus, actors.workers, exported=exported)
         items = [{"part": json.dumps(asdict(part))} for part in parts]
         data = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
             PartActor, fn_constructor_args=(job, columns, cores, bool(gpus)), batch_size=1, num_cpus=cores, num_gpus=gpus,

@@ -42,10 +42,10 @@ def is_exported(manifest: Mapping[str, Any]) -> bool:
     return manifest.get("backend") == BACKEND
 
 
-def load_exported(folder: Path, *, threads: int | None = None) -> ExportedBundle:
-    """Verify and load an exported graph, which then runs with this many threads.
+def load_exported(folder: Path, *, threads: int | None = None, device: str = "cpu") -> ExportedBundle:
+    """Verify and load an exported graph, which then runs with this many threads, or on a CUDA device.
 
-    Raises BundleError, or EncoderError for its tokenizer.
+    Raises BundleError, EncoderError for its tokenizer, or UsageError for a device that is not available.
     """
     from manyheads.text.tokenizer import Tokenizer
 
@@ -55,7 +55,9 @@ def load_exported(folder: Path, *, threads: int | None = None) -> ExportedBundle
     tokenizer = Tokenizer.load(folder / ENCODER)
     graph = manifest["onnx"]
     row_by_row = graph.get("precision") == "int8"
-    backend = OnnxBackend(folder / GRAPH, tasks, graph["pad_id"], threads=threads, row_by_row=row_by_row)
+    backend = OnnxBackend(
+        folder / GRAPH, tasks, graph["pad_id"], threads=threads, row_by_row=row_by_row, device=device
+    )
     exported = ExportedBundle(folder, manifest, tasks, tokenizer, int(manifest["encoder"]["max_length"]), backend)
     check_answers(exported, backend, (Exception,))  # the runtime has a dozen kinds of errors, none of them public
     return exported

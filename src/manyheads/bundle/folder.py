@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,9 +46,11 @@ if TYPE_CHECKING:
     import torch
 
     from manyheads.model import MultiTaskModel
+    from manyheads.nn.encoder import Encoder
     from manyheads.tasks.base import Task
     from manyheads.text.tokenizer import Tokenizer
 
+ReadEncoder = Callable[[Path], "Encoder"]
 MIX = "_mix."
 """Prefix of layer mixes among the tensors of heads; task names cannot start with _."""
 
@@ -133,8 +135,10 @@ def _write_weights(folder: Path, model: MultiTaskModel, adapters: UnmergedAdapte
     return names
 
 
-def load_bundle(folder: Path, device: torch.device | None = None) -> Bundle:
+def load_bundle(folder: Path, device: torch.device | None = None, *, read_encoder: ReadEncoder | None = None) -> Bundle:
     """Verify and load a model folder; weights are float32 on the device (default: the CPU).
+
+    `read_encoder`: how to read an encoder without adapters; by default `load_checked`, with transformers' modules.
 
     Raises BundleError, also for missing base weights, and EncoderError for an encoder that cannot be used.
 
@@ -145,17 +149,16 @@ def load_bundle(folder: Path, device: torch.device | None = None) -> Bundle:
     import torch
 
     from manyheads.model import MultiTaskModel
-    from manyheads.nn.encoder_files import check_finite, check_folder
-    from manyheads.nn.pretrained import load_encoder
+    from manyheads.nn.encoder_files import check_finite
+    from manyheads.nn.pretrained import load_checked
     from manyheads.predict import TorchBackend
     from manyheads.text.tokenizer import Tokenizer
 
     manifest = read_manifest(folder)
     sharing = verify(folder, manifest)
     tasks = with_stores_of(folder, tasks_of(manifest, folder / MANIFEST))
-    base = base_folder(folder, sharing.base)
-    check_folder(Path(base))
-    encoder = load_encoder(base)
+    read = load_checked if read_encoder is None or sharing.adapters else read_encoder
+    encoder = read(Path(base_folder(folder, sharing.base)))
     check_heads(tasks, encoder.width, read_header(folder / HEADS), folder / HEADS)
     branches = read_branches(folder, sharing, encoder)
     model = MultiTaskModel(encoder, tasks, branches, layer_mix=sharing.layer_mix)

@@ -11,7 +11,6 @@ import os
 import platform
 import re
 from collections.abc import Iterable, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +132,8 @@ def was_refitted(manifest: Mapping[str, Any]) -> bool:
 
 def versions() -> dict[str, str]:
     """Versions of Python and the libraries that make a model."""
+    from importlib.metadata import PackageNotFoundError, version
+
     found = {"python": platform.python_version()}
     for name in ("manyheads", "torch", "transformers", "tokenizers"):
         try:

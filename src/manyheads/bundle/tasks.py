@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from manyheads.bundle.setting_values import has_type
 from manyheads.errors import BundleError
 from manyheads.nn.safetensors_header import TensorInfo
 from manyheads.tasks import TASK_TYPES, restore, unknown_type
@@ -16,8 +16,6 @@ from manyheads.tasks.settings import NAMES, annotations_of, setting_types
 from manyheads.text.untrusted_files import is_text
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter
-
     from manyheads.tasks.base import Task
 
 MAX_TASKS = 1000
@@ -83,13 +81,9 @@ def _task(name: str, description: Mapping[str, Any], path: Path) -> Task[Any]:
     return task
 
 
-def _is_valid(value: Any, adapter: TypeAdapter[Any], names: bool) -> bool:
+def _is_valid(value: Any, hint: Any, names: bool) -> bool:
     """Whether a setting has its field's type, bounded numbers, and texts that can be shown."""
-    from pydantic import ValidationError
-
-    try:
-        adapter.validate_json(json.dumps(value), strict=True)  # as JSON, where a tuple is a list
-    except ValidationError:
+    if not has_type(value, hint):
         return False
     parts = list(_parts(value))
     strings = [text for text in parts if isinstance(text, str)]
@@ -115,9 +109,7 @@ def _parts(value: Any) -> Iterator[Any]:
 
 
 @lru_cache
-def _checks(cls: type[Task[Any]]) -> dict[str, tuple[TypeAdapter[Any], bool]]:
-    """For each setting, a validator of its type, and whether its texts are names (all different)."""
-    from pydantic import TypeAdapter
-
+def _checks(cls: type[Task[Any]]) -> dict[str, tuple[Any, bool]]:
+    """For each setting, its type, and whether its texts are names (all different)."""
     hints = {"package": dict[str, str], **setting_types(cls)}
-    return {key: (TypeAdapter(hint), NAMES in annotations_of(hint)) for key, hint in hints.items()}
+    return {key: (hint, NAMES in annotations_of(hint)) for key, hint in hints.items()}

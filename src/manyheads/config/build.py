@@ -34,6 +34,8 @@ from manyheads.data.warnings import step_warnings
 from manyheads.errors import UsageError
 from manyheads.text.tokenizer import Tokenizer
 from manyheads.training.feed import Feed
+from manyheads.training.trackers import check_installed
+from manyheads.training.trackers.base import Tracking
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +50,7 @@ def build_plan(file: RunFile, output: Path | None = None, team: Team | None = No
     file = with_start_model(file)
     folder = unfinished_output(file, output)
     device_of(file.run.training.device)
+    check_installed(file.run.training.report_to)
     encoder = encoder_location(file)
     dataset, tokenizer = read_dataset(file), Tokenizer.from_encoder(encoder.path_or_id)
     return plan_of(file, dataset, folder, tokenizer, team=team)
@@ -72,6 +75,7 @@ def plan_of(
     from manyheads.training.plan import Plan
     from manyheads.training.selection import Selection
 
+    check_installed(file.run.training.report_to)
     team, scope, written = team or ALONE, Scope(dataset, only), file
     validation = scope.tables("validation")
     selection = Selection.of(scope.selected(file.run.training.select), scope.tasks, validation)
@@ -121,6 +125,7 @@ def plan_of(
         ),
         save_every=training.save_every,
         keep_checkpoints=training.keep_checkpoints,
+        tracking=Tracking(training.report_to, file.run.model_dump(mode="json")),
         rows=cache(partial(rows_of, dataset, window_lengths(tokenizer, max_length))),
         epochs=steps * work.step_tokens / epoch_tokens,
         recipe=tuple(recipe_lines),

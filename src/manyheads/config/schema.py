@@ -17,6 +17,7 @@ from manyheads.config.strategies import (
     Lora,
     Phases,
     Rate,
+    ReportTo,
     Sampling,
     SamplingOrName,
     Sharing,
@@ -123,6 +124,8 @@ class Training(Section):
     """Threads that prepare batches in advance; 0: none."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: CUDA if available."""
+    report_to: ReportTo = ("tensorboard",)
+    """Experiment trackers that get losses, scores and the model: one or a list; none."""
 
     @model_validator(mode="after")
     def _one_duration(self) -> Training:

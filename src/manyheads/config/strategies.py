@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
@@ -210,3 +211,24 @@ class TeacherSection(Section):
 
 Teacher = Annotated[TeacherSection, BeforeValidator(_model_or_file, json_schema_input_type=TeacherSection | str)]
 """A path that ends in .jsonl or .parquet (optionally with .gz) is a file of soft labels; any other is a model."""
+
+
+TrackerName = Literal["tensorboard", "mlflow", "wandb", "trackio"]
+
+
+def _tracker_names(value: Any) -> Any:
+    """Names as a list, without repetitions. Raises ValueError for a name that is not known."""
+    names = [] if value == "none" else [value] if isinstance(value, str) else value
+    for name in names if isinstance(names, list | tuple) else ():
+        if name not in get_args(TrackerName):
+            near = difflib.get_close_matches(str(name), get_args(TrackerName), n=1, cutoff=0.5)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise ValueError(f"there is no tracker {name!r:.50}{hint} (known: {', '.join(get_args(TrackerName))}, none)")
+    return tuple(dict.fromkeys(names)) if isinstance(names, list | tuple) else names
+
+
+ReportTo = Annotated[
+    tuple[TrackerName, ...],
+    BeforeValidator(_tracker_names, json_schema_input_type=TrackerName | Literal["none"] | list[TrackerName]),
+]
+"""Experiment trackers, by the names of `training/trackers/`."""

@@ -78,6 +78,8 @@ class TaskTrainer:
             self.progress.say(f"{name}: training {what}")
             tokenizer = self.bundle.tokenizer if form is not None else self._own_tokenizer(file)
             plan = plan_of(file, dataset, folder, tokenizer)
+            tracking = replace(plan.tracking, name=f"{name} {'alone' if form is None else form}", group=self.work.name)
+            plan = replace(plan, tracking=tracking)
             begun = bool(Checkpoints(folder, plan.keep_checkpoints).steps())
             run_plan(plan, self.progress, save_model, resume=begun, stop=self.stop)
         return Trained(form, folder, _validation_score(folder, name))

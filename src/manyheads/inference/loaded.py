@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manyheads.bundle import Bundle, ExportedBundle, is_exported, load_bundle, load_exported, read_manifest
+from manyheads.devices import AUTO, is_cuda, pass_tokens, torch_device
 from manyheads.errors import UsageError
 from manyheads.hub.download import model_folder
+from manyheads.onnx_backend import OnnxBackend
 from manyheads.predict import Backend, Precision, Predictor, TorchBackend
 from manyheads.process import enable_small_onednn_cache
 
@@ -16,9 +18,6 @@ if TYPE_CHECKING:
     import torch
 
     from manyheads.tasks.base import Task
-
-AUTO = "auto"
-"""The device that is chosen by what the machine has."""
 
 
 class LoadedModel:
@@ -29,10 +28,10 @@ class LoadedModel:
         bundle: Bundle | ExportedBundle,
         *,
         device: torch.device | None = None,
-        batch_tokens: int = 4096,
+        batch_tokens: int | None = None,
         precision: Precision = "auto",
     ) -> None:
-        """`batch_tokens`: tokens per encoder pass; more is not always faster. `precision` is fixed for exports."""
+        """`batch_tokens`: tokens per encoder pass; None: by the device. `precision` is fixed for exports."""
         self.bundle = bundle
         self._precision = precision
         backend: Backend
@@ -42,9 +41,8 @@ class LoadedModel:
             import torch
 
             backend = TorchBackend(bundle.model, device or torch.device("cpu"), precision)
-        self.predictor = Predictor(
-            backend, bundle.tasks, bundle.tokenizer, max_length=bundle.max_length, batch_tokens=batch_tokens
-        )
+        self.predictor = Predictor(backend, bundle.tasks, bundle.tokenizer, max_length=bundle.max_length,
+                                   batch_tokens=batch_tokens or pass_tokens(self._device_of(backend)))  # fmt: skip
 
     @property
     def tasks(self) -> Mapping[str, Task[Any]]:
@@ -61,21 +59,27 @@ class LoadedModel:
     @property
     def device(self) -> str:
         """Where it runs: `cpu`, `cuda:0`, `mps`."""
-        backend = self.predictor.backend
-        return str(backend.device) if isinstance(backend, TorchBackend) else "cpu"
+        return self._device_of(self.predictor.backend)
+
+    @staticmethod
+    def _device_of(backend: Backend) -> str:
+        return str(backend.device) if isinstance(backend, TorchBackend | OnnxBackend) else "cpu"
 
     def move(self, device: str) -> None:
         """Move the weights to another device. Raises UsageError if there is none, and for weights rounded to bf16."""
         if isinstance(self.bundle, ExportedBundle):
-            _check_export_device(self.bundle.folder, device)
+            chosen = _export_device(self.bundle.folder, device)
+            if chosen != self.device:
+                raise UsageError(f"{self.bundle.folder} is an ONNX export, whose graph stays where it was loaded; load it "
+                                 f"again with device='{device}'")  # fmt: skip
             return
-        chosen, backend = torch_device(device), self.torch_backend("other devices")
-        if chosen == backend.device:
+        target, backend = torch_device(device), self.torch_backend("other devices")
+        if target == backend.device:
             return
         if backend.rounded:
             raise UsageError("the weights were rounded to bf16 for the CPU, so the model cannot move; load it again with "
                              f"device='{device}'")  # fmt: skip
-        self.predictor.backend = TorchBackend(self.bundle.model, chosen, self._precision)
+        self.predictor.backend = TorchBackend(self.bundle.model, target, self._precision)
 
     def torch_backend(self, what: str) -> TorchBackend:
         """The backend with the torch model. Raises UsageError for an export, of which `what` cannot be had."""
@@ -90,20 +94,20 @@ def load_model(
     *,
     revision: str | None = None,
     device: str | None = None,
-    batch_tokens: int = 4096,
+    batch_tokens: int | None = None,
     precision: Precision = "auto",
 ) -> LoadedModel:
-    """Load a model from a folder or by Hub id; `device` None is the CPU.
+    """Load a model from a folder or by Hub id; `device` None is the CPU, `batch_tokens` None: by the device.
 
     Raises BundleError, and UsageError for an unavailable device, or if torch is required but not installed.
     """
     folder = model_folder(name, revision)
     if is_exported(read_manifest(folder)):
-        _check_export_device(folder, device or "cpu")
+        chosen_provider = _export_device(folder, device or "cpu")
         if precision not in ("auto", "float32"):
             raise UsageError(f"{folder} is an ONNX export, whose precision is fixed, so it cannot run in "
                              f"{precision}; load the original model, or `manyheads export --quantize int8`")  # fmt: skip
-        return LoadedModel(load_exported(folder), batch_tokens=batch_tokens)
+        return LoadedModel(load_exported(folder, device=chosen_provider), batch_tokens=batch_tokens)
     if precision == "bf16":
         enable_small_onednn_cache()
     try:
@@ -113,25 +117,18 @@ def load_model(
             raise
         raise UsageError(f"{folder} holds a PyTorch model, and torch is not installed; pip install torch, or convert the "
                          "model with `manyheads export --to onnx` on a machine that has torch") from None  # fmt: skip
+    from manyheads.nn.pretrained import load_for_answers
+
     chosen = torch_device(device) if device else None
-    return LoadedModel(load_bundle(folder, chosen), device=chosen, batch_tokens=batch_tokens, precision=precision)
+    bundle = load_bundle(folder, chosen, read_encoder=load_for_answers)
+    return LoadedModel(bundle, device=chosen, batch_tokens=batch_tokens, precision=precision)
 
 
-def torch_device(name: str) -> torch.device:
-    """The device of this name; `auto`: a GPU (CUDA, MPS) if there is one, else the CPU. Raises UsageError."""
-    import torch
-
-    available = ["cpu"]
-    if (accelerator := torch.accelerator.current_accelerator(check_available=True)) is not None:
-        available += [accelerator.type, *(f"{accelerator.type}:{i}" for i in range(torch.accelerator.device_count()))]
-    if name == AUTO:
-        return torch.device(available[min(1, len(available) - 1)])
-    if name not in available:
-        raise UsageError(f"there is no device '{name}'; this machine has {', '.join(available)}")
-    return torch.device(name)
-
-
-def _check_export_device(folder: Path, device: str) -> None:
-    if device not in ("cpu", AUTO):
-        raise UsageError(f"{folder} is an ONNX export, which runs on the CPU, not on '{device}'; "
+def _export_device(folder: Path, device: str) -> str:
+    """Where a graph runs: CUDA if it is asked for, else the CPU. Raises UsageError for another device."""
+    if device in ("cpu", AUTO):
+        return "cpu"
+    if not is_cuda(device):
+        raise UsageError(f"{folder} is an ONNX export, which runs on the CPU or on CUDA, not on '{device}'; "
                          "load the original model")  # fmt: skip
+    return device

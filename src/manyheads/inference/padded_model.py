@@ -17,6 +17,7 @@ from torch import nn
 
 from manyheads.model import MultiTaskModel
 from manyheads.nn.batch_encoder import BatchEncoder, PaddedBatch, input_names
+from manyheads.nn.pretrained import use_stock_modules
 from manyheads.text.pack import IDS, MASK, TYPES
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class PaddedModel(nn.Module):
 
 def padded(model: MultiTaskModel, tasks: Mapping[str, Task[Any]]) -> MultiTaskModel:
     """The same model on padded batches. It shares the parameters; its modules and configurations are its own."""
+    for stocked in (model.encoder, *(branch.encoder for branch in model.branches)):
+        use_stock_modules(stocked)
     values = chain(model.parameters(), *(branch.encoder.parameters() for branch in model.branches))
     shared = {id(value): value for value in values}
     encoder, branches, heads, mixes = copy.deepcopy((model.encoder, model.branches, model.heads, model.mixes), shared)

@@ -65,7 +65,9 @@ class Experiment:
         from manyheads.config.build import plan_of
 
         file, only = self.run_file(job), () if job.single is not None else job.tasks
-        return plan_of(file, self.data(job), self.folder_of(job), self.tokenizer, only=only)
+        plan = plan_of(file, self.data(job), self.folder_of(job), self.tokenizer, only=only)
+        tracking = replace(plan.tracking, name=job.name, group=self.folder.resolve().name)
+        return replace(plan, tracking=tracking)
 
     def folder_of(self, job: Job) -> Path:
         """Where a job is trained and its outcome kept."""
@@ -113,7 +115,9 @@ def open_experiment(path: Path, overrides: Sequence[str], folder: Path) -> Exper
     from manyheads.nn.encoder_files import check_folder
     from manyheads.text.tokenizer import Tokenizer
     from manyheads.training.identity import environment
+    from manyheads.training.trackers import check_installed
 
+    check_installed(file.run.training.report_to)
     if folder.is_file() or is_finished(folder):
         raise UsageError(f"{folder} is a {'file' if folder.is_file() else 'model folder'}; give -o a new folder")
     located = encoder_location(file)

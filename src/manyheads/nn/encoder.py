@@ -8,12 +8,13 @@ caching a frozen bottom all need that.
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from transformers import AttentionInterface, AttentionMaskInterface
 
 from manyheads.nn.attention import attend_padded, attend_varlen, can_attend_varlen
 from manyheads.nn.cpu import post_norm
@@ -91,6 +92,8 @@ class PackedEncoder(Encoder):
     def __init__(self, model: nn.Module) -> None:
         """Sets the model's attention implementation and replaces its dropout modules."""
         super().__init__(model)
+        if "transformers" in sys.modules:  # otherwise the model is none of theirs
+            _register_attention()
         replace_dropouts(model)
         self.config._attn_implementation = PACK
 
@@ -184,5 +187,9 @@ def pack_attention(  # noqa: PLR0913  the signature is that of transformers' att
     return out_THD[None], None
 
 
-AttentionInterface.register(PACK, pack_attention)
-AttentionMaskInterface.register(PACK, lambda *_, **__: None)
+@cache
+def _register_attention() -> None:
+    from transformers import AttentionInterface, AttentionMaskInterface
+
+    AttentionInterface.register(PACK, pack_attention)
+    AttentionMaskInterface.register(PACK, lambda *_, **__: None)

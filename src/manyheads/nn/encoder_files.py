@@ -21,6 +21,7 @@ from manyheads.nn.safetensors_header import TensorInfo, read_header
 from manyheads.text.untrusted_files import leaves_folder, read_object
 
 CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 ELSEWHERE = "adapter_config.json"
 """Beside weights, it makes transformers load the base encoder that it names, from anywhere."""
@@ -34,6 +35,16 @@ PLAIN_ATTENTION = (None, "eager", "sdpa")
 
 def check_folder(folder: Path) -> None:
     """Raise EncoderError unless transformers can safely load a folder. Allocates nothing larger than its files."""
+    config, tensors = checked_files(folder)
+    needed = _parameters(folder, str(config.get("model_type")))
+    numbers = sum(tensor.numbers for tensor in tensors.values())
+    if needed > numbers:
+        raise EncoderError(f"{folder / CONFIG} describes an encoder of {needed:,} parameters, but the weights beside it have "
+                           f"{numbers:,}; it is damaged, or of another encoder")  # fmt: skip
+
+
+def checked_files(folder: Path) -> tuple[dict[str, Any], dict[str, TensorInfo]]:
+    """The configuration and the stored tensors of a folder. Raises EncoderError for what no encoder has."""
     try:
         path = folder / CONFIG
         config = read_object(_inside(folder, path), MOST_CONFIG_BYTES)
@@ -45,11 +56,7 @@ def check_folder(folder: Path) -> None:
         raise EncoderError(f"{path} cannot be read: {error.strerror or error}") from None
     except ValueError as error:
         raise EncoderError(f"{path} {error}") from None
-    needed = _parameters(folder, str(config.get("model_type")))
-    numbers = sum(tensor.numbers for tensor in tensors.values())
-    if needed > numbers:
-        raise EncoderError(f"{folder / CONFIG} describes an encoder of {needed:,} parameters, but the weights beside it have "
-                           f"{numbers:,}; it is damaged, or of another encoder")  # fmt: skip
+    return config, tensors
 
 
 def _inside(folder: Path, path: Path) -> Path:
@@ -62,7 +69,7 @@ def _weights(folder: Path) -> list[Path]:
     """The weight files, all in the folder. Raises ValueError for an index or adapter that refers to other files."""
     if (folder / ELSEWHERE).exists():
         raise ValueError(f"has {ELSEWHERE} beside it, an adapter of another encoder; give the encoder itself")
-    if (folder / "model.safetensors").exists() or not (folder / INDEX).exists():
+    if (folder / WEIGHTS).exists() or not (folder / INDEX).exists():
         return sorted(folder.glob("*.safetensors"))
     named = read_object(_inside(folder, folder / INDEX), MOST_CONFIG_BYTES).get("weight_map")
     files = (

@@ -23,6 +23,17 @@ LEFTOVERS = ("position_ids", "token_type_ids", "inv_freq")
 """Buffers that older versions of transformers wrote into checkpoints."""
 
 
+def is_gelu(module: object) -> bool:
+    """Whether a module is the exact GELU, torch's or transformers'."""
+    if not isinstance(module, nn.Module):
+        return False
+    if isinstance(module, nn.GELU):
+        return module.approximate == "none"
+    from transformers.activations import GELUActivation
+
+    return type(module) is GELUActivation
+
+
 def supported() -> str:
     """The tested families, for messages."""
     return f"use one of {', '.join(sorted(PACKED | PADDED))}"

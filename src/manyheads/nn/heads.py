@@ -36,7 +36,7 @@ class InnerWords(nn.Module):
         rank = min(width, RANK)
         with torch.random.fork_rng(devices=()):
             self.down = linear(width, rank)
-            self.inner_RK = nn.Parameter(torch.randn(rank, outputs))
+            self.inner_RK = nn.Parameter(normal(rank, outputs))
         self.places_MR = nn.Parameter(torch.zeros(places, rank))
 
     def forward(self, hidden_TD: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -148,7 +148,7 @@ class EmbeddingHead(nn.Module):
         self.projection = nn.Identity() if projection is None else linear(width, projection)
         self.activation = nn.Tanh() if activation == "tanh" else nn.Identity()
         self.norm = nn.LayerNorm(size) if layer_norm else nn.Identity()
-        self.nli_weight = nn.Parameter(torch.randn(nli_labels, 3, size) * DEVIATION) if nli_labels else None
+        self.nli_weight = nn.Parameter(normal(nli_labels, 3, size) * DEVIATION) if nli_labels else None
 
     def forward(self, hidden_TD: torch.Tensor, segments: Segments) -> dict[str, torch.Tensor]:
         """`{"vector_SD"}`, and `"nli_weight"` `(K, 3, D)` if there are NLI labels."""
@@ -209,9 +209,16 @@ class ProjectedTokens(nn.Module):
 def linear(width: int, outputs: int) -> nn.Linear:
     """A linear layer with weights as in BERT, and no bias at first."""
     layer = nn.Linear(width, outputs)
-    nn.init.normal_(layer.weight, std=DEVIATION)
+    if not layer.weight.is_meta:
+        nn.init.normal_(layer.weight, std=DEVIATION)
     nn.init.zeros_(layer.bias)
     return layer
+
+
+def normal(*shape: int) -> torch.Tensor:
+    """Normal numbers. On the meta device, where there are none, nothing is drawn: torch would import its compiler, 1 s."""
+    empty = torch.empty(shape)
+    return empty if empty.is_meta else empty.normal_()
 
 
 def identity(width: int) -> nn.Linear:

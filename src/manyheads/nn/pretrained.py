@@ -16,8 +16,10 @@ import torch
 
 from manyheads.errors import EncoderError, first_line
 from manyheads.nn.encoder import PackedEncoder
+from manyheads.nn.encoder_files import check_folder, checked_files
 from manyheads.nn.families import PACKED, check_family, is_of_encoder
 from manyheads.nn.padded_encoder import PaddedEncoder
+from manyheads.nn.plain_bert import PlainBert, plain_encoder
 from manyheads.nn.resolve_encoder import resolve_encoder
 
 if TYPE_CHECKING:
@@ -71,6 +73,38 @@ def load_encoder(folder_or_id: str, revision: str | None = None) -> Encoder:
         raise EncoderError(f"encoder {folder_or_id}: its weights cannot be read ({first_line(error)})") from None
     _check_weights(folder_or_id, model, report)
     return wrap(model)
+
+
+def load_checked(folder: Path) -> Encoder:
+    """`load_encoder` of an untrusted folder. Raises EncoderError."""
+    check_folder(folder)
+    return load_encoder(str(folder))
+
+
+def load_for_answers(folder: Path) -> Encoder:
+    """An encoder of an untrusted folder that answers as `load_encoder`'s does, where possible without transformers.
+
+    Raises EncoderError.
+    """
+    return plain_encoder(folder, *checked_files(folder)) or load_checked(folder)
+
+
+def use_stock_modules(encoder: Encoder) -> None:
+    """Give an encoder from `load_for_answers` transformers' own modules, with the same parameters and answers."""
+    if not isinstance(encoder.model, PlainBert):
+        return
+    from transformers import AutoConfig, AutoModel
+
+    config = AutoConfig.for_model(encoder.config.model_type).from_dict(encoder.model.settings)
+    with torch.random.fork_rng(devices=()):
+        model = AutoModel.from_config(config, add_pooling_layer=False, dtype=torch.float32)
+    model.train(encoder.training)
+    for name, parameter in encoder.model.named_parameters():
+        place, _, last = name.rpartition(".")
+        setattr(model.get_submodule(place), last, parameter)
+    model.to(next(encoder.parameters()).device)  # its buffers
+    stock = wrap(model)
+    encoder.model, encoder.config = stock.model, stock.config
 
 
 def save_encoder(encoder: Encoder, folder: str | Path) -> None:

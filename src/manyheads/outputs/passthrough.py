@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from manyheads.data.formats.parquet import ParquetRows
 from manyheads.data.requests import as_json, read_requests
 from manyheads.errors import UsageError
@@ -22,12 +20,13 @@ OWN = frozenset({"windows", "tasks", "error"})
 INDEX = "__index_level_"
 """Prefix of the columns that pandas adds."""
 MOST = 1 << 63
-KINDS: Mapping[frozenset[type], Any] = {
-    frozenset({bool}): pa.bool_(),
-    frozenset({int}): pa.int64(),
-    frozenset({float}): pa.float64(),
-    frozenset({int, float}): pa.float64(),
+KINDS: Mapping[frozenset[type], str] = {
+    frozenset({bool}): "bool",
+    frozenset({int}): "int64",
+    frozenset({float}): "float64",
+    frozenset({int, float}): "float64",
 }
+"""Names of the Arrow types of values; pyarrow is imported only for tables."""
 
 Rows = Iterable[Any]
 Answers = Iterator[dict[str, Any]]
@@ -38,17 +37,21 @@ def column_types(path: Path) -> dict[str, Any]:
     if ".parquet" in "".join(path.suffixes[-2:]).lower():
         with ParquetRows(path) as rows:
             return {field.name: field.type for field in rows.schema if is_passthrough(field.name)}
+    import pyarrow as pa
+
     seen: dict[str, set[type]] = {}
     for row in read_requests(path):
         for name, value in row.items() if isinstance(row, Mapping) else ():
             if value is not None and is_passthrough(name):
                 fits = not isinstance(value, int) or -MOST <= value < MOST
                 seen.setdefault(name, set()).add(type(value) if fits else str)
-    return {name: KINDS.get(frozenset(kinds), pa.string()) for name, kinds in seen.items()}
+    return {name: pa.type_for_alias(KINDS.get(frozenset(kinds), "string")) for name, kinds in seen.items()}
 
 
 def merged_column_types(files: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Types of columns over several files; strings if the files differ."""
+    import pyarrow as pa
+
     merged: dict[str, Any] = {}
     for types in files:
         for name, kind in types.items():

@@ -48,5 +48,11 @@ class ClientLeftError(RequestError):
     """The client closed the connection; nobody reads the response."""
 
 
+class LoadError(RequestError):
+    """A model that its workers cannot load."""
+
+    retry_after_s = 5
+
+
 class InternalRowError(RequestError):
     """The server failed on a row of a request that needs all of them."""

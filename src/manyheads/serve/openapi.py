@@ -7,7 +7,7 @@ script is served as a file, since the content security policy allows no inline s
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from manyheads.serve.keys import Keys
 from manyheads.serve.responses import ERRORS
 from manyheads.serve.schema import META, ErrorResponse
 from manyheads.serve.served_model import ServedModel
+from manyheads.tasks.base import AnswerForm
 
 SWAGGER_FILES = Path(fastapi_offline.__file__).parent / "static"
 DESCRIPTION = """
@@ -78,9 +79,9 @@ def predict_examples(model: ServedModel) -> dict[str, Any]:
     )
 
 
-def embeddings_examples(model: ServedModel) -> dict[str, Any]:
-    """Examples for /v1/embeddings."""
-    task = next(iter(model.tasks_with("vector")), "similarity")
+def embeddings_examples(ids: Sequence[str], models: Sequence[ServedModel]) -> dict[str, Any]:
+    """Examples for /v1/embeddings. `ids`: what requests may give as `model`."""
+    task = _first(ids, models, "vector", "similarity")
     data = [{"object": "embedding", "index": 0, "embedding": [0.013, -0.021]}]
     usage = {"prompt_tokens": 14, "total_tokens": 14}
     return _examples(
@@ -89,14 +90,20 @@ def embeddings_examples(model: ServedModel) -> dict[str, Any]:
     )
 
 
-def rerank_examples(model: ServedModel) -> dict[str, Any]:
-    """Examples for /v1/rerank."""
-    task = next(iter(model.tasks_with("relevance")), "ranking")
+def rerank_examples(ids: Sequence[str], models: Sequence[ServedModel]) -> dict[str, Any]:
+    """Examples for /v1/rerank. `ids`: what requests may give as `model`."""
+    task = _first(ids, models, "relevance", "ranking")
     body = {"model": task, "query": QUESTION, "documents": [TEXT, "Nausea was common."], "top_n": 1}
     usage = {"prompt_tokens": 22, "total_tokens": 22}
     found = {"index": 0, "relevance_score": 0.93, "document": {"text": TEXT}}
     answer = {"id": "5f0c", "model": task, "results": [found], "usage": usage, "meta": META}
     return _examples({"Two documents": body, "With their texts": {**body, "return_documents": True}}, answer)
+
+
+def _first(ids: Sequence[str], models: Sequence[ServedModel], form: AnswerForm, default: str) -> str:
+    """The first id of a task with answers of a form."""
+    fitting = {name for model in models for task in model.tasks_with(form) for name in (task, f"{model.name}/{task}")}
+    return next((one for one in ids if one in fitting), default)
 
 
 def response_example(value: Any, content_type: str = "application/json") -> dict[str, Any]:

@@ -22,8 +22,18 @@ Disconnected = Callable[[], Awaitable[None]]
 class PendingRequest:
     """The queued rows of a request, and their answers as they arrive."""
 
-    def __init__(self, queue: Queue, rows: Sequence[Mapping[str, Any]], tasks: Sequence[str], within_s: float) -> None:
-        """Puts the rows into the queue. Needs a running event loop. Raises TooLargeError, QueueFullError."""
+    def __init__(
+        self,
+        queue: Queue,
+        rows: Sequence[Mapping[str, Any]],
+        tasks: Sequence[str],
+        within_s: float,
+        labels: str | None = None,
+    ) -> None:
+        """Puts the rows into the queue. Needs a running event loop. Raises TooLargeError, QueueFullError.
+
+        Encoding `labels` counts as work for the first row.
+        """
         self._queue = queue
         self._loop = asyncio.get_running_loop()
         self._finished = asyncio.Event()
@@ -34,9 +44,11 @@ class PendingRequest:
         """Of the request as a whole."""
         deadline = time.monotonic() + within_s
         self._rows = [
-            QueuedRow(row, tasks, estimated_tokens(row), deadline, partial(self._finish, i))
+            QueuedRow(row, tasks, estimated_tokens(row), deadline, partial(self._finish, i), labels)
             for i, row in enumerate(rows)
         ]
+        if labels is not None and rows:
+            self._rows[0].tokens += estimated_tokens({"labels": labels})
         if not rows:
             self._finished.set()
         queue.put(self._rows)

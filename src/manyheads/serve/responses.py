@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from fastapi import HTTPException
@@ -17,8 +18,12 @@ STATUSES: dict[type[errors.RequestError], int] = {
     errors.QueueFullError: 429,
     errors.ClientLeftError: 499,  # as in nginx's log; nobody reads the response
     errors.InternalRowError: 500,
+    errors.LoadError: 500,
     errors.DeadlineError: 503,
 }
+
+V2 = "manyheads.v2"
+"""Entry of the scope of a request of the V2 protocol."""
 
 
 class ErrorKind(NamedTuple):
@@ -57,9 +62,12 @@ def http_error(error: errors.RequestError) -> HTTPException:
     return HTTPException(STATUSES[type(error)], str(error), headers)
 
 
-def error_response(error: HTTPException | errors.RequestError) -> Response:
-    """`{"error": {"type", "message"}}`."""
+def error_response(error: HTTPException | errors.RequestError, scope: Mapping[str, Any]) -> Response:
+    """`{"error": {"type", "message"}}`; `{"error": message}` for a request of the V2 protocol, by its scope."""
     if isinstance(error, errors.RequestError):
         error = http_error(error)
+    if scope.get(V2):
+        status = 400 if error.status_code == 422 else error.status_code
+        return JSON({"error": str(error.detail)}, status, error.headers)
     kind = ERRORS[error.status_code].type if error.status_code in ERRORS else "error"
     return JSON({"error": {"type": kind, "message": str(error.detail)}}, error.status_code, error.headers)

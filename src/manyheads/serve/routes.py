@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 from uuid import uuid4
 
@@ -13,9 +13,11 @@ from fastapi.routing import APIRoute
 
 from manyheads.data.strict_json import read_json
 from manyheads.serve import openapi, schema
+from manyheads.serve.catalog import Catalog
 from manyheads.serve.errors import UnknownModelError
 from manyheads.serve.limits import estimated_tokens
 from manyheads.serve.metrics import CONTENT_TYPE
+from manyheads.serve.middleware import Front
 from manyheads.serve.pending import Disconnected
 from manyheads.serve.responses import JSON
 from manyheads.serve.served_model import ServedModel
@@ -27,25 +29,38 @@ MAX_LEVELS = 500
 """Nesting of lists and objects in a body. Python reads 950 and writes a few less, and an id is written back."""
 
 
-def api_routes(service: Service) -> APIRouter:
-    """The routes that need an API key, if the server has any."""
-    router = APIRouter(route_class=_StrictRoute)
+def api_routes(service: Service, catalog: Catalog) -> APIRouter:
+    """The routes of a model that need an API key, if the server has any. `catalog`: of this model alone."""
+    router = APIRouter(route_class=StrictRoute)
     _add_answers(router, service)
-    _add_model(router, service.model)
+    _add_tasks(router, service.model)
+    add_vectors(router, catalog)
+    add_ranking(router, catalog)
+    add_models(router, catalog)
+    add_metrics(router, service)
+    return router
+
+
+def add_metrics(router: APIRouter, front: Front) -> None:
+    """The metrics of all models of the server."""
 
     @router.get("/metrics", tags=["Monitoring"], summary="Metrics for Prometheus", response_class=PlainTextResponse,
                 responses=openapi.errors(401), openapi_extra=openapi.response_example(
                     'manyheads_rows_total{task="entities"} 12.0\n', "text/plain"))  # fmt: skip
     async def metrics() -> Response:
         """Requests, rows, queue, passes and worker restarts, in Prometheus' text format."""
-        return Response(service.metrics.render(), media_type=CONTENT_TYPE)
-
-    return router
+        return Response(front.metrics.render(), media_type=CONTENT_TYPE)
 
 
 def health_routes(service: Service) -> APIRouter:
     """The routes that never need a key."""
     router = APIRouter(prefix="/health", tags=["Monitoring"])
+    add_health(router, service.is_ready)
+    return router
+
+
+def add_health(router: APIRouter, is_ready: Callable[[], Awaitable[bool]]) -> None:
+    """Liveness and readiness."""
 
     @router.get("/live", response_model=schema.HealthResponse, summary="Liveness",
                 openapi_extra=openapi.response_example({"status": "live"}))  # fmt: skip
@@ -61,9 +76,7 @@ def health_routes(service: Service) -> APIRouter:
                 openapi_extra=openapi.response_example({"status": "ready"}))  # fmt: skip
     async def ready() -> Response:
         """Whether all workers are up and the queue moves."""
-        return JSON({"status": "ready"}) if await service.is_ready() else JSON(not_ready, 503)
-
-    return router
+        return JSON({"status": "ready"}) if await is_ready() else JSON(not_ready, 503)
 
 
 def _add_answers(router: APIRouter, service: Service) -> None:
@@ -74,65 +87,68 @@ def _add_answers(router: APIRouter, service: Service) -> None:
     async def predict(body: schema.PredictRequest, request: Request) -> Response:
         """Answers of some or all tasks to each row, in order. All tasks of a text share one encoder pass."""
         started = time.monotonic()
-        reply = await service.predict(body.inputs, body.tasks, body.min_score, _disconnected(request))
+        reply = await service.predict(body.inputs, body.tasks, body.min_score, disconnected(request), body.labels)
         answer = {"model": model.name, "hash": model.hash, "outputs": reply.outputs}
-        return JSON(answer, headers=_headers(model, started, reply))
+        return JSON(answer, headers=headers_of(model, started, reply))
+
+
+def add_vectors(router: APIRouter, catalog: Catalog) -> None:
+    """Embeddings by OpenAI's API."""
 
     @router.post("/v1/embeddings", response_model=schema.EmbeddingsResponse, tags=["Answers"], summary="Embed texts",
-                 responses=ERRORS, openapi_extra=openapi.embeddings_examples(model))  # fmt: skip
+                 responses=ERRORS, openapi_extra=openapi.embeddings_examples(catalog.ids, catalog.models))  # fmt: skip
     async def embeddings(body: schema.EmbeddingsRequest, request: Request) -> Response:
         """Vectors of texts. Compatible with OpenAI's API, so its clients work unchanged."""
         started = time.monotonic()
         rows = body.rows
-        vectors, reply = await service.embed(rows, body.model, body.dimensions, _disconnected(request))
+        with catalog.use_task(body.model) as (service, task):
+            vectors, reply = await service.embed(rows, task, body.dimensions, disconnected(request))
         data = [
             schema.Embedding(index=i, embedding=schema.encode_vector(vector, body.dimensions, body.encoding_format))
             for i, vector in enumerate(vectors)
         ]
         tokens = sum(estimated_tokens({"text": row["text"]}) for row in rows)
         usage = schema.Usage(prompt_tokens=tokens, total_tokens=tokens)
-        name = body.model or model.task_of("vector", body.model)
+        name = body.model or service.model.task_of("vector", task)
         answer = schema.EmbeddingsResponse(data=data, model=name, usage=usage)
-        return JSON(answer.model_dump(), headers=_headers(model, started, reply))
-
-    _add_ranking(router, service)
+        return JSON(answer.model_dump(), headers=headers_of(service.model, started, reply))
 
 
-def _add_ranking(router: APIRouter, service: Service) -> None:
-    model = service.model
+def add_ranking(router: APIRouter, catalog: Catalog) -> None:
+    """Ranking by the APIs of Cohere, Jina and text-embeddings-inference."""
 
     async def rerank(body: schema.RerankRequest, request: Request) -> Response:
         """Texts by their relevance to a query, best first. Compatible with the clients of Cohere's and Jina's APIs."""
         started, texts, shown = time.monotonic(), body.texts, body.return_documents
-        ranked, reply = await service.rank(body.query, texts, body.model, _disconnected(request))
+        with catalog.use_task(body.model) as (service, task):
+            ranked, reply = await service.rank(body.query, texts, task, disconnected(request))
         results = [
             schema.RerankResult(index=i, relevance_score=score, document=schema.Document(text=texts[i]) if shown else None)
             for i, score in ranked[: body.top_n]
         ]
         tokens = sum(estimated_tokens({"query": body.query, "text": text}) for text in texts)
         answer = schema.RerankResponse(
-            id=uuid4().hex, model=body.model or model.task_of("relevance", body.model), results=results,
+            id=uuid4().hex, model=body.model or service.model.task_of("relevance", task), results=results,
             usage=schema.Usage(prompt_tokens=tokens, total_tokens=tokens), meta=schema.META,
         )  # fmt: skip
-        return JSON(answer.model_dump(exclude_none=True), headers=_headers(model, started, reply))
+        return JSON(answer.model_dump(exclude_none=True), headers=headers_of(service.model, started, reply))
 
     @router.post("/rerank", include_in_schema=False)
     async def rerank_texts(body: schema.TextsRequest, request: Request) -> Response:
         """The same in the shape of text-embeddings-inference."""
         started = time.monotonic()
-        ranked, reply = await service.rank(body.query, body.texts, None, _disconnected(request))
+        with catalog.use_task(body.model) as (service, task):
+            ranked, reply = await service.rank(body.query, body.texts, task, disconnected(request))
         found = [{"index": i, "score": score, **({"text": body.texts[i]} if body.return_text else {})} for i, score in ranked]
-        return JSON(found, headers=_headers(model, started, reply))
+        return JSON(found, headers=headers_of(service.model, started, reply))
 
+    examples = openapi.rerank_examples(catalog.ids, catalog.models)
     for path, listed in (("/v1/rerank", True), ("/v2/rerank", False)):  # the second is that of Cohere's current client
         router.post(path, response_model=schema.RerankResponse, tags=["Answers"], summary="Rank texts", responses=ERRORS,
-                    include_in_schema=listed, openapi_extra=openapi.rerank_examples(model))(rerank)  # fmt: skip
+                    include_in_schema=listed, openapi_extra=examples)(rerank)  # fmt: skip
 
 
-def _add_model(router: APIRouter, model: ServedModel) -> None:
-    names = dict.fromkeys([model.name, *model.tasks_with("vector"), *model.tasks_with("relevance")])
-    cards = {name: schema.ModelCard(id=name, created=model.created) for name in names}
-    listed = schema.ModelsResponse(data=list(cards.values())).model_dump()
+def _add_tasks(router: APIRouter, model: ServedModel) -> None:
     tasks_body = {"model": model.name, "hash": model.hash, "tasks": dict(model.tasks)}
 
     @router.get("/v1/tasks", response_model=schema.TasksResponse, tags=["Model"], summary="List tasks",
@@ -141,19 +157,32 @@ def _add_model(router: APIRouter, model: ServedModel) -> None:
         """The model's tasks with their settings and labels."""
         return JSON(tasks_body)
 
+
+def add_models(router: APIRouter, catalog: Catalog) -> None:
+    """The list of models by OpenAI's API."""
+    listed = schema.ModelsResponse(data=list(_cards(catalog).values())).model_dump()
+    key = "{model:path}" if any("/" in one for one in catalog.ids) else "{model}"
+
     @router.get("/v1/models", response_model=schema.ModelsResponse, tags=["Model"], summary="List models",
                 responses=openapi.errors(401), openapi_extra=openapi.response_example(listed))  # fmt: skip
     async def models() -> Response:
         """The model and its embedding and ranking tasks. Compatible with OpenAI's API."""
-        return JSON(listed)
+        return JSON(schema.ModelsResponse(data=list(_cards(catalog).values())).model_dump())
 
-    @router.get("/v1/models/{model}", response_model=schema.ModelCard, tags=["Model"], summary="Get a model",
+    @router.get(f"/v1/models/{key}", response_model=schema.ModelCard, tags=["Model"], summary="Get a model",
                 responses=openapi.errors(401, 404), openapi_extra=openapi.response_example(listed["data"][0]))  # fmt: skip
     async def get_model(model: str) -> Response:
         """One entry of `/v1/models`."""
+        cards = _cards(catalog)
         if model not in cards:
             raise UnknownModelError(f"no model {model[:80]!r}; available: {', '.join(cards)}")
         return JSON(cards[model].model_dump())
+
+
+def _cards(catalog: Catalog) -> dict[str, schema.ModelCard]:
+    created = {model.name: model.created for model in catalog.models}
+    first = next(iter(created.values()))
+    return {one: schema.ModelCard(id=one, created=created.get(one.partition("/")[0], first)) for one in catalog.ids}
 
 
 class _StrictRequest(Request):
@@ -167,7 +196,7 @@ class _StrictRequest(Request):
             raise HTTPException(422, f"the body {error}") from None
 
 
-class _StrictRoute(APIRoute):
+class StrictRoute(APIRoute):
     """A route that reads such requests."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -180,7 +209,9 @@ class _StrictRoute(APIRoute):
         return handle
 
 
-def _disconnected(request: Request) -> Disconnected:
+def disconnected(request: Request) -> Disconnected:
+    """What returns once the client of a request has left."""
+
     async def wait() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             continue
@@ -188,7 +219,7 @@ def _disconnected(request: Request) -> Disconnected:
     return wait
 
 
-def _headers(model: ServedModel, started: float, reply: Reply) -> dict[str, str]:
+def headers_of(model: ServedModel, started: float, reply: Reply) -> dict[str, str]:
     """The model, the largest number of windows, and milliseconds; the rest of the total is passes and I/O."""
     timing = f"queue;dur={1000 * reply.queue_s:.1f}, total;dur={1000 * (time.monotonic() - started):.1f}"
     windows = [row["windows"] for row in reply.outputs if "error" not in row]

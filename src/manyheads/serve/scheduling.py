@@ -39,6 +39,8 @@ class QueuedRow:
     deadline: float
     """On the queue's clock, time.monotonic(); the same for all rows of a request."""
     finish: Callable[[dict[str, Any] | Failure], None]
+    labels: str | None = None
+    """To choose among, as `labels.packed` writes them."""
     cancelled: bool = False
     attempts: int = 0
     due: float = 0.0

@@ -33,6 +33,12 @@ class PredictRequest(BaseModel):
     min_score: float | None = Field(
         None, ge=0, le=1, description="Leaves out spans, answers and multi-label classes with a lower score."
     )
+    labels: list[str] | dict[str, str | None] | None = Field(
+        None,
+        min_length=1,
+        description="Labels to choose among, as names or `{name: description}`, for a task trained with `by_name`. "
+        "Name that task under `tasks` if there are several.",
+    )
 
 
 class ErrorDetail(BaseModel):
@@ -122,6 +128,17 @@ class EmbeddingsRequest(BaseModel):
             seen = f"input {i} is {kind}" if isinstance(value, list) else f"it is {kind}"
             raise PydanticCustomError("no_text", "give a text or a list of texts; {seen}", {"seen": seen})
         return value
+
+
+class BatchRequest(BaseModel):
+    """As in OpenAI's API. Unknown keys are ignored."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    input_file_id: str
+    endpoint: str
+    completion_window: str | None = None
+    metadata: dict[str, str] | None = None
 
 
 class ModelCard(BaseModel):
@@ -214,6 +231,7 @@ class TextsRequest(BaseModel):
 
     query: str
     texts: list[str]
+    model: str | None = None
     return_text: bool = False
 
 

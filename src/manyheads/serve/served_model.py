@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from manyheads.bundle import MANIFEST, manifest_hash, read_manifest
 from manyheads.serve.errors import InvalidRequestError
 from manyheads.tasks import TASK_TYPES
 from manyheads.tasks.base import AnswerForm
@@ -24,6 +26,18 @@ class ServedModel:
     """Each task as in the manifest, plus the form of its answers under `answers`."""
     created: int = 0
     """When the model was written, in seconds since 1970."""
+
+    @staticmethod
+    def read(folder: Path, name: str) -> ServedModel:
+        """What the manifest of a folder says. Raises BundleError."""
+        manifest = read_manifest(folder)
+        written = int((folder / MANIFEST).stat().st_mtime)
+        return ServedModel(name, manifest_hash(manifest), with_answer_forms(manifest["tasks"]), written)
+
+    @property
+    def ids(self) -> list[str]:
+        """What requests may give as `model`: the model's name, and those of its embedding and ranking tasks."""
+        return list(dict.fromkeys([self.name, *self.tasks_with("vector"), *self.tasks_with("relevance")]))
 
     def tasks_with(self, form: AnswerForm) -> list[str]:
         """Names of the tasks whose answers have a form."""

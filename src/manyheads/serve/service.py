@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from manyheads.errors import RowError
 from manyheads.outputs.min_score import filter_by_score
 from manyheads.serve.errors import InternalRowError, InvalidRequestError, RequestError
+from manyheads.serve.labels import INVALID_LABELS, packed
 from manyheads.serve.limits import Limits
 from manyheads.serve.metrics import Metrics
 from manyheads.serve.pending import Disconnected, PendingRequest
@@ -23,6 +24,8 @@ PROBE_S = 0.5
 """Time limit for the row of a readiness check."""
 STALLED_S = 10.0
 """A queue has stalled if no pass ended for this long, about what a text of 50,000 tokens takes."""
+Labels = Sequence[str] | Mapping[str, str | None]
+"""Names, or names with descriptions."""
 CRASHED = {"error": {"type": "internal_error", "message": "this row could not be answered: it crashed the workers"}}
 
 
@@ -37,23 +40,55 @@ class Reply:
 class Service:
     """A model behind a queue and its workers."""
 
-    def __init__(self, model: ServedModel, workers: WorkerSettings, limits: Limits) -> None:
+    def __init__(
+        self, model: ServedModel, workers: WorkerSettings, limits: Limits, metrics: Metrics | None = None
+    ) -> None:
         """Starts nothing."""
         self.model = model
         self.limits = limits
         self.queue = Queue(limits, workers.workers)
-        self.metrics = Metrics(self.queue)
+        self.metrics = metrics or Metrics()
+        self.metrics.watch(self.queue)
         self.pool = WorkerPool(workers, self.queue, self.metrics)
+        self.prepare: Callable[[], None] | None = None
+        """Called before rows are queued: starts the workers, if they start on demand. May raise RequestError."""
+        self.started = False
         self.draining = False
         """Set once the server has been told to stop."""
         self._probe: asyncio.Task[bool] | None = None
 
+    def start(self) -> None:
+        """Start the workers without waiting for them."""
+        self.started = True
+        self.pool.start()
+
+    def close(self) -> None:
+        """End the workers; rows without an answer fail. Takes up to a second."""
+        self.pool.close()
+        self.metrics.unwatch(self.queue)
+
+    def check_room(self) -> None:
+        """Raise QueueFullError when even the smallest request would be refused."""
+        self.queue.check_room()
+
     async def predict(
-        self, rows: Sequence[Any], tasks: Sequence[str] | None, min_score: float | None, disconnected: Disconnected
+        self,
+        rows: Sequence[Any],
+        tasks: Sequence[str] | None,
+        min_score: float | None,
+        disconnected: Disconnected,
+        labels: Labels | None = None,
     ) -> Reply:
-        """Answers of some or all tasks to each row, in order; a bad row has an error in its place. Raises RequestError."""
+        """Answers of some or all tasks to each row, in order; a bad row has an error in its place. Raises RequestError.
+
+        `labels`: for a task that can choose among others than its own, the only one or the only one in `tasks`.
+        """
         self._check_row_count(len(rows))
-        reply = await self._answer(rows, self.model.chosen_tasks(tasks), disconnected)
+        self._check_labels(labels)
+        reply = await self._answer(rows, self.model.chosen_tasks(tasks), disconnected, packed(labels))
+        for output in reply.outputs:
+            if output.get("error", {}).get("type") == INVALID_LABELS:
+                raise InvalidRequestError(output["error"]["message"])
         threshold = self.limits.min_score if min_score is None else min_score
         return Reply([filter_by_score(output, threshold) for output in reply.outputs], reply.queue_s) if threshold else reply
 
@@ -91,7 +126,12 @@ class Service:
         return [output["tasks"][task] for output in reply.outputs], reply
 
     async def is_ready(self) -> bool:
-        """Whether all workers are up and the queue moves: a test row or someone's rows were answered recently."""
+        """Whether all workers are up and the queue moves: a test row or someone's rows were answered recently.
+
+        A model that is loaded on demand is ready before that.
+        """
+        if self.prepare is not None and not self.started:
+            return not self.draining
         if self.draining or not self.pool.ready:
             return False
         if self._probe is None or self._probe.done():  # concurrent checks share one row
@@ -99,7 +139,9 @@ class Service:
         answered = await asyncio.shield(self._probe)
         return self.pool.ready and (answered or time.monotonic() - self.pool.last_pass < STALLED_S)
 
-    async def _answer(self, rows: Sequence[Any], tasks: Sequence[str], disconnected: Disconnected) -> Reply:
+    async def _answer(
+        self, rows: Sequence[Any], tasks: Sequence[str], disconnected: Disconnected, labels: str | None = None
+    ) -> Reply:
         outputs: dict[int, dict[str, Any]] = {}
         valid: dict[int, Mapping[str, Any]] = {}
         for i, value in enumerate(rows):
@@ -111,7 +153,9 @@ class Service:
                 valid[i] = row
             except RowError as error:
                 outputs[i] = {**_id_of(row), "error": {"type": "invalid_row", "message": str(error)}}
-        pending = PendingRequest(self.queue, list(valid.values()), tasks, self.limits.deadline_s)
+        if self.prepare is not None:
+            self.prepare()
+        pending = PendingRequest(self.queue, list(valid.values()), tasks, self.limits.deadline_s, labels)
         for i, answer in zip(valid, await pending.answers(disconnected), strict=True):
             outputs[i] = {**_id_of(valid[i]), **(answer or CRASHED)}
         reply = Reply([outputs[i] for i in range(len(rows))], pending.queue_s)
@@ -124,6 +168,15 @@ class Service:
             return (await asyncio.wait_for(pending.answers(), PROBE_S))[0] is not None
         except (RequestError, TimeoutError):
             return False
+
+    def _check_labels(self, labels: Labels | None) -> None:
+        """Raise InvalidRequestError for labels that are no texts; whether they fit a task is for the worker to say."""
+        described = labels.items() if isinstance(labels, Mapping) else ((label, None) for label in labels or ())
+        try:
+            for label, description in described:
+                self.limits.check_row({"labels": [label, description or ""]})
+        except RowError as error:
+            raise InvalidRequestError(str(error)) from None
 
     def _check_row_count(self, count: int) -> None:
         if count > self.limits.rows:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manyheads.errors import BundleError, ManyheadsError
+from manyheads.serve.labels import answering
 from manyheads.serve.limits import estimated_tokens
 from manyheads.serve.logs import error_location, log
 
@@ -29,10 +30,12 @@ TRIAL_ROW = {
 }
 """Read at startup to measure the worker's speed before the first request arrives."""
 TRIAL_ROWS = 4
+TRIAL_PASS_TOKENS = 1024
+"""Tokens of a pass that is tried with so few rows; a GPU takes larger passes, and is faster in them."""
 TRIALS = 2
 
-Request = tuple[Mapping[str, Any], Sequence[str] | None]
-"""A row and the tasks to answer; None: all."""
+Request = tuple[Mapping[str, Any], Sequence[str] | None, str | None]
+"""A row, the tasks to answer (None: all), and the labels to choose among (`labels.packed`; None: those of the model)."""
 Answer = Callable[[Sequence[Request]], Iterable[dict[str, Any]]]
 
 
@@ -48,16 +51,20 @@ class WorkerSettings:
     """Per worker."""
     batch_tokens: int
     precision: Precision = "auto"
+    device: str = "cpu"
+    """By name; several GPUs are dealt out in turn."""
+    number: int = 0
+    """Of the worker, among all that share the GPUs."""
 
 
 def run_worker(pipe: Connection, settings: WorkerSettings) -> None:
     """Main function of a worker. Sends READY and its tokens per second, or an error; then answers lists of requests."""
-    for number in (signal.SIGTERM, signal.SIGINT):  # the server ends it, once everything is answered
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # the server ends it, once everything is answered
         signal.signal(number, signal.SIG_IGN)
     os.nice(NICE)
     try:
         answer = load_model(settings)
-        rate = measure_rate(answer)
+        rate = measure_rate(answer, TRIAL_ROWS * max(1, settings.batch_tokens // TRIAL_PASS_TOKENS))
     except Exception as error:
         pipe.send(str(error) if isinstance(error, ManyheadsError) else f"{type(error).__name__}: {error}")
         return
@@ -70,15 +77,15 @@ def run_worker(pipe: Connection, settings: WorkerSettings) -> None:
         return
 
 
-def measure_rate(answer: Answer) -> float:
+def measure_rate(answer: Answer, rows: int = TRIAL_ROWS) -> float:
     """Estimated tokens per second of a model just loaded: the best of several passes, after one to warm up."""
-    requests: list[Request] = [(TRIAL_ROW, None)] * TRIAL_ROWS
+    requests: list[Request] = [(TRIAL_ROW, None, None)] * rows
     times = []
     for _ in range(1 + TRIALS):
         started = time.perf_counter()
         list(answer(requests))
         times.append(time.perf_counter() - started)
-    return TRIAL_ROWS * estimated_tokens(TRIAL_ROW) / max(min(times[1:]), 1e-4)
+    return rows * estimated_tokens(TRIAL_ROW) / max(min(times[1:]), 1e-4)
 
 
 def answer_rows(answer: Answer, requests: Sequence[Request]) -> list[dict[str, Any]]:
@@ -94,15 +101,20 @@ def answer_rows(answer: Answer, requests: Sequence[Request]) -> list[dict[str, A
 
 
 def load_model(settings: WorkerSettings) -> Answer:
-    """The model as a function. Raises BundleError if the folder no longer holds the model the server started with."""
+    """The model as a function. Raises BundleError if the folder no longer holds the model of the settings."""
     from manyheads.process import set_up, use_threads
 
     set_up()
     use_threads(settings.threads)
     from manyheads import inference
-    from manyheads.bundle import manifest_hash, read_manifest
+    from manyheads.bundle import is_exported, manifest_hash, read_manifest
+    from manyheads.devices import device_of_worker
 
-    model = inference.load_model(settings.folder, batch_tokens=settings.batch_tokens, precision=settings.precision)
+    exported = is_exported(read_manifest(Path(settings.folder)))
+    device = device_of_worker(settings.device, settings.number, exported=exported)
+    model = inference.load_model(
+        settings.folder, device=device, batch_tokens=settings.batch_tokens, precision=settings.precision
+    )
     if manifest_hash(read_manifest(Path(settings.folder))) != settings.hash:
-        raise BundleError(f"{settings.folder} no longer holds the model the server started with; restart the server")
-    return model.predictor.reply
+        raise BundleError(f"{settings.folder} no longer holds the model that this worker was started for")
+    return answering(model.predictor)

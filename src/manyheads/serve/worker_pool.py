@@ -11,7 +11,7 @@ import multiprocessing
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -73,6 +73,16 @@ class WorkerPool:
             slot.ready and slot.process is not None and slot.process.is_alive() for slot in self._slots
         )
 
+    @property
+    def settled(self) -> bool:
+        """Whether a worker has been ready once, or none can be."""
+        return self._ever_ready or self.startup_error is not None
+
+    @property
+    def processes(self) -> list[int]:
+        """Process ids of the workers."""
+        return [slot.process.pid for slot in self._slots if slot.process is not None and slot.process.pid is not None]
+
     def close(self) -> None:
         """Kill the workers and wait for them; unanswered rows fail."""
         self._closing.set()
@@ -121,8 +131,9 @@ class WorkerPool:
     def _start_process(self, i: int) -> Connection:
         context = multiprocessing.get_context("spawn")  # a fork would share the threads' locks
         ours, theirs = context.Pipe()
+        own = replace(self.settings, number=self.settings.number + i)
         process = context.Process(
-            target=run_worker, args=(theirs, self.settings), name=f"manyheads-worker-{i}", daemon=True
+            target=run_worker, args=(theirs, own), name=f"manyheads-worker-{i}", daemon=True
         )
         process.start()
         theirs.close()  # or the end of the process would go unnoticed
@@ -177,7 +188,7 @@ class WorkerPool:
             row.started = started
         slot.hangs_at = started + self.queue.limits.hang_s + HANG_FACTOR * self.queue.expected_s(tokens)
         try:
-            pipe.send([(row.row, row.tasks) for row in rows])
+            pipe.send([(row.row, row.tasks, row.labels) for row in rows])
             answers: list[dict[str, Any]] = pipe.recv()
         except Exception:  # mostly OSError and EOFError; no error may lose a row or end this thread
             slot.ready = False

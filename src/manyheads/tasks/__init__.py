@@ -12,8 +12,7 @@ installed under an entry point, or registered by the program itself, can be buil
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from manyheads.errors import BundleError, UsageError
 from manyheads.tasks.base import Task
@@ -28,6 +27,9 @@ from manyheads.tasks.text_ranking import TextRanking
 from manyheads.tasks.text_regression import TextRegression
 from manyheads.tasks.token_classification import TokenClassification
 from manyheads.tasks.token_tagging import TokenTagging
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "manyheads.tasks"
 """The group of entry points."""
@@ -85,6 +87,8 @@ class TaskTypes(Mapping[str, type[Task[Any]]]):
 
     def _entries(self) -> dict[str, EntryPoint]:
         if self._installed is None:
+            from importlib.metadata import entry_points
+
             self._installed = {entry.name: entry for entry in entry_points(group=GROUP) if entry.name not in self._own}
         return self._installed
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from manyheads.text.tokenizer import Tokenizer
     from manyheads.training.parts import Part
 
-FREE = ("save_every", "keep_checkpoints", "workers", "shard_layers")
+FREE = ("save_every", "keep_checkpoints", "workers", "shard_layers", "report_to")
 """Keys under `training` that affect no result, and may change when a run resumes."""
 NOT_SETTINGS = ("_name_or_path", "transformers_version")
 """Keys of an encoder's configuration about its location and the software that wrote it."""

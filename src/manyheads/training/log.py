@@ -1,4 +1,4 @@
-"""The written record of a run: `history.jsonl` and TensorBoard events."""
+"""The written record of a run: `history.jsonl`, from which trackers get their numbers."""
 
 from __future__ import annotations
 
@@ -6,46 +6,51 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from manyheads.errors import RESUME, TrainingError
+from manyheads.training.trackers.base import NOTHING, Mark
+from manyheads.training.trackers.scalars import scalars_of
+from manyheads.training.written import written
 
 if TYPE_CHECKING:
     from manyheads.evaluate import Metrics
     from manyheads.training.step_record import StepRecord
+    from manyheads.training.trackers.several import Trackers
 
 HISTORY = "history.jsonl"
-EVENTS = "tensorboard"
+DAMAGED = (LookupError, TypeError, ValueError, AttributeError)
+"""Errors of reading a row that is not as it was written."""
 
 
 class RunLog:
-    """Writes into the output folder during a run."""
+    """Writes into the output folder during a run, and passes what it has written on to the trackers."""
 
-    def __init__(self, folder: Path, *, step: int = 0, keep_bytes: int = 0) -> None:
+    def __init__(self, folder: Path, trackers: Trackers | None = None, *, step: int = 0, keep_bytes: int = 0) -> None:
         """Create the folder. A run resumed at `step` keeps the first `keep_bytes` of the history and drops the rest.
 
         All methods that write raise TrainingError when they cannot.
         """
-        from torch.utils.tensorboard import SummaryWriter
-
         self.folder = folder
         self.losses: dict[str, list[float]] = defaultdict(list)
         """Losses of the steps so far, by task."""
+        self._trackers = trackers
         path = folder / HISTORY
-        with _written(path), ExitStack() as opened:
+        with written(path), ExitStack() as opened:
             folder.mkdir(parents=True, exist_ok=True)
             self.whole = (path.stat().st_size if path.exists() else 0) >= keep_bytes
             """Whether all of the history to keep was there."""
             self._history = opened.enter_context(path.open("r+b" if path.exists() else "w+b"))
+            if trackers is not None:
+                trackers.begin(step, _last_mark(self._history))
             self._history.truncate(keep_bytes if self.whole else 0)
-            for line in self._history:
-                with suppress(ValueError, TypeError, AttributeError):  # a damaged line: one loss less in the running mean
-                    self._remember(json.loads(line))
-            with _written(folder / EVENTS):
-                self._events = SummaryWriter(str(folder / EVENTS), purge_step=step)
+            for row in _rows(self._history):
+                with suppress(*DAMAGED):
+                    self._remember(row)
+                    if trackers is not None:
+                        trackers.row(row, live=False)
             opened.pop_all()
 
     @property
@@ -55,9 +60,9 @@ class RunLog:
 
     def sync(self) -> None:
         """Sync everything written so far to the disk."""
-        with _written(self.folder / EVENTS):
-            self._events.flush()
-        with _written(self.folder / HISTORY):
+        if self._trackers is not None:
+            self._trackers.sync()
+        with written(self.folder / HISTORY):
             os.fsync(self._history.fileno())
 
     def step(self, record: StepRecord) -> None:
@@ -67,54 +72,50 @@ class RunLog:
         self.event({"step": record.step, "loss": dict(record.losses), "weight": dict(record.weights),
                     "tokens": dict(record.tokens), "rate": record.rate, "gradient_norm": record.gradient_norm,
                     "packs": record.packs, "phase": record.phase, **pulls, **skipped})  # fmt: skip
-        with _written(self.folder / EVENTS):
-            for name, loss in record.losses.items():
-                self._events.add_scalar(f"loss/{name}", loss, record.step)
-            for name, weight in record.weights.items():
-                self._events.add_scalar(f"weight/{name}", weight, record.step)
-            for name, pull in record.pulls.items():
-                self._events.add_scalar(f"pull/{name}", pull, record.step)
-            self._events.add_scalar("rate", record.rate, record.step)
-            self._events.add_scalar("gradient_norm", record.gradient_norm, record.step)
 
     def scores(
         self, step: int, metrics: Mapping[str, Metrics], main_scores: Mapping[str, float], combined: float
     ) -> None:
         """One evaluation on validation data."""
         self.event({"step": step, "validation": metrics, "headline": dict(main_scores), "combined": combined})
-        with _written(self.folder / EVENTS):
-            for name, values in metrics.items():
-                for metric, value in values.items():
-                    self._events.add_scalar(f"validation/{name}/{metric}", value, step)
-            self._events.add_scalar("validation/combined", combined, step)
 
     def close(self) -> None:
-        """Close the files."""
-        for file in (self._history, self._events):
-            with suppress(OSError):  # a failed write was reported, and fails again here
-                file.close()
+        """Close the file."""
+        with suppress(OSError):  # a failed write was reported, and fails again here
+            self._history.close()
 
     def event(self, row: Mapping[str, Any]) -> None:
         """Write a row of the history."""
-        with _written(self.folder / HISTORY):
+        with written(self.folder / HISTORY):
             self._history.write(json.dumps(row).encode() + b"\n")
             self._history.flush()
         self._remember(row)
+        if self._trackers is not None:
+            self._trackers.row(row)
 
     def _remember(self, row: Mapping[str, Any]) -> None:
         for name, loss in row.get("loss", {}).items():
             self.losses[name].append(loss)
 
 
-@contextmanager
-def _written(path: Path) -> Iterator[None]:
-    """Convert an OSError to a TrainingError."""
-    try:
-        yield
-    except OSError as error:
-        raise TrainingError(
-            f"{path} could not be written ({error.strerror or error})", hint=f"fix that, then {RESUME}"
-        ) from None
+def _rows(history: IO[bytes]) -> Iterator[dict[str, Any]]:
+    """The rows from the start. A damaged line is left out: the running means have one loss less."""
+    history.seek(0)
+    for line in history:
+        with suppress(ValueError):
+            row = json.loads(line)
+            if isinstance(row, dict):
+                yield row
+
+
+def _last_mark(history: IO[bytes]) -> Mark:
+    """The last step or evaluation in a history."""
+    last = NOTHING
+    for row in _rows(history):
+        with suppress(*DAMAGED):
+            found = scalars_of(row)
+            last = found[0] if found is not None else last
+    return last
 
 
 class Unlogged:

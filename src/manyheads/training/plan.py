@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from manyheads.training.trackers.base import Tracking
+
 if TYPE_CHECKING:
     from manyheads.bundle import UnmergedAdapters
     from manyheads.evaluate import Answered, Metrics
@@ -72,6 +74,7 @@ class Plan:
     teachers: tuple[str, ...] = ()
     """The teacher of each task, and its number of rows."""
     notes: tuple[str, ...] = ()
+    tracking: Tracking = field(default_factory=Tracking)
     rows: Callable[[], Mapping[str, Mapping[str, Mapping[str, int]]]] = dict
     """Counts of the data, by task and split: read, used, windowed, skipped. Slow at the first call, made at the end."""
 

@@ -6,12 +6,14 @@ checkpoint) until the end. The model folder is written once, so a run that fails
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import TypeVar
 
+from manyheads.bundle import METRICS, is_finished
 from manyheads.errors import TrainingError, UsageError
-from manyheads.evaluate import answers_for, calibrate_answers, with_stores
+from manyheads.evaluate import Scores, answers_for, calibrate_answers, with_stores
 from manyheads.training.checkpoint import Checkpoints, Snapshot
 from manyheads.training.evaluation import predictor_of
 from manyheads.training.final_layer import fit_final_layers
@@ -24,6 +26,9 @@ from manyheads.training.session import TrainingSession
 from manyheads.training.state import check_state
 from manyheads.training.stop import Stop
 from manyheads.training.teaching import teach
+from manyheads.training.trackers.facts import facts_of
+from manyheads.training.trackers.scalars import final_scalars
+from manyheads.training.trackers.several import KEYS, Trackers, finishing
 
 T = TypeVar("T")
 
@@ -58,14 +63,27 @@ def run_plan(
                              "or choose another output folder")  # fmt: skip
         for note in (*plan.recipe, *plan.teachers, *plan.notes):
             progress.say(note)
-        done = _train(plan, progress, checkpoints, stop, resume)
-        assert done is not None, "this process leads"
-        if plan.refit is not None:
-            plan, done = _refit(plan, done, progress, checkpoints, stop)
+        trackers = Trackers(plan.tracking.names, facts_of(plan), progress.say, checkpoints.folder / KEYS, resume=resume)
+        with finishing(trackers):
+            done = _train(plan, progress, checkpoints, stop, resume, trackers=trackers)
             assert done is not None, "this process leads"
-        kept = keep(plan, done)
-        checkpoints.clear()
+            if plan.refit is not None:
+                plan, done = _refit(plan, done, progress, checkpoints, stop)
+                assert done is not None, "this process leads"
+            kept = keep(plan, done)
+            checkpoints.clear()  # before a model is sent, which may take long and be cut off
+            _track_result(plan, done, trackers)
     return kept
+
+
+def _track_result(plan: Plan, done: Trained, trackers: Trackers) -> None:
+    """The final scores: of the model folder, if one was written, and else on validation data."""
+    scores: Scores = {name: {"validation": metrics} for name, metrics in done.validation.items()}
+    finished = is_finished(plan.output)
+    if finished:
+        scores = json.loads((plan.output / METRICS).read_text(encoding="utf-8"))
+    model = plan.output if finished and plan.tracking.group is None else None
+    trackers.result(done.steps, final_scalars(scores), model)
 
 
 def _refit(
@@ -83,7 +101,7 @@ def _refit(
     whole = replace(whole, average=whole.average if averaged else 0.0, final_layers=layers)
     progress.say(f"training again on all rows, validation rows included, for {whole.steps:,} steps")
     again = Checkpoints(checkpoints.folder / REFIT, plan.keep_checkpoints)
-    final = _train(whole, progress, again, stop, resume=bool(again.steps()), log=Unlogged())
+    final = _train(whole, progress, again, stop, resume=bool(again.steps()), first=False)
     if done is None or final is None:
         return plan, None
     predictor = with_stores(final.predictor.with_tasks(done.tasks))
@@ -98,17 +116,17 @@ def _train(
     checkpoints: Checkpoints,
     stop: Stop,
     resume: bool,
-    log: RunLog | Unlogged | None = None,
+    trackers: Trackers | None = None,
+    first: bool = True,
 ) -> Trained | None:
-    """The steps of a run, and its final evaluation in process 0; None in the others. Without `log` one is opened."""
-    leads, first = plan.trainer.team.leads, log is None
+    """The steps of a run, and its final evaluation in process 0; None in the others. Only the `first` time is logged."""
+    leads = plan.trainer.team.leads
     _check_processes_agree(plan)
     snapshot = _newest(plan, checkpoints, progress) if resume else None
     teachers = teach(plan, progress.say, stop, score=snapshot is None and first)
     fits = _fit_heads(plan, progress) if plan.fit_heads and snapshot is None else []
     plan.trainer.divide()
-    if log is None:
-        log = _opened_log(plan, snapshot) if leads else Unlogged()
+    log = _opened_log(plan, snapshot, trackers) if leads and first else Unlogged()
     try:
         session = TrainingSession(plan, log, progress, checkpoints, stop)
         session.state.solved = [fit.task for fit in fits]
@@ -135,10 +153,10 @@ def _train(
         log.close()
 
 
-def _opened_log(plan: Plan, snapshot: Snapshot | None) -> RunLog:
+def _opened_log(plan: Plan, snapshot: Snapshot | None, trackers: Trackers | None) -> RunLog:
     if snapshot is None:
-        return RunLog(plan.output)
-    return RunLog(plan.output, step=snapshot.step, keep_bytes=snapshot.state["history_bytes"])
+        return RunLog(plan.output, trackers)
+    return RunLog(plan.output, trackers, step=snapshot.step, keep_bytes=snapshot.state["history_bytes"])
 
 
 def _finished(plan: Plan, session: TrainingSession, stop: Stop, log: RunLog | Unlogged) -> Trained:

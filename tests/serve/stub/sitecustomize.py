@@ -1,7 +1,7 @@
 """Imported by every Python with this folder in PYTHONPATH. If STUB is set, workers of a server obey commands in texts.
 
 `STUB=model`: the real model behind the commands; `STUB=fake`: answers of the right shape without a model.
-`STUB_WITHOUT_TORCH`: torch cannot be imported.
+`STUB=hash`: such answers, with the hash of the model as the label of `section`. `STUB_WITHOUT_TORCH`: torch cannot be imported.
 """
 
 import os
@@ -13,7 +13,7 @@ if os.environ.get("STUB_WITHOUT_TORCH"):
 
 if os.environ.get("STUB"):
     from manyheads.serve import worker
-    from serve.stub_worker import fake_answers, obeying
+    from serve.stub_worker import answers_with_hash, fake_answers, obeying
 
     real = worker.load_model
 
@@ -21,6 +21,7 @@ if os.environ.get("STUB"):
         if os.environ.get("STUB_BROKEN"):
             raise RuntimeError("no such luck")
         time.sleep(float(os.environ.get("STUB_LOAD_S", "0")))
-        return obeying(real(settings) if os.environ["STUB"] == "model" else fake_answers)
+        kinds = {"model": real, "hash": answers_with_hash}
+        return obeying(kinds.get(os.environ["STUB"], lambda _: fake_answers)(settings))
 
     worker.load_model = load_model

@@ -12,9 +12,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers.activations import GELUActivation
 
-from manyheads.nn.families import PACKED
+from manyheads.nn.families import PACKED, is_gelu
 
 TOKENS = 512
 """Rows of the product that oneDNN chooses the layout for: a pass of the server under load."""
@@ -51,7 +50,7 @@ def use_bf16_linears(encoder: Any) -> None:
             if not isinstance(child, nn.Linear) or child.weight.dtype == torch.bfloat16:
                 continue  # a layer that two encoders share was rounded with the first
             activation = getattr(parent, "intermediate_act_fn", None) if name == "dense" else None
-            gelu = isinstance(activation, GELUActivation)
+            gelu = is_gelu(activation)
             linear = _tried(child, gelu=gelu) if packed else None
             if linear is None:
                 child.to(torch.bfloat16)

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
-from transformers.activations import GELUActivation
 
 from manyheads.nn.cpu.dropout import Dropout, dropout_mask
 from manyheads.nn.cpu.length_buckets import Attended, LengthBuckets, attend, attend_backward, length_buckets
+from manyheads.nn.families import is_gelu
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +57,7 @@ class PostNormLayer:
 
     def run(self, hidden_TD: torch.Tensor, segments: Segments) -> torch.Tensor:
         """Hidden states `(T, D)` after the layer."""
-        return _Trained.apply(hidden_TD, self, segments.lengths, *self.parameters())  # type: ignore[no-untyped-call]
+        return _Trained.apply(hidden_TD, self, segments.lengths, *self.parameters())
 
 
 def by_hand(layer: nn.Module, hidden: torch.Tensor) -> PostNormLayer | None:
@@ -105,7 +105,7 @@ def _altered(module: nn.Module) -> bool:
 def _bert(layer: Any) -> PostNormLayer | None:
     try:
         inner, first, up, last = layer.attention.self, layer.attention.output, layer.intermediate, layer.output
-        plain = type(up.intermediate_act_fn) is GELUActivation and not hasattr(layer, "crossattention")
+        plain = is_gelu(up.intermediate_act_fn) and not hasattr(layer, "crossattention")
         return PostNormLayer(
             inner.query, inner.key, inner.value, first.dense, first.LayerNorm, up.dense, last.dense, last.LayerNorm,
             inner.num_attention_heads, (_p(inner.dropout), _p(first.dropout), _p(last.dropout)),
@@ -120,7 +120,7 @@ def _distilbert(layer: Any) -> PostNormLayer | None:
         return PostNormLayer(
             inner.q_lin, inner.k_lin, inner.v_lin, inner.out_lin, layer.sa_layer_norm, wide.lin1, wide.lin2,
             layer.output_layer_norm, inner.n_heads, (_p(inner.dropout), 0.0, _p(wide.dropout)),
-        ) if type(wide.activation) is GELUActivation else None  # fmt: skip
+        ) if is_gelu(wide.activation) else None  # fmt: skip
     except AttributeError:
         return None
 

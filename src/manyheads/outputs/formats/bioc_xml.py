@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
-from xml.sax.saxutils import escape, quoteattr
 
 from manyheads.outputs.documents import Document
 from manyheads.outputs.formats.bioc import HOLDS, bioc_documents
@@ -64,6 +63,8 @@ def _infons(owner: dict[str, Any]) -> str:
 
 
 def _quoted(text: str) -> str:
+    from xml.sax.saxutils import quoteattr  # which imports urllib and ssl
+
     return quoteattr(_FORBIDDEN.sub(" ", text))
 
 
@@ -72,6 +73,8 @@ def _element(name: str, text: str) -> str:
 
 
 def _escaped(text: str) -> str:
+    from xml.sax.saxutils import escape
+
     return escape(_FORBIDDEN.sub(" ", text), {"\r": "&#13;"})
 
 

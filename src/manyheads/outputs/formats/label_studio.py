@@ -8,7 +8,7 @@ control of its own name. Offsets are code points, which its editor counts.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from statistics import fmean
+from math import fsum
 from typing import Any
 
 from manyheads.data.formats.annotations import ROLES, Relation, Value, attribute_of_text, text_of_attribute
@@ -30,7 +30,7 @@ def _task(document: Document, writing: Writing) -> dict[str, Any]:
     if not document.predicted:
         return {"data": data, "annotations": [{"result": results}]}
     scores = [result["score"] for result in results if "score" in result]
-    prediction = present(model_version=writing.source, score=fmean(scores) if scores else None, result=results)
+    prediction = present(model_version=writing.source, score=fsum(scores) / len(scores) if scores else None, result=results)
     return {"data": data, "annotations": [], "predictions": [prediction]}
 
 

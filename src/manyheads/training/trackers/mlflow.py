@@ -1,0 +1,167 @@
+"""MLflow: a run with parameters, tags, metrics and the logged model.
+
+Metrics are sent in batches by a thread, so that training waits for no server. When a run is resumed, the server is asked what
+it holds: a batch on its way to it may have been lost.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from manyheads.training.trackers.base import (
+    NOTHING,
+    PROJECT,
+    Mark,
+    Resumed,
+    RunFacts,
+    Status,
+    notes_to_stderr,
+)
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+SEND_EVERY_S = 2.0
+BATCH = 1000
+"""Most metrics of a request; MLflow's limit."""
+PARAMS = 100
+"""Most parameters of a request; MLflow's limit."""
+LONGEST, LONGEST_NAME = 500, 250
+"""Characters of the value of a parameter, and of a name."""
+OF_STATUS = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
+MODEL = "model"
+"""Name of the logged model: `runs:/RUN/model`."""
+STEPS, EVALUATIONS = "rate", "validation/combined"
+"""The metrics that every step and every evaluation has."""
+
+
+class MLflow:
+    """A run on the server that MLFLOW_TRACKING_URI or `mlflow.set_tracking_uri` names.
+
+    It is never MLflow's active run: that would be ended, with all retries, when the process exits.
+    """
+
+    key: str
+
+    def start(self, facts: RunFacts, resumed: Resumed) -> Mark:
+        """Create a run, as a child of the active one if there is one, or continue a run."""
+        from mlflow import MlflowClient
+
+        self._client = MlflowClient()
+        self._waiting: list[Metric] = []
+        self._sending: Future[None] | None = None
+        self._sent_s = time.monotonic()
+        if resumed.key is None:
+            self.key = _new_run(self._client, facts)
+        else:
+            self.key = resumed.key
+            self._client.update_run(self.key, status="RUNNING")
+        self._pool = ThreadPoolExecutor(1, "mlflow-metrics")
+        return NOTHING if resumed.key is None else last_recorded(self._client, self.key)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Raises what went wrong in the last batch."""
+        from mlflow.entities import Metric
+
+        now_ms = int(time.time() * 1000)
+        self._waiting += [Metric(_name(name), float(value), now_ms, step) for name, value in values.items()]
+        if time.monotonic() - self._sent_s >= SEND_EVERY_S:
+            self.sync()
+
+    def sync(self) -> None:
+        """Send what is waiting, unless the batch before is still on its way."""
+        if self._sending is not None:
+            if not self._sending.done():
+                return
+            self._sending.result()
+        waiting, self._waiting, self._sent_s = self._waiting, [], time.monotonic()
+        self._sending = self._pool.submit(self._send, waiting)
+
+    def _send(self, metrics: Sequence[Metric]) -> None:
+        for part in _parts(metrics, BATCH):
+            self._client.log_batch(self.key, metrics=part)
+
+    def finish(self, status: Status, model: Path | None) -> None:
+        """Send the rest, log the model folder as an MLflow model, and end the run."""
+        try:
+            if self._sending is not None:
+                self._sending.result()
+            self._send(self._waiting)
+            if model is not None:
+                _log_model(self._client, self.key, model)
+        finally:
+            self._pool.shutdown(wait=False)
+            self._client.set_terminated(self.key, OF_STATUS[status])
+
+
+def last_recorded(client: MlflowClient, run_id: str) -> Mark:
+    """The last step or evaluation that a run holds."""
+    held = [(point.timestamp, (point.step, kind)) for kind, name in enumerate((EVALUATIONS, STEPS))
+            for point in client.get_metric_history(run_id, name)]  # fmt: skip
+    return max(held)[1] if held else NOTHING
+
+
+def _new_run(client: MlflowClient, facts: RunFacts) -> str:
+    """The id of a run with everything that is known of it so far."""
+    import mlflow
+    from mlflow.entities import Param
+    from mlflow.tracking.context.registry import resolve_tags
+
+    own = {**facts.facts, **({} if facts.group is None else {"group": facts.group})}
+    tags = {f"manyheads.{name}": value for name, value in own.items()}
+    if (active := mlflow.active_run()) is not None:
+        tags["mlflow.parentRunId"] = active.info.run_id
+    run = client.create_run(_experiment(client), tags=resolve_tags(tags), run_name=facts.name).info.run_id
+    params = {_name(key): _shown(value) for key, value in facts.settings.items()}
+    for part in _parts([Param(key, value) for key, value in params.items()], PARAMS):
+        client.log_batch(run, params=part)
+    client.log_text(run, facts.run_file, "run.yaml")
+    client.log_dict(run, dict(facts.settings), "settings.json")
+    return str(run)
+
+
+def _experiment(client: MlflowClient) -> str:
+    """The experiment of the active run, of the environment variables (which `set_experiment` sets too), or `manyheads`."""
+    import mlflow
+    from mlflow.environment_variables import MLFLOW_EXPERIMENT_ID, MLFLOW_EXPERIMENT_NAME
+
+    if (active := mlflow.active_run()) is not None:
+        return str(active.info.experiment_id)
+    name, number = MLFLOW_EXPERIMENT_NAME.get_raw(), MLFLOW_EXPERIMENT_ID.get_raw()
+    if name is None and number:
+        return str(number)
+    found = client.get_experiment_by_name(name or PROJECT)
+    return str(client.create_experiment(name or PROJECT) if found is None else found.experiment_id)
+
+
+def _log_model(client: MlflowClient, run: str, folder: Path) -> None:
+    """The model folder as an MLflow model, and its report as a file of the run."""
+    from manyheads.bundle import REPORT, manifest_hash, read_manifest
+    from manyheads.mlflow_model import log_folder
+
+    client.set_tag(run, "manyheads.model_hash", manifest_hash(read_manifest(folder)))
+    if (folder / REPORT).is_file():
+        client.log_artifact(run, str(folder / REPORT))
+    with notes_to_stderr():
+        log_folder(folder, MODEL, run_id=run)
+
+
+def _name(name: str) -> str:
+    """A name that MLflow takes: settings may have labels as keys."""
+    return re.sub(r"[^\w./ :-]", "_", name)[:LONGEST_NAME]
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else str(value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def _parts(values: Sequence[Any], size: int) -> list[list[Any]]:
+    return [list(values[start : start + size]) for start in range(0, len(values), size)]
