@@ -27,6 +27,8 @@ ROOT = Path(__file__).parents[2]
 LANGUAGES = ("sh", "bash", "console")
 NOT_RUN = re.compile(r"<!-- not run: (.+?) -->\n\Z", re.DOTALL)
 PR_SET_PDEATHSIG = 1
+REFUSED = ("pip", "pip3", "uv", "docker", "make", "git", "hf", "sudo")
+"""Programs that change more than the folder of a test. A page that calls one fails, however the call is written."""
 CLIENT = """#!{python} -IS
 import json, os, signal, socket, sys
 server = socket.socket(socket.AF_UNIX)
@@ -153,12 +155,17 @@ def _python(arguments: list[str]) -> int:
 def run_blocks(
     blocks: list[Block], folder: Path, path: Path, text_of: Callable[[Block], str] = lambda block: block.text
 ) -> list[str]:
-    """Run blocks in one bash, in a folder, with `path` first on PATH; returns their outputs.
+    """Run blocks in one bash, in a folder, with `path` on PATH, after programs that stand for those of REFUSED; returns their outputs.
 
     Raises AssertionError if a command fails, with the place in the page and all output.
     """
     outputs = []
-    environment = {**os.environ, "PATH": f"{path}:{os.environ['PATH']}", "HOME": str(folder)}
+    refusing = folder / ".refused"
+    refusing.mkdir()
+    for name in REFUSED:
+        (refusing / name).write_text(f"#!/bin/sh\necho '{name} is refused in tests'\nexit 97\n", encoding="utf-8")
+        (refusing / name).chmod(0o755)
+    environment = {**os.environ, "PATH": f"{refusing}:{path}:{os.environ['PATH']}", "HOME": str(folder)}
     # In a group of its own, so that nothing stays in the background when a block fails.
     shell = subprocess.Popen(["bash"], cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                              stderr=subprocess.STDOUT, text=True, start_new_session=True)  # fmt: skip

@@ -22,7 +22,7 @@ KNOWN = {"yaml", "python", "json", "csv", "tsv", "text", "toml", "ini", "sh", "b
 
 def lines_of(script: str, *, prompt: bool = False) -> list[str]:
     """The commands of a script, without the texts that it writes; with a prompt, only lines that have it."""
-    script = re.sub(r"<<\s*'?(\w+)'?(.*)\n.*?^\1$", r"\2", script, flags=re.MULTILINE | re.DOTALL)
+    script = re.sub(r"<<\s*'?(\w+)'?([^\n]*)\n.*?^\1$", r"\2", script, flags=re.MULTILINE | re.DOTALL)
     lines = re.sub(r"(?:^|\s)#\s.*", "", script.replace("\\\n", " "), flags=re.MULTILINE).splitlines()
     return [line.removeprefix("$ ") for line in lines if not prompt or line.startswith("$ ")]
 
@@ -32,7 +32,9 @@ def command_lines(script: str, *, prompt: bool = False) -> list[list[str]]:
     found = []
     for line in lines_of(script, prompt=prompt):
         words = shlex.split(line, comments=True) if line.count("'") % 2 == 0 and line.count('"') % 2 == 0 else line.split()
-        starts = [i for i, word in enumerate(words) if re.fullmatch(r"(?:\S*/)?manyheads", word)]
+        starts = [
+            i for i, word in enumerate(words) if re.fullmatch(r"(?:\S*/)?manyheads", word) and words[i - 1] not in {">", ">>"}
+        ]
         for start in starts:
             rest = words[start + 1 :]
             end = next((i for i, word in enumerate(rest) if word in {"|", "&", "&&", ";"} or re.match(r"\d?[<>]", word)), None)

@@ -26,6 +26,7 @@ ELSEWHERE = {
     r"manyheads serve [^&|]*$": "runs until it is stopped; tests/serve",
     r"\. \.venv/bin/activate": "the commands are on PATH here",
     r"hf auth login|manyheads push|manyheads predict your-name": "needs an account; tests/hub",
+    r"manyheads score ": "tests/scoring has such files",
     r"manyheads (compare|tune) ": "trains dozens of models; tests/compare, tests/tune",
 }
 """Lines that are not run, on any page, and the reason or the tests that do it instead."""
@@ -40,7 +41,7 @@ def runnable(block: Block) -> str:
 
 
 def run_page(page: Path, folder: Path, path: Path) -> list[tuple[Block, str]]:
-    """Run the blocks of a page that are not marked; returns them with their outputs."""
+    """Run the blocks of a page that are not marked; returns them with what they print, of both streams in any order."""
     blocks = [block for block in blocks_of(page) if block.reason is None]
     return list(zip(blocks, run_blocks(blocks, folder, path, runnable), strict=True))
 
@@ -101,29 +102,64 @@ def project(tmp_path: Path, toy_encoder: Path, young_model: Path) -> Path:
     return tmp_path
 
 
-PREPARED: dict[str, Callable[[Path], None]] = {}
-"""What a page assumes besides, by its name."""
+def fresh(folder: Path) -> None:
+    """Nothing where a page trains to."""
+    for name in ("my-run", "model"):
+        shutil.rmtree(folder / "runs" / name)
 
 
-def prepares(page: str) -> Callable[[Callable[[Path], None]], Callable[[Path], None]]:
-    """Registers what a page assumes."""
-    return lambda prepare: PREPARED.setdefault(page, prepare)
+def trained_as_model(folder: Path) -> None:
+    """The page says where its model is."""
+    fresh(folder)
+    run = folder / "run.yaml"
+    run.write_text(run.read_text(encoding="utf-8").replace("runs/my-run", "runs/model"), encoding="utf-8")
 
 
-OTHERS = [page for page in pages() if page not in TUTORIALS and any(one.reason is None for one in blocks_of(page))]
+PREPARED: dict[str, Callable[[Path], None]] = {
+    "README.md": fresh, "annotation.md": trained_as_model, "init.md": lambda folder: (folder / "run.yaml").unlink(),
+}  # fmt: skip
+"""What a page changes of the project, by its name."""
+
+NOT_RUN = {
+    "SECURITY.md": "needs a published release",
+    "bulk.md": "alternatives for one folder; tests/bulk",
+    "convert.md": "tests/convert has files of each format",
+    "durability.md": "needs an interrupted run; tests/training kills and resumes them",
+    "extraction.md": "tests/scoring scores such files",
+    "heads.md": "alternatives for one model; tests/heads, and docs/tutorials/adding-a-head.md",
+    "kubernetes.md": "needs a cluster",
+    "labels-by-name.md": "tests/docs/test_python_blocks.py trains its model",
+    "new-task.md": "tests/docs/test_new_task.py runs each verb with the package",
+    "serving.md": "needs a server and replaces it; tests/serve, and docs/tutorials/gpu.md",
+    "several-processes.md": "needs a launcher; tests/training/distributed",
+}
+"""Pages whose blocks are alternatives or need more than a folder, with the reason or the tests that do it instead.
+
+Their command lines are parsed like all others."""
+
+OTHERS = [
+    page
+    for page in pages()
+    if page not in TUTORIALS and page.name not in NOT_RUN and any(one.reason is None for one in blocks_of(page))
+]
 
 
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
 def test_a_tutorial_runs_from_its_first_command_to_its_last(page: Path, tmp_path: Path, path: Path) -> None:
     for block, output in run_page(page, tmp_path, path):
         verbs = {arguments[0] for arguments in command_lines(block.text)}
-        if block.output is not None and verbs <= DETERMINISTIC and not re.search("manyheads as mh|import torch|runs/", block.text):
-            assert output.strip() == block.output.strip(), block.name
+        if block.output is not None and verbs <= DETERMINISTIC and not re.search("runs/|python3 [a-z]", block.text):
+            missing = set(block.output.splitlines()) - set(output.splitlines()) - {""}
+            # `init` says which data suits the encoder, and here that is a toy.
+            assert {line for line in missing if not line.startswith("check ")} == set(), block.name
 
 
 @pytest.mark.parametrize("page", OTHERS, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_the_commands_of_a_page_run(page: Path, project: Path, path: Path) -> None:
-    PREPARED.get(page.name, lambda _: None)(project)
+    if page.name in PREPARED:
+        PREPARED[page.name](project)
+    (project / ".venv").mkdir()
+    (project / ".venv" / "bin").symlink_to(path)
     run_page(page, project, path)
 
 
@@ -131,6 +167,16 @@ def test_a_command_that_fails_is_reported_with_its_place(tmp_path: Path, path: P
     block = Block(ROOT / "README.md", 7, "manyheads info nothing", None, None)
     with pytest.raises(AssertionError, match=r"README.md:7: a command failed\n(?s:.*)nothing is not a folder"):
         run_blocks([block], tmp_path, path)
+
+
+def test_programs_that_change_more_than_the_folder_are_refused(tmp_path: Path, path: Path) -> None:
+    block = Block(ROOT / "README.md", 7, "echo a && pip install nothing", None, None)
+    with pytest.raises(AssertionError, match="pip is refused in tests"):
+        run_blocks([block], tmp_path, path)
+
+
+def test_every_page_that_is_left_out_has_blocks() -> None:
+    assert set(NOT_RUN) <= {page.name for page in pages() if blocks_of(page)}
 
 
 def test_a_mark_needs_a_reason_and_stands_before_its_block(tmp_path: Path) -> None:
