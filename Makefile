@@ -17,7 +17,7 @@ FRAMEWORKS := 'langchain-openai>=1.1' 'langchain-cohere>=0.5' 'llama-index-core>
 NUMERIC := $(addprefix tests/,balance nn metrics tasks text training compare export serve bulk test_model.py test_onnx_backend.py \
 	test_predict_backend.py test_bundle_sharing.py test_end_to_end.py)
 
-.PHONY: demo test test-processors test-slow test-integrations check bench durability corpus dist release audit clean
+.PHONY: demo test test-processors test-slow test-integrations check bench durability corpus docs dist release audit clean
 
 demo: $(STAMP)
 	rm -rf runs/demo
@@ -64,6 +64,10 @@ durability: $(STAMP)
 corpus: $(STAMP)
 	$(BIN)/python corpus/build.py src/manyheads/demo/corpus
 
+# Into site/. Any warning, such as a link that leads nowhere, is an error.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 dist: $(STAMP)
 	$(BIN)/python -m build
 
@@ -76,7 +80,7 @@ audit: $(TOOLS_STAMP)
 	$(TOOLS)/bin/python release/audit.py --service $(SERVICE)
 
 clean:
-	rm -rf $(VENV) .venv-release $(INTEGRATIONS) build dist src/*.egg-info
+	rm -rf $(VENV) .venv-release $(INTEGRATIONS) build dist site src/*.egg-info
 
 # torch comes first and pinned: left to a dependency's range, pip would take the newest CUDA build.
 $(STAMP): pyproject.toml constraints.txt

@@ -27,17 +27,20 @@ def lines_of(script: str, *, prompt: bool = False) -> list[str]:
     return [line.removeprefix("$ ") for line in lines if not prompt or line.startswith("$ ")]
 
 
+def begins(before: list[str]) -> bool:
+    """Whether a word after these is a command, and not an argument or a file."""
+    return not before or before[-1] in {"|", "&&", "||", "do", "then", "-m"} or before[-1].endswith(";") or "=" in before[-1]
+
+
 def command_lines(script: str, *, prompt: bool = False) -> list[list[str]]:
     """The arguments of each call of manyheads."""
     found = []
     for line in lines_of(script, prompt=prompt):
         words = shlex.split(line, comments=True) if line.count("'") % 2 == 0 and line.count('"') % 2 == 0 else line.split()
-        starts = [
-            i for i, word in enumerate(words) if re.fullmatch(r"(?:\S*/)?manyheads", word) and words[i - 1] not in {">", ">>"}
-        ]
+        starts = [i for i, word in enumerate(words) if re.fullmatch(r"(?:\S*/)?manyheads", word) and begins(words[:i])]
         for start in starts:
             rest = words[start + 1 :]
-            end = next((i for i, word in enumerate(rest) if word in {"|", "&", "&&", ";"} or re.match(r"\d?[<>]", word)), None)
+            end = next((i for i, word in enumerate(rest) if word in {"|", "&", "&&", "||", ";"} or re.match(r"\d?[<>]", word)), None)
             found.append([word.rstrip(";") for word in rest[:end]])
     return found
 
