@@ -1,7 +1,7 @@
 """What mkdocs calls while it builds the site (`hooks` in mkdocs.yml).
 
-The pages in docs/ are written for GitHub, and links lead to files of the repository. On the site, pages outside docs/ and notebooks
-have pages of their own, other files show their text, and reference pages are made from the code. None of these is committed.
+The pages in docs/ are written for GitHub, and links lead to files of the repository. On the site, pages outside docs/ and
+notebooks have pages of their own, other files show their text, and reference pages are made from the code. None of these is committed.
 """
 
 from __future__ import annotations

@@ -58,8 +58,8 @@ def command_line() -> str:
     verbs = next(action for action in top._actions if isinstance(action, argparse._SubParsersAction)).choices
     parts = [
         "# Command line",
-        "`manyheads COMMAND --help` prints the same. Exit status: 0 done; 1 the run failed; 2 bad arguments, configuration or data; "
-        "3 stopped by a guard; 75 stopped by a signal, and can be continued.",
+        "`manyheads COMMAND --help` prints the same. Exit status: 0 done; 1 the run failed; 2 bad arguments, configuration or "
+        "data; 3 stopped by a guard; 75 stopped by a signal, and can be continued.",
         table("command,", [[f"[`{name}`](#{name})", COMMANDS[name][0]] for name in verbs]),
     ]
     for name, verb in verbs.items():
@@ -85,10 +85,9 @@ def kind_of(schema: Schema) -> str:
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return f"[{name}](#{name.lower()})"
-    if "const" in schema:
-        return f"`{json.dumps(schema['const'])}`"
-    if "enum" in schema:
-        return ", ".join(f"`{json.dumps(value)}`" for value in schema["enum"])
+    values = [schema["const"]] if "const" in schema else schema.get("enum")
+    if values:
+        return ", ".join(f"`{json.dumps(value)}`" for value in values)
     options = schema.get("anyOf") or schema.get("oneOf")
     if options:
         return " or ".join(dict.fromkeys(kind_of(one) for one in options))
@@ -154,8 +153,8 @@ def http_page(schema: Schema) -> str:
     """The routes of the server, with their examples."""
     parts = [
         "# HTTP routes",
-        "A running server shows the same under `/docs`, where each route can be tried. The schema: [openapi.json](openapi.json). "
-        "Limits, keys and deployment: [Serving](../serving.md).",
+        "A running server shows the same under `/docs`, where each route can be tried. The schema: [openapi.json](openapi.json)"
+        ". Limits, keys and deployment: [Serving](../serving.md).",
     ]
     for path, methods in schema["paths"].items():
         for method, route in methods.items():
@@ -178,7 +177,8 @@ def _route(route: Schema) -> Iterator[str]:
     rows = []
     for status, response in route["responses"].items():
         content = next(iter(response.get("content", {}).values()), {})
-        rows.append([status, response["description"], kind_of(content["schema"]) if "$ref" in content.get("schema", {}) else ""])
+        body = content.get("schema", {})
+        rows.append([status, response["description"], kind_of(body) if "$ref" in body else ""])
         if status == "200" and isinstance(content.get("example"), dict | list):
             yield f"Response:\n\n{_json(content['example'])}"
     yield table("status,meaning,body", rows)

@@ -126,9 +126,9 @@ def signature_of(loaded: LoadedModel) -> ModelSignature:
 
 def _keys_read(loaded: LoadedModel) -> list[str]:
     """Keys besides `text` that change what the encoder reads for some task."""
-    plain = {"text": TEXT}
+    plain, tasks = {"text": TEXT}, loaded.tasks.values()
     return [key for key, value in OPTIONAL.items()
-            if any(task.source_of_row({**plain, key: value}) != task.source_of_row(plain) for task in loaded.tasks.values())]  # fmt: skip
+            if any(task.source_of_row({**plain, key: value}) != task.source_of_row(plain) for task in tasks)]  # fmt: skip
 
 
 def _example_row(loaded: LoadedModel) -> dict[str, str]:

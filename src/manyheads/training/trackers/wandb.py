@@ -1,7 +1,7 @@
 """Weights & Biases: a run with its configuration, numbers, and the model as an artifact.
 
-wandb sends in a process of its own, and keeps on disk what it cannot send. Its own steps may only grow, and a run that is rolled
-back repeats some, so the step is one more number, by which charts are drawn.
+wandb sends in a process of its own, and keeps on disk what it cannot send. Its own steps may only grow, and a run that is
+rolled back repeats some, so the step is one more number, by which charts are drawn.
 """
 
 from __future__ import annotations
