@@ -210,7 +210,7 @@ def _tune(options: argparse.Namespace) -> int:
         try:
             from manyheads.tune.command import REPORT, TuneOptions, tune
         except ModuleNotFoundError as error:
-            raise UsageError(f'tune needs {error.name}; pip install "manyheads[tune]"') from None
+            raise UsageError(f'tune needs {error.name}; pip install "path/to/manyheads[tune]"') from None
         from manyheads.training.progress import Console
         from manyheads.tune.result import MODEL, RUN, lines
 
@@ -297,7 +297,7 @@ def _serve(options: argparse.Namespace) -> int:
     try:
         from manyheads.serve.server import Address, Resources, serve
     except ModuleNotFoundError as error:
-        raise UsageError(f'serve needs {error.name}; pip install "manyheads[serve]"') from None
+        raise UsageError(f'serve needs {error.name}; pip install "path/to/manyheads[serve]"') from None
     from manyheads.devices import CUDA_PASS_TOKENS, takes_cuda
     from manyheads.serve.keys import Keys
     from manyheads.serve.limits import Limits
@@ -328,7 +328,7 @@ def _bulk(options: argparse.Namespace) -> int:
     try:
         report = run_bulk(job, actors, _note)
     except ModuleNotFoundError as error:
-        raise UsageError(f'--engine ray needs {error.name}; pip install "manyheads[bulk]"') from None
+        raise UsageError(f'--engine ray needs {error.name}; pip install "path/to/manyheads[bulk]"') from None
     bad = f", {report.bad:,} bad rows in *.errors.jsonl" if report.bad else ""
     print(f"{report.rows:,} rows answered in {options.output}{bad}")
     return 1 if report.bad else 0

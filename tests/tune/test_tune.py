@@ -390,7 +390,7 @@ def test_without_optuna_the_extra_is_named(
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert main(["tune", str(run_file), "-o", str(tmp_path / "a")]) == 2
-    assert 'tune needs optuna; pip install "manyheads[tune]"' in capsys.readouterr().err
+    assert 'tune needs optuna; pip install "path/to/manyheads[tune]"' in capsys.readouterr().err
 
 
 @pytest.mark.timeout(600)  # three interpreters start

@@ -29,7 +29,7 @@ class TorchJDBalancer(GramianBalancer):
             self._weighting = getattr(importlib.import_module("torchjd.aggregation"), self.weighting)(**self._options)
         except ImportError as error:
             raise UsageError(
-                f'balancing by {self.method} needs TorchJD ({error}); run: pip install "manyheads[balance]"'
+                f'balancing by {self.method} needs TorchJD ({error}); run: pip install "path/to/manyheads[balance]"'
             ) from error
 
     def _solve(self, step: int, gramian_KK: Tensor, tasks: Sequence[str]) -> Tensor:

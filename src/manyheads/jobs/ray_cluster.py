@@ -23,7 +23,7 @@ def connect(address: str | None) -> Iterator[Any]:
     try:
         import ray
     except ModuleNotFoundError as error:
-        raise UsageError(f'--engine ray needs {error.name}; pip install "manyheads[bulk]"') from None
+        raise UsageError(f'--engine ray needs {error.name}; pip install "path/to/manyheads[bulk]"') from None
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     private: dict[str, Any] = {} if address else {"_node_ip_address": "127.0.0.1", "include_dashboard": False}
     check_address(address)

@@ -29,7 +29,7 @@ def traced(app: ASGIApp, provider: Any | None = None) -> ASGIApp:
 
         tracer_provider = provider or _otlp_provider()
     except ModuleNotFoundError as error:
-        raise UsageError(f'traces need {error.name}; pip install "manyheads[telemetry]"') from None
+        raise UsageError(f'traces need {error.name}; pip install "path/to/manyheads[telemetry]"') from None
     from opentelemetry.util.http import parse_excluded_urls
 
     traced_app: ASGIApp = OpenTelemetryMiddleware(
