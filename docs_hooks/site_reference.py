@@ -58,8 +58,8 @@ def command_line() -> str:
     verbs = next(action for action in top._actions if isinstance(action, argparse._SubParsersAction)).choices
     parts = [
         "# Command line",
-        "`manyheads COMMAND --help` prints the same. Exit status: 0 done; 1 the run failed; 2 bad arguments, configuration or "
-        "data; 3 stopped by a guard; 75 stopped by a signal, and can be continued.",
+        "`manyheads COMMAND --help` prints the same. Exit status: 0 done; 1 the run failed; 2 bad arguments, configuration "
+        "or data; 3 stopped by a guard; 75 stopped by a signal, and can be continued.",
         table("command,", [[f"[`{name}`](#{name})", COMMANDS[name][0]] for name in verbs]),
     ]
     for name, verb in verbs.items():
@@ -153,15 +153,15 @@ def http_page(schema: Schema) -> str:
     """The routes of the server, with their examples."""
     parts = [
         "# HTTP routes",
-        "A running server shows the same under `/docs`, where each route can be tried. The schema: [openapi.json](openapi.json)"
-        ". Limits, keys and deployment: [Serving](../serving.md).",
+        "A running server shows the same under `/docs`, where each route can be tried. The schema: "
+        "[openapi.json](openapi.json). Limits, keys and deployment: [Serving](../serving.md).",
     ]
     for path, methods in schema["paths"].items():
         for method, route in methods.items():
             parts += [f"## {method.upper()} {path}", f"**{route['summary']}**", route.get("description", ""), *_route(route)]
-    parts.append("# Objects")
+    parts.append("## Objects")
     for name, one in schema["components"]["schemas"].items():
-        parts += [f"## {name}", one.get("description", ""), keys_of(one)]
+        parts += [f"### {name}", one.get("description", ""), keys_of(one)]
     return "\n\n".join(parts) + "\n"
 
 

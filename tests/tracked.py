@@ -10,7 +10,7 @@ import pytest
 
 from manyheads.errors import StoppedError
 from manyheads.training.stop import Stop
-from manyheads.training.trackers.base import NOTHING, Mark, Resumed, RunFacts, Status
+from manyheads.training.trackers.base import NOTHING, Mark, Result, Resumed, RunFacts, Status
 from plans import plan
 from runs import PulledError, Watch, run_training
 
@@ -80,6 +80,8 @@ class Remembering:
     def sync(self) -> None:
         self._call("sync")
 
-    def finish(self, status: Status, model: Path | None) -> None:
+    def finish(self, status: Status, result: Result | None) -> None:
         self._call("finish")
-        self.store.ends.append((status, model))
+        if result is not None:
+            self.scalars(result.step, result.scores)
+        self.store.ends.append((status, None if result is None else result.model))

@@ -98,11 +98,16 @@ def save_model(
 def log_folder(folder: Path, name: str, *, run_id: str | None = None, **options: Any) -> ModelInfo:
     """Log a model folder to a run: `runs:/RUN/NAME`; by default to the active run, or a new one.
 
-    `options`: of `save_model`, and `registered_model_name`, `tags`, `params`, `step` of MLflow.
+    `options`: of `save_model`, and `registered_model_name` and `step` of MLflow.
     """
+    from mlflow import MlflowClient
     from mlflow.models import Model
 
-    return Model.log(None, sys.modules[__name__], name=name, run_id=run_id, folder=folder, **options)
+    model_id = None
+    if run_id is not None:  # or the model is put into the experiment that is active, whichever the run is of
+        client, run = MlflowClient(), MlflowClient().get_run(run_id)
+        model_id = client.create_logged_model(run.info.experiment_id, name, run_id, params=run.data.params).model_id
+    return Model.log(None, sys.modules[__name__], name=name, run_id=run_id, model_id=model_id, folder=folder, **options)
 
 
 def signature_of(loaded: LoadedModel) -> ModelSignature:

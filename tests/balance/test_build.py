@@ -42,7 +42,7 @@ def test_a_missing_extra_is_named_before_training(method, monkeypatch):
         raise ImportError(f"No module named {name!r}")
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(UsageError, match=rf'balancing by {method} needs TorchJD .*pip install "manyheads\[balance\]"'):
+    with pytest.raises(UsageError, match=rf'balancing by {method} needs TorchJD .*pip install "path/to/manyheads\[balance\]"'):
         build_balancer(method, {"a": 1, "b": 1}, 0, {})
 
 

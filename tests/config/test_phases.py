@@ -232,7 +232,7 @@ def shown(run: Path, capsys: pytest.CaptureFixture[str], *options: str) -> list[
     lines = capsys.readouterr().out.splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("phase "))
     assert any(line.startswith("warning: training has ") and "raise training.epochs" in line for line in lines[start:])
-    return [re.sub(r"  +", " | ", line) for line in lines[start:] if not line.startswith("warning: ")]
+    return [re.sub(r"  +", " | ", line) for line in lines[start:] if not line.startswith(("warning: ", "reports to: "))]
 
 
 def test_validate_prints_phases_steps_trained_parameters_and_rates(

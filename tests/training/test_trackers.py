@@ -64,6 +64,11 @@ def test_mlflow_has_the_run_and_a_model_that_answers(offline: Path, toy_encoder:
     model = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
     (row,) = model.predict(["Aspirin lowered fever."], params={"tasks": ["section"]})
     assert set(row["tasks"]) == {"section"}
+    import manyheads.mlflow
+
+    with mlflow.start_run():
+        info = manyheads.mlflow.log_model(offline / "out", name="model")
+    assert list(manyheads.mlflow.load_model(info.model_uri).tasks) == ["entities", "section", "answers", "similarity"]
 
 
 @pytest.mark.slow  # wandb's service takes seconds to start

@@ -26,6 +26,7 @@ from manyheads.training.session import TrainingSession
 from manyheads.training.state import check_state
 from manyheads.training.stop import Stop
 from manyheads.training.teaching import teach
+from manyheads.training.trackers.base import Result
 from manyheads.training.trackers.facts import facts_of
 from manyheads.training.trackers.scalars import final_scalars
 from manyheads.training.trackers.several import KEYS, Trackers, finishing
@@ -72,18 +73,18 @@ def run_plan(
                 assert done is not None, "this process leads"
             kept = keep(plan, done)
             checkpoints.clear()  # before a model is sent, which may take long and be cut off
-            _track_result(plan, done, trackers)
+            trackers.result = _result(plan, done)
     return kept
 
 
-def _track_result(plan: Plan, done: Trained, trackers: Trackers) -> None:
-    """The final scores: of the model folder, if one was written, and else on validation data."""
+def _result(plan: Plan, done: Trained) -> Result:
+    """The final scores for trackers: of the model folder, if one was written, and else on validation data."""
     scores: Scores = {name: {"validation": metrics} for name, metrics in done.validation.items()}
     finished = is_finished(plan.output)
     if finished:
         scores = json.loads((plan.output / METRICS).read_text(encoding="utf-8"))
     model = plan.output if finished and plan.tracking.group is None else None
-    trackers.result(done.steps, final_scalars(scores), model)
+    return Result(done.steps, final_scalars(scores), model)
 
 
 def _refit(

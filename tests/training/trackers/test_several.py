@@ -51,13 +51,13 @@ def test_a_tracker_gets_every_step_every_evaluation_and_the_final_scores(project
 
 
 def test_a_tracker_is_told_the_run_file_the_settings_and_hashes(project: Path, store: Store) -> None:
-    made = plan(project, *BASE, "training.report_to=mlflow")
+    made = plan(project, *BASE, "training.recipe=auto", "training.report_to=mlflow")
     went(made)
     [facts] = store.facts
     assert facts.name == "model"
     assert facts.run_file == (made.output / "run.yaml").read_text()
     assert facts.settings["training.steps"] == STEPS
-    assert facts.settings["training.weight_decay"] == 0.01, "a default"
+    assert facts.settings["training.clip"] == 1.0, "a default"
     assert facts.settings["tasks.entities.decoder"] == "crf"
     assert facts.settings["training.fit_heads"] is True, "chosen by the recipe"
     assert facts.facts["data.section.train"] == made.identity.data["section.train"]

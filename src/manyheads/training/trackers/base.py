@@ -65,6 +65,18 @@ class Resumed:
     """What the tracker was given so far, which it may not have kept."""
 
 
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a finished run leaves."""
+
+    step: int
+    """The step that the weights come from."""
+    scores: Mapping[str, float]
+    """Final scores: `final/SPLIT/TASK/METRIC`."""
+    model: Path | None
+    """The model folder; None if trackers are to keep none."""
+
+
 class Tracker(Protocol):
     """Records one run somewhere. Whatever it raises, besides errors of manyheads, ends the recording and not the run."""
 
@@ -81,8 +93,8 @@ class Tracker(Protocol):
     def sync(self) -> None:
         """Pass on what is buffered: a checkpoint is about to be written."""
 
-    def finish(self, status: Status, model: Path | None) -> None:
-        """End the recording; `model`: the finished model folder, for trackers that keep such."""
+    def finish(self, status: Status, result: Result | None) -> None:
+        """Record the result of a finished run, and end the recording."""
 
 
 @contextmanager

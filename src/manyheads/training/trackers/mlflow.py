@@ -18,6 +18,7 @@ from manyheads.training.trackers.base import (
     NOTHING,
     PROJECT,
     Mark,
+    Result,
     Resumed,
     RunFacts,
     Status,
@@ -38,6 +39,8 @@ LONGEST, LONGEST_NAME = 500, 250
 OF_STATUS = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 MODEL = "model"
 """Name of the logged model: `runs:/RUN/model`."""
+NO_STEP = -1
+"""The step of the model: MLflow would record the metrics of a real one again."""
 STEPS, EVALUATIONS = "rate", "validation/combined"
 """The metrics that every step and every evaluation has."""
 
@@ -68,10 +71,7 @@ class MLflow:
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Raises what went wrong in the last batch."""
-        from mlflow.entities import Metric
-
-        now_ms = int(time.time() * 1000)
-        self._waiting += [Metric(_name(name), float(value), now_ms, step) for name, value in values.items()]
+        self._waiting += _metrics(step, values)
         if time.monotonic() - self._sent_s >= SEND_EVERY_S:
             self.sync()
 
@@ -88,14 +88,15 @@ class MLflow:
         for part in _parts(metrics, BATCH):
             self._client.log_batch(self.key, metrics=part)
 
-    def finish(self, status: Status, model: Path | None) -> None:
-        """Send the rest, log the model folder as an MLflow model, and end the run."""
+    def finish(self, status: Status, result: Result | None) -> None:
+        """Send the rest, log the model folder as an MLflow model with the final scores, and end the run."""
         try:
             if self._sending is not None:
                 self._sending.result()
             self._send(self._waiting)
-            if model is not None:
-                _log_model(self._client, self.key, model)
+            if result is not None:
+                model = None if result.model is None else _log_model(self._client, self.key, result.model)
+                self._send(_metrics(result.step, result.scores, model))
         finally:
             self._pool.shutdown(wait=False)
             self._client.set_terminated(self.key, OF_STATUS[status])
@@ -141,8 +142,15 @@ def _experiment(client: MlflowClient) -> str:
     return str(client.create_experiment(name or PROJECT) if found is None else found.experiment_id)
 
 
-def _log_model(client: MlflowClient, run: str, folder: Path) -> None:
-    """The model folder as an MLflow model, and its report as a file of the run."""
+def _metrics(step: int, values: Mapping[str, float], model: str | None = None) -> list[Metric]:
+    from mlflow.entities import Metric
+
+    now_ms = int(time.time() * 1000)
+    return [Metric(_name(name), float(value), now_ms, step, model_id=model) for name, value in values.items()]
+
+
+def _log_model(client: MlflowClient, run: str, folder: Path) -> str:
+    """The model folder as an MLflow model, and its report as a file of the run. Returns the id of the model."""
     from manyheads.bundle import REPORT, manifest_hash, read_manifest
     from manyheads.mlflow_model import log_folder
 
@@ -150,7 +158,7 @@ def _log_model(client: MlflowClient, run: str, folder: Path) -> None:
     if (folder / REPORT).is_file():
         client.log_artifact(run, str(folder / REPORT))
     with notes_to_stderr():
-        log_folder(folder, MODEL, run_id=run)
+        return str(log_folder(folder, MODEL, run_id=run, step=NO_STEP).model_id)
 
 
 def _name(name: str) -> str:

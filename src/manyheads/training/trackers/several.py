@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from manyheads.durable import replace_file
 from manyheads.errors import ManyheadsError, StoppedError, first_line
 from manyheads.training.trackers import TRACKERS
-from manyheads.training.trackers.base import NOTHING, Mark, Resumed, RunFacts, Status, Tracker
+from manyheads.training.trackers.base import NOTHING, Mark, Result, Resumed, RunFacts, Status, Tracker
 from manyheads.training.trackers.scalars import scalars_of
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ class Trackers:
         self._resume = resume
         self._live: dict[str, Tracker] = {}
         self._held: dict[str, Mark] = {}
-        self._model: Path | None = None
+        self.result: Result | None = None
+        """Set once the run is finished."""
         self._last_step_s: float | None = None
 
     def begin(self, step: int, given: Mark) -> None:
@@ -80,14 +81,9 @@ class Trackers:
         """Pass on what is buffered."""
         self._all(lambda tracker: tracker.sync())
 
-    def result(self, step: int, values: Mapping[str, float], model: Path | None) -> None:
-        """Record the final scores; `model`: the finished model folder."""
-        self._model = model
-        self._all(lambda tracker: tracker.scalars(step, values))
-
     def finish(self, status: Status) -> None:
         """End all recordings."""
-        self._all(lambda tracker: tracker.finish(status, self._model))
+        self._all(lambda tracker: tracker.finish(status, self.result))
         self._live.clear()
 
     def _all(self, act: Callable[[Tracker], None]) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 
-from manyheads.training.trackers.base import Mark, Resumed, RunFacts, Status
+from manyheads.training.trackers.base import Mark, Result, Resumed, RunFacts, Status
 from manyheads.training.written import written
 
 EVENTS = "tensorboard"
@@ -37,7 +36,9 @@ class TensorBoard:
         with written(self._folder):
             self._events.flush()
 
-    def finish(self, status: Status, model: Path | None) -> None:
-        """Close the file."""
+    def finish(self, status: Status, result: Result | None) -> None:
+        """Write the final scores, and close the file."""
+        if result is not None:
+            self.scalars(result.step, result.scores)
         with suppress(OSError):  # a failed write was reported, and fails again here
             self._events.close()

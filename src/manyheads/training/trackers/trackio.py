@@ -8,11 +8,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from manyheads.training.trackers.base import (
     NOTHING,
     PROJECT,
     Mark,
+    Result,
     Resumed,
     RunFacts,
     Status,
@@ -49,18 +51,24 @@ class Trackio:
     def sync(self) -> None:
         """Nothing: trackio writes twice a second."""
 
-    def finish(self, status: Status, model: Path | None) -> None:
-        """Log the model folder, and end the run. Trackio has no status of runs."""
-        from manyheads.training.trackers.model_files import artifact_name, model_files
-
+    def finish(self, status: Status, result: Result | None) -> None:
+        """Record the final scores and the model folder, and end the run. Trackio has no status of runs."""
         with notes_to_stderr():
             try:
-                if model is not None:
-                    import trackio
-
-                    artifact = trackio.Artifact(artifact_name(self._name), "model")
-                    for file in model_files(model):
-                        artifact.add_file(model / file, name=file)
-                    self._run.log_artifact(artifact)
+                if result is not None:
+                    self.scalars(result.step, result.scores)
+                if result is not None and result.model is not None:
+                    self._run.log_artifact(_artifact(self._name, result.model))
             finally:
                 self._run.finish()
+
+
+def _artifact(name: str, folder: Path) -> Any:
+    import trackio
+
+    from manyheads.training.trackers.model_files import artifact_name, model_files
+
+    artifact = trackio.Artifact(artifact_name(name), "model")
+    for file in model_files(folder):
+        artifact.add_file(folder / file, name=file)
+    return artifact

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from manyheads.training.trackers.base import NOTHING, PROJECT, Mark, Resumed, RunFacts, Status
+from manyheads.training.trackers.base import NOTHING, PROJECT, Mark, Result, Resumed, RunFacts, Status
 
 STEP = "step"
 EXITS = {"finished": 0, "stopped": 75, "failed": 1}
@@ -50,11 +50,13 @@ class WandB:
     def sync(self) -> None:
         """Nothing: wandb's own process has everything."""
 
-    def finish(self, status: Status, model: Path | None) -> None:
-        """Log the model folder, and end the run; one that was stopped is marked as such."""
+    def finish(self, status: Status, result: Result | None) -> None:
+        """Record the final scores and the model folder, and end the run; one that was stopped is marked as such."""
         try:
-            if model is not None:
-                self._run.log_artifact(_artifact(self._name, model))
+            if result is not None:
+                self.scalars(result.step, result.scores)
+            if result is not None and result.model is not None:
+                self._run.log_artifact(_artifact(self._name, result.model))
         finally:
             if status == "stopped":
                 self._run.mark_preempting()
