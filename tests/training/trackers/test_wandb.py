@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,13 +30,23 @@ def records(path: Path) -> Iterator[Any]:
             continue
         checksum, length, kind = struct.unpack("<IHB", data[at : at + 7])
         part = data[at + 7 : at + 7 + length]
-        assert checksum == zlib.crc32(part, zlib.crc32(bytes([kind])))
+        if len(part) < length or checksum != zlib.crc32(part, zlib.crc32(bytes([kind]))):
+            return  # it is being written
         parts = part if kind in (WHOLE, FIRST) else parts + part
         if kind in (WHOLE, LAST):
             record = Record()
             record.ParseFromString(parts)
             yield record
         at += 7 + length
+
+
+def whole(path: Path) -> list[Any]:
+    """The records of a run that has ended, once wandb's process has written the last."""
+    until = time.monotonic() + 30
+    while (found := list(records(path)))[-1:] == [] or found[-1].WhichOneof("record_type") != "exit":
+        assert time.monotonic() < until, f"{path} has no end"
+        time.sleep(0.02)
+    return found
 
 
 class Run:
@@ -49,7 +60,7 @@ class Run:
         self.facts: list[Any] = []
         self.files = sorted(output.glob("wandb/offline-run-*/*.wandb"))
         for file in self.files:
-            for record in records(file):
+            for record in whole(file):
                 self._take(record)
 
     def _take(self, record: Any) -> None:
