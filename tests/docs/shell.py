@@ -119,6 +119,7 @@ def _run(connection: socket.socket, request: bytes, files: list[int]) -> None:
     """Run one command and tell its exit status. Never returns."""
     status = 70
     try:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # nothing outlives the tests
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for place, file in enumerate(files):
             os.dup2(file, place)
@@ -185,6 +186,9 @@ def run_blocks(
             else:
                 raise AssertionError(f"{block.name}: a command failed\n{block.text}\n{''.join(lines)}")
             outputs.append("".join(lines).removesuffix("\n"))
+        shell.stdin.write("wait\n")  # jobs that the page has ended pass the signal on
+        shell.stdin.close()
+        shell.wait(timeout=60)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(shell.pid, signal.SIGKILL)

@@ -43,8 +43,10 @@ from manyheads.training.state import state_of, tensors_of
 from manyheads.training.step_record import StepRecord
 from manyheads.training.stop import Stop
 from manyheads.training.teaching import teach
+from manyheads.training.trackers import TRACKERS, Entry
 from runs import Child, checkpoints, history, statuses, trains
 from toys import SENTENCES, write_jsonl, write_project
+from tracked import Remembering, Store
 
 # Sharing out
 
@@ -379,6 +381,21 @@ def test_process_0_alone_writes_and_speaks(project: Path) -> None:
     assert "model folder: " in said[0]
     lines = [line for line in written.read_text(encoding="utf-8").splitlines() if "/dev/" not in line]
     assert lines == []
+
+
+@pytest.mark.usefixtures("no_plot")
+def test_process_0_alone_reports_to_trackers(project: Path) -> None:
+
+    def watch(rank: int) -> None:
+        class Noting(Remembering):
+            def start(self, *given: Any) -> Any:
+                (project.parent / f"reported-{rank}").touch()
+                return super().start(*given)
+
+        TRACKERS["mlflow"] = Entry("MLflow", lambda: Noting(Store()))  # type: ignore[index]
+
+    assert train(project, "runs/model", "--set", "training.report_to=mlflow", before=watch)[0] == [0, 0]
+    assert [path.name for path in project.parent.glob("reported-*")] == ["reported-0"]
 
 
 @pytest.mark.usefixtures("no_plot")

@@ -185,3 +185,29 @@ def test_a_database_holds_a_run_too(project: Path, tmp_path: Path, monkeypatch: 
     client = mlflow.MlflowClient(address)
     assert points(client, the_run(client), "rate") == list(range(STEPS))
     assert len(mlflow.pyfunc.load_model(f"runs:/{the_run(client).info.run_id}/model").predict(["Aspirin."])) == 1
+
+
+def test_a_server_that_cannot_be_reached_is_one_warning(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
+    mlflow.set_tracking_uri(None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    watch = tracked(project, "mlflow")
+    [line] = watch.lines("records no more")
+    assert line.startswith("warning: MLflow records no more of this run (API request to http")
+    assert (project.parent / "runs/model/manyheads.json").exists()
+
+
+def test_a_server_that_is_gone_during_the_run_is_one_warning(
+    project: Path, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(self: Any, metrics: Any) -> None:
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(tracker_module.MLflow, "_send", gone)
+    watch = tracked(project, "mlflow")
+    assert watch.lines("records no more") == [
+        "warning: MLflow records no more of this run (no route to host); training is not affected"
+    ]
+    assert points(client, the_run(client), "rate") == []

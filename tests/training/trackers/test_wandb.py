@@ -116,7 +116,6 @@ def test_a_stopped_run_continues_under_its_id_without_doubled_steps(project: Pat
     assert run.exits == [75, 0]
 
 
-@pytest.mark.slow
 def test_the_weights_are_the_same_to_the_last_bit_with_and_without_wandb(project: Path) -> None:
     tracked(project, "none", "output=runs/plain")
     tracked(project, "wandb")
@@ -124,7 +123,6 @@ def test_the_weights_are_the_same_to_the_last_bit_with_and_without_wandb(project
         assert (project.parent / "runs/plain" / name).read_bytes() == (project.parent / "runs/model" / name).read_bytes()
 
 
-@pytest.mark.slow
 def test_the_environment_names_project_run_and_folder(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import wandb
 
@@ -137,7 +135,6 @@ def test_the_environment_names_project_run_and_folder(project: Path, monkeypatch
     assert (run.facts[0].project, run.facts[0].display_name, run.facts[0].run_group) == ("notes", "first", "many")
 
 
-@pytest.mark.slow
 def test_a_run_that_the_program_has_open_stays_its_own(project: Path) -> None:
     import wandb
 

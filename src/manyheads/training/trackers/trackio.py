@@ -53,6 +53,8 @@ class Trackio:
 
     def finish(self, status: Status, result: Result | None) -> None:
         """Record the final scores and the model folder, and end the run. Trackio has no status of runs."""
+        import trackio
+
         with notes_to_stderr():
             try:
                 if result is not None:
@@ -60,7 +62,7 @@ class Trackio:
                 if result is not None and result.model is not None:
                     self._run.log_artifact(_artifact(self._name, result.model))
             finally:
-                self._run.finish()
+                trackio.finish()  # or it ends once more, and says so on standard output, when the process exits
 
 
 def _artifact(name: str, folder: Path) -> Any:
