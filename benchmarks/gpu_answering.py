@@ -8,17 +8,15 @@ same on any machine, to see that it runs.
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
 from itertools import cycle, islice
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from gpu_mix import model_folder, passages
+from gpu_mix import device_name, model_folder, parsed, passages, report
 from manyheads.inference import load_model
 from manyheads.text.pack import Source
 
@@ -41,20 +39,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=4000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--work", type=Path, default=Path("runs/gpu"))
-    parser.add_argument("--results", type=Path, default=None)
-    parser.add_argument("--tiny", action="store_true")
-    options = parser.parse_args()
-    if not torch.cuda.is_available() and not options.tiny:
-        parser.error("there is no CUDA device; use --tiny to see that the script runs")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    options, device = parsed(parser)
     rows, rounds = rows_of(20 if options.tiny else options.rows), 1 if options.tiny else options.rounds
     folder = model_folder(options.work, tiny=options.tiny)
     found: dict[str, Any] = {}
     tokens = 0
     for precision in ("float32",) if options.tiny else ("bf16", "float32"):
         for budget in (None,) if options.tiny else (4096, None, 65_536):
-            model = load_model(folder, device=device, batch_tokens=budget, precision=precision)
+            model = load_model(folder, device=str(device), batch_tokens=budget, precision=precision)
             sources = [Source(row["text"]) for row in rows] + [Source(QUESTION, row["text"]) for row in rows[::3]]
             tokens = sum(map(sum, model.bundle.tokenizer.lengths(sources, model.predictor.max_length)))
             seconds(model, rows[: max(20, len(rows) // 4)])
@@ -66,13 +58,9 @@ def main() -> int:
                 "spread_s": [min(taken), max(taken)],
                 "one_row_ms": 1000 * statistics.median(alone),
             }
-    name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
-    result = {"device": name, "tiny": options.tiny, "torch": torch.__version__, "rows": len(rows), "tokens": tokens,
-              "ours": found}  # fmt: skip
-    print(json.dumps(result, indent=1))
-    if options.results:
-        options.results.parent.mkdir(parents=True, exist_ok=True)
-        options.results.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    result = {"device": device_name(device), "tiny": options.tiny, "torch": torch.__version__, "rows": len(rows),
+              "tokens": tokens, "ours": found}  # fmt: skip
+    report(result, options.results)
     return 0
 
 

@@ -8,7 +8,6 @@ Texts in, vectors out, tokenising included on both sides. Interleaved rounds, me
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -21,7 +20,7 @@ import sentence_transformers
 import torch
 from sentence_transformers import SentenceTransformer
 
-from gpu_mix import MAX_LENGTH, encoder_folder
+from gpu_mix import MAX_LENGTH, device_name, encoder_folder, parsed, report
 from manyheads.model import MultiTaskModel
 from manyheads.nn.pretrained import load_encoder
 from manyheads.predict import Predictor, TorchBackend
@@ -87,13 +86,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--texts", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--work", type=Path, default=Path("runs/gpu"))
-    parser.add_argument("--results", type=Path, default=None)
-    parser.add_argument("--tiny", action="store_true")
-    options = parser.parse_args()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.type == "cpu" and not options.tiny:
-        parser.error("there is no CUDA device; use --tiny to see that the script runs")
+    options, device = parsed(parser)
     count, rounds = (20, 1) if options.tiny else (options.texts, options.rounds)
     budgets, sizes = ((1024,), (4,)) if options.tiny else ((16_384, 65_536), (32, 128, 512))
     folder = encoder_folder(options.work, tiny=options.tiny)
@@ -118,7 +111,7 @@ def main() -> int:
             seconds[name].append(timed(calls[name]))
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     result = {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu", "tiny": options.tiny,
+        "device": device_name(device), "tiny": options.tiny,
         "torch": torch.__version__, "sentence_transformers": sentence_transformers.__version__,
         "texts": count, "tokens": sum(counted), "chosen": chosen, "did_not_run": missing,
         "tokens_per_second": {name: sum(counted) / value for name, value in medians.items()},
@@ -126,10 +119,7 @@ def main() -> int:
         "ours_over": {name: value / medians["ours"] for name, value in medians.items() if name != "ours"},
         "least_cosine_to_ours": {name: float((unit[name] * unit["ours"]).sum(1).min()) for name in unit if name != "ours"},
     }  # fmt: skip
-    print(json.dumps(result, indent=1))
-    if options.results:
-        options.results.parent.mkdir(parents=True, exist_ok=True)
-        options.results.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    report(result, options.results)
     return 0
 
 

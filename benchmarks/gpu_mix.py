@@ -4,6 +4,7 @@ Needs no network and no run file: the encoder has random weights (speed does not
 of the corpus. Lengths are those of the corpus: pairs and sentences of 8 to 43 tokens, questions with texts of 29 to 240.
 """
 
+import argparse
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -159,3 +160,26 @@ def mix(
                             precision_of(precision, device), 1.0, 0, 1e9, None)  # fmt: skip
     phase = Phase("all", 10_000, Rates(1e-5, 1e-4), curve="constant")
     return Mix(Trainer(model, tasks, batcher, parts, components), phase, tasks)
+
+
+def parsed(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, torch.device]:
+    """Arguments of a benchmark with the options that all of them have, and the device. Ends without one, unless `--tiny`."""
+    parser.add_argument("--work", type=Path, default=Path("runs/gpu"))
+    parser.add_argument("--results", type=Path, default=None)
+    parser.add_argument("--tiny", action="store_true")
+    options = parser.parse_args()
+    if not torch.cuda.is_available() and not options.tiny:
+        parser.error("there is no CUDA device; use --tiny to see that the script runs")
+    return options, torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def report(result: dict[str, Any], file: Path | None) -> None:
+    """Print a result, and write it."""
+    print(json.dumps(result, indent=1))
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -19,12 +19,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from gpu_mix import encoder_folder, model_folder
+from gpu_mix import device_name, encoder_folder, model_folder, parsed, report
 from mixed_texts import texts
 
 READY_S = 120.0
@@ -116,19 +115,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--work", type=Path, default=Path("runs/gpu"))
-    parser.add_argument("--results", type=Path, default=None)
-    parser.add_argument("--tiny", action="store_true")
-    options = parser.parse_args()
-    if not torch.cuda.is_available() and not options.tiny:
-        parser.error("there is no CUDA device; use --tiny to see that the script runs")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    options, device = parsed(parser)
     clients, duration = (2, 1.0) if options.tiny else (options.clients, options.seconds)
     model, encoder = (make(options.work, tiny=options.tiny) for make in (model_folder, encoder_folder))
     given, port = texts(50 if options.tiny else 2000), free_port()
     commands = {
-        "ours": [sys.executable, "-m", "manyheads", "serve", str(model), "--port", str(port), "--device", device],
-        "sentence-transformers": [sys.executable, "-c", PEER, str(encoder), str(port), device],
+        "ours": [sys.executable, "-m", "manyheads", "serve", str(model), "--port", str(port), "--device", str(device)],
+        "sentence-transformers": [sys.executable, "-c", PEER, str(encoder), str(port), str(device)],
     }
     found: dict[str, Any] = {}
     for name, command in commands.items():
@@ -137,14 +130,11 @@ def main() -> int:
                            "many_clients": load(port, given, clients, duration)}  # fmt: skip
     rates = {name: each["many_clients"]["requests_per_second"] for name, each in found.items()}
     result = {
-        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu", "tiny": options.tiny,
+        "device": device_name(device), "tiny": options.tiny,
         "torch": torch.__version__, "clients": clients, "servers": found,
         "ours_over_peer": rates["ours"] / max(rates["sentence-transformers"], 1e-9),
     }  # fmt: skip
-    print(json.dumps(result, indent=1))
-    if options.results:
-        options.results.parent.mkdir(parents=True, exist_ok=True)
-        options.results.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    report(result, options.results)
     return 0
 
 

@@ -11,7 +11,6 @@ that real tokens need. `--tiny` runs the same on any machine, to see that it run
 """
 
 import argparse
-import json
 import random
 import statistics
 import sys
@@ -26,7 +25,7 @@ import transformers
 from torch.utils.data import DataLoader
 from transformers import AutoModel, Trainer, TrainerCallback, TrainingArguments, logging
 
-from gpu_mix import MAX_LENGTH, Mix, encoder_folder, mix
+from gpu_mix import MAX_LENGTH, Mix, device_name, encoder_folder, mix, parsed, report
 from manyheads.training.batch import Portion, encode_examples, lay
 from manyheads.training.batches import StepBatch
 from manyheads.training.losses import Normaliser
@@ -227,13 +226,7 @@ def main() -> int:
     parser.add_argument("--tokens", type=int, default=32_768, help="real tokens a step")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--sizes", type=int, nargs="+", default=[32, 128, 384], help="batch sizes of the peer")
-    parser.add_argument("--work", type=Path, default=Path("runs/gpu"))
-    parser.add_argument("--results", type=Path, default=None)
-    parser.add_argument("--tiny", action="store_true")
-    options = parser.parse_args()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.type == "cpu" and not options.tiny:
-        parser.error("there is no CUDA device; use --tiny to see that the script runs")
+    options, device = parsed(parser)
     tokens, steps, skip = (1500, 2, 1) if options.tiny else (options.tokens, options.steps, 5)
     sizes = [4] if options.tiny else options.sizes
     folder = encoder_folder(options.work, tiny=options.tiny, size=options.size)
@@ -257,7 +250,7 @@ def main() -> int:
     peak = statistics.median(peaks)
     fastest = max(one["tokens_per_second"] for one in result["ours"].values())
     result |= {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "device": device_name(device),
         "torch": torch.__version__, "transformers": transformers.__version__, "tiny": options.tiny,
         "encoder": folder.name,
         "tokens_per_step": tokens, "bf16_peak_tflops": peak / 1e12,
@@ -267,10 +260,7 @@ def main() -> int:
         },
         "peak_memory_gb": torch.cuda.max_memory_allocated() / 1e9 if device.type == "cuda" else None,
     }  # fmt: skip
-    print(json.dumps(result, indent=1))
-    if options.results:
-        options.results.parent.mkdir(parents=True, exist_ok=True)
-        options.results.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    report(result, options.results)
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from manyheads.config.schema import Run
 from manyheads.config.section import Section
 from manyheads.config.task_section import section_of
 from manyheads.tasks import TASK_TYPES
+from manyheads.text.values import did_you_mean
 
 Place = tuple[str | int, ...]
 """Keys from the top of the run file down to a value."""
@@ -63,9 +63,7 @@ def _message(problem: Any, values: Any, origin: Origin) -> str:
     dotted = ".".join(str(part)[:MAX_SHOWN] for part in place)
     if problem["type"] == "extra_forbidden":
         keys = _known_keys(place[:-1], values)
-        near = difflib.get_close_matches(str(place[-1]), keys, n=1, cutoff=0.5)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        return f"{known}: unknown key '{dotted}'{hint} (known here: {', '.join(keys)})"
+        return f"{known}: unknown key '{dotted}'{did_you_mean(str(place[-1]), keys)} (known here: {', '.join(keys)})"
     if problem["type"] == "union_tag_invalid":
         kinds = problem["ctx"]["expected_tags"].replace("'", "")
         return f"{known}: {dotted} has type {problem['ctx']['tag'][:MAX_SHOWN]!r}; the types are {kinds}"

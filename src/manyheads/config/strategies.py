@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from manyheads.config.section import Section
+from manyheads.text.values import did_you_mean
 
 Rate = Annotated[float, Field(gt=0)]
 Layer = Annotated[int, Field(ge=0)]
@@ -221,9 +221,9 @@ def _tracker_names(value: Any) -> Any:
     names = [] if value == "none" else [value] if isinstance(value, str) else value
     for name in names if isinstance(names, list | tuple) else ():
         if name not in get_args(TrackerName):
-            near = difflib.get_close_matches(str(name), get_args(TrackerName), n=1, cutoff=0.5)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
-            raise ValueError(f"there is no tracker {name!r:.50}{hint} (known: {', '.join(get_args(TrackerName))}, none)")
+            known = get_args(TrackerName)
+            hint = did_you_mean(str(name), known)
+            raise ValueError(f"there is no tracker {name!r:.50}{hint} (known: {', '.join(known)}, none)")
     return tuple(dict.fromkeys(names)) if isinstance(names, list | tuple) else names
 
 

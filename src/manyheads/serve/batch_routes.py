@@ -11,8 +11,7 @@ from manyheads.serve import schema
 from manyheads.serve.batches import Batches
 from manyheads.serve.errors import InvalidRequestError
 from manyheads.serve.responses import JSON
-from manyheads.serve.routes import StrictRoute
-from manyheads.serve.v2.routes import read_body
+from manyheads.serve.routes import StrictRoute, read_body
 
 _BOUNDARY = re.compile(r'multipart/form-data;.*\bboundary="?([^";,]{1,200})"?', re.IGNORECASE)
 _NAME = re.compile(rb'\bname="([^"\r\n]*)"')

@@ -209,6 +209,18 @@ class StrictRoute(APIRoute):
         return handle
 
 
+async def read_body(request: Request) -> bytes:
+    """The body of a request of any type. Raises HTTPException for one that another site made a browser send.
+
+    Such a request needs no permission of the server unless it is JSON, and clients of files and of the V2 protocol send
+    other types too.
+    """
+    json_body = request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
+    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and not json_body:
+        raise HTTPException(422, "a page of another site may only send JSON; send Content-Type: application/json")
+    return await request.body()
+
+
 def disconnected(request: Request) -> Disconnected:
     """What returns once the client of a request has left."""
 

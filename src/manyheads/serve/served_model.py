@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from manyheads.bundle import MANIFEST, manifest_hash, read_manifest
+from manyheads.bundle import MANIFEST, is_exported, manifest_hash, read_manifest
 from manyheads.serve.errors import InvalidRequestError
 from manyheads.tasks import TASK_TYPES
 from manyheads.tasks.base import AnswerForm
@@ -26,13 +26,15 @@ class ServedModel:
     """Each task as in the manifest, plus the form of its answers under `answers`."""
     created: int = 0
     """When the model was written, in seconds since 1970."""
+    exported: bool = False
+    """Whether it is an ONNX export."""
 
     @staticmethod
     def read(folder: Path, name: str) -> ServedModel:
         """What the manifest of a folder says. Raises BundleError."""
         manifest = read_manifest(folder)
-        written = int((folder / MANIFEST).stat().st_mtime)
-        return ServedModel(name, manifest_hash(manifest), with_answer_forms(manifest["tasks"]), written)
+        tasks, written = with_answer_forms(manifest["tasks"]), int((folder / MANIFEST).stat().st_mtime)
+        return ServedModel(name, manifest_hash(manifest), tasks, written, is_exported(manifest))
 
     @property
     def ids(self) -> list[str]:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from starlette.types import ASGIApp
 
-from manyheads.bundle import is_exported, read_manifest
 from manyheads.devices import AUTO, gpus_of
 from manyheads.errors import BundleError, UsageError
 from manyheads.hub.download import model_folder
@@ -136,7 +135,7 @@ def _models(arguments: Sequence[str], limits: Limits, resources: Resources, acce
     hosts = []
     for i, (name, folder) in enumerate(names):
         model = ServedModel.read(folder, name)
-        gpus = gpus_of(resources.device, exported=is_exported(read_manifest(folder)))
+        gpus = gpus_of(resources.device, exported=model.exported)
         count = resources.workers or (1 if several else gpus or min(cores, 2))
         threads = max(1, cores // (count * len(names)))
         settings = WorkerSettings(str(folder), model.hash, count, threads, limits.batch_tokens, resources.precision,

@@ -107,7 +107,7 @@ def load_model(settings: WorkerSettings) -> Answer:
     set_up()
     use_threads(settings.threads)
     from manyheads import inference
-    from manyheads.bundle import is_exported, manifest_hash, read_manifest
+    from manyheads.bundle import is_exported, read_manifest
     from manyheads.devices import device_of_worker
 
     exported = is_exported(read_manifest(Path(settings.folder)))
@@ -115,6 +115,6 @@ def load_model(settings: WorkerSettings) -> Answer:
     model = inference.load_model(
         settings.folder, device=device, batch_tokens=settings.batch_tokens, precision=settings.precision
     )
-    if manifest_hash(read_manifest(Path(settings.folder))) != settings.hash:
+    if model.bundle.hash != settings.hash:
         raise BundleError(f"{settings.folder} no longer holds the model that this worker was started for")
     return answering(model.predictor)

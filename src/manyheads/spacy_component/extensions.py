@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from spacy.tokens import Doc, Span
 
+from manyheads.metrics.vectors import cosine
+
 ANSWERS = "manyheads"
 """Extension of a Doc: its output row. Of a Span: a list of notes, `{"task", "place", "label", "score", ...}`."""
 QUESTION = "question"
@@ -97,9 +99,7 @@ def vector_of(doc: Doc, task: str) -> npt.NDArray[np.float32]:
 
 def similarity_of(doc: Doc, other: Any) -> float:
     """Cosine of the vectors of a Doc and another object of spaCy; 0 if one of them is zero."""
-    ours, theirs = doc.vector, other.vector
-    norm = float(np.linalg.norm(ours) * np.linalg.norm(theirs))
-    return float(np.dot(ours, theirs)) / norm if norm else 0.0
+    return float(cosine(doc.vector[None], other.vector[None])[0])
 
 
 def _always(doc: Doc) -> bool:

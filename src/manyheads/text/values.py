@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
@@ -43,6 +43,16 @@ def is_missing(value: object) -> bool:
 def first_given(*values: Any) -> Any:
     """The first value that is not missing; None if all are."""
     return next((value for value in values if not is_missing(value)), None)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint at the nearest known name, to append to a message; empty if none is near.
+
+    >>> did_you_mean("wanbd", ["mlflow", "wandb"])
+    "; did you mean 'wandb'?"
+    """
+    near = get_close_matches(name, list(known), 1, 0.5)
+    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def check_spelling(row: Mapping[str, Any], optional: Sequence[str]) -> None:

@@ -57,7 +57,7 @@ class PostNormLayer:
 
     def run(self, hidden_TD: torch.Tensor, segments: Segments) -> torch.Tensor:
         """Hidden states `(T, D)` after the layer."""
-        return _Trained.apply(hidden_TD, self, segments.lengths, *self.parameters())  # type: ignore[no-untyped-call, unused-ignore]
+        return _Trained.apply(hidden_TD, self, segments.lengths, *self.parameters())  # type: ignore[no-untyped-call]
 
 
 def by_hand(layer: nn.Module, hidden: torch.Tensor) -> PostNormLayer | None:

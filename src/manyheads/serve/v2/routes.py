@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from manyheads import __version__
@@ -19,7 +19,7 @@ from manyheads.serve.catalog import Catalog
 from manyheads.serve.errors import InternalRowError, InvalidRequestError, UnknownModelError
 from manyheads.serve.middleware import Front
 from manyheads.serve.responses import JSON
-from manyheads.serve.routes import disconnected, headers_of
+from manyheads.serve.routes import disconnected, headers_of, read_body
 from manyheads.serve.served_model import ServedModel
 from manyheads.serve.service import Service
 from manyheads.serve.v2.tensors import HEADER, InferRequest, read_request, texts_tensor, vectors_tensor
@@ -112,17 +112,6 @@ def _add_model(router: APIRouter, prefix: str, catalog: Catalog) -> None:
             tasks = service.model.chosen_tasks(_tasks(asked))
             reply = await service.predict(asked.rows, tasks, _min_score(asked), disconnected(request))
             return _response(asked, service, tasks, reply.outputs, headers_of(service.model, started, reply))
-
-
-async def read_body(request: Request) -> bytes:
-    """The body of a request of any type. Raises HTTPException for one that another site made a browser send.
-
-    Such a request needs no permission of the server unless it is JSON, and clients of this protocol send other types too.
-    """
-    json_body = request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
-    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and not json_body:
-        raise HTTPException(422, "a page of another site may only send JSON; send Content-Type: application/json")
-    return await request.body()
 
 
 def _metadata(model: ServedModel) -> dict[str, Any]:
