@@ -68,7 +68,7 @@ class OnnxBackend:
         try:
             import onnxruntime
         except ImportError:
-            raise BundleError(f"{graph} needs onnxruntime; pip install 'manyheads[export]'") from None
+            raise BundleError(f"{graph} needs onnxruntime; pip install 'path/to/manyheads[export]'") from None
         options = onnxruntime.SessionOptions()
         self.device = device
         self._threads = 1 if is_cuda(device) else threads or usable_threads()

@@ -61,7 +61,7 @@ def run_demo(output: Path, progress: Progress) -> Iterator[str]:
     yield "Next:"
     yield f'  manyheads predict {output} "Ibuprofen 400 mg relieved the headache within an hour."'
     yield f"  manyheads serve {output}"
-    yield f"  manyheads compare {RUN} -o {output.parent / 'compared'} --seeds 0   # each head alone; about 20 minutes"
+    yield f"  manyheads compare {RUN} -o {output.parent / 'compared'} --seeds 0   # each head alone, at three rates"
 
 
 def _chance(plan: Any, name: str, train: Sequence[Any]) -> float:

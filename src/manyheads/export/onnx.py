@@ -133,4 +133,4 @@ def _onnx_versions() -> dict[str, str]:
 def _check_installed() -> None:
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if missing:
-        raise UsageError(f"--to onnx needs {', '.join(missing)}; pip install 'manyheads[export]'")
+        raise UsageError(f"--to onnx needs {', '.join(missing)}; pip install 'path/to/manyheads[export]'")

@@ -40,7 +40,7 @@ def export_sentence_transformers(bundle: Bundle, name: str, output: Path, log: L
     modules = _modules(bundle, name, encoder)
     if find_spec("sentence_transformers") is None:
         raise UsageError("--to sentence-transformers needs that library to check the folder; "
-                         "pip install 'manyheads[export]'")  # fmt: skip
+                         "pip install 'path/to/manyheads[export]'")  # fmt: skip
 
     def fill(folder: Path) -> None:
         save_encoder(encoder, folder)
