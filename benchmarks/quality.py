@@ -22,6 +22,8 @@ import traceback
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
+import numpy as np
+
 from cells import kept
 from cells.draw import Cell, cells, rows
 from cells.methods import METHODS, Job
@@ -131,7 +133,7 @@ def measured(cell: Cell, method: str, given: argparse.Namespace) -> kept.Result:
         "scores": metrics(cell.data, test, found.answers),
         "machine": {"device": given.device, "cores": os.cpu_count(), "threads": os.environ.get("OMP_NUM_THREADS", "")},
         "answers": list(found.answers),
-        "evidence": {**facts, **{name: each.tolist() for name, each in arrays.items()}},
+        "evidence": {**facts, **{name: np.round(each, 6).tolist() for name, each in arrays.items()}},
     }
 
 

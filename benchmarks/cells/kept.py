@@ -1,7 +1,8 @@
 """Results, one file each: facts, scores and the answer to every row, under a key of all that determines them.
 
 A peer's key holds the versions of its packages and of its method, so it never runs twice. Ours holds a hash of the library's
-source, so it runs again whenever the library changed. `summary` is what is committed: everything but answers and evidence.
+source, so it runs again whenever the library changed. `summary` is what is committed: everything but answers; the evidence of
+intervals is in a compressed file beside it.
 """
 
 from __future__ import annotations
@@ -58,11 +59,13 @@ def summary(results: list[Result]) -> list[Result]:
 def write_summary(file: Path, results: list[Result]) -> list[Result]:
     """Adds results to those of a file, one line each; returns them all, oldest first."""
     known = read_summary(file)
-    merged = {json.dumps(result["key"], sort_keys=True): result for result in [*known, *summary(results)]}
-    ordered = sorted(merged.values(), key=lambda result: json.dumps(result["key"], sort_keys=True))
+    evidence = {_name(result): result["evidence"] for result in [*known, *results] if "evidence" in result}
+    merged = {_name(result): result for result in summary([*known, *results])}
+    ordered = [merged[name] for name in sorted(merged)]
     file.parent.mkdir(parents=True, exist_ok=True)
     lines = ",\n".join(json.dumps(result, sort_keys=True) for result in ordered)
     replace_file(file, f'{{"results": [\n{lines}\n]}}\n')
+    replace_bytes(_evidence_file(file), gzip.compress(json.dumps(evidence, sort_keys=True).encode(), mtime=0))
     return sorted(ordered, key=lambda result: result["date"])
 
 
@@ -70,7 +73,19 @@ def read_summary(file: Path) -> list[Result]:
     if not file.exists():
         return []
     found: list[Result] = json.loads(file.read_text(encoding="utf-8"))["results"]
-    return found
+    kept = _evidence_file(file)
+    evidence = json.loads(gzip.decompress(kept.read_bytes())) if kept.exists() else {}
+    return [
+        {**result, "evidence": evidence[name]} if (name := _name(result)) in evidence else result for result in found
+    ]
+
+
+def _name(result: Result) -> str:
+    return json.dumps(result["key"], sort_keys=True)
+
+
+def _evidence_file(summary: Path) -> Path:
+    return summary.with_suffix(".evidence.json.gz")
 
 
 def source_hash() -> str:

@@ -44,7 +44,7 @@ def table(results: Sequence[Result]) -> list[str]:
     methods = [name for name in METHODS if any(name in cell for cell in found.values())]
     lines = _scores(found, methods)
     if OURS in methods:
-        lines += ["", *_means(found, methods)]
+        lines += ["", *_means(found, methods), *_calibration(found)]
     return [
         *lines,
         "",
@@ -53,6 +53,16 @@ def table(results: Sequence[Result]) -> list[str]:
         *_seconds(found, methods),
         *_sources(results),
     ]
+
+
+def _calibration(found: Mapping[Place, dict[str, BySeed]]) -> list[str]:
+    """The calibration error of ours on test rows, where it was recorded."""
+    lines = []
+    for (name, size), cell in found.items():
+        errors = [result["facts"]["ece"] for result in cell.get(OURS, {}).values() if "ece" in result["facts"]]
+        if errors:
+            lines.append(f"| {name} | {size or 'all'} | {mean(errors):.3f} | {len(errors)} |")
+    return ["", "| set | rows | calibration error | seeds |", "|---|---|---|---|", *lines] if lines else []
 
 
 def score(place: Place, result: Result) -> float:
