@@ -163,6 +163,6 @@ def test_the_hubs_name_of_tags_is_known(write):
 
 
 def test_another_separator_is_named(write):
-    assert refusal_of(write("a.csv", "text;label\na;A\n"), TEXT) == (
-        "a.csv:1 has one column, with cells separated by ';'; cells are separated by commas in .csv, and by tabs in .tsv"
+    assert refusal_of(write("a.tsv", "text;label\na;A\n"), TEXT) == (
+        "a.tsv:1 has one column, with cells separated by ';'; cells are separated by commas in .csv, and by tabs in .tsv"
     )

@@ -216,6 +216,15 @@ def test_an_array_of_rows_is_answered_row_by_row(write):
     assert rows_of(write("c.json", '{"text": "a"}\n{"text": "b"}\n')) == [{"text": "a"}, {"text": "b"}]
 
 
+def test_an_object_with_rows_is_answered_row_by_row(write):
+    assert rows_of(write("a.json", '{"version": 1, "rows": [{"text": "a"}, 7]}')) == [
+        {"text": "a"},
+        'item 2 must be an object such as {"text": "..."}, seen int',
+    ]
+    assert rows_of(write("b.json", '{"text": {"0": "a", "1": "b"}}')) == [{"text": "a"}, {"text": "b"}]
+    assert rows_of(write("c.csv", "text;id\na, b;1\n")) == [{"text": "a, b", "id": "1"}]
+
+
 def test_an_array_that_breaks_off_ends_the_reading(write):
     with pytest.raises(DataError, match=r"a\.json:2 needs a comma or \] after item 1, the file ends"):
         rows_of(write("a.json", '[\n{"text": "a"}'))

@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import IO, Any
 from uuid import UUID
 
+from manyheads.data.formats import json_object
 from manyheads.data.formats.json_items import items_of
 from manyheads.data.formats.lines import byte_stream, lines, opened
 from manyheads.data.formats.messages import counted
 from manyheads.data.formats.parquet import ParquetRows
 from manyheads.data.formats.preview import Preview
+from manyheads.data.formats.squad import whole_json
 from manyheads.data.strict_json import read_json
 from manyheads.data.text_lines import SniffedStream, text_rows
 from manyheads.errors import DataError, RowError
@@ -43,7 +45,7 @@ STRANGE = "surrogateescape"
 def read_requests(source: Path | IO[bytes] | SniffedStream) -> Iterator[Requested]:
     """Rows of a file by its ending (`.jsonl`, `.json`, `.csv`, `.tsv`, `.parquet`, `.txt`, also `.gz`), or of a byte stream.
 
-    A stream holds JSON lines or plain texts, recognised by its first line; a `.json` file JSON lines, or one array of rows.
+    A stream holds JSON lines or plain texts, recognised by its first line; a `.json` file JSON lines, or one array or object.
     Raises DataError at once for a file that is missing or of another format.
     """
     if not isinstance(source, Path):
@@ -54,9 +56,9 @@ def read_requests(source: Path | IO[bytes] | SniffedStream) -> Iterator[Requeste
     ending = Path(source.name.removesuffix(".gz")).suffix.lower()
     if ending == ".parquet":
         return _parquet(source)
-    if ending == ".json" and Preview.of(source).json.array:
-        return _json_array(source)
-    if ending in (".jsonl", ".ndjson", ".json"):
+    if ending == ".json":
+        return _json(source)
+    if ending in (".jsonl", ".ndjson"):
         return _file_lines(source)
     if ending in (".csv", ".tsv"):
         return _csv(source, tabs=ending == ".tsv")
@@ -87,12 +89,25 @@ def _file_lines(path: Path, rows: Callable[[IO[bytes]], Iterator[Requested]] | N
         yield from (rows or _json_lines)(stream)
 
 
+def _json(path: Path) -> Iterator[Requested]:
+    preview = Preview.of(path)
+    if preview.json.array:
+        return _json_array(path)
+    return _json_object(path) if json_object.looks_like(preview) else _file_lines(path)
+
+
 def _json_array(path: Path) -> Iterator[Requested]:
     """Rows of one array. Raises DataError if the array itself is broken, because no item after that can be found."""
     with byte_stream(path) as stream:
         for item in items_of(stream, str(path), LONGEST_ROW_BYTES):
             where = f"item {item.number}" if item.line is None else f"line {item.line}"
             yield _json_row(item.text.encode("utf-8", "surrogatepass"), where)
+
+
+def _json_object(path: Path) -> Iterator[Requested]:
+    """Rows of one object. Raises DataError."""
+    for number, row in enumerate(json_object.rows_of(whole_json(path), str(path)), 1):
+        yield _json_row(json.dumps(row).encode(), f"item {number}")
 
 
 def _json_lines(stream: Lines) -> Iterator[Requested]:

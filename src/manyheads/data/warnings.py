@@ -106,7 +106,7 @@ def label_warnings(task: Task[Any], report: ReadReport) -> list[str]:
     ]
     if len(single) > SHOWN:
         warnings.append(f"{len(single) - SHOWN} more labels have 1 example each")
-    return warnings + _alike(known, report) + _several_in_one(known, report)
+    return warnings + _alike(known, report) + _several_in_one(known, report, lists=getattr(task, "multi_label", False))
 
 
 def _unanswerable(report: ReadReport) -> list[str]:
@@ -170,12 +170,12 @@ def _typos(known: Sequence[str], counts: Mapping[str, int]) -> list[tuple[str, s
             and SequenceMatcher(None, one, other).ratio() > 0.8]  # fmt: skip
 
 
-def _several_in_one(known: Sequence[str], report: ReadReport) -> list[str]:
-    """A warning about a label that is several others with a separator between them."""
-    names = set(known)
-    for label in known:
-        parts = _SEPARATORS.split(label)
-        if len(parts) > 1 and names.issuperset(parts):
+def _several_in_one(known: Sequence[str], report: ReadReport, *, lists: bool) -> list[str]:
+    """A warning about a label that is several others with a separator between them; in `lists`, if it shares one of them."""
+    cut = {label: parts for label in known if len(parts := _SEPARATORS.split(label)) > 1}
+    names, shared = set(known), Counter(part for parts in cut.values() for part in parts)
+    for label, parts in cut.items():
+        if names.issuperset(parts) or (lists and any(shared[part] > 1 or part in names for part in parts)):
             return [
                 f"{_at(report, label)}label {label!r} looks like several labels; in csv they are separated by | in a "
                 "column 'labels', in JSON they are a list"

@@ -3,6 +3,8 @@
 Design:
 - csv is strict (RFC 4180): a cell that starts with a quote ends with one before the next comma, and quotes in it are
   doubled. Anything else is refused with its line, because an unclosed quote swallows the rows after it.
+- csv is separated by commas, or, where the header has no comma, by the one of semicolon, tab and bar that it has: a German or
+  French Excel writes semicolons.
 - tsv has no quoting: a quote is a character like any other, and a row is a line.
 - White space is stripped from the names in a header, and from cells of columns other than texts. Texts are unchanged.
 - A column without a name is ignored if it is empty, or the first one (the row numbers of pandas); any other is refused.
@@ -14,9 +16,15 @@ import csv
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 TEXTS = frozenset({"text", "text_pair", "text_a", "text_b", "negative", "question", "context"})
 """Columns whose cells are unchanged."""
+OTHER_SEPARATORS = (";", "\t", "|")
+"""Of csv files without commas in the header."""
+SENTENCE_ENDS = ".!"
+LONGEST_NAME = 40
+"""Characters in the name of a column; a longer one is a text, in a file without a header."""
 
 
 class CellError(ValueError):
@@ -34,6 +42,7 @@ class CellRow:
 
     line: int
     cells: list[str]
+    separator: str = ","
 
 
 def read_cells(lines: Iterable[str], *, tabs: bool, longest: int) -> Iterator[CellRow]:
@@ -48,10 +57,13 @@ def read_cells(lines: Iterable[str], *, tabs: bool, longest: int) -> Iterator[Ce
             if "\r" in inner:
                 raise CellError(number, "has a carriage return in the middle of a line; save the file with line feeds")
             if inner:
-                yield CellRow(number, inner.split("\t"))
+                yield CellRow(number, inner.split("\t"), "\t")
         return
     csv.field_size_limit(longest)
-    reader = csv.reader(lines, strict=True)
+    lines = iter(lines)
+    before = list(_until_header(lines))
+    separator = _separator(before[-1]) if before else ","
+    reader = csv.reader(chain(before, lines), strict=True, delimiter=separator)
     while True:
         start = reader.line_num + 1
         try:
@@ -59,19 +71,43 @@ def read_cells(lines: Iterable[str], *, tabs: bool, longest: int) -> Iterator[Ce
         except StopIteration:
             return
         except csv.Error as error:
-            raise CellError(start, _fault(str(error), longest)) from None
+            raise CellError(start, _fault(str(error), longest, separator)) from None
         if cells:
-            yield CellRow(start, cells)
+            yield CellRow(start, cells, separator)
 
 
-def _fault(error: str, longest: int) -> str:
+def _until_header(lines: Iterator[str]) -> Iterator[str]:
+    """The blank lines at the beginning, and the line after them."""
+    for line in lines:
+        yield line
+        if line.strip():
+            return
+
+
+def _separator(header: str) -> str:
+    """A comma, unless the line has none, and names that one other mark separates."""
+    found = [mark for mark in OTHER_SEPARATORS if mark in header]
+    if "," in header or len(found) != 1:
+        return ","
+    names = [name.strip().strip('"') for name in header.rstrip("\r\n").split(found[0])]
+    text = any(len(name) > LONGEST_NAME or name[-1:] in SENTENCE_ENDS for name in names if name)
+    return "," if text else found[0]
+
+
+def separator_name(separator: str, *, plural: bool = False) -> str:
+    """For messages: a comma, commas."""
+    name = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}[separator]
+    return f"{name}s" if plural else f"a {name}"
+
+
+def _fault(error: str, longest: int, separator: str) -> str:
     if "field larger" in error:
         return (f"has a cell that is longer than {longest >> 20} MB, or a quote that is never closed; cut the text into "
                 "parts, or close the quote")  # fmt: skip
     if "new-line character" in error:
         return "has a carriage return in the middle of a line; put the cell in quotes, or save the file with line feeds"
     return (f"has a cell whose quotes do not match ({error}); a cell that starts with a quote ends with one before the "
-            "next comma, and quotes inside it are doubled")  # fmt: skip
+            f"next {separator_name(separator)[2:]}, and quotes inside it are doubled")  # fmt: skip
 
 
 class Header:

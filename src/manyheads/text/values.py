@@ -129,17 +129,19 @@ def number_of(value: object, name: str) -> float:
 
 
 def label_of(value: object) -> str:
-    """One label: a string, or a number as a string. Raises RowError for other values, and for a list in a string."""
+    """One label: a string, or a number or boolean as one. Raises RowError for other values, and for a list in a string."""
     if isinstance(value, str) and value.strip():
         name = value.strip()
         if _listed(name) is not None:
             raise RowError(f"label {value!r} is a list in a string; name the column 'labels' where a text has several "
                            "labels, or give the one label alone")  # fmt: skip
         return name
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
+    if isinstance(value, int):
+        return str(value).lower()  # True is `true`, as JSON has it
     if isinstance(value, float) and math.isfinite(value):
         return str(int(value)) if value.is_integer() and abs(value) < 1 << 53 else str(value)
+    if is_missing(value):
+        raise RowError("'label' is empty; fill it in, or remove the row")
     raise RowError(f"'label' must be a string, seen {value!r}")
 
 

@@ -129,6 +129,7 @@ def test_the_formats_of_our_own_types_follow_from_their_columns(kind):
     assert {form.name for form in FORMATS if form.fits(RowSchema.for_task(TASK_TYPES[kind]))} == {
         *own,
         "json",
+        "json-object",
         "jsonl",
         "parquet",
     }

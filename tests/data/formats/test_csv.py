@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from datafiles import PAIRS, TEXT, refusal_of, rows_of
+from manyheads.text.delimited import read_cells
 
 
 def test_csv_quotes_embedded_newlines_and_line_numbers(write):
@@ -52,6 +55,22 @@ def test_broken_csv_is_refused(write):
         "d.csv:1 names the column 'text' twice; rename one of them"
     )
     assert refusal_of(write("e.csv", "text,label\n"), TEXT) == "e.csv has no rows; give a file with data"
+
+
+@pytest.mark.parametrize(("mark", "name"), [(";", "semicolon"), ("\t", "tab"), ("|", "bar")])
+def test_csv_may_have_another_separator_that_its_header_shows(write, mark, name):
+    text = f'text{mark}label\n"so, {mark} so"{mark}A\nwell, then{mark} B\n'
+    rows = rows_of(write("a.csv", text), TEXT)
+    assert [row.values for row in rows] == [{"text": f"so, {mark} so", "label": "A"}, {"text": "well, then", "label": "B"}]
+    assert {row.notes for row in rows} == {(f"cells are separated by {name}s, as in the header",)}
+    assert f"a cell that holds a {name}" in refusal_of(write("b.csv", f"text{mark}label\na{mark}A{mark}c\n"), TEXT)
+    assert f"before the next {name}," in refusal_of(write("c.csv", f'text{mark}label\n"a" b{mark}A\n'), TEXT)
+
+
+@pytest.mark.parametrize("header", ["I like it; really.", "a;b|c", "text,a;b", "text"])
+def test_a_mark_in_a_text_or_beside_another_separates_nothing(header):
+    (row,) = read_cells([header], tabs=False, longest=100)
+    assert row.cells == header.split(",")
 
 
 def test_tsv_is_not_quoted_and_cells_that_look_quoted_are_told(write):

@@ -54,8 +54,8 @@ def test_the_counts_reach_the_report_of_the_split(export: Export, tmp_path):
 @each
 def test_one_format_alone_claims_a_file(export: Export, tmp_path):
     head = Preview.of(export.write(tmp_path))
-    claimed = {form.name for form in FORMATS if form.looks_like(head)} - {"json"}
-    assert claimed == {export.format} - {"json"}
+    claimed = {form.name for form in FORMATS if form.looks_like(head)} - {"json", "json-object"}
+    assert claimed == {export.format} - {"json", "json-object"}
 
 
 @each

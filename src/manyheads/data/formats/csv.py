@@ -17,14 +17,20 @@ from manyheads.data.formats.lines import LONGEST_LINE_BYTES, bare_name, lines
 from manyheads.data.formats.messages import counted
 from manyheads.data.formats.rows import RawRow
 from manyheads.errors import DataError
-from manyheads.text.delimited import TEXTS, CellError, CellRow, Header, read_cells
+from manyheads.text.delimited import (
+    LONGEST_NAME,
+    SENTENCE_ENDS,
+    TEXTS,
+    CellError,
+    CellRow,
+    Header,
+    read_cells,
+    separator_name,
+)
 
 LONGEST_CELL = LONGEST_LINE_BYTES
 """Characters in a cell. The csv module's default limit of 131,072 is too low for documents."""
 OTHER_SEPARATORS = (";", "\t", "|", ",")
-SENTENCE_ENDS = ".!"
-LONGEST_NAME = 40
-"""Characters in the name of a column; a longer one is a text, in a file without a header."""
 QUOTED = "cells begin and end with a quote, which is part of the cell because tsv has no quoting; remove it, or write csv"
 
 
@@ -75,12 +81,15 @@ def _row(path: Path, header: Header, row: CellRow, *, tab: bool) -> RawRow:
     if found is None:
         raise DataError(
             f"{path}:{row.line} has {counted(len(row.cells), 'column')}, the header has {len(header.names)} "
-            f"({', '.join(header.names)[:500]}); fill the row in, or quote a cell that holds a {'tab' if tab else 'comma'}"
+            f"({', '.join(header.names)[:500]}); fill the row in, or quote a cell that holds {separator_name(row.separator)}"
         )
     values: dict[str, Any] = dict(found)
     if not values.get("text_pair", True):
         values["text_pair"] = None  # the only column that may be left out row by row; an empty cell has no type
-    return RawRow(values, f"{path}:{row.line}", notes=(QUOTED,) if tab and _is_quoted(found) else ())
+    notes = (QUOTED,) if tab and _is_quoted(found) else ()
+    if not tab and row.separator != ",":
+        notes = (f"cells are separated by {separator_name(row.separator, plural=True)}, as in the header",)
+    return RawRow(values, f"{path}:{row.line}", notes=notes)
 
 
 def _is_quoted(values: dict[str, str]) -> bool:

@@ -24,6 +24,7 @@ from manyheads.data.formats import (
     gliner,
     gliner2,
     json_array,
+    json_object,
     jsonl,
     label_studio,
     parquet,
@@ -60,6 +61,7 @@ SQUAD = Format("squad", "SQuAD JSON", (("question", "context", "answers"),), squ
 JSON_ARRAY = Format(
     "json", "JSON array", ANY, json_array.looks_like, json_array.read, renames=True, wins_over_own_rows=True
 )
+JSON_OBJECT = Format("json-object", "JSON object", ANY, json_object.looks_like, json_object.read, renames=True)
 
 FORMATS: tuple[Format, ...] = (
     pubtator.FORMAT,
@@ -76,6 +78,7 @@ FORMATS: tuple[Format, ...] = (
     gliner.FORMAT,
     gliner2.FORMAT,
     spacy_json.FORMAT,
+    JSON_OBJECT,
     doccano.FORMAT,
     class_numbers.FORMAT,
     JSON_ARRAY,
@@ -107,6 +110,8 @@ def format_by_content(preview: Preview, schema: RowSchema) -> Format | None:
         return JSON_ARRAY if JSON_ARRAY.looks_like(preview) else None
     own = _is_own(preview.json, schema)
     found = [form for form in FORMATS if form.looks_like(preview) and (form.wins_over_own_rows or not own)]
+    if SQUAD.holds(schema.columns) and not schema.renames and preview.json.has("data"):
+        found = [form for form in found if form is not JSON_OBJECT]
     if schema.renames and preview.json.paths:  # rows of an export have keys of their own
         found = [form for form in found if form.renames]
     fitting = [form for form in found if form.fits(schema)]
