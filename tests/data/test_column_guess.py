@@ -166,3 +166,10 @@ def test_another_separator_is_named(write):
     assert refusal_of(write("a.tsv", "text;label\na;A\n"), TEXT) == (
         "a.tsv:1 has one column, with cells separated by ';'; cells are separated by commas in .csv, and by tabs in .tsv"
     )
+
+
+def test_a_column_for_each_class_is_not_taken_for_labels(write):
+    refusal = refusal_of(write("a.csv", "comment_text,toxic,insult\nYou are rude.,1,0\nThank you.,0,0\n"), TEXT)
+    assert refusal.endswith(
+        ": toxic, insult hold zeros and ones; write one column 'labels' with the names that apply to each row, as in a|b"
+    )

@@ -119,6 +119,16 @@ def is_telling(ours: str, theirs: str) -> bool:
     return _name_score(ours, theirs, role.names if role is not None else ()) > UNNAMED
 
 
+def zeros_and_ones(sample: Sample) -> list[str]:
+    """The columns that hold zeros and ones alone, as a column for each class does.
+
+    >>> zeros_and_ones({"text": ["It broke."], "toxic": ["0", "1"], "rude": [0.0, 1.0], "id": [1, 2]})
+    ['toxic', 'rude']
+    """
+    found = ((name, _numbers(values)) for name, values in sample.items() if not _all(values, bool))
+    return [name for name, numbers in found if numbers is not None and set(numbers) <= {0.0, 1.0}]
+
+
 def sample_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """The first MOST_ROWS rows as a sample; long values are cut."""
     found: dict[str, list[Any]] = {}

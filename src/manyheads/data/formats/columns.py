@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from manyheads.data.column_guess import Sample, guess_columns, sample_of
+from manyheads.data.column_guess import Sample, guess_columns, sample_of, zeros_and_ones
 from manyheads.data.formats.format import RowSchema
 from manyheads.data.formats.messages import did_you_mean
 from manyheads.data.formats.rows import RawRow
@@ -51,6 +51,10 @@ def missing_columns(schema: RowSchema, found: Iterable[str], place: str, sample:
     known = list(found)
     seen = ", ".join(known)[:MOST_NAMED] or "none"
     what = f"{place} has the columns {seen}; expected {schema.missing(())}"
+    if schema.has_any("labels") and len(classes := zeros_and_ones(sample)) > 1:
+        named = ", ".join(classes)[:MOST_NAMED]
+        return DataError(f"{what}: {named} hold zeros and ones; write one column 'labels' with the names that apply to each "
+                         "row, as in a|b")  # fmt: skip
     if (guess := guess_columns(schema.columns, {name: sample.get(name, ()) for name in known})) is not None:
         return DataError(f"{what}: write columns: {guess}")
     example = known[-1] if known else "NAME"
