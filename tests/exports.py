@@ -214,6 +214,11 @@ EXPORTS = {
         [spans(id=4)],
     ),
     "doccano spans, old": Export("doccano", {"a.json": lines({"data": ADA, "labels": [[0, 9, "PER"], [19, 25, "LOC"]]})}, [spans()]),
+    "doccano, first version": Export(
+        "doccano",
+        {"a.jsonl": lines({"text": ADA, "annotations": [{"label": 3, "start_offset": 0, "end_offset": 9, "user": 1}]})},
+        [spans(entities=[{"start": 0, "end": 9, "label": "3"}])],
+    ),
     "doccano relations": Export(
         "doccano",
         {"a.jsonl": lines({"text": ADA, "relations": [{"id": 0, "from_id": 1, "to_id": 2, "type": "x"}], "entities": [
@@ -242,6 +247,16 @@ EXPORTS = {
             {"id": 2, "data": {"text": "Nobody was here."}, "annotations": []},
         ], indent=1)},
         [spans()], skipped={"no annotation": 1}, left_out={"relations": 1, "further annotations of a task": 1},
+    ),
+    "Label Studio, first version": Export(
+        "label-studio", {"a.json": json.dumps([{"data": {"text": ADA}, "completions": [{"result": STUDIO_SPANS}]}])}, [spans()]
+    ),
+    "Label Studio, with a predicted task": Export(
+        "label-studio",
+        {"a.jsonl": lines({"data": {"text": ADA}, "annotations": [{"result": STUDIO_SPANS}]},
+                          {"data": {"text": ADA}, "predictions": [{"result": STUDIO_SPANS}]})},
+        [spans()],
+        skipped={"no annotation": 1},
     ),
     "Label Studio, choices of a region": Export(
         "label-studio",
@@ -325,6 +340,12 @@ EXPORTS = {
     "spaCy pairs": Export(
         "spacy", {"a.json": json.dumps([[ADA, {"entities": [[0, 9, "PER"], [19, 25, "LOC"]]}], ["No.", {"entities": []}]])},
         [spans(), spans("No.", [])],
+    ),
+    "spaCy pairs with their classes": Export(
+        "spacy",
+        {"a.json": json.dumps({"classes": ["PER", "LOC"],
+                               "annotations": [[ADA, {"entities": [[0, 9, "PER"], [19, 25, "LOC"]]}], None]})},
+        [spans()],
     ),
     "spaCy pairs in lines": Export(
         "spacy", {"a.jsonl": lines([ADA, {"entities": [[0, 9, "PER"], [19, 25, "LOC"]]}])}, [spans()],

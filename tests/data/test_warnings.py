@@ -167,6 +167,11 @@ def test_a_score_outside_of_the_range_that_is_given_is_refused_with_its_place(wr
              "    objective: cosine\n    score_range: [0, 5]\n    validation_fraction: 0\n")  # fmt: skip
 
 
+def test_pairs_that_all_have_one_score_are_refused(write):
+    with pytest.raises(DataError, match="task '.*': all pairs have the score 1, from which nothing is learned; give pairs with"):
+        read(write, "sentence-embedding", "a.csv", PAIRS_HEAD + "a,b,1\nc,d,1\n", "    validation_fraction: 0\n")
+
+
 def test_a_score_that_lies_far_from_all_others_is_told(write):
     rows = PAIRS_HEAD + "".join(f"a{i},b{i},{45 if i == 17 else i % 6}\n" for i in range(60))
     data = read(write, "sentence-embedding", "a.csv", rows, "    validation_fraction: 0\n")

@@ -4,7 +4,7 @@
     {"id": 1, "text": "Great value.", "label": ["positive"]}
     {"id": 1, "text": "...", "entities": [{"id": 7, "label": "PER", "start_offset": 0, "end_offset": 9}], "relations": [...]}
 
-One object per line, or one array; older versions call the text `data`.
+One object per line, or one array. Older versions call the text `data`, or the spans `annotations`, whose labels are numbers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from manyheads.data.formats.standoff import (
 )
 from manyheads.errors import DataError
 
-KEYS = ("label", "labels", "entities")
+KEYS = ("label", "labels", "entities", "annotations")
 
 
 def looks_like(preview: Preview) -> bool:
@@ -40,7 +40,8 @@ def looks_like(preview: Preview) -> bool:
     if not (shape.has("text") or shape.has("data")):
         return False
     spans = any(shape.holds(f"{key}[][]", int, str) for key in ("label", "labels"))
-    return spans or shape.holds("label[]", str) or shape.has("entities[].start_offset", "entities[].end_offset")
+    offsets = any(shape.has(f"{key}[].start_offset", f"{key}[].end_offset") for key in ("entities", "annotations"))
+    return spans or offsets or shape.holds("label[]", str)
 
 
 def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
@@ -78,7 +79,9 @@ def _span(span: Any, where: str) -> Span:
     if isinstance(span, list):
         return span_in_list(span, where)
     found = as_object(span, where, "entities")
-    whole = span_at(found.get("start_offset"), found.get("end_offset"), found.get("label"), where)
+    label = found.get("label")
+    label = str(label) if type(label) is int else label
+    whole = span_at(found.get("start_offset"), found.get("end_offset"), label, where)
     return replace(whole, id=id_of(found.get("id")))
 
 

@@ -49,6 +49,8 @@ OWN_KEYS = frozenset(
     ("id", "annotation_id", "annotator", "created_at", "updated_at", "lead_time", "agreement", "meta", "file_upload")
 )
 """Keys of JSON-MIN that hold neither a text nor labels."""
+ANNOTATIONS = ("annotations", "completions")
+"""The key of a task's annotations, and that of versions before 1.0. Predictions are not gold."""
 NO_ANNOTATION = "no annotation"
 OTHER_RESULTS = "results of other kinds"
 LEFT_OUT = {"relation": RELATIONS, "attribute": ATTRIBUTES, "labels": SPANS_OF_TEXTS, "choices": LABELS_OF_TEXTS}
@@ -97,7 +99,7 @@ class Task:
 def looks_like(preview: Preview) -> bool:
     """Tasks with `annotations`, or flat ones with the keys that only JSON-MIN has."""
     shape = preview.json
-    whole = shape.has("annotations") and shape.under("data")
+    whole = any(shape.has(key) for key in (*ANNOTATIONS, "predictions")) and shape.under("data")
     return whole or shape.has("annotation_id", "annotator") or (shape.array and shape.has("label[].labels"))
 
 
@@ -112,7 +114,7 @@ def _task(record: Record) -> Task:
         return _flat_task(row, where)
     data = as_object(row.get("data"), where, "data")
     text = _text(data, where)
-    done = [one for one in object_list(row, "annotations", where) if not one.get("was_cancelled")]
+    done = [one for key in ANNOTATIONS for one in object_list(row, key, where) if not one.get("was_cancelled")]
     if not done:
         return Task(text, (), where, NO_ANNOTATION)
     chosen = next((one for one in done if one.get("ground_truth")), done[0])

@@ -3,6 +3,7 @@
     {"text": "Ada Byron wrote.", "entities": [[0, 9, "PER"]]}
     ["Ada Byron wrote.", {"entities": [[0, 9, "PER"]]}]
     ["Great value.", {"cats": {"positive": 1.0, "negative": 0.0}}]
+    {"classes": ["PER"], "annotations": [["Ada Byron wrote.", {"entities": [[0, 9, "PER"]]}], null]}     NER Annotator
 
 A label of `cats` applies if its number is 0.5 or more, and so does an identifier in `links` (`{"0,9": {"Q7259": 1.0}}`). A
 fourth item of a span is an identifier too.
@@ -21,6 +22,7 @@ from manyheads.data.formats.labelled import LabelledText, rows_of
 from manyheads.data.formats.preview import Preview
 from manyheads.data.formats.records import Record, as_label, as_list, as_object, as_text, values
 from manyheads.data.formats.rows import LeftOut, RawRow
+from manyheads.data.formats.squad import whole_json
 from manyheads.data.formats.standoff import (
     LABELS_OF_TEXTS,
     RELATIONS,
@@ -42,7 +44,11 @@ def looks_like(preview: Preview) -> bool:
     """Spans in lists of three, or a pair of a text and an object of annotations."""
     shape = preview.json
     rows = shape.has("text") and shape.holds("entities[][]", int, str)
-    return rows or (shape.array and (_pairs(preview, "") or _pairs(preview, "[]")))
+    return rows or _is_wrapped(preview) or (shape.array and (_pairs(preview, "") or _pairs(preview, "[]")))
+
+
+def _is_wrapped(preview: Preview) -> bool:
+    return preview.json.has("classes", "annotations[][].entities")
 
 
 def _pairs(preview: Preview, path: str) -> bool:
@@ -55,7 +61,16 @@ def _pairs(preview: Preview, path: str) -> bool:
 
 def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
     """Rows. Raises DataError for a malformed span."""
-    return rows_of(schema, lambda: values(path), _annotated, _labelled)
+    records = _wrapped if _is_wrapped(Preview.of(path)) else values
+    return rows_of(schema, lambda: records(path), _annotated, _labelled)
+
+
+def _wrapped(path: Path) -> Iterator[Record]:
+    """The pairs under `annotations`, without texts that were skipped."""
+    found = as_list(whole_json(path)["annotations"], str(path), "annotations")
+    for number, value in enumerate(found, 1):
+        if value is not None:
+            yield Record(value, f"{path}: item {number}")
 
 
 def _parts(record: Record) -> tuple[str, dict[str, Any]]:

@@ -135,7 +135,11 @@ class SentenceEmbedding(PairTask):
                 f"task '{self.name}': objective {self.objective} cannot train on {forms[0]} pairs; use "
                 f"{' or '.join(possible)}"
             )
-        score_range = self.score_range if self.score_range is not None else _range_of(statistics.numbers.get("score"))
+        found = statistics.numbers.get("score")
+        if found is not None and found.low == found.high and self.score_range is None:
+            raise DataError(f"task '{self.name}': all pairs have the score {found.low:g}, from which nothing is learned; "
+                            "give pairs with other scores too, or leave the column out if all are alike")  # fmt: skip
+        score_range = self.score_range if self.score_range is not None else _range_of(found)
         return replace(self, objective=self.objective or possible[0], score_range=score_range)
 
     def validate(self, example: Pair) -> None:
