@@ -168,7 +168,7 @@ def test_a_score_outside_of_the_range_that_is_given_is_refused_with_its_place(wr
 
 
 def test_pairs_that_all_have_one_score_are_refused(write):
-    with pytest.raises(DataError, match="task '.*': all pairs have the score 1, from which nothing is learned; give pairs with"):
+    with pytest.raises(DataError, match=r"task '.*': all pairs have the score 1, from which nothing is learned; give pairs with"):
         read(write, "sentence-embedding", "a.csv", PAIRS_HEAD + "a,b,1\nc,d,1\n", "    validation_fraction: 0\n")
 
 
