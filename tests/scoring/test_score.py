@@ -495,7 +495,7 @@ WRONG_ANSWERS: dict[str, tuple[str, Any, str, Any, str]] = {
     "no questions": ("g.json", {"data": []}, "p.json", GIVEN, r"g.json has no rows; give a file with gold data"),
     "json": ("g.json", '{\n"a": }', "p.json", GIVEN, r"g.json:2 is not valid JSON: Expecting value"),
     "scalar": ("g.json", squad(QUESTIONS), "p.json", "3", r"p.json holds 3; expected SQuAD's"),
-    "csv": ("g.json", squad(QUESTIONS), "p.csv", "id,answer\n", r"p.csv: question-answering is scored from .json"),
+    "txt": ("g.json", squad(QUESTIONS), "p.txt", "id,answer\n", r"p.txt: question-answering is scored from .csv, .json"),
 }
 
 

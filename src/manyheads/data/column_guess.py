@@ -308,6 +308,7 @@ ROLES: Mapping[str, _Role] = {
     "entities": _Role(("spans", "annotations", "mentions", "ner", "labels", "label"), _fits_entities),
     "question": _Role(("query", "q", "body", "ask"), _fits_question),
     "context": _Role(PASSAGES, _fits_text),
+    "answer": _Role(("answer_text", "answers", "response", "gold", "span", "a"), _fits_text),
     "answers": _Role(("answer", "gold", "spans", "label", "labels"), _fits_answers),
     "text_a": _Role(FIRST, _fits_text),
     "text_b": _Role(SECOND, _fits_text),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from manyheads.data.formats.annotations import KEYS, Span, relations_of_row, span_of_entry
-from manyheads.data.formats.records import as_list, as_object, as_text
+from manyheads.data.formats.records import as_list, as_text
 from manyheads.data.formats.rows import LeftOut, RawRow
 from manyheads.data.formats.standoff import RELATIONS, AnnotatedText, checked_text
 from manyheads.errors import DataError, RowError
@@ -18,6 +18,7 @@ from manyheads.outputs.documents import Document, Labels, Question
 from manyheads.outputs.passthrough import as_json_columns
 from manyheads.tasks.answers import AnswerForm
 from manyheads.tasks.rows import text_of
+from manyheads.text.answers import given_answers, placed
 from manyheads.text.entities import tagged_example
 from manyheads.text.joining import joined
 from manyheads.text.values import is_missing, key_of, label_of, labels_of
@@ -25,7 +26,7 @@ from manyheads.text.values import is_missing, key_of, label_of, labels_of
 COLUMNS: Mapping[AnswerForm, frozenset[str]] = {
     "spans": frozenset({"text", "entities", "relations", "tokens", "tags", "space_after", "id", "document"}),
     "classes": frozenset({"text", "tokens", "space_after", "label", "labels", "id", "document"}),
-    "passages": frozenset({"question", "context", "answers", "title", "is_impossible", "id"}),
+    "passages": frozenset({"question", "context", "answers", "answer", "answer_start", "title", "is_impossible", "id"}),
     "tags": frozenset({"tokens", "tags", "space_after", "id", "document"}),
 }
 """Columns that become part of the document, by the form of the annotation."""
@@ -95,14 +96,9 @@ def _passages(raw: RawRow) -> Document:
     context = as_text(values.get("context"), where, "context")
     question = Question(as_text(values.get("question"), where, "question"), key_of(values.get("title"), "title"))
     spans = []
-    for answer in as_list(values.get("answers"), where, "answers"):
-        found = as_object(answer, where, "answers")
-        text, start = as_text(found.get("text"), where), found.get("start")
-        if type(start) is not int or start < 0 or not text or not context.startswith(text, start):
-            raise DataError(
-                f"{where} has the answer {text[:80]!r} at {start!r:.20}, where its context does not have it"
-            )
-        spans.append(Span(((start, start + len(text)),)))
+    for answer in as_list(given_answers(values), where, "answers"):
+        starts, text = placed(context, answer)
+        spans.append(Span(((starts[0], starts[0] + len(text)),)))
     return Document(context, where, spans=tuple(spans), question=question, lost=raw.left_out)
 
 

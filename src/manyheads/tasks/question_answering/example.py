@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from manyheads.errors import RowError
 from manyheads.tasks.base import Array, Row
+from manyheads.text.answers import given_answers, placed
 from manyheads.text.pack import Encoding
 from manyheads.text.values import key_of, truth
 
@@ -26,6 +27,8 @@ class Question:
     context: str
     answers: tuple[tuple[int, str], ...]
     title: str = ""
+    ambiguous: str = ""
+    """An answer given without its offset that the context has several times; the first place is taken."""
 
     @property
     def texts(self) -> list[str]:
@@ -42,21 +45,27 @@ class Found:
 
 
 def read_question(row: Row) -> Question:
-    """`question`, `context`, `answers` [{"text", "start"}], optional `id`, `title`, `is_impossible`. Raises RowError."""
+    """`question`, `context`, `answers` or `answer`, optional `id`, `title`, `is_impossible`. Raises RowError.
+
+    `answers` are `{text, start}` or texts; `answer` is one text, whose offset may be in `answer_start`. A text without an
+    offset is looked for in the context.
+    """
     if row.get("question") is None:
         raise RowError("has no 'question'")
     question, context = question_text(row["question"]), row.get("context")
     if not isinstance(context, str) or not context.strip():
         raise RowError("has no 'context'" if context is None else "has an empty 'context'; there is nothing to search")
-    given = row.get("answers")
+    given = given_answers(row)
     if not isinstance(given, Sequence) or isinstance(given, str):
         raise RowError(f"'answers' must be a list of {{text, start}} (empty: unanswerable), seen {given!r}")
     impossible = truth(row.get("is_impossible"), "is_impossible")
     if impossible is not None and impossible == bool(given):
         raise RowError(f"has is_impossible: {row['is_impossible']!r} and {len(given)} answers; correct one of them (an "
                        "unanswerable question has no answers)")  # fmt: skip
-    answers = tuple(_checked_answer(context, answer) for answer in given)
-    return Question(key_of(row.get("id"), "id"), question, context, answers, key_of(row.get("title"), "title"))
+    found = [placed(context, answer) for answer in given]
+    answers = tuple((starts[0], text) for starts, text in found)
+    ambiguous = next((text for starts, text in found if len(starts) > 1), "")
+    return Question(key_of(row.get("id"), "id"), question, context, answers, key_of(row.get("title"), "title"), ambiguous)
 
 
 def question_text(question: Any) -> str:
@@ -64,22 +73,6 @@ def question_text(question: Any) -> str:
     if not isinstance(question, str) or not question.strip():
         raise RowError(f"'question' is empty or not a string: {question!r}")
     return question
-
-
-def _checked_answer(context: str, answer: Any) -> tuple[int, str]:
-    if not isinstance(answer, Mapping) or "text" not in answer:
-        raise RowError(f"answer {answer!r} needs 'text' and 'start'")
-    text, start = answer["text"], answer.get("start", answer.get("answer_start"))
-    if not isinstance(text, str) or not text.strip():
-        raise RowError(f"answer text {text!r} is empty; for an unanswerable question give an empty list of answers")
-    if not isinstance(start, int) or isinstance(start, bool):
-        raise RowError(f"answer {text!r} has start {start!r}; give its offset in the context")
-    if context[start : start + len(text)] != text or start < 0:
-        elsewhere = context.find(text)
-        hint = f"it is at {elsewhere}" if elsewhere >= 0 else "it is nowhere in the context"
-        raise RowError(f"answer {text!r} is not at offset {start}, where the context has "
-                       f"{context[max(start, 0) : max(start, 0) + len(text)]!r}; {hint}")  # fmt: skip
-    return start, text
 
 
 def context_tokens(window: Encoding) -> Array:

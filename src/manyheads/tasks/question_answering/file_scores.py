@@ -34,7 +34,7 @@ def score_answers(golds: Sequence[FileRow], guesses: Sequence[FileRow]) -> FileS
 
 def _gold_answers(row: FileRow) -> list[str]:
     """Texts of the answers, none if `is_impossible`. Read from a list of objects or strings, or the hub's {"text": [...]}."""
-    answers = row.values.get("answers")
+    answers = row.values["answers"] if "answers" in row.values else [row.values.get("answer")]
     try:
         if truth(row.values.get("is_impossible"), "is_impossible"):
             return []

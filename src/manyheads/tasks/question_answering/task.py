@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from annotated_types import Gt
 
 from manyheads.errors import RowError
-from manyheads.tasks.base import SPAN, AnswerForm, AnswerType, DataStatistics, EncoderInput, Level, Row, Task, text_of
+from manyheads.tasks.base import (
+    SPAN,
+    AnswerForm,
+    AnswerType,
+    DataStatistics,
+    EncoderInput,
+    ExampleWarning,
+    Level,
+    Row,
+    Task,
+    text_of,
+)
 from manyheads.tasks.question_answering import decoding, scores, training
 from manyheads.tasks.question_answering.example import Found, Question, question_text, read_question
 from manyheads.tasks.scored import ScoredSpans, round_scores
@@ -41,7 +52,10 @@ class QuestionAnswering(ScoredSpans, Task[Question]):
     metric_names: ClassVar[tuple[str, ...]] = (
         "exact_match", "f1", "has_answer_exact_match", "has_answer_f1", "no_answer_exact_match", "no_answer_f1",
     )  # fmt: skip
-    columns: ClassVar[tuple[tuple[str, ...], ...]] = (("question", "context", "answers"),)
+    columns: ClassVar[tuple[tuple[str, ...], ...]] = (
+        ("question", "context", "answers"), ("question", "context", "answer"),
+    )  # fmt: skip
+    optional_columns: ClassVar[tuple[str, ...]] = ("answer_start", "is_impossible", "title")
     answer_form: ClassVar[AnswerForm] = "passages"
     pipeline_tag: ClassVar[str | None] = "question-answering"
     cluster_noun: ClassVar[str] = "articles"
@@ -104,6 +118,13 @@ class QuestionAnswering(ScoredSpans, Task[Question]):
     def fit(self, statistics: DataStatistics) -> QuestionAnswering:
         """Model `no answer` if the training data has unanswerable questions."""
         return replace(self, no_answer=self.no_answer or UNANSWERABLE in statistics.flags)
+
+    def example_warnings(self, example: Question) -> Sequence[ExampleWarning]:
+        """Answers without offsets that their context has several times."""
+        if not example.ambiguous:
+            return ()
+        return [ExampleWarning("answers without an offset are in several places of their context", repr(example.ambiguous),
+                               "the first place is used; give the offset as 'answer_start'")]  # fmt: skip
 
     def cluster(self, example: Question) -> str:
         """The article, or else the context."""
