@@ -95,6 +95,12 @@ class BM25:
         return score_N
 
 
+def fused(*scores: Floats) -> Floats:
+    """Reciprocal rank fusion with its usual constant (Cormack, Clarke & Buettcher 2009)."""
+    ranks = (np.argsort(np.argsort(-score_QN, 1, "stable"), 1, "stable") for score_QN in scores)
+    return np.asarray(sum(1 / (60 + 1 + rank_QN) for rank_QN in ranks))
+
+
 def ndcg_of(score_QN: Floats, collection: Collection) -> Floats:
     """nDCG@10 of each query, `(Q,)`."""
     return np.array([ndcg_at_k(gain, score) for gain, score in zip(collection.gain_QN, score_QN, strict=True)])
@@ -216,10 +222,12 @@ def main() -> None:
     given.output.mkdir(parents=True, exist_ok=True)
     collection = read(given.data / "cranfield")
     bm25 = BM25(collection.documents)
-    show("BM25", np.stack([bm25.scores(query) for query in collection.queries]), collection)
+    lexical_QN = np.stack([bm25.scores(query) for query in collection.queries])
+    show("BM25", lexical_QN, collection)
     first = similarities(untrained(given.output, collection), collection, range(len(collection.queries)))
     for kind, score_QN in first.items():
         show(f"{kind}, untrained", score_QN, collection)
+    show("BM25 and dense, untrained, by ranks", fused(lexical_QN, first["dense"]), collection)
     folds = folds_of(len(collection.queries), given.folds)
     for name in ("plain", "prompts"):
         if name in given.trained:
