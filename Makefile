@@ -17,7 +17,7 @@ FRAMEWORKS := 'langchain-openai>=1.1' 'langchain-cohere>=0.5' 'llama-index-core>
 NUMERIC := $(addprefix tests/,balance nn metrics tasks text training compare export serve bulk test_model.py test_onnx_backend.py \
 	test_predict_backend.py test_bundle_sharing.py test_end_to_end.py)
 
-.PHONY: demo test test-processors test-slow test-integrations check bench durability corpus docs dist release audit clean
+.PHONY: demo test test-processors test-slow test-integrations check bench durability corpus docs dist containers release audit clean
 
 demo: $(STAMP)
 	rm -rf runs/demo
@@ -70,6 +70,10 @@ docs: $(STAMP)
 
 dist: $(STAMP)
 	$(BIN)/python -m build
+
+# Builds the images and uses them; needs Docker, and a network for the build.
+containers:
+	scripts/containers.sh
 
 # Wheel, sdist, SBOM and SHA256SUMS of the last commit, built twice and compared; SECURITY.md says how to check one.
 release: $(STAMP) $(TOOLS_STAMP)

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +51,35 @@ def test_nothing_else_is_let_in() -> None:
     )
 
 
-def test_every_image_ends_as_a_user_who_is_not_root_and_holds_no_weights() -> None:
+def test_every_image_ends_as_a_user_who_is_not_root_and_holds_the_default_encoder() -> None:
     stages = re.split(r"^FROM ", DOCKERFILE, flags=re.MULTILINE)[1:]
     assert [stage.split()[2] for stage in stages] == ["wheel", "base", "cuda", "cpu"]
     assert all("USER 10001:10001" in stage for stage in stages[2:])
     assert re.search(r"^ARG PYTHON_IMAGE=python:\d+\.\d+\.\d+-slim-\w+$", DOCKERFILE, re.MULTILINE), "pinned"
-    assert "safetensors" not in DOCKERFILE
-    assert DISTRIBUTION not in DOCKERFILE
-    assert all('"${wheel}[serve,export]"' in stage for stage in stages[2:]), "without the extra `demo`"
+    assert all('"${wheel}[demo,serve,export]"' in stage for stage in stages[2:])
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert any(requirement.startswith(f"{DISTRIBUTION}==") for requirement in extras["demo"])
+
+
+def test_anyone_may_write_where_a_container_starts_and_where_it_caches() -> None:
+    base = DOCKERFILE.split("\nFROM ")[2]
+    made = re.search(r"install --directory .*--mode 1777 (.+)$", base, re.MULTILINE)
+    assert made, "docker run --user"
+    folders = made[1].split()
+    written = re.findall(r"\b(?:HOME|MANYHEADS_CACHE|HF_HOME)=(\S+)", base)
+    assert len(written) == 3
+    workdir = re.search(r"^WORKDIR (.+)$", base, re.MULTILINE)
+    assert workdir, "the default output of `demo` is relative"
+    assert all(
+        any(path == folder or path.startswith(f"{folder}/") for folder in folders) for path in [*written, workdir[1]]
+    )
+
+
+def test_torch_comes_alone_from_its_own_index_and_from_the_pinned_versions() -> None:
+    [line] = re.findall(r"pip install (.*?) *\\\n *--index-url", DOCKERFILE)
+    assert line.split()[-1] == "torch"
+    assert "--no-deps" in line
+    assert "--constraint" in line
 
 
 @pytest.mark.parametrize("name", sorted(COMPOSE["services"]))
