@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +15,9 @@ from huggingface_hub import ModelCard
 
 from hub.imitation import Hub
 from manyheads.bundle import load_bundle, read_manifest
+from manyheads.cli import parser
 from manyheads.heads.command import rename
-from manyheads.hub.card import markdown_table, model_card
+from manyheads.hub.card import HOME, markdown_table, model_card
 from manyheads.hub.facts import ModelFacts, kept_facts
 from manyheads.metrics import resampling
 from manyheads.start import train_run
@@ -83,6 +86,17 @@ def test_the_text_has_scores_with_intervals_rows_limits_and_settings(facts: Mode
     ):
         assert line in text
     assert "someone" not in text
+
+
+def test_the_card_installs_manyheads_from_where_it_is_and_its_commands_exist(facts: ModelFacts) -> None:
+    text = model_card(facts)
+    assert "manyheads is not on a package index" in text
+    assert f"[repository]({HOME})" in text
+    assert not re.search(r"pip install ['\"]?manyheads", text)
+    [block] = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    install, *commands = block.splitlines()
+    assert install == 'pip install "path/to/manyheads[serve]"'
+    assert [parser().parse_args(shlex.split(line, comments=True)[1:]).name for line in commands] == ["predict", "serve"]
 
 
 def test_a_little_known_model_has_a_short_card_without_results(facts: ModelFacts) -> None:

@@ -95,9 +95,11 @@ def _use(facts: ModelFacts) -> Iterator[str]:
         "```python", "import manyheads as mh", "", 'model = mh.load("MODEL")', 'text = "A text."', "texts = [text]",
         *question, "model.predict(texts)  # all tasks", *methods, "```",
     ])  # fmt: skip
+    yield (f"manyheads is not on a package index: it is installed from a clone of its [repository]({HOME}), for which "
+           "`path/to/manyheads` stands. Only `manyheads serve` needs the extra `serve`.")  # fmt: skip
     yield "\n".join([
-        "```sh", "pip install manyheads", "manyheads predict MODEL texts.jsonl -o answers.jsonl",
-        "manyheads serve MODEL  # over HTTP, with a playground; needs manyheads[serve]", "```",
+        "```sh", 'pip install "path/to/manyheads[serve]"', "manyheads predict MODEL texts.jsonl -o answers.jsonl",
+        "manyheads serve MODEL  # over HTTP, with a playground", "```",
     ])  # fmt: skip
 
 
