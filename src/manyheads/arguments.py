@@ -36,6 +36,8 @@ def parser(run: Mapping[str, Verb]) -> Parser:
 def _demo(made: Parser) -> None:
     made.add_argument("-o", "--output", type=Path, default=Path("runs/demo"), metavar="DIR",
                       help="model folder (default: runs/demo)")  # fmt: skip
+    made.add_argument("--alone", action="store_true", help="also train each head alone, to compare (about as long again); "
+                      "uses the model in DIR if it is there")  # fmt: skip
 
 
 def _init(made: Parser) -> None:

