@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 import manyheads as mh
 from exporting import Exports, exports
@@ -22,6 +23,8 @@ from manyheads.bulk.run import _gpus_per_actor
 from manyheads.bundle import manifest_hash, read_manifest
 from manyheads.cli import main
 from manyheads.errors import UsageError
+from manyheads.jobs.ray_cluster import resources_per_worker
+from manyheads.jobs.workers import WorkerSpec
 from manyheads.nn.transfer import in_one_transfer, to_arrays
 from manyheads.onnx_backend import OnnxBackend
 from manyheads.serve import worker
@@ -30,6 +33,7 @@ from manyheads.serve.limits import Limits
 from manyheads.serve.server import Access, Resources, _models
 from manyheads.serve.worker import TRIAL_ROWS, WorkerSettings
 from manyheads.serve.worker_pool import WorkerPool
+from manyheads.verbs import _overrides, _workers
 from toys import SENTENCES
 
 Machine = Callable[..., None]
@@ -103,6 +107,70 @@ def test_a_verb_refuses_a_missing_device_with_the_same_words(
     more = {"bulk": [str(rows), out], "predict": [str(rows)], "pick": [str(rows), "-o", out], "review": ["-o", out]}
     assert main([verb, str(young_model), *more.get(verb, []), "--device", "cuda"]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == "error: there is no device 'cuda'; this machine has cpu"
+
+
+TRAINS = {"train": ["r"], "compare": ["r", "-o", "d"], "tune": ["r", "-o", "d"], "add": ["m", "r", "-o", "d"],
+          "retrain": ["m", "r", "-o", "d", "--task", "t"]}  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", TRAINS)
+def test_every_verb_that_trains_takes_a_device_in_place_of_the_run_files(verb: str) -> None:
+    read = parser(dict.fromkeys(COMMANDS, lambda _: 0)).parse_args
+    assert _overrides(read([verb, *TRAINS[verb], "--set", "training.seed=1"])) == ("training.seed=1",)
+    for name in ("auto", "cpu", "cuda"):
+        assert _overrides(read([verb, *TRAINS[verb], "--device", name])) == (f"training.device={name}",)
+    same = read([verb, *TRAINS[verb], "--device", "cpu", "--set", "training.device=cpu"])
+    assert set(_overrides(same)) == {"training.device=cpu"}
+
+
+@pytest.mark.parametrize("verb", TRAINS)
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["cuda:1"], "--device cuda:1: training takes auto, cpu or cuda; to choose among GPUs, set CUDA_VISIBLE_DEVICES"),
+        (["mps"], "--device mps: training takes auto, cpu or cuda"),
+        (["cpu", "--set", "training.device=cuda"], "--device cpu and --set training.device=cuda contradict each other"),
+    ],
+)
+def test_a_device_that_cannot_train_or_contradicts_another_is_refused_before_anything_is_read(
+    verb: str, more: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([verb, *TRAINS[verb], "--device", *more]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["train", "compare", "tune"])
+def test_training_on_cuda_is_refused_where_there_is_none(
+    verb: str, project: Path, machine: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([verb, str(project), "-o", str(tmp_path / "out"), "--device", "cuda"]) == 2
+    assert "no CUDA device is available; use auto or cpu" in capsys.readouterr().err
+
+
+def test_a_model_trained_with_a_device_notes_it_in_its_run_file(project: Path, tmp_path: Path) -> None:
+    project.write_text(project.read_text().replace("  device: cpu\n", "  device: cuda\n"))
+    out = tmp_path / "out"
+    assert main(["train", str(project), "-o", str(out), "--device", "cpu", "--set", "training.steps=1"]) == 0
+    assert yaml.safe_load((out / "run.yaml").read_text())["training"]["device"] == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "given"), [("auto", 2, 1), ("auto", 1, 0), ("cpu", 2, 0), ("cuda", 2, 1), ("cuda", 1, None)]
+)
+def test_a_worker_of_a_cluster_gets_a_gpu_as_the_device_asks(device: str, gpus: int, given: int | None) -> None:
+    cluster = SimpleNamespace(cluster_resources=lambda: {"CPU": 8.0, "GPU": float(gpus)})
+    if given is not None:
+        assert resources_per_worker(cluster, 2, device) == (4, given)
+        return
+    with pytest.raises(UsageError, match="no GPU for each of 2 workers; start fewer, or use the device cpu"):
+        resources_per_worker(cluster, 2, device)
+
+
+def test_on_the_cpu_one_run_trains_at_a_time_however_many_gpus_there_are(machine: Machine) -> None:
+    machine("cuda", 4)
+    read = parser(dict.fromkeys(COMMANDS, lambda _: 0)).parse_args
+    assert _workers(read(["compare", *TRAINS["compare"], "--device", "cpu"])) == WorkerSpec(1)
+    assert _workers(read(["compare", *TRAINS["compare"], "--device", "cpu", "--workers", "3"])) == WorkerSpec(3)
 
 
 def test_passes_are_larger_on_cuda_unless_their_size_is_given(young_model: Path, machine: Machine) -> None:

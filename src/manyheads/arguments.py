@@ -67,6 +67,7 @@ def _train(made: Parser) -> None:
     _run_file(made)
     made.add_argument("-o", "--output", type=Path, metavar="DIR", help="model folder (default: `output` of the run file)")
     made.add_argument("--resume", action="store_true", help="continue an interrupted run from its last checkpoint")
+    _training_device(made)
 
 
 def _evaluate(made: Parser) -> None:
@@ -217,6 +218,7 @@ def _compare(made: Parser) -> None:
     add("--try-remedy", action="store_true",
         help="also try private top layers, as few as needed, for tasks that sharing hurts")  # fmt: skip
     _workers(made, "runs")
+    _training_device(made)
     add("--fail-if-hurts", action="store_true", help="exit with status 1 if sharing hurts a task")
 
 
@@ -232,6 +234,7 @@ def _tune(made: Parser) -> None:
         help="tune only these settings, even if the run file sets them: learning_rate, head_learning_rate, "
              "epochs (or steps), private_tops, weights")  # fmt: skip
     _workers(made, "trials")
+    _training_device(made)
 
 
 def _add(made: Parser) -> None:
@@ -239,6 +242,7 @@ def _add(made: Parser) -> None:
     _run_file(made)
     _new_model(made)
     _owns(made)
+    _training_device(made)
 
 
 def _retrain(made: Parser) -> None:
@@ -247,6 +251,7 @@ def _retrain(made: Parser) -> None:
     made.add_argument("--task", action=Once, required=True, metavar="NAME", help="task to train again")
     _new_model(made)
     _owns(made)
+    _training_device(made)
 
 
 def _drop(made: Parser) -> None:
@@ -336,6 +341,11 @@ COMMANDS: Mapping[str, tuple[str, Callable[[Parser], None]]] = {
 
 def _model(made: Parser) -> None:
     made.add_argument("model", metavar="MODEL", help="model folder or Hub id")
+
+
+def _training_device(made: Parser) -> None:
+    made.add_argument("--device", action=Once, metavar="NAME", help="cpu, cuda, or auto: a GPU if there is one (default: "
+                      "`training.device` of the run file, which is auto unless set)")  # fmt: skip
 
 
 def _run_file(made: Parser) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 AUTO = "auto"
 """The device that is chosen by what the machine has."""
 CUDA = "cuda"
+TRAINING_DEVICES = (AUTO, "cpu", CUDA)
+"""What `training.device` may be."""
 PASS_TOKENS = 4096
 """Tokens of a pass on a CPU, where more are not faster."""
 CUDA_PASS_TOKENS = 16_384

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manyheads.arguments import RAY_WORKERS
+from manyheads.devices import AUTO
 from manyheads.durable import writing_bytes
 from manyheads.errors import UsageError
 
@@ -88,7 +89,7 @@ def _train(options: argparse.Namespace) -> int:
 
         team = join(os.environ)
         output, scores = train_run(
-            options.run, options.output, options.overrides, Console(sys.stderr), resume=options.resume, stop=stop, team=team
+            options.run, options.output, _overrides(options), Console(sys.stderr), resume=options.resume, stop=stop, team=team
         )
         team.leave()
         if team.leads:
@@ -191,7 +192,7 @@ def _compare(options: argparse.Namespace) -> int:
             raise UsageError(f"--margin: {error}") from None
         subsets = {"pairs": options.pairs, "leave-one-out": options.leave_one_out}
         comparison = CompareOptions(
-            options.run, options.output, options.seeds, tuple(options.overrides), settings,
+            options.run, options.output, options.seeds, _overrides(options), settings,
             tuple(name for name, wanted in subsets.items() if wanted), options.try_remedy, _workers(options),
             options.singles,
         )  # fmt: skip
@@ -214,7 +215,7 @@ def _tune(options: argparse.Namespace) -> int:
         from manyheads.training.progress import Console
         from manyheads.tune.result import MODEL, RUN, lines
 
-        search = TuneOptions(options.run, options.output, options.trials, options.timeout, tuple(options.overrides),
+        search = TuneOptions(options.run, options.output, options.trials, options.timeout, _overrides(options),
                              tuple(options.keys), _workers(options))  # fmt: skip
         result = tune(search, Console(sys.stderr), stop)
     for line in lines(result):
@@ -225,6 +226,23 @@ def _tune(options: argparse.Namespace) -> int:
     return 0
 
 
+def _overrides(options: argparse.Namespace) -> tuple[str, ...]:
+    """The changes of --set, and --device as one of them. Raises UsageError for a device that cannot train, or two of them."""
+    from manyheads.devices import TRAINING_DEVICES
+
+    given, device = tuple(options.overrides), options.device
+    if device is None:
+        return given
+    if device not in TRAINING_DEVICES:
+        raise UsageError(f"--device {device}: training takes auto, cpu or cuda; to choose among GPUs, set "
+                         "CUDA_VISIBLE_DEVICES to the number of one")  # fmt: skip
+    for override in given:
+        key, _, value = override.partition("=")
+        if key.strip() == "training.device" and value.strip() != device:
+            raise UsageError(f"--device {device} and --set {override} contradict each other; remove one of them")
+    return (*given, f"training.device={device}")
+
+
 def _workers(options: argparse.Namespace) -> WorkerSpec:
     """The processes that train; without --workers, one per CUDA device."""
     from manyheads.jobs.ray_cluster import check_address
@@ -232,11 +250,11 @@ def _workers(options: argparse.Namespace) -> WorkerSpec:
 
     if options.engine == "ray":
         check_address(options.address)
-        return WorkerSpec(options.workers or RAY_WORKERS, RayOptions(options.address))
+        return WorkerSpec(options.workers or RAY_WORKERS, RayOptions(options.address, options.device or AUTO))
     if options.address is not None:
         raise UsageError("--address requires --engine ray; add it, or remove --address")
-    if options.workers is not None:
-        return WorkerSpec(options.workers)
+    if options.workers is not None or options.device == "cpu":
+        return WorkerSpec(options.workers or 1)
     import torch
 
     return WorkerSpec(max(1, torch.cuda.device_count()))
@@ -259,7 +277,7 @@ def _train_heads(options: argparse.Namespace, task: str | None) -> int:
         from manyheads.training.progress import Console
 
         form = None if options.own == "auto" else Form.parse(options.own)
-        addition = Addition(options.model, options.run, options.output, tuple(options.overrides), form)
+        addition = Addition(options.model, options.run, options.output, _overrides(options), form)
         progress = Console(sys.stderr)
         lines = add(addition, progress, stop) if task is None else retrain(addition, task, progress, stop)
         for line in lines:

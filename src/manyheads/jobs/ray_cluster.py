@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from manyheads.devices import AUTO, CUDA
 from manyheads.errors import UsageError
 
 CONNECT_S = 5.0
@@ -48,7 +49,13 @@ def check_address(address: str | None) -> None:
                          "or leave --address out") from None  # fmt: skip
 
 
-def resources_per_worker(ray: Any, workers: int) -> tuple[int, int]:
-    """CPU cores and GPUs for each worker; GPUs only if there is at least one for each."""
+def resources_per_worker(ray: Any, workers: int, device: str = AUTO) -> tuple[int, int]:
+    """CPU cores and GPUs for each worker; GPUs only if there is at least one for each.
+
+    Raises UsageError if the device is cuda and there are too few.
+    """
     resources: dict[str, float] = ray.cluster_resources()
-    return max(1, int(resources.get("CPU", 1)) // workers), 1 if resources.get("GPU", 0) >= workers else 0
+    enough = resources.get("GPU", 0) >= workers
+    if device == CUDA and not enough:
+        raise UsageError(f"the Ray cluster has no GPU for each of {workers} workers; start fewer, or use the device cpu")
+    return max(1, int(resources.get("CPU", 1)) // workers), int(enough and device != "cpu")

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from manyheads.devices import AUTO
 from manyheads.jobs.ray_cluster import connect, resources_per_worker
 
 
@@ -26,6 +27,8 @@ class RayOptions:
 
     address: str | None = None
     """HOST:PORT of a cluster; None: a private Ray on this machine, on loopback and without a dashboard."""
+    device: str = AUTO
+    """Of the training: each worker gets a GPU (`cuda`), none (`cpu`), or one if there is one for each (`auto`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,6 @@ def _ray_workers(count: int, options: RayOptions) -> Iterator[list[Worker]]:
     with connect(options.address) as ray:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)  # Ray's own handler would end the process before anything is saved
-        cores, gpus = resources_per_worker(ray, count)
+        cores, gpus = resources_per_worker(ray, count, options.device)
         actor = ray.remote(num_cpus=cores, num_gpus=gpus)(LocalWorker)
         yield [_RayWorker(ray, actor.remote(cores, None)) for _ in range(count)]
