@@ -25,6 +25,9 @@ Alignment = Literal["strict", "contract", "expand"]
 KEYS = ("question", "query", "text_pair", "prompt_name", "input_type")
 """What a context of `nlp.pipe(..., as_tuples=True)` may hold for tasks that read more than a text."""
 
+SPAN_FORMS = ("spans", "tags", "sentences", "passages")
+"""Forms of answers that become a span group."""
+
 Notes = Mapping[int, Mapping[str, Any]]
 """What other tasks say about the entities of a task, by their place in its answer."""
 
@@ -58,7 +61,7 @@ class Annotator:
         answered = [task for task in self.tasks if task.name in answers]
         notes = _notes(answered, answers)
         for task in answered:
-            if task.answer_form in ("spans", "tags", "sentences", "passages"):
+            if task.answer_form in SPAN_FORMS:
                 doc.spans[task.name] = self._spans(doc, task.name, answers[task.name], notes[task.name])
         self._set_ents(doc, answered)
         self._set_cats(doc, answered, answers)
@@ -94,10 +97,9 @@ class Annotator:
 
     def _set_cats(self, doc: Doc, answered: Sequence[Task[Any]], answers: Mapping[str, Any]) -> None:
         """Scores of all labels; with several classifications in the component, as `TASK/LABEL`."""
-        several = sum(task.answer_form == "classes" for task in self.tasks) > 1
         for task in answered:
             if task.answer_form == "classes":
-                prefix = f"{task.name}/" if several else ""
+                prefix = category_prefix(self.tasks, task)
                 doc.cats |= {prefix + label: score for label, score in answers[task.name]["scores"].items()}
 
     def _forget(self, doc: Doc) -> None:
@@ -108,6 +110,11 @@ class Annotator:
         for key, notes in list(doc.user_data.items()):
             if isinstance(key, tuple) and key[:2] == ("._.", ANSWERS) and key[2] is not None:
                 doc.user_data[key] = [note for note in notes if note["task"] not in own]
+
+
+def category_prefix(tasks: Sequence[Task[Any]], task: Task[Any]) -> str:
+    """What the labels of a classification begin with in `doc.cats`: `TASK/` if the component has several."""
+    return f"{task.name}/" if sum(one.answer_form == "classes" for one in tasks) > 1 else ""
 
 
 def _notes(answered: Sequence[Task[Any]], answers: Mapping[str, Any]) -> Mapping[str, Notes]:

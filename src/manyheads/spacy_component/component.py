@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +30,8 @@ from manyheads.spacy_component import storage
 from manyheads.spacy_component.annotate import Alignment, Annotator
 
 if TYPE_CHECKING:
+    from spacy.training import Example
+
     from manyheads.api import Model
 
 BATCH = 128
@@ -53,9 +55,10 @@ class Settings:
 class ManyHeads(Pipe):
     """Answers Docs with a model of manyheads. Created by `nlp.add_pipe("manyheads", config={"model": ...})`."""
 
-    def __init__(self, name: str, settings: Settings) -> None:
+    def __init__(self, name: str, settings: Settings, scorer: Callable[..., dict[str, Any]] | None = None) -> None:
         self.name = name
         self.settings = settings
+        self.scorer = scorer
         self._model: Model | None = None
         self._annotator: Annotator | None = None
         self._note: Mapping[str, Any] | None = None
@@ -69,7 +72,7 @@ class ManyHeads(Pipe):
     def __reduce__(self) -> tuple[Any, ...]:
         """The settings, with the folder of the model as it is now: another process reads it there."""
         folder = self.settings.model if self._model is None else str(self._model.folder.resolve())
-        return _arrived, (self.name, replace(self.settings, model=folder), self._note)
+        return _arrived, (self.name, replace(self.settings, model=folder), self._note, self.scorer)
 
     @property
     def model(self) -> Model:
@@ -123,6 +126,14 @@ class ManyHeads(Pipe):
                     annotator.hook(doc)
                 found.append((doc, None))
         return found
+
+    def score(self, examples: Iterable[Example], **settings: Any) -> dict[str, Any]:
+        """The scores of the tasks on examples that the pipeline has annotated; none without a scorer."""
+        if self.scorer is None:
+            return {}
+        _ = self.model
+        assert self._annotator is not None, "the model is loaded"
+        return self.scorer(examples, **{"labels": self.labels, **settings, "tasks": self._annotator.tasks})
 
     # -- saving -------------------------------------------------------------------------------------------------
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
@@ -197,8 +208,10 @@ class ManyHeads(Pipe):
             torch.set_num_threads(1)
 
 
-def _arrived(name: str, settings: Settings, note: Mapping[str, Any] | None) -> ManyHeads:
+def _arrived(
+    name: str, settings: Settings, note: Mapping[str, Any] | None, scorer: Callable[..., dict[str, Any]] | None = None
+) -> ManyHeads:
     """A component in another process."""
-    component = ManyHeads(name, settings)
+    component = ManyHeads(name, settings, scorer)
     component._process, component._note = None, note
     return component
