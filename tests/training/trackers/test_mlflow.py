@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -187,16 +192,88 @@ def test_a_database_holds_a_run_too(project: Path, tmp_path: Path, monkeypatch: 
     assert len(mlflow.pyfunc.load_model(f"runs:/{the_run(client).info.run_id}/model").predict(["Aspirin."])) == 1
 
 
-def test_a_server_that_cannot_be_reached_is_one_warning(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@contextmanager
+def answering(status: int) -> Iterator[tuple[str, list[str]]]:
+    """An HTTP server that answers everything with this status: its address, and the paths it was asked for."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_server_that_is_down_costs_seconds_and_is_one_warning_that_says_why(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import mlflow
 
     mlflow.set_tracking_uri(None)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
+    monkeypatch.setattr(tracker_module, "FIRST_RETRIES", 1)
+    before = time.monotonic()
     watch = tracked(project, "mlflow")
-    [line] = watch.lines("records no more")
-    assert line.startswith("warning: MLflow records no more of this run (API request to http")
+    assert time.monotonic() - before < 60, "MLflow's own retries take 246 s"
+    assert watch.lines("warning: MLflow") == [
+        "warning: MLflow does not record this run (127.0.0.1:9 does not answer: Connection refused; check "
+        "MLFLOW_TRACKING_URI); training goes on without it"
+    ]
     assert (project.parent / "runs/model/manyheads.json").exists()
+    assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ, "later requests have MLflow's own retries"
+    assert "MLFLOW_HTTP_REQUEST_TIMEOUT" not in os.environ
+
+
+def test_a_server_that_takes_the_connection_and_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow import MlflowClient
+
+    monkeypatch.setattr(tracker_module, "FIRST_RETRIES", 0)
+    monkeypatch.setattr(tracker_module, "FIRST_TIMEOUT_S", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        before = time.monotonic()
+        with pytest.raises(ConnectionError, match=rf"^{address} does not answer: timed out; check MLFLOW_TRACKING_URI$"):
+            tracker_module._check_answers(MlflowClient(f"http://{address}"))
+        assert time.monotonic() - before < 10
+
+
+def test_the_first_request_has_few_retries_unless_the_environment_names_their_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from mlflow import MlflowClient
+    from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES as RETRIES
+    from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT as TIMEOUT
+
+    monkeypatch.setattr(tracker_module, "FIRST_RETRIES", 1)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "7")
+    with tracker_module.few_retries():
+        assert (RETRIES.get(), TIMEOUT.get()) == (1, 7)
+    assert not RETRIES.is_set()
+    for number in (None, "0"):
+        if number is not None:
+            monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", number)
+        with answering(503) as (address, asked), pytest.raises(Exception, match="503"):
+            tracker_module._check_answers(MlflowClient(address))
+        assert len(asked) == (2 if number is None else 1)
+
+
+def test_a_refusal_of_the_server_is_told_in_its_own_words() -> None:
+    from mlflow import MlflowClient
+
+    with answering(401) as (address, _), pytest.raises(Exception, match="401") as caught:
+        tracker_module._check_answers(MlflowClient(address))
+    assert not isinstance(caught.value, ConnectionError)
 
 
 def test_a_server_that_is_gone_during_the_run_is_one_warning(

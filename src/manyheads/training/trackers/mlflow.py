@@ -1,7 +1,10 @@
 """MLflow: a run with parameters, tags, metrics and the logged model.
 
-Metrics are sent in batches by a thread, so that training waits for no server. When a run is resumed, the server is asked what
-it holds: a batch on its way to it may have been lost.
+Decided here:
+- Metrics are sent in batches by a thread, so that training waits for no server.
+- The first request has few retries: with MLflow's own, a training waited four minutes for a server that was down, and then
+  went on without it all the same. Once the server has answered, MLflow's hold, so that a record survives a restart of it.
+- When a run is resumed, the server is asked what it holds: a batch on its way to it may have been lost.
 """
 
 from __future__ import annotations
@@ -9,10 +12,12 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from manyheads.training.trackers.base import (
     NOTHING,
@@ -29,6 +34,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric
 
+FIRST_RETRIES, FIRST_TIMEOUT_S = 2, 10
+"""Of the first request: a server that refuses costs 5 s, one that never answers (or that is just starting) 35 s."""
 SEND_EVERY_S = 2.0
 BATCH = 1000
 """Most metrics of a request; MLflow's limit."""
@@ -54,10 +61,14 @@ class MLflow:
     key: str
 
     def start(self, facts: RunFacts, resumed: Resumed) -> Mark:
-        """Create a run, as a child of the active one if there is one, or continue a run."""
+        """Create a run, as a child of the active one if there is one, or continue a run.
+
+        Raises ConnectionError if the server does not answer, and what MLflow raises.
+        """
         from mlflow import MlflowClient
 
         self._client = MlflowClient()
+        _check_answers(self._client)
         self._waiting: list[Metric] = []
         self._sending: Future[None] | None = None
         self._sent_s = time.monotonic()
@@ -100,6 +111,46 @@ class MLflow:
         finally:
             self._pool.shutdown(wait=False)
             self._client.set_terminated(self.key, OF_STATUS[status])
+
+
+def _check_answers(client: MlflowClient) -> None:
+    """Ask the server for an experiment, with few retries. Raises ConnectionError with the reason if it cannot be reached."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        with few_retries():
+            client.get_experiment_by_name(PROJECT)
+    except MlflowException as error:
+        if (reason := _network_reason(error)) is None:
+            raise
+        server = urlsplit(client.tracking_uri).netloc.rpartition("@")[2] or "its server"
+        raise ConnectionError(f"{server} does not answer: {reason}; check MLFLOW_TRACKING_URI") from error
+
+
+@contextmanager
+def few_retries() -> Iterator[None]:
+    """Few retries and a short timeout for MLflow's requests, unless its environment variables name others."""
+    from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT
+
+    wanted = {MLFLOW_HTTP_REQUEST_MAX_RETRIES: FIRST_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT: FIRST_TIMEOUT_S}
+    ours = {variable: value for variable, value in wanted.items() if not variable.is_set()}
+    for variable, value in ours.items():
+        variable.set(value)
+    try:
+        yield
+    finally:
+        for variable in ours:
+            variable.unset()
+
+
+def _network_reason(error: BaseException) -> str | None:
+    """The system's reason at the bottom of an error, such as `Connection refused`; None if the network was not to blame."""
+    found, one = None, error.__cause__ or error.__context__
+    while one is not None:
+        if isinstance(one, OSError) and (one.errno is not None or isinstance(one, TimeoutError)):
+            found = one.strerror or str(one)
+        one = one.__cause__ or one.__context__
+    return found
 
 
 def last_recorded(client: MlflowClient, run_id: str) -> Mark:

@@ -47,7 +47,7 @@ class Trackers:
         known = self._known_keys() if self._resume else {}
         for name in self._names:
             tracker, resumed = TRACKERS[name].make(), Resumed(step, known.get(name), given)
-            with self._surviving(name):
+            with self._surviving(name, "does not record this run", "training goes on without it"):
                 self._held[name] = tracker.start(self._facts, resumed)
                 self._live[name] = tracker
         keys = {name: tracker.key for name, tracker in self._live.items() if tracker.key is not None}
@@ -92,7 +92,9 @@ class Trackers:
                 act(tracker)
 
     @contextmanager
-    def _surviving(self, name: str) -> Iterator[None]:
+    def _surviving(
+        self, name: str, failed: str = "records no more of this run", then: str = "training is not affected"
+    ) -> Iterator[None]:
         """Whatever a tracker raises ends its recording only."""
         try:
             yield
@@ -101,7 +103,7 @@ class Trackers:
         except Exception as error:
             self._live.pop(name, None)
             what = first_line(error)
-            self._say(f"warning: {TRACKERS[name].title} records no more of this run ({what}); training is not affected")
+            self._say(f"warning: {TRACKERS[name].title} {failed} ({what}); {then}")
 
     def _known_keys(self) -> dict[str, str]:
         try:
