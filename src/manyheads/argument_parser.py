@@ -81,6 +81,18 @@ def score_value(text: str) -> float:
     return value
 
 
+def column(text: str) -> tuple[str, str]:
+    """Our name of a column, and that of the data.
+
+    >>> column("text=body")
+    ('text', 'body')
+    """
+    ours, equals, theirs = text.partition("=")
+    if not (ours and equals and theirs):
+        raise argparse.ArgumentTypeError(f"must be OURS=THEIRS, such as text=body, seen {text!r}")
+    return ours, theirs
+
+
 def port(text: str) -> int:
     """A port number."""
     if not text.isdecimal() or int(text) > 65535:

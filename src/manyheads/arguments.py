@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import manyheads
-from manyheads.argument_parser import Once, Parser, port, positive, positive_number, score_value, seeds
+from manyheads.argument_parser import Once, Parser, column, port, positive, positive_number, score_value, seeds
 
 Verb = Callable[[argparse.Namespace], int]
 """Runs a verb and returns its exit status."""
@@ -136,6 +136,9 @@ def _pick(made: Parser) -> None:
         "entropy, confidence, disagreement, diversity, gradient or random")  # fmt: skip
     add("--labelled", nargs="+", action="extend", type=Path, default=[], metavar="FILE",
         help="labelled files whose rows are not picked again")  # fmt: skip
+    add("--columns", nargs="+", action="extend", type=column, default=[], metavar="OURS=THEIRS",
+        help="columns of ROWS and of labelled files that have other names, such as text=body label=topic (default: as in the "
+             "model's run file)")  # fmt: skip
     add("--seed", type=int, default=0, metavar="N", help="seed of random choices (default: 0)")
     _tasks(made)
     _runtime(made)

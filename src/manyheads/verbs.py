@@ -158,7 +158,7 @@ def _pick(options: argparse.Namespace) -> int:
     from manyheads.annotation.pick_command import PickRequest, pick, picked_lines
     from manyheads.inference import load_model
 
-    wanted = Wanted(options.count, options.by, options.tasks, options.labelled, options.seed)
+    wanted = Wanted(options.count, options.by, options.tasks, options.labelled, options.seed, dict(options.columns))
     request = PickRequest(options.models, options.rows, options.output, wanted, options.to)
     found = pick(request, partial(load_model, device=options.device, batch_tokens=options.batch_tokens,
                                   precision=options.precision), _note)  # fmt: skip

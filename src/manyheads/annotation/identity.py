@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 TEXTS = ("text", "tokens", "text_pair", "question", "context")
 Key = bytes
+Reading = tuple["type[Task[Any]]", Mapping[str, str]]
+"""How a file may be read: as data of a task of this type, with these columns (ours: that of the file)."""
 
 
 def row_key(row: Mapping[str, Any]) -> Key:
@@ -34,21 +36,21 @@ def row_key(row: Mapping[str, Any]) -> Key:
     ).digest()
 
 
-def labelled_keys(paths: Iterable[Path], tasks: Iterable[Task[Any]]) -> set[Key]:
-    """The keys of all rows of labelled files, in any format that one of the tasks reads. Raises DataError."""
+def labelled_keys(paths: Iterable[Path], readings: Sequence[Reading]) -> set[Key]:
+    """The keys of all rows of labelled files, each read as the first of these that it can be read as. Raises DataError."""
     found: set[Key] = set()
-    kinds = list(dict.fromkeys(map(type, tasks)))
     for path in paths:
-        found |= _keys_of(path, kinds)
+        found |= _keys_of(path, readings)
     return found
 
 
-def _keys_of(path: Path, kinds: list[type[Task[Any]]]) -> set[Key]:
-    for last, kind in enumerate(kinds, start=1):
-        schema = RowSchema.for_task(kind)
+def _keys_of(path: Path, readings: Sequence[Reading]) -> set[Key]:
+    for last, (kind, columns) in enumerate(readings, start=1):
+        schema = RowSchema.for_task(kind, (), columns)
         try:
             return {row_key(raw.values) for raw in read_rows(path, format_of(path, schema), schema)}
-        except DataError:
-            if last == len(kinds):
-                raise
+        except DataError as error:
+            if last == len(readings):
+                hint = "; give them as --columns OURS=THEIRS" if "columns" in str(error) and not columns else ""
+                raise DataError(f"{error}{hint}") from None
     return set()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manyheads.annotation.choose import choose, measure_of, pool_size
+from manyheads.annotation.columns import readings_of
 from manyheads.annotation.identity import Key, labelled_keys, row_key
 from manyheads.annotation.pool import Candidate, Pool
 from manyheads.annotation.reasons import reason
@@ -46,6 +47,8 @@ class Wanted:
     """None: all tasks that decide something."""
     labelled: Sequence[Path] = ()
     seed: int = 0
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Our columns: those of the rows and of the labelled files. Empty: those of the model's run file, or our own."""
 
 
 @dataclass(slots=True)
@@ -73,7 +76,7 @@ def pick_rows(models: Sequence[LoadedModel], rows: Iterable[Any], wanted: Wanted
     if wanted.by == "disagreement" and len(models) < 2:
         raise UsageError("disagreement takes several models (seeds of one run); give more, or choose another --by")
     measure = measure_of(wanted.by)
-    known = labelled_keys(wanted.labelled, [models[0].tasks[name] for name in names])
+    known = labelled_keys(wanted.labelled, readings_of(models[0], names, wanted.columns))
     scorer = Scorer([model.predictor for model in models], names, measure)
     pool, found = Pool(pool_size(wanted.by, wanted.count)), Picked()
     for chunk in _chunks(rows):

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from manyheads.annotation.choose import STRATEGIES
+from manyheads.annotation.columns import renames_of
 from manyheads.annotation.pick import Picked, Wanted, pick_rows, tasks_to_ask
-from manyheads.data.requests import Requested, read_requests
+from manyheads.data.requests import Renames, Requested, read_requests
 from manyheads.data.text_lines import SniffedStream
 from manyheads.errors import UsageError
 from manyheads.outputs.answer_documents import answer_documents, labels_of_tasks, tasks_of_format
@@ -56,9 +57,10 @@ def pick(request: PickRequest, load: Load, log: Log) -> Picked:
         ending_of(request.output, request.to)
     elif target.files is not None:
         check_folder(request.output)
-    rows = _rows(request.source)
+    _rows(request.source, ())  # a missing file is reported before models are loaded
     models = [load(name) for name in request.models]
     first, names = models[0], tasks_to_ask(models, request.wanted)
+    rows = _rows(request.source, renames_of(first, names, request.wanted.columns))
     tasks = [first.tasks[name] for name in names]
     forms = {} if target is None else tasks_of_format(target, tasks, log, requested=request.wanted.tasks is not None)
     with output_file(request.output, target) as file:
@@ -78,8 +80,8 @@ def pick(request: PickRequest, load: Load, log: Log) -> Picked:
     return found
 
 
-def _rows(source: str) -> Iterator[Requested]:
-    return read_requests(SniffedStream(sys.stdin.buffer) if source == STDIN else Path(source))
+def _rows(source: str, renames: Renames) -> Iterator[Requested]:
+    return read_requests(SniffedStream(sys.stdin.buffer) if source == STDIN else Path(source), renames)
 
 
 def _write_rows(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from datetime import date, time
 from decimal import Decimal
 from itertools import takewhile
@@ -33,6 +33,8 @@ from manyheads.text.delimited import TEXTS, CellError, CellRow, Header, read_cel
 
 Requested = dict[str, Any] | RowError
 Lines = IO[bytes] | SniffedStream
+Renames = Sequence[tuple[str, str]]
+"""Our column and that of the rows. Rows without that column, or with ours, stay as they are."""
 
 LONGEST_ROW_BYTES = 4 << 20
 """War and Peace has 3.2 MB. The tokens of a text and their answers take 200 bytes for each of its characters."""
@@ -42,12 +44,35 @@ STRANGE = "surrogateescape"
 """Bytes that are not UTF-8 become halves of surrogate pairs, which valid UTF-8 never has, so that their row is known."""
 
 
-def read_requests(source: Path | IO[bytes] | SniffedStream) -> Iterator[Requested]:
+def read_requests(source: Path | IO[bytes] | SniffedStream, renames: Renames = ()) -> Iterator[Requested]:
     """Rows of a file by its ending (`.jsonl`, `.json`, `.csv`, `.tsv`, `.parquet`, `.txt`, also `.gz`), or of a byte stream.
 
     A stream holds JSON lines or plain texts, recognised by its first line; a `.json` file JSON lines, or one array or object.
     Raises DataError at once for a file that is missing or of another format.
     """
+    rows = _rows_of(source, renames)
+    return (row if isinstance(row, RowError) else with_our_names(row, renames) for row in rows) if renames else rows
+
+
+def with_our_names(row: dict[str, Any], renames: Renames) -> dict[str, Any]:
+    """A row with our names of its columns, in its order.
+
+    >>> with_our_names({"id": 7, "body": "Great."}, [("text", "message"), ("text", "body")])
+    {'id': 7, 'text': 'Great.'}
+    """
+    ours = dict(zip(row, _our_names(list(row), renames), strict=True))
+    return {ours[name]: value for name, value in row.items()}
+
+
+def _our_names(names: Sequence[str], renames: Renames) -> list[str]:
+    found = list(names)
+    for ours, theirs in renames:
+        if ours not in found and theirs in found:
+            found[found.index(theirs)] = ours
+    return found
+
+
+def _rows_of(source: Path | IO[bytes] | SniffedStream, renames: Renames) -> Iterator[Requested]:
     if not isinstance(source, Path):
         return _stream(source if isinstance(source, SniffedStream) else SniffedStream(source))
     if source.is_dir():
@@ -55,13 +80,13 @@ def read_requests(source: Path | IO[bytes] | SniffedStream) -> Iterator[Requeste
     opened(source).close()
     ending = Path(source.name.removesuffix(".gz")).suffix.lower()
     if ending == ".parquet":
-        return _parquet(source)
+        return _parquet(source, renames)
     if ending == ".json":
         return _json(source)
     if ending in (".jsonl", ".ndjson"):
         return _file_lines(source)
     if ending in (".csv", ".tsv"):
-        return _csv(source, tabs=ending == ".tsv")
+        return _csv(source, renames, tabs=ending == ".tsv")
     if ending == ".txt":
         return _file_lines(source, lambda stream: _only_texts(stream, source))
     raise DataError(f"{source}: unknown ending '{ending}'; rows are read from .jsonl, .csv, .tsv, .parquet or .txt")
@@ -142,20 +167,21 @@ def _json_row(line: bytes, where: str) -> Requested:
     return row
 
 
-def _csv(path: Path, *, tabs: bool) -> Iterator[Requested]:
+def _csv(path: Path, renames: Renames, *, tabs: bool) -> Iterator[Requested]:
     decoded = (line for _, line in lines(path, LONGEST_ROW_BYTES, STRANGE))
     rows = read_cells(decoded, tabs=tabs, longest=LONGEST_ROW_BYTES)
     try:
         first = next(rows, CellRow(1, []))
         header = Header(first)
-        _check_columns(header.known, f"{path}:{first.line}: the header")
+        _check_columns(_our_names(header.known, renames), f"{path}:{first.line}: the header")
+        texts = {"text", *(theirs for ours, theirs in renames if ours == "text")}
         for row in rows:
-            yield _csv_row(header, row)
+            yield _csv_row(header, row, texts)
     except CellError as error:
         raise DataError(f"{path}:{error.line} {error}") from None
 
 
-def _csv_row(header: Header, row: CellRow) -> Requested:
+def _csv_row(header: Header, row: CellRow, texts: Container[str]) -> Requested:
     values, number = header.row(row), row.line
     if values is None:
         names, cells = header.names, row.cells
@@ -165,16 +191,16 @@ def _csv_row(header: Header, row: CellRow) -> Requested:
             f"line {number} has {counted(len(cells), 'column')}, but the header has {len(names)}",
             _id_of({name: cell.strip() for name, cell in sure}),
         )
-    given = {name: cell for name, cell in values.items() if cell != "" or name == "text"}
+    given = {name: cell for name, cell in values.items() if cell != "" or name in texts}
     strange = [name for name, cell in given.items() if not _is_whole(cell)]
     if strange:
         return RowError(f"line {number} is not UTF-8 (column '{strange[0][:80]}')", _id_of(given))
     return given
 
 
-def _parquet(path: Path) -> Iterator[Requested]:
+def _parquet(path: Path, renames: Renames) -> Iterator[Requested]:
     with ParquetRows(path) as rows:
-        _check_columns(rows.names, f"{path}:")
+        _check_columns(_our_names(rows.names, renames), f"{path}:")
         for number, row in enumerate(rows, start=1):
             yield _parquet_row({key: value for key, value in row.items() if value is not None}, number)
 
