@@ -180,8 +180,8 @@ def _serve(made: Parser) -> None:
     _device(made)
     _precision(made)
     _min_score(made, "; requests may override it")
-    add("--batches", type=Path, metavar="DIR", help="folder for files of the batch API (default: no batch API); they are "
-        "deleted at the end")  # fmt: skip
+    add("--batches", type=Path, metavar="DIR", help="folder for files of the batch API, kept for a day (default: no batch "
+        "API); a server that is started again continues its batches")  # fmt: skip
     add("--telemetry", action="store_true", help="send OpenTelemetry traces over OTLP, as configured by OTEL_* variables")
     add("--deadline", type=positive, metavar="S",
         help="seconds within which to answer (default: 30); requests that would take longer are rejected")  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ import openai
 import pytest
 
 import manyheads as mh
-from manyheads.errors import ManyheadsError
+from manyheads.errors import ManyheadsError, UsageError
+from manyheads.serve import batch_store
 from manyheads.serve import batches as module
 from manyheads.serve.batch_routes import form_file
-from manyheads.serve.batches import Batch, Batches, read_lines
+from manyheads.serve.batch_store import Batch, Store, open_store
+from manyheads.serve.batches import Batches, read_lines
 from manyheads.serve.errors import InvalidRequestError, QueueFullError
 from serve.servers import Server, serving
 from toys import SENTENCES
@@ -43,7 +45,8 @@ def server(toy_model: Path, place: Path) -> Iterator[Server]:
     with serving(toy_model, "--workers", "1", "--batches", str(place), stub="model", MANYHEADS_API_KEYS=KEY) as server:
         yield server
         assert server.stop() == 0
-    assert list(place.iterdir()) == [], "the files end with the server"
+    assert {path.name for path in (place / "batches").iterdir()} == {"state.json", "files", "lock"}
+    assert (place / "batches").stat().st_mode & 0o077 == 0, "texts of users"
 
 
 @pytest.fixture(scope="module")
@@ -188,17 +191,16 @@ def test_a_broken_file_fails_the_batch(client: openai.OpenAI) -> None:
 
 
 def test_files_are_bounded_and_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    batches = Batches(tmp_path)
-    monkeypatch.setattr(module, "DISK_BYTES", 10)
+    batches = Batches(Store(tmp_path))
+    monkeypatch.setattr(batch_store, "DISK_BYTES", 10)
     first = batches.add_file(b"12345678", "a", "batch")
     with pytest.raises(QueueFullError, match="at most 10 bytes; delete some"):
         batches.add_file(b"123", "b", "batch")
-    first.created -= int(module.KEPT_S) + 1
+    first.created -= int(batch_store.KEPT_S) + 1
     second = batches.add_file(b"123", "b", "batch")
-    assert list(batches.files) == [second.id]
-    assert [one.read_bytes() for one in tmp_path.iterdir()] == [b"123"]
-    monkeypatch.setattr(batches, "_waiting", asyncio.Queue(1))
-    batches._waiting.put_nowait(Batch("/v1/predict", second.id, None))
+    assert list(batches.store.files) == [second.id]
+    assert [one.read_bytes() for one in (tmp_path / "files").iterdir()] == [b"123"]
+    monkeypatch.setattr(module, "MAX_WAITING", 0)
     with pytest.raises(QueueFullError, match="batches wait already"):
         batches.add("/v1/predict", second.id, None)
 
@@ -207,7 +209,7 @@ def test_a_batch_goes_on_where_the_queue_is_never_empty_and_waits_where_it_is_fu
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "PATIENCE_S", 0.05)
-    batches = Batches(tmp_path)
+    batches = Batches(Store(tmp_path))
     batches.is_calm = lambda: False
     statuses = [429, 503, 200]
 
@@ -254,3 +256,150 @@ def test_a_folder_that_cannot_be_written_to_starts_no_server(toy_model: Path, tm
     (tmp_path / "file").write_text("")
     with pytest.raises(ManyheadsError, match="give another folder to --batches"):
         serve([str(toy_model)], Address(port=0, batches=tmp_path / "file"), Keys([]), Limits(), Resources())
+
+
+class Answering:
+    """An application that counts what it is asked, and never answers from a number of requests on."""
+
+    def __init__(self, until: int = 10**9) -> None:
+        self.until, self.asked = until, list[str]()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        [text] = json.loads((await receive())["body"])["inputs"]
+        if len(self.asked) >= self.until:
+            await asyncio.Event().wait()
+        self.asked.append(text)
+        await send({"type": "http.response.start", "status": 422 if text == "bad" else 200, "headers": []})
+        await send({"type": "http.response.body", "body": json.dumps({"answer": text}).encode()})
+
+
+def served(folder: Path, app: Answering, until: Callable[[Batches], bool], start: Callable[[Batches], None]) -> Batches:
+    """The batches of a server that ends, as if killed, once `until` holds."""
+    batches = Batches(Store(folder))
+    batches.app = app
+
+    async def life() -> None:
+        start(batches)
+        while not until(batches):
+            await asyncio.sleep(0.005)
+
+    asyncio.run(asyncio.wait_for(life(), 30))
+    return batches
+
+
+def finished(batches: Batches) -> bool:
+    return all(batch.status in batch_store.ENDED for batch in batches.store.batches.values())
+
+
+def custom_ids(batches: Batches, file: str | None) -> list[str]:
+    return [] if file is None else [json.loads(one)["custom_id"] for one in batches.store.file(file).path.read_bytes().splitlines()]
+
+
+TEXTS = ["bad" if number % 7 == 3 else f"text {number}" for number in range(40)]
+
+
+@pytest.mark.parametrize("cut_off", [False, True])
+def test_a_batch_is_continued_after_a_restart_without_a_line_lost_or_answered_twice(tmp_path: Path, cut_off: bool) -> None:
+    def upload(batches: Batches) -> None:
+        file = batches.add_file(jsonl(*(line(i, inputs=[text]) for i, text in enumerate(TEXTS))), "rows.jsonl", "batch")
+        for _ in range(2):
+            batches.add("/v1/predict", file.id, {"owner": "me"})
+
+    before = Answering(until=20)
+    halfway = served(tmp_path, before, lambda batches: len(before.asked) == 20 and _written(batches) >= 16, upload)
+    first, second = halfway.store.batches.values()
+    assert (first.status, second.status) == ("in_progress", "validating")
+    written = _written(halfway)
+    if cut_off:  # the machine lost power while a line was written
+        with (tmp_path / "files" / first.writing["output_file_id"]).open("ab") as file:
+            file.write(b'{"id": "batch_req_1", "custom')
+    after = Answering()
+    ended = served(tmp_path, after, finished, Batches.resume)
+    assert list(ended.store.batches) == [first.id, second.id]
+    assert after.asked == [*TEXTS[written:], *TEXTS]
+    for batch in ended.store.batches.values():
+        assert (batch.status, batch.metadata) == ("completed", {"owner": "me"})
+        assert batch.counts == {"total": 40, "completed": 34, "failed": 6}
+        good = custom_ids(ended, batch.files["output_file_id"])
+        bad = custom_ids(ended, batch.files["error_file_id"])
+        assert good == [f"r{i}" for i, text in enumerate(TEXTS) if text != "bad"]
+        assert bad == [f"r{i}" for i, text in enumerate(TEXTS) if text == "bad"]
+
+
+def _written(batches: Batches) -> int:
+    return sum(path.read_bytes().count(b"custom_id") for path in (batches.store._contents).iterdir()) - 40
+
+
+def test_finished_batches_and_files_are_read_after_a_restart(tmp_path: Path) -> None:
+    def upload(batches: Batches) -> None:
+        file = batches.add_file(jsonl(line(0, inputs=["a"])), "rows é.jsonl", "batch")
+        batches.add("/v1/predict", file.id, None)
+
+    first = served(tmp_path, Answering(), finished, upload)
+    (tmp_path / "files" / "stray").write_text("left by a server that was killed")
+    again = Store(tmp_path)
+    assert [one.to_json() for one in again.files.values()] == [one.to_json() for one in first.store.files.values()]
+    assert [one.to_json() for one in again.batches.values()] == [one.to_json() for one in first.store.batches.values()]
+    assert len(again.files) == 2
+    assert not (tmp_path / "files" / "stray").exists()
+    idle = Answering()
+    served(tmp_path, idle, lambda _: True, Batches.resume)
+    assert idle.asked == []
+
+
+def test_a_batch_whose_file_was_deleted_or_that_was_being_cancelled_ends_clearly_after_a_restart(tmp_path: Path) -> None:
+    def upload(batches: Batches) -> None:
+        files = [batches.add_file(jsonl(*(line(i, inputs=["a"]) for i in range(20))), name, "batch") for name in "ab"]
+        first, _ = [batches.add("/v1/predict", file.id, None) for file in files]
+        batches.delete_file(files[1].id)
+        batches.cancel(first.id)
+
+    served(tmp_path, Answering(until=0), lambda _: True, upload)
+    ended = served(tmp_path, Answering(), finished, Batches.resume)
+    first, second = ended.store.batches.values()
+    assert first.status == "cancelled"
+    assert second.status == "failed"
+    assert second.problems == [{"code": "internal_error", "message": f"no file {second.input_file!r}"}]
+
+
+def test_files_that_grew_old_while_no_server_ran_are_deleted_at_the_start(tmp_path: Path) -> None:
+    batches = Batches(Store(tmp_path))
+    file = batches.add_file(b"{}", "a", "batch")
+    file.created -= int(batch_store.KEPT_S) + 1
+    batches.store.save()
+    assert Store(tmp_path).files == {}
+    assert list((tmp_path / "files").iterdir()) == []
+
+
+@pytest.mark.parametrize("state", ["{", "[]", '{"format": 2}', '{"format": 1, "files": [{"x": 1}], "batches": []}'])
+def test_a_state_that_cannot_be_read_is_an_error_that_says_what_to_do(tmp_path: Path, state: str) -> None:
+    (tmp_path / "state.json").write_text(state)
+    with pytest.raises(UsageError, match=r"state\.json has no state of batches that this version can read .*; delete "):
+        Store(tmp_path)
+
+
+def test_two_servers_do_not_share_a_folder(tmp_path: Path) -> None:
+    refused = pytest.raises(UsageError, match=r"another server keeps its batches in .*; give another folder to --batches")
+    with open_store(tmp_path), refused, open_store(tmp_path):
+        pass
+    with open_store(tmp_path) as store:
+        assert store.files == {}
+
+
+def test_a_server_that_is_stopped_and_started_again_completes_its_batch(toy_model: Path, tmp_path: Path) -> None:
+    arguments = (toy_model, "--workers", "1", "--batches", str(tmp_path))
+    content = jsonl(*(line(i, inputs=["!sleep 0.05"], tasks=["section"]) for i in range(60)))
+    with serving(*arguments, stub="model") as first:
+        client = openai.OpenAI(base_url=f"{first.url}/v1", api_key="any", max_retries=0)
+        file = client.files.create(file=("rows.jsonl", content), purpose="batch")
+        batch = client.batches.create(input_file_id=file.id, endpoint="/v1/predict", completion_window="24h")  # type: ignore[arg-type]
+        while client.batches.retrieve(batch.id).request_counts.completed == 0:
+            time.sleep(0.05)
+        assert first.stop() == 0
+    with serving(*arguments, stub="model") as second:
+        client = openai.OpenAI(base_url=f"{second.url}/v1", api_key="any", max_retries=0)
+        done = ended(client, client.batches.retrieve(batch.id))
+        assert second.wait_for("batches_resumed")["count"] == 1
+        assert done.status == "completed"
+        assert [one["custom_id"] for one in rows(client, done.output_file_id)] == [f"r{i}" for i in range(60)]
+        assert client.files.content(file.id).content == content

@@ -14,7 +14,7 @@
     routes.py        the routes; with schema.py (bodies), responses.py (errors as HTTP), openapi.py (their documentation)
     root.py          the routes of no model, of several
     v2/              the V2 inference protocol
-    batches.py       files of requests, answered in the background; batch_routes.py
+    batches.py       files of requests, answered in the background; batch_store.py, batch_routes.py
     app.py           the web applications
     server.py        runs it until it is told to stop; metrics.py, logs.py, telemetry.py
     playground/      a page to try the model on

@@ -36,17 +36,17 @@ def _add_files(router: APIRouter, batches: Batches) -> None:
     @router.get("/files")
     async def listed() -> Response:
         """All files."""
-        return JSON(_listed([file.to_json() for file in batches.files.values()]))
+        return JSON(_listed([file.to_json() for file in batches.store.files.values()]))
 
     @router.get("/files/{file_id}")
     async def file(file_id: str) -> Response:
         """What is known of a file."""
-        return JSON(batches.file(file_id).to_json())
+        return JSON(batches.store.file(file_id).to_json())
 
     @router.get("/files/{file_id}/content")
     async def content(file_id: str) -> Response:
         """A file."""
-        return FileResponse(batches.file(file_id).path, media_type="application/jsonl")
+        return FileResponse(batches.store.file(file_id).path, media_type="application/jsonl")
 
     @router.delete("/files/{file_id}")
     async def delete(file_id: str) -> Response:
@@ -64,7 +64,7 @@ def _add_batches(router: APIRouter, batches: Batches) -> None:
     @router.get("/batches")
     async def listed() -> Response:
         """All batches, the newest first."""
-        return JSON(_listed([batch.to_json() for batch in reversed(batches.batches.values())]))
+        return JSON(_listed([batch.to_json() for batch in reversed(batches.store.batches.values())]))
 
     @router.get("/batches/{batch_id}")
     async def batch(batch_id: str) -> Response:

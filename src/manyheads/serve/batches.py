@@ -2,8 +2,8 @@
 
 Decided here: each line of a batch is a request to this server like any other, made within the process, so it is checked,
 queued and answered alike. A few lines at a time enter the queue, and only while it is empty: other requests never wait for
-more than those. If the queue is never empty, the next few enter after `PATIENCE_S`. Files are on disk and end with the
-server; batches, which are small, are in memory. One batch runs at a time.
+more than those. If the queue is never empty, the next few enter after `PATIENCE_S`. One batch runs at a time. A batch that is
+unfinished when the server ends is continued by the next one, with the lines that have no answer yet (`batch_store.py`).
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import asyncio
 import json
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -22,182 +23,146 @@ from uuid import uuid4
 from starlette.types import ASGIApp, Message
 
 from manyheads.data.strict_json import read_json
-from manyheads.serve.errors import InvalidRequestError, QueueFullError, UnknownModelError
+from manyheads.serve.batch_store import ENDED, Batch, File, Store, whole_lines
+from manyheads.serve.errors import InvalidRequestError, QueueFullError, RequestError, UnknownModelError
 from manyheads.serve.logs import error_location, log
 from manyheads.serve.middleware import INTERNAL
 
 LINES_AT_ONCE = 8
 MAX_LINES = 50_000
 MAX_LEVELS = 100
-DISK_BYTES = 500_000_000
-"""Of all files together."""
 MAX_WAITING = 100
 """Batches."""
-KEPT_S = 24 * 3600.0
-"""Files and batches are deleted when they are older."""
 PATIENCE_S = 5.0
 POLL_S = 0.01
 ENDPOINTS = ("/v1/predict", "/v1/embeddings")
 """Or of one of several models: `/models/NAME/v1/predict`."""
 KEYS = {True: "output_file_id", False: "error_file_id"}
 """Keys of a batch for the files of what was answered, and of what failed."""
-ENDED = frozenset({"completed", "failed", "cancelled"})
-
-
-@dataclass(slots=True)
-class File:
-    """A file that was uploaded or written."""
-
-    path: Path
-    name: str
-    purpose: str
-    id: str = field(default_factory=lambda: f"file-{uuid4().hex}")
-    created: int = field(default_factory=lambda: int(time.time()))
-
-    def to_json(self) -> dict[str, Any]:
-        """As in OpenAI's API."""
-        return {"id": self.id, "object": "file", "bytes": self.path.stat().st_size, "created_at": self.created,
-                "filename": self.name, "purpose": self.purpose, "status": "processed"}  # fmt: skip
-
-
-@dataclass(slots=True)
-class Batch:
-    """A file of requests on its way."""
-
-    endpoint: str
-    input_file: str
-    metadata: Mapping[str, str] | None
-    id: str = field(default_factory=lambda: f"batch_{uuid4().hex}")
-    status: str = "validating"
-    created: int = field(default_factory=lambda: int(time.time()))
-    times: dict[str, int] = field(default_factory=dict)
-    """When a status began, as `completed_at`."""
-    files: dict[str, str] = field(default_factory=dict)
-    """Ids of `output_file_id` and `error_file_id`."""
-    counts: dict[str, int] = field(default_factory=lambda: {"total": 0, "completed": 0, "failed": 0})
-    problems: list[dict[str, Any]] = field(default_factory=list)
-
-    def enter(self, status: str) -> None:
-        """Change the status and note when."""
-        self.status = status
-        self.times[f"{status}_at"] = int(time.time())
-
-    def to_json(self) -> dict[str, Any]:
-        """As in OpenAI's API."""
-        problems = {"object": "list", "data": self.problems} if self.problems else None
-        return {"id": self.id, "object": "batch", "endpoint": self.endpoint, "errors": problems,
-                "input_file_id": self.input_file, "completion_window": "24h", "status": self.status,
-                "created_at": self.created, **self.times, "expires_at": self.created + int(KEPT_S),
-                "request_counts": self.counts, "metadata": self.metadata, **self.files}  # fmt: skip
 
 
 class Batches:
     """The files and batches of a server. All methods run in the event loop."""
 
-    def __init__(self, folder: Path) -> None:
-        """`folder`: an empty one."""
+    def __init__(self, store: Store) -> None:
         self.app: ASGIApp | None = None
         """What answers the requests."""
         self.is_calm: Callable[[], bool] = lambda: True
         """Whether nothing waits in the queues."""
-        self.files: dict[str, File] = {}
-        self.batches: dict[str, Batch] = {}
-        self._folder = folder
-        self._waiting: asyncio.Queue[Batch] = asyncio.Queue(MAX_WAITING)
+        self.store = store
+        self._waiting: deque[Batch] = deque(batch for batch in store.batches.values() if batch.status not in ENDED)
         self._runner: asyncio.Task[None] | None = None
+
+    def resume(self) -> None:
+        """Continue what an earlier server left unfinished."""
+        if self._waiting:
+            log("batches_resumed", count=len(self._waiting))
+            self._start()
+
+    def _start(self) -> None:
+        if self._runner is None or self._runner.done():
+            self._runner = asyncio.get_running_loop().create_task(self._run_all())
 
     def add_file(self, content: bytes, name: str, purpose: str) -> File:
         """Keep a file. Raises QueueFullError if there is no room."""
-        self._forget()
-        file = File(self._folder / uuid4().hex, name, purpose)
-        self._append(file, content)
-        self.files[file.id] = file
+        self.store.forget()
+        file = self.store.new_file(name, purpose)
+        self.store.append(file, content)
+        self.store.files[file.id] = file
+        self.store.save()
         return file
-
-    def _append(self, file: File, content: bytes) -> None:
-        """Write to a file. Raises QueueFullError if there is no room."""
-        used = sum(one.stat().st_size for one in self._folder.iterdir())
-        if used + len(content) > DISK_BYTES:
-            raise QueueFullError(60.0, f"all files together hold at most {DISK_BYTES:,} bytes; delete some")
-        with file.path.open("ab") as opened:
-            opened.write(content)
-
-    def file(self, file_id: str) -> File:
-        """Raises UnknownModelError, which is a 404."""
-        if file_id not in self.files:
-            raise UnknownModelError(f"no file {file_id[:80]!r}")
-        return self.files[file_id]
 
     def delete_file(self, file_id: str) -> None:
         """Raises UnknownModelError."""
-        self.file(file_id).path.unlink(missing_ok=True)
-        del self.files[file_id]
+        self.store.delete(file_id)
+        self.store.save()
 
     def add(self, endpoint: str, input_file: str, metadata: Mapping[str, str] | None) -> Batch:
         """Queue a batch. Raises RequestError."""
         if re.sub(r"^/models/[^/]+", "", endpoint) not in ENDPOINTS:
             raise InvalidRequestError(f"endpoint {endpoint[:80]!r} has no batches; {', '.join(ENDPOINTS)} do")
-        self.file(input_file)
+        self.store.file(input_file)
+        if len(self._waiting) >= MAX_WAITING:
+            raise QueueFullError(60.0, f"{MAX_WAITING} batches wait already")
         batch = Batch(endpoint, input_file, metadata)
-        try:
-            self._waiting.put_nowait(batch)
-        except asyncio.QueueFull:
-            raise QueueFullError(60.0, f"{MAX_WAITING} batches wait already") from None
-        self.batches[batch.id] = batch
-        if self._runner is None or self._runner.done():
-            self._runner = asyncio.get_running_loop().create_task(self._run_all())
+        self.store.batches[batch.id] = batch
+        self.store.save()
+        self._waiting.append(batch)
+        self._start()
         return batch
 
     def batch(self, batch_id: str) -> Batch:
         """Raises UnknownModelError, which is a 404."""
-        if batch_id not in self.batches:
+        if batch_id not in self.store.batches:
             raise UnknownModelError(f"no batch {batch_id[:80]!r}")
-        return self.batches[batch_id]
+        return self.store.batches[batch_id]
 
     def cancel(self, batch_id: str) -> Batch:
         """Stop a batch after the lines in progress; what is answered by then is kept."""
         batch = self.batch(batch_id)
         if batch.status not in ENDED:
             batch.enter("cancelling")
+            self.store.save()
         return batch
 
     async def _run_all(self) -> None:
-        while not self._waiting.empty():
-            batch = self._waiting.get_nowait()
+        while self._waiting:
+            batch = self._waiting.popleft()
             try:
-                await self._run(batch)
+                status = await self._run(batch)
             except Exception as error:  # such as a file that was deleted, or a full disk
                 log("batch_failed", batch=batch.id, **error_location(error))
-                batch.problems.append({"code": "internal_error", "message": "the server's log says why"})
-                batch.enter("failed")
+                message = str(error) if isinstance(error, RequestError) else "the server's log says why"
+                batch.problems.append({"code": "internal_error", "message": message})
+                status = "failed"
+            self._end(batch, status)
 
-    async def _run(self, batch: Batch) -> None:
-        requests = await asyncio.to_thread(read_lines, self.file(batch.input_file).path, batch)
+    def _end(self, batch: Batch, status: str) -> None:
+        """List the files of a batch, and keep its last status."""
+        for key, name in batch.writing.items():
+            file = self._file_of(batch, key, name)
+            if file.path.exists():
+                self.store.files[file.id] = file
+                batch.files[key] = file.id
+        batch.writing = {}
+        batch.enter(status)
+        try:
+            self.store.save()
+        except OSError as error:  # the next server runs the batch again
+            log("batch_not_saved", batch=batch.id, **error_location(error))
+
+    async def _run(self, batch: Batch) -> str:
+        """Answer the lines of a batch that have no answer yet; returns how it ended."""
+        requests = await asyncio.to_thread(read_lines, self.store.file(batch.input_file).path, batch)
         batch.counts["total"] = len(requests)
         if batch.problems:
-            batch.enter("failed")
-            return
+            return "failed"
+        outputs = self._outputs(batch)
+        answered = await asyncio.to_thread(_answered, outputs, batch)
         if batch.status == "validating":
             batch.enter("in_progress")
-        outputs = {
-            good: File(self._folder / uuid4().hex, f"{batch.id}_{key[:-8]}.jsonl", "batch_output")
-            for good, key in KEYS.items()
-        }
-        for start in range(0, len(requests), LINES_AT_ONCE):
+        self.store.save()
+        waiting = [line for line in requests if line["custom_id"] not in answered]
+        for start in range(0, len(waiting), LINES_AT_ONCE):
             if batch.status != "in_progress":
                 break
             await self._wait_until_calm()
-            lines = requests[start : start + LINES_AT_ONCE]
+            lines = waiting[start : start + LINES_AT_ONCE]
             for line, (status, body) in zip(lines, await asyncio.gather(*map(self._answer, lines)), strict=True):
                 batch.counts["completed" if status == 200 else "failed"] += 1
                 response = {"status_code": status, "request_id": uuid4().hex, "body": json.loads(body)}
                 written = {"id": f"batch_req_{uuid4().hex}", "custom_id": line["custom_id"], "response": response}
-                self._append(outputs[status == 200], json.dumps({**written, "error": None}).encode() + b"\n")
-        for good, file in outputs.items():
-            if file.path.exists():
-                self.files[file.id] = file
-                batch.files[KEYS[good]] = file.id
-        batch.enter("completed" if batch.status == "in_progress" else "cancelled")
+                self.store.append(outputs[status == 200], json.dumps({**written, "error": None}).encode() + b"\n")
+        return "completed" if batch.status == "in_progress" else "cancelled"
+
+    def _outputs(self, batch: Batch) -> dict[bool, File]:
+        """The files that the answers are appended to: new ones, or those of the server before."""
+        for key in KEYS.values():
+            batch.writing.setdefault(key, f"file-{uuid4().hex}")
+        return {good: self._file_of(batch, key, batch.writing[key]) for good, key in KEYS.items()}
+
+    def _file_of(self, batch: Batch, key: str, file_id: str) -> File:
+        return replace(self.store.new_file(f"{batch.id}_{key[:-8]}.jsonl", "batch_output"), id=file_id)
 
     async def _wait_until_calm(self) -> None:
         until = time.monotonic() + PATIENCE_S
@@ -234,13 +199,15 @@ class Batches:
         await self.app(scope, receive, send)
         return sent[0]["status"], dict(sent[0]["headers"]), b"".join(one.get("body", b"") for one in sent[1:])
 
-    def _forget(self) -> None:
-        """Delete what is too old."""
-        oldest = time.time() - KEPT_S
-        for file in [one for one in self.files.values() if one.created < oldest]:
-            self.delete_file(file.id)
-        for batch in [one for one in self.batches.values() if one.created < oldest and one.status in ENDED]:
-            del self.batches[batch.id]
+
+def _answered(outputs: Mapping[bool, File], batch: Batch) -> set[str]:
+    """The custom ids of the lines that an earlier server answered, which are counted."""
+    found: set[str] = set()
+    for good, file in outputs.items():
+        ids = [json.loads(line)["custom_id"] for line in whole_lines(file.path)]
+        batch.counts["completed" if good else "failed"] = len(ids)
+        found.update(ids)
+    return found
 
 
 def read_lines(path: Path, batch: Batch) -> Sequence[Mapping[str, Any]]:

@@ -7,11 +7,10 @@ import math
 import signal
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -22,6 +21,7 @@ from manyheads.errors import BundleError, UsageError
 from manyheads.hub.download import model_folder
 from manyheads.process import usable_cores
 from manyheads.serve.app import Access, model_app, root_app
+from manyheads.serve.batch_store import open_store
 from manyheads.serve.batches import Batches
 from manyheads.serve.cors import parse_origin
 from manyheads.serve.hosted import DRAIN_S, HostedModel
@@ -79,7 +79,8 @@ def serve(
     names that clash, BundleError for a model.
     """
     access = Access(keys, tuple(map(parse_origin, address.origins)), parse_root_path(address.root_path))
-    with _batches(address.batches) as batches:
+    with nullcontext() if address.batches is None else open_store(address.batches) as store:
+        batches = None if store is None else Batches(store)
         _serve(models, address, replace(access, batches=batches), limits, resources, telemetry)
 
 
@@ -102,25 +103,10 @@ def _serve(
         app = traced(app)
     config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, ws="none",
                             timeout_graceful_shutdown=math.ceil(limits.deadline_s) + DRAIN_S)  # fmt: skip
-    _Server(config, served).run(sockets=[listening])
+    _Server(config, served, access.batches).run(sockets=[listening])
     log("stopped")
     if served.startup_error is not None:
         raise BundleError(f"no worker could be started: {served.startup_error}")
-
-
-@contextmanager
-def _batches(folder: Path | None) -> Iterator[Batches | None]:
-    """The batch API with its files below a folder, which are deleted at the end. Raises UsageError."""
-    if folder is None:
-        yield None
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        own = TemporaryDirectory(prefix="batches-", dir=folder)
-    except OSError as error:
-        raise UsageError(f"cannot write to {folder} ({error.strerror}); give another folder to --batches") from None
-    with own as place:
-        yield Batches(Path(place))
 
 
 def _models(arguments: Sequence[str], limits: Limits, resources: Resources, access: Access) -> Models:
@@ -175,9 +161,15 @@ def listen(address: Address) -> socket.socket:
 class _Server(uvicorn.Server):
     """uvicorn with a shutdown that loses no request."""
 
-    def __init__(self, config: uvicorn.Config, models: Models) -> None:
+    def __init__(self, config: uvicorn.Config, models: Models, batches: Batches | None) -> None:
         super().__init__(config)
-        self.models = models
+        self.models, self.batches = models, batches
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Also continue the batches of the server before."""
+        await super().startup(sockets)
+        if self.batches is not None:
+            self.batches.resume()
 
     def _handle_hangup(self, *_: object) -> None:
         """Look at the model folders at once. Runs in the loop's thread, between two of its steps."""
