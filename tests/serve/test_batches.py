@@ -45,7 +45,7 @@ def server(toy_model: Path, place: Path) -> Iterator[Server]:
     with serving(toy_model, "--workers", "1", "--batches", str(place), stub="model", MANYHEADS_API_KEYS=KEY) as server:
         yield server
         assert server.stop() == 0
-    assert {path.name for path in (place / "batches").iterdir()} == {"state.json", "files", "lock"}
+    assert (place / "batches" / "files").is_dir(), "the files outlive the server"
     assert (place / "batches").stat().st_mode & 0o077 == 0, "texts of users"
 
 
