@@ -38,6 +38,26 @@ def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
                           env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False, **options)  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("train run.yaml --outptu x", "there is no option --outptu; did you mean '--output'? See manyheads train --help"),
+        ("predict m --taks=a", "there is no option --taks; did you mean '--task'? See manyheads predict --help"),
+        ("train run.yaml -x", "there is no option -x; see manyheads train --help"),
+        ("predict m one two", "too many arguments: two; quote a value with spaces; see manyheads predict --help"),
+        ("trian run.yaml", "argument COMMAND: there is no 'trian'; did you mean 'train'? See manyheads --help"),
+        ("evaluate m --split tset", "argument --split: there is no 'tset'; did you mean 'test'? See manyheads evaluate --help"),
+    ],
+)
+def test_a_misspelt_word_is_told_with_the_nearest_one(
+    arguments: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        main(arguments.split())
+    assert leaving.value.code == 2
+    assert capsys.readouterr().err == f"error: {message}\n"
+
+
 def test_an_output_that_is_the_input_is_refused(
     young_model: Path, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

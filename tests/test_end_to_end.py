@@ -252,12 +252,12 @@ def test_wrong_use_is_one_sentence_with_status_2(
         (["train", "nowhere.yaml"], "there is no such run file"),
         (["train", str(project), "--set", "encoder.name=no-such-encoder"], "no-such-encoder"),
         (["train", str(project), "--set", "encoder.max_length=4000"], "reads at most 64 tokens"),
-        (["train", str(project), "--epochs", "3"], "unrecognized arguments"),
+        (["train", str(project), "--epochs", "3"], "there is no option --epochs; see manyheads train --help"),
         (["train", str(project), "--set", "tasks.section.data.train=data/setions.csv"], "did you mean sections.csv"),
         (["predict", "nowhere"], "is not a folder"),
         (["evaluate", str(tmp_path)], "is not a model folder"),
         (["score", "no-type", "a", "b"], "no-type"),
-        (["fly"], "invalid choice"),
+        (["fly"], "there is no 'fly'; choose from demo, init"),
     ]
     for arguments, message in wrong:
         try:

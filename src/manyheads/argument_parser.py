@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from manyheads.errors import UsageError
@@ -22,9 +22,36 @@ class Parser(argparse.ArgumentParser):
             self.late()
         return super().format_help()
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Exit with status 2 if anything is left over; a command's own parser knows the options to propose."""
+        options, rest = super().parse_known_args(args, namespace)
+        unknown = next((name.partition("=")[0] for name in rest if name.startswith("-")), None)
+        if unknown is not None:
+            self.error(f"there is no option {unknown}{_hint(unknown, self._option_string_actions)}")
+        if rest:
+            self.error(f"too many arguments: {' '.join(rest)}; quote a value with spaces")
+        return options, rest
+
     def error(self, message: str) -> NoReturn:
         """Exit with status 2."""
-        self.exit(UsageError.exit_status, f"error: {message}; see {self.prog} --help\n")
+        see = " See" if message.endswith("?") else "; see"
+        self.exit(UsageError.exit_status, f"error: {message}{see} {self.prog} --help\n")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Raise ArgumentError for a value that is not among the choices, with the nearest one."""
+        if action.choices is not None and value not in action.choices:
+            choices = list(map(str, action.choices))
+            near = _hint(str(value), choices) or f"; choose from {', '.join(choices)}"
+            raise argparse.ArgumentError(action, f"there is no {value!r}{near}")
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    """The nearest name as a question, to append to a message; empty if none is near. Dashes do not count."""
+    from difflib import get_close_matches  # here, so that commands without mistakes start fast
+
+    bare = {one.lstrip("-"): one for one in known}
+    near = get_close_matches(name.lstrip("-"), bare, 1)
+    return f"; did you mean '{bare[near[0]]}'?" if near else ""
 
 
 class Once(argparse.Action):

@@ -33,7 +33,7 @@ def test_a_good_file_has_defaults_and_yaml_floats_without_a_dot() -> None:
         (GOOD.replace("a.conll}", "a.conll, tran: b}"), r"run.yaml:5: unknown key 'tasks.people.data.tran'"),
         (
             GOOD.replace("token-cl", "tken-cl"),
-            r"run.yaml:3: tasks.people has type 'tken-classification'; the types are token-c",
+            r"run.yaml:3: tasks.people has type 'tken-classification'; did you mean 'token-classification'\? The types are token-c",
         ),
         (GOOD.replace("    type: token-classification\n", ""), r"run.yaml:3: tasks.people has no 'type'"),
         (GOOD + "  epochs: -1\n", r"run.yaml:8: training.epochs: input should be greater than 0, seen -1"),
@@ -163,3 +163,12 @@ def test_a_path_that_leads_nowhere_is_told_of(tmp_path: Path) -> None:
     file = load_run(tmp_path / "run.yaml")
     with pytest.raises(ConfigError, match="the path 'loop/a' cannot be resolved"):
         file.resolve("loop/a")
+
+
+@pytest.mark.parametrize("name", ["tickets.csv", "train.conll", "rows.JSONL", "rows.csv.gz"])
+def test_a_data_file_in_place_of_a_run_file_is_told_what_writes_one(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("text,label\na,b\n")
+    with pytest.raises(ConfigError, match=rf"{name} is a data file, by its name; `manyheads init .*{name}` writes a run file"):
+        load_run(tmp_path / name)
+    with pytest.raises(ConfigError, match=rf"is a folder; .* let `manyheads init {tmp_path}` write one"):
+        load_run(tmp_path)

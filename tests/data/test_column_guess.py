@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from datafiles import NER, PAIRS, QA, TEXT, jsonl, refusal_of
 from manyheads.data.build import build_table
-from manyheads.data.column_guess import guess_columns
+from manyheads.data.column_guess import guess_all_columns, guess_columns
 from manyheads.data.readers import Files, open_files
 from manyheads.errors import DataError
 from manyheads.tasks import TASK_TYPES
@@ -173,3 +173,20 @@ def test_a_column_for_each_class_is_not_taken_for_labels(write):
     assert refusal.endswith(
         ": toxic, insult hold zeros and ones; write one column 'labels' with the names that apply to each row, as in a|b"
     )
+
+
+def test_a_bad_value_is_told_with_our_column_and_theirs(write):
+    path = write("a.csv", "body,queue\nIt broke.,returns\nIt works.,\n")
+    columns = {"text": "body", "label": "queue"}
+    with pytest.raises(DataError, match=r"^a.csv:3: 'label' \(column 'queue'\) is empty; give one, or delete the row$"):
+        build_table(TASK_TYPES[TEXT](name="queue"), Files((path,), columns=columns), "train")
+
+
+def test_where_a_name_says_nothing_other_columns_that_could_be_the_label_are_told():
+    sample = {"message": SENTENCES, "handled_by": ["Ann", "Bo"] * 3, "squad": SHORT, "no": [str(one) for one in IDS]}
+    guess = guess_all_columns(("text", "label"), (), sample)
+    assert guess is not None
+    assert {guess.columns["label"], *guess.rivals} == {"handled_by", "squad"}
+    named = guess_all_columns(("text", "label"), (), {**sample, "queue": SHORT})
+    assert named is not None
+    assert (named.columns["label"], named.rivals) == ("queue", ())

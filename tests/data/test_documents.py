@@ -62,7 +62,7 @@ def test_rows_of_documents_and_of_their_sentences_may_be_mixed_and_rows_without_
 def test_a_problem_of_a_sentence_has_the_line_of_the_sentence(write: Any, task: Any) -> None:
     text = "text,label,document\nOne.,A,1\nTwo.,,1\nThree.,B,\n"
     lines = refusal(task, write("a.csv", text)).splitlines()
-    assert lines[0].startswith("a.csv:3: 'label' is empty")
+    assert lines[0].startswith("a.csv:3: 'label' is empty; give one, or delete the row")
     assert lines[1].startswith("a.csv:4: has no 'document', which says what sentences are read together")
     good = write("b.csv", "text,label,document\nOne.,A,1\nTwo.,B,1\nThree.,C,1\n")
     table = build_table(task, Files((good,)), "train")[0].with_task(TASK_TYPES.class_of(KIND, SETTINGS)(

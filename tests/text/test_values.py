@@ -86,10 +86,16 @@ def test_one_label_is_a_name_or_a_number_and_never_a_list_in_a_string():
     for wrong in (math.inf, [], {}):
         with pytest.raises(RowError, match="'label' must be a string"):
             values.label_of(wrong)
-    for missing in ("", "  ", None, math.nan):
-        with pytest.raises(RowError, match="'label' is empty; fill it in, or remove the row"):
-            values.label_of(missing)
     assert (values.label_of(True), values.label_of(False)) == ("true", "false")
+
+
+def test_a_label_that_is_not_there_is_told_with_what_to_do():
+    for blank in ("", "  "):
+        with pytest.raises(RowError, match=r"^'label' is empty; give one, or delete the row$"):
+            values.label_of(blank)
+    for missing in (None, math.nan):
+        with pytest.raises(RowError, match=r"^'label' is missing; give one, or delete the row$"):
+            values.label_of(missing)
 
 
 def test_numbers_are_decimal_and_finite():

@@ -16,6 +16,9 @@ from manyheads.config.untrusted_yaml import MAX_BYTES, key_lines, read_yaml
 from manyheads.errors import ConfigError
 from manyheads.text.untrusted_files import checked_size
 
+DATA_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".conll", ".conllu", ".parquet", ".arrow", ".gz"})
+"""Names of files that are data, whatever is in them. YAML reads a small table as one long string."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunFile:
@@ -41,7 +44,9 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> RunFile:
     """Read and check a run file; `overrides` are `KEY=VALUE` with dotted keys. Raises ConfigError."""
     try:
         if path.is_dir():
-            raise ConfigError(f"{path} is a folder; give the YAML file in it")
+            raise ConfigError(f"{path} is a folder; give the YAML file in it, or let `manyheads init {path}` write one")
+        if path.is_file() and path.suffix.lower() in DATA_SUFFIXES:
+            raise ConfigError(f"{path} is a data file, by its name; `manyheads init {path}` writes a run file for it")
         checked_size(path, MAX_BYTES)
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:

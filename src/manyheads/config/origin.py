@@ -66,7 +66,9 @@ def _message(problem: Any, values: Any, origin: Origin) -> str:
         return f"{known}: unknown key '{dotted}'{did_you_mean(str(place[-1]), keys)} (known here: {', '.join(keys)})"
     if problem["type"] == "union_tag_invalid":
         kinds = problem["ctx"]["expected_tags"].replace("'", "")
-        return f"{known}: {dotted} has type {problem['ctx']['tag'][:MAX_SHOWN]!r}; the types are {kinds}"
+        kind = problem["ctx"]["tag"]
+        near = did_you_mean(kind, kinds.split(", "))
+        return f"{known}: {dotted} has type {kind[:MAX_SHOWN]!r}{near}{' T' if near else '; t'}he types are {kinds}"
     if problem["type"] == "union_tag_not_found":
         return f"{known}: {dotted} has no 'type'; the types are {', '.join(TASK_TYPES)}"
     if problem["type"] == "missing":

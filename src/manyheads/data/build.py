@@ -7,7 +7,7 @@ of a task but those in `Task.reading`, so a table serves every run with a task o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ def build_table(
     `cache_folder()`; a temporary folder replaces one that cannot be used. Raises DataError, with up to MOST_ERRORS lines
     of `place: message`, for bad rows, and if no row can be used.
     """
-    opened = _open(source, type(task), split)
+    opened = replace(_open(source, type(task), split), columns=source.columns)
     key = table_key(task, opened.fingerprint)
     folder = cache if cache is not None else cache_folder()
     kept = find(task, folder, key)
@@ -70,14 +70,14 @@ def _built(
     """Write and open a table. Raises OSError if the folder cannot be written, or loses the file at once."""
 
     def fill(write: Callable[[Any], object]) -> ReadReport:
-        read = _read(task, opened.rows(), lambda rows: write(record_batch(rows)))
+        read = _read(task, opened, lambda rows: write(record_batch(rows)))
         return replace(read, formats=opened.formats)
 
     path, report = store(folder, key, fill)
     return open_table(task, path, keep), report
 
 
-def _read(task: Task[Any], rows: Iterable[RawRow], write: Callable[[list[tuple[Any, ...]]], object]) -> ReadReport:
+def _read(task: Task[Any], opened: Opened, write: Callable[[list[tuple[Any, ...]]], object]) -> ReadReport:
     """Read every row with the task. Raises DataError with the first MOST_ERRORS rows that it refuses."""
     read = used = size = 0
     skipped: dict[str, Skipped] = {}
@@ -86,7 +86,7 @@ def _read(task: Task[Any], rows: Iterable[RawRow], write: Callable[[list[tuple[A
     statistics, places, tags = RunningStatistics(), {}, TagSchemeCheck()
     errors: list[str] = []
     waiting: list[tuple[Any, ...]] = []
-    for raw, count in own_rows(task, _until_broken(rows, errors), errors):
+    for raw, count in own_rows(task, _until_broken(opened.rows(), errors), errors):
         read += count
         values = raw.values
         if raw.skip is not None:
@@ -96,7 +96,8 @@ def _read(task: Task[Any], rows: Iterable[RawRow], write: Callable[[list[tuple[A
             text = row_json(values)
             example = task.read(values)
         except RowError as error:
-            errors.append(f"{exact_place(values, raw.where, raw.lines, task.read)}: {error}")
+            place = exact_place(values, raw.where, raw.lines, task.read)
+            errors.append(f"{place}: {_with_column(str(error), opened.columns)}")
             if len(errors) > MOST_ERRORS:
                 break
             continue
@@ -120,6 +121,16 @@ def _read(task: Task[Any], rows: Iterable[RawRow], write: Callable[[list[tuple[A
         reasons = "; ".join(f"{reason}: {skip.count}, the first at {skip.where}" for reason, skip in skipped.items())
         raise DataError(f"{first}: none of {read} rows can be used for task '{task.name}' ({reasons})")
     return ReadReport(read, used, skipped, statistics.total(), places, notes | tags.notes(), left_out=left_out)
+
+
+def _with_column(message: str, columns: Mapping[str, str]) -> str:
+    """A message about one of our columns, with the name that the data has for it.
+
+    >>> _with_column("'label' is empty", {"label": "queue"})
+    "'label' (column 'queue') is empty"
+    """
+    ours, theirs = next(((ours, theirs) for ours, theirs in columns.items() if message.startswith(f"'{ours}' ")), ("", ""))
+    return f"'{ours}' (column {theirs!r}){message[len(ours) + 2 :]}" if ours else message
 
 
 def _count(raw: RawRow, notes: dict[str, Skipped], left_out: dict[str, Skipped]) -> None:

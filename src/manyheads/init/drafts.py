@@ -229,4 +229,6 @@ def _assumed(splits: Mapping[str, Entry]) -> list[str]:
             numbered = any(theirs.isdecimal() for theirs in reading.columns.values())
             basis = "values, as there is no header" if numbered else "names and values"
             found[f"the columns, {str(reading.guess).replace(NUMBER, '')}: guessed from {basis}"] = None
+            if reading.guess.rivals:
+                found[f"the label: {', '.join(reading.guess.rivals)} could hold it as well"] = None
     return list(found)

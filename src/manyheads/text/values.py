@@ -141,7 +141,7 @@ def label_of(value: object) -> str:
     if isinstance(value, float) and math.isfinite(value):
         return str(int(value)) if value.is_integer() and abs(value) < 1 << 53 else str(value)
     if is_missing(value):
-        raise RowError("'label' is empty; fill it in, or remove the row")
+        raise RowError(f"'label' is {'empty' if isinstance(value, str) else 'missing'}; give one, or delete the row")
     raise RowError(f"'label' must be a string, seen {value!r}")
 
 
