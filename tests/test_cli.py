@@ -20,6 +20,7 @@ import pytest
 from manyheads.cli import main, parser
 from manyheads.durable import UNFINISHED
 from manyheads.predict import Predictor
+from manyheads.verbs import _own_command
 from runs import Child, wait_for
 
 ROW = {"id": 1, "text": "Aspirin helps."}
@@ -56,6 +57,17 @@ def test_a_misspelt_word_is_told_with_the_nearest_one(
         main(arguments.split())
     assert leaving.value.code == 2
     assert capsys.readouterr().err == f"error: {message}\n"
+
+
+def test_the_command_is_named_by_its_path_where_the_shell_does_not_find_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [".venv/bin/manyheads", "demo"])
+    monkeypatch.setenv("PATH", "")
+    assert _own_command() == ".venv/bin/manyheads"
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    assert _own_command() == "manyheads"
+    monkeypatch.setattr(sys, "argv", ["/srv/src/manyheads/__main__.py", "demo"])
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert _own_command() == "manyheads"
 
 
 def test_an_output_that_is_the_input_is_refused(

@@ -181,7 +181,7 @@ def _plan(file: RunFile, dataset: Dataset, tokenizer: Tokenizer) -> list[str]:
     plan = plan_of(file, dataset, Path(file.run.output), tokenizer)
     check_finite(plan.model.encoder, file.run.encoder.name)
     lines = plan_lines(plan.phases, plan.trainer.parts, plan.model.encoder.depth)
-    warnings = [f"warning: {text}" for text in step_warnings(sum(phase.steps for phase in plan.phases))]
+    warnings = [f"warning: {text}" for text in step_warnings(sum(phase.steps for phase in plan.phases), plan.recipe)]
     settings = [*started_lines(start_model(file), dataset), *plan.recipe, *plan.teachers, *_class_weights(plan.tasks)]
     warnings += not_held(file, dataset)
     tracked = f"reports to: {titles(plan.tracking.names)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -28,9 +29,15 @@ def _demo(options: argparse.Namespace) -> int:
     from manyheads.demo import run_demo
     from manyheads.training.progress import Console
 
-    for line in run_demo(options.output, Console(sys.stderr), alone=options.alone):
+    for line in run_demo(options.output, Console(sys.stderr), _own_command(), alone=options.alone):
         print(line, flush=True)
     return 0
+
+
+def _own_command() -> str:
+    """How to call this command again: by its name if the shell finds it, else by its path, as in `make demo`."""
+    called = Path(sys.argv[0])
+    return str(called) if called.name == "manyheads" and shutil.which(called.name) is None else "manyheads"
 
 
 def _init(options: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from datafiles import TEXT, jsonl, rows_of
 from manyheads.config.dataset import read_task
 from manyheads.config.files import load_run
 from manyheads.config.task_data import TaskData
-from manyheads.data.warnings import warnings_of
+from manyheads.data.warnings import step_warnings, warnings_of
 from manyheads.errors import DataError
 from manyheads.tasks.sentence_embedding.training import _cosine_target
 
@@ -41,6 +41,24 @@ def test_rare_labels_are_told_and_stop_nothing(write):
     assert warned(data) == [
         "a.jsonl:61: label 'C' has 1 example, from which little is learned; add examples, or correct or remove the row"
     ]
+
+
+def test_few_rows_for_validation_are_told_with_what_gives_more(write):
+    aside = read(write, TEXT, "a.jsonl", texts(["A", "B"] * 30))
+    assert warned(aside, "validation")[0].endswith(
+        "so scores depend on chance; raise tasks.t.validation_fraction, or name a larger file under tasks.t.data.validation"
+    )
+    named = read(write, TEXT, "a.jsonl", texts(["A", "B"] * 30), validation=texts(["A", "B"]))
+    assert warned(named, "validation")[0] == (
+        "2 examples, so scores depend on chance; name a larger file under tasks.t.data.validation"
+    )
+
+
+def test_few_steps_are_told_where_the_recipe_did_not_choose_them():
+    [warning] = step_warnings(60, ["recipe: learning_rate: 0.0001 (for an encoder of width 384)"])
+    assert warning.startswith("training has 60 steps, fewer than 100, in which little is learned")
+    assert step_warnings(60, ["recipe: epochs: 15 (80 rows: 15 up to 300 rows, fewer with more, at least 3)"]) == []
+    assert step_warnings(100, []) == []
 
 
 def test_labels_of_other_splits_that_training_never_shows_are_told_and_scored_as_misses(write):

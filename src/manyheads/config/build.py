@@ -139,7 +139,7 @@ def plan_of(
             *not_held(file, dataset),
             *vector_notes(file),
             *data_warnings(dataset),
-            *(f"warning: {text}" for text in step_warnings(steps)),
+            *(f"warning: {text}" for text in step_warnings(steps, recipe_lines)),
             *built.notes,
         ),
     )

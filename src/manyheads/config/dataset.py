@@ -26,7 +26,7 @@ from manyheads.data.report import ReadReport, Skipped
 from manyheads.data.saved_datasets import SavedDataset, is_saved_dataset
 from manyheads.data.split import split_table
 from manyheads.data.table import ExampleTable
-from manyheads.data.warnings import Loaded
+from manyheads.data.warnings import SET_ASIDE, Loaded
 from manyheads.errors import DataError
 from manyheads.tasks.statistics import DataStatistics
 
@@ -211,7 +211,7 @@ def _split_off(found: Rows, fraction: float) -> Rows:
     aside = {split: len(found[split][0]) - len(table) for split, (table, _) in divided.items()}
     for split, (table, told) in divided.items():
         counted, first = table.survey(), Skipped(aside[split], held.where(0 if split == "train" else len(parts.validation)))
-        skipped = {**told.skipped, "set aside for validation": first}
+        skipped = {**told.skipped, SET_ASIDE: first}
         divided[split] = table, replace(told, used=len(table), skipped=skipped, statistics=counted.statistics,
                                         places=counted.places)  # fmt: skip
     return {**divided, "validation": (held, replace(held.survey(parts.notes), formats=report.formats))}

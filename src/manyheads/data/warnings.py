@@ -24,6 +24,8 @@ from manyheads.tasks.base import ExampleWarning, Task
 FEW_ROWS = 50
 """Validation scores on fewer rows are mostly chance."""
 FEW_STEPS = 100
+SET_ASIDE = "set aside for validation"
+"""The reason why training rows are skipped that `validation_fraction` takes."""
 MANY_NUMBERS = 20
 """Rare labels that are checked for typos, and the number of scores from which outliers are reported."""
 FEW_UNANSWERABLE = 0.05
@@ -55,10 +57,12 @@ def warnings_of(splits: Mapping[str, Loaded]) -> dict[str, list[str]]:
         elif train is not None and split != "replay":
             warnings += unseen_labels(task, report) + _shared(train.table, loaded.table)
         if split == "validation" and len(loaded.table) < FEW_ROWS:
+            aside = train is not None and SET_ASIDE in train.report.skipped
+            raised = f"raise tasks.{task.name}.validation_fraction, or " if aside else ""
             warnings.insert(
                 0,
-                f"{counted(len(loaded.table), 'example')}, so scores depend on chance; raise "
-                f"tasks.{task.name}.validation_fraction, or name a larger file under tasks.{task.name}.data.validation",
+                f"{counted(len(loaded.table), 'example')}, so scores depend on chance; {raised}name a larger file under "
+                f"tasks.{task.name}.data.validation",
             )
         found[split] = [*warnings, *_far_out(loaded), *example_warnings(loaded.table)]
     return found
@@ -80,9 +84,12 @@ def example_warnings(table: ExampleTable[Any]) -> list[str]:
     ]
 
 
-def step_warnings(steps: int) -> list[str]:
-    """A warning if a run has few steps."""
-    if steps >= FEW_STEPS:
+def step_warnings(steps: int, recipe: Sequence[str]) -> list[str]:
+    """A warning if a run has few steps by its own settings. `recipe`: lines on the settings that the recipe chose.
+
+    The recipe makes few steps of few rows, and does well with them (docs/quality.md).
+    """
+    if steps >= FEW_STEPS or any(line.startswith("recipe: epochs: ") for line in recipe):
         return []
     return [
         f"training has {counted(steps, 'step')}, fewer than {FEW_STEPS}, in which little is learned; raise "

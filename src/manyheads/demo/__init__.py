@@ -25,8 +25,10 @@ OTHERS = (
 )
 
 
-def run_demo(output: Path, progress: Progress, *, alone: bool = False) -> Iterator[str]:
+def run_demo(output: Path, progress: Progress, command: str = "manyheads", *, alone: bool = False) -> Iterator[str]:
     """Lines to show, as the work proceeds. Leaves a model folder in `output`, or with `alone` uses the one that is there.
+
+    `command`: how to call manyheads from here.
 
     `alone` also trains each head alone. Raises EncoderError if the encoder is neither installed (the extra `demo`) nor to be
     had from the Hub, and StoppedError if interrupted while heads are trained alone.
@@ -43,9 +45,9 @@ def run_demo(output: Path, progress: Progress, *, alone: bool = False) -> Iterat
     yield ""
     yield f"Scores with intervals, curves and mistakes: {output / 'report.html'}"
     yield "Next:"
-    yield f'  manyheads predict {output} "Ibuprofen 400 mg relieved the headache within an hour."'
-    yield f"  manyheads serve {output}"
-    yield f"  manyheads compare {RUN} -o {output.parent / 'compared'} --seeds 0   # each head alone, at three rates"
+    yield f'  {command} predict {output} "Ibuprofen 400 mg relieved the headache within an hour."'
+    yield f"  {command} serve {output}"
+    yield f"  {command} compare {RUN} -o {output.parent / 'compared'} --seeds 0   # each head alone, at three rates"
 
 
 def _train(output: Path, progress: Progress, *, alone: bool) -> tuple[Mapping[str, Any], Columns]:
