@@ -23,6 +23,8 @@ OUTSIDE = {
 """Pages at the root of the repository, and where they are on the site."""
 FENCED = re.compile(r"^(```+).*?^\1$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(\]\()(?![a-z]+:)([^)\s#]*)(#[^)\s]*)?(\))")
+UNSEARCHED = "---\nsearch:\n  exclude: true\n---\n\n"
+"""Of texts of source files, which would come before the pages that explain them."""
 LANGUAGES = {".py": "python", ".toml": "toml", ".json": "json", ".sh": "sh"}
 
 
@@ -96,7 +98,7 @@ def page_text(file: str) -> str:
     if file.endswith(".ipynb"):
         return notebooks.page(path)
     shown = [path] if path.is_file() else [one for one in sorted(path.rglob("*")) if one.suffix in LANGUAGES]
-    parts = [f"# {file}\n"]
+    parts = [f"{UNSEARCHED}# {file}\n"]
     for one in shown:
         heading = f"## {one.relative_to(path)}\n\n" if path.is_dir() else ""
         text = one.read_text(encoding="utf-8").rstrip()

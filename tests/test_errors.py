@@ -47,3 +47,20 @@ def test_errors_that_users_of_python_see_name_no_options_of_the_command() -> Non
                 said = COMMAND.sub("", "".join(map(str, texts)))
                 found += [f"{path.relative_to(package)}:{node.lineno}: {option}" for option in OPTION.findall(said)]
     assert not found
+
+
+def test_the_page_of_error_messages_has_those_that_the_code_has() -> None:
+    package = Path(manyheads.__file__).parent
+    page = (package.parents[1] / "docs/errors.md").read_text(encoding="utf-8")
+    said = []
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                said.append("\0".join(str(part.value) for part in node.values if isinstance(part, ast.Constant)))
+            elif isinstance(node, ast.Constant):
+                said.append(str(node.value))
+    headings = re.findall(r"^### (.+)$", page, re.MULTILINE)
+    assert len(headings) > 20
+    for heading in headings:
+        parts = [part.strip(" ,;:") for part in heading.replace("manyheads.json", "...").split("...")]
+        assert any(all(part in text for part in parts) for text in said), heading

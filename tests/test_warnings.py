@@ -42,7 +42,7 @@ def test_a_silent_head_is_named_on_screen_in_the_files_and_in_the_report(
     assert main(["train", str(project), "--set", "training.steps=1", "--set", "training.evaluate_every=1"]) == 0
     folder, said = project.parent / "runs/model", capsys.readouterr()
     line = f"section (test): {SILENT}; {TRY}"
-    left_out = "combined (test): is of entities, section, answers; there is no figure of similarity"
+    left_out = "combined (test): of entities, section, answers alone; similarity has no score"
     for shown in (said.err, (folder / "README.md").read_text()):
         assert line in shown
         assert left_out in shown
@@ -52,14 +52,14 @@ def test_a_silent_head_is_named_on_screen_in_the_files_and_in_the_report(
     assert "entities" not in metrics["_all"]["test"]["warnings"]
     report = (folder / "report.html").read_text()
     assert "Warning: section (validation): " in report
-    assert "is of entities, section, answers" in report
+    assert "of entities, section, answers alone" in report
     assert main(["info", str(folder)]) == 0
     assert line in capsys.readouterr().out
     given = ["--split", "validation", "--task", "section", "--json", str(tmp_path / "scores.json")]
     assert main(["evaluate", str(folder), *given]) == 0
     shown = capsys.readouterr().err
     assert f"warning: section (validation): {SILENT}" in shown
-    assert "warning: combined (validation): is of section; there is no figure of entities, answers, similarity" in shown
+    assert "note: combined (validation): of section alone; entities, answers, similarity have no score" in shown
     assert set(json.loads((tmp_path / "scores.json").read_text())["_all"]["validation"]) == {"combined", "warnings"}
 
 
@@ -76,8 +76,8 @@ def test_a_run_without_validation_data_of_a_task_says_what_combined_is_of(projec
         replace(made, validation={name: table for name, table in made.validation.items() if name != "answers"}), watch
     )
     [line] = [record.line() for record in watch.records]
-    assert " (of entities, section, similarity)" in line
-    assert "there is no figure of answers" in scores["_all"]["validation"]["warnings"]["combined"]
+    assert " (of entities, section, similarity alone)" in line
+    assert "answers has no score" in scores["_all"]["validation"]["warnings"]["combined"]
     assert "combined" not in scores["_all"]["test"].get("warnings", {})
 
 

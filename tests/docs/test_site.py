@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import re
 import subprocess
@@ -130,6 +131,15 @@ def test_files_outside_docs_have_pages(site: Path) -> None:
     for page in ("project/security", "project/architecture", "project/changelog", "project/contributing", "notebooks/tour"):
         assert (site / page / "index.html").exists(), page
     assert "OrdinalRegression" in (site / "files/examples/ordinal-regression/index.html").read_text(encoding="utf-8")
+
+
+def test_the_search_finds_pages_and_not_the_text_of_source_files(site: Path) -> None:
+    found = json.loads((site / "search/search_index.json").read_text(encoding="utf-8"))["docs"]
+    files = [one for one in found if one["location"].startswith("files/")]
+    assert files, "the data card"
+    assert not [one["location"] for one in files if "from __future__ import" in one["text"]]
+    titles = {one["title"]: one["location"] for one in found}
+    assert any("did not finish" in title and place.startswith("errors/") for title, place in titles.items())
 
 
 def test_the_reference_names_every_verb_public_name_and_route(site: Path) -> None:

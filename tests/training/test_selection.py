@@ -37,9 +37,9 @@ def test_a_metric_that_test_data_does_not_give_is_left_out_but_validation_data_m
 def test_a_combined_score_says_what_it_leaves_out() -> None:
     assert Selection().left_out(TASKS, METRICS) is None
     some = {"section": METRICS["section"]}
-    assert Selection().left_out(TASKS, some) == "is of section; there is no figure of entities"
+    assert Selection().left_out(TASKS, some) == "of section alone; entities has no score"
     chosen = Selection.of({"entities.f1": 1, "section.weighted_f1": 3}, TASKS, TASKS)
-    assert chosen.left_out(TASKS, METRICS) == "is of entities.f1; there is no figure of section.weighted_f1"
+    assert chosen.left_out(TASKS, METRICS) == "of entities.f1 alone; section.weighted_f1 has no score"
     assert Selection.of({"section.accuracy": 1}, TASKS, TASKS).left_out(TASKS, some) is None
 
 

@@ -185,7 +185,7 @@ def test_a_folder_with_checkpoints_is_refused_without_resume_and_left_as_it_is(p
     made = interrupted(project)
     before = checkpoints(made.output), (made.output / HISTORY).read_bytes()
     with pytest.raises(
-        UsageError, match="holds checkpoints of a run that did not finish; resume it, delete the folder"
+        UsageError, match=r"holds checkpoints of a run that did not finish; resume it .*--resume.*, delete the folder"
     ):
         went(plan(project, *BASE))
     assert (checkpoints(made.output), (made.output / HISTORY).read_bytes()) == before

@@ -141,7 +141,9 @@ def label_of(value: object) -> str:
     if isinstance(value, float) and math.isfinite(value):
         return str(int(value)) if value.is_integer() and abs(value) < 1 << 53 else str(value)
     if is_missing(value):
-        raise RowError(f"'label' is {'empty' if isinstance(value, str) else 'missing'}; give one, or delete the row")
+        empty = isinstance(value, str)
+        raise RowError("'label' is empty; give one, or delete the row" if empty else
+                       "'label' is missing; give one, or delete the row")  # fmt: skip
     raise RowError(f"'label' must be a string, seen {value!r}")
 
 

@@ -60,7 +60,8 @@ def run_plan(
         return None
     with locked(checkpoints.folder, plan.output):
         if checkpoints.steps() and not resume:
-            raise UsageError(f"{plan.output} holds checkpoints of a run that did not finish; resume it, delete the folder, "
+            raise UsageError(f"{plan.output} holds checkpoints of a run that did not finish; resume it "
+                             "(`manyheads train RUN.yaml --resume`, or resume=True), delete the folder, "
                              "or choose another output folder")  # fmt: skip
         for note in (*plan.recipe, *plan.teachers, *plan.notes):
             progress.say(note)

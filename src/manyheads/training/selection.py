@@ -75,7 +75,8 @@ class Selection:
         missing = [key for key in wanted if key not in found]
         if not missing:
             return None
-        return f"is of {', '.join(found) or 'nothing'}; there is no figure of {', '.join(missing)}"
+        scored = f"{', '.join(found)} alone" if found else "nothing"
+        return f"of {scored}; {', '.join(missing)} {'have' if len(missing) > 1 else 'has'} no score"
 
 
 def uncertainty(main_scores: Mapping[str, float], rows: Mapping[str, int]) -> float:

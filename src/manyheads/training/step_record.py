@@ -63,5 +63,5 @@ class EvaluationRecord:
     def line(self) -> str:
         """The scores as a line of text."""
         shown = "  ".join(f"{name} {value:.4f}" for name, value in self.main_scores.items())
-        of = f" ({self.left_out.partition(';')[0].removeprefix('is ')})" if self.left_out else ""
+        of = f" ({self.left_out.partition(';')[0]})" if self.left_out else ""
         return f"step {self.step}: validation  {shown}  combined {self.combined:.4f}{of}{'  (best)' if self.best else ''}"
