@@ -123,6 +123,15 @@ def test_an_encoder_from_nowhere_says_what_to_install(hub: Hub, monkeypatch: pyt
         resolve_encoder("all-MiniLM-L6-v2")
 
 
+@pytest.mark.usefixtures("hub")
+def test_an_encoder_that_is_not_found_says_what_to_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(EncoderError, match=r"the hub \(.*\); check the name and the network, or give the folder of a copy$"):
+        resolve_encoder("alice/encoder")
+    with pytest.raises(EncoderError, match=r"the hub \(not asked: this is a path\); check the path$"):
+        resolve_encoder("./encoder")
+
+
 @pytest.mark.usefixtures("hub", "_no_package")
 def test_the_demo_asks_the_hub_and_without_one_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

