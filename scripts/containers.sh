@@ -105,7 +105,7 @@ curl --silent --show-error --fail --max-time 60 "http://$address/v1/predict" --h
   --data "{\"inputs\": [{\"text\": \"$text\"}]}" | tee "$work/served.txt"
 echo
 expect '"tickets"' "$work/served.txt"
-"$docker" stop --time 100 "$name" >/dev/null
+"$docker" stop -t 100 "$name" >/dev/null
 status=$("$docker" inspect --format '{{.State.ExitCode}}' "$name")
 [ "$status" = 0 ] || stop "the server ended with status $status when it was told to stop"
 "$docker" rm --volumes "$name" >/dev/null
