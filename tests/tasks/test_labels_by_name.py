@@ -21,7 +21,7 @@ from manyheads.tasks import TASK_TYPES
 from manyheads.tasks.base import DataStatistics
 from manyheads.tasks.inputs import Item
 from manyheads.tasks.text_classification import ClassificationByName, LabelledText
-from manyheads.tasks.text_classification.by_name_task import described
+from manyheads.tasks.by_name import described
 from manyheads.text.pack import Encoding, Segments, Source
 from toys import SENTENCES, write_csv
 

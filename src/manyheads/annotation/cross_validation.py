@@ -109,7 +109,7 @@ def out_of_fold(reader: Reader, table: LabelledExamples, folds: int = FOLDS) -> 
     if best is None:
         raise TrainingError(f"no head of '{task.name}' can be fitted: the encoder's states are not finite numbers")
     for k in range(folds):
-        head.load_state_dict(problem.began)  # not a solution that may have seen this fold
+        problem.head.load_state_dict(problem.began)  # not a solution that may have seen this fold
         problem.solve([pack.features for i, pack in enumerate(packs) if i % folds != k], best.penalty, 2 * STEPS)
         problem.scale(best.scale)
         for pack in packs[k::folds]:

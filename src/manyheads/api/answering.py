@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from manyheads.inference.hidden_states import HiddenStates
     from manyheads.inference.questions import WordProbabilities
     from manyheads.predict import Predictor
-    from manyheads.tasks.base import Task
+    from manyheads.tasks.base import AnswerForm, Task
 
 
 class Answering:
@@ -110,8 +110,13 @@ class Answering:
     def _answered(self, rows: Iterable[Any], names: list[str], least: float) -> Iterator[Row]:
         return (cast("Row", filter_by_score(row, least)) for row in self.predictor.predict(rows, names))
 
-    def entities(self, texts: Inputs, task: str | None = None) -> list[list[Span]]:
+    def entities(
+        self, texts: Inputs, task: str | None = None, *, labels: Mapping[str, str | None] | Iterable[str] | None = None
+    ) -> list[list[Span]]:
         """Spans of each text: `start`, `end`, `label`, `text`, `score`.
+
+        `labels`: for a task with `by_name`, the labels to look for in place of its own, as names or as `{name: description}`;
+        labels of the training data may be among them. Raises UsageError for other tasks.
 
         Raises RowError for a text that cannot be read, as do the methods below.
 
@@ -121,7 +126,7 @@ class Answering:
         >>> all(text[span["start"] : span["end"]] == span["text"] for span in spans)
         True
         """
-        return self._answers(ask.only_task(self.tasks, "spans", task), texts)
+        return self._answers("spans", texts, task, labels)
 
     def classify(
         self, texts: Inputs, task: str | None = None, *, labels: Mapping[str, str | None] | Iterable[str] | None = None
@@ -136,10 +141,7 @@ class Answering:
         >>> answer["label"] == max(answer["scores"], key=answer["scores"].get)
         True
         """
-        if labels is None:
-            return self._answers(ask.only_task(self.tasks, "classes", task), texts)
-        name, predictor = ask.choosing_among(self.predictor, task, labels)
-        return ask.answers_of(predictor, name, rows_of_inputs(texts))
+        return self._answers("classes", texts, task, labels)
 
     @overload
     def answer(self, *, question: str, context: str, task: str | None = None) -> list[Answer]: ...
@@ -173,8 +175,16 @@ class Answering:
         found = [self.tasks[name].answer_keys(answer)[name] for answer in answers]
         return found[0] if single else found
 
-    def _answers(self, name: str, texts: Inputs) -> list[Any]:
-        return ask.answers_of(self.predictor, name, rows_of_inputs(texts))
+    def _answers(
+        self, form: AnswerForm, texts: Inputs, task: str | None, labels: Mapping[str, str | None] | Iterable[str] | None
+    ) -> list[Any]:
+        """Answers of this form, of the only task or of `task`, with its own labels or with these."""
+        name, predictor = task, self.predictor
+        if labels is None:
+            name = ask.only_task(self.tasks, form, task)
+        else:
+            name, predictor = ask.choosing_among(predictor, task, labels, form)
+        return ask.answers_of(predictor, name, rows_of_inputs(texts))
 
     def embed(self, texts: Inputs, task: str | None = None, *, prompt: str | None = None) -> npt.NDArray[np.float32]:
         """Embeddings `(n, d)`, float32, in the order of the texts.

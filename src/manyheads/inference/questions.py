@@ -65,21 +65,29 @@ def answers_of(predictor: Predictor, name: str, rows: Iterable[Any]) -> list[Any
 
 
 def choosing_among(
-    predictor: Predictor, name: str | None, labels: Mapping[str, str | None] | Iterable[str]
+    predictor: Predictor,
+    name: str | None,
+    labels: Mapping[str, str | None] | Iterable[str],
+    form: AnswerForm | None = None,
 ) -> tuple[str, Predictor]:
     """The task that can choose among these labels (names, or `{name: description}`), and a predictor in which it does.
 
-    `name`: None for the only such task. Raises UsageError for a task whose labels are fixed, and for labels that are not
-    texts or not distinct.
+    `name`: None for the only such task; `form`: of its answers. Raises UsageError for a task whose labels are fixed, and for
+    labels that are not texts or not distinct.
     """
-    given = _described(labels)
-    changed = {one: task.choosing_among(given) for one, task in predictor.tasks.items()}
-    free = {one: task for one, task in changed.items() if task is not None}
-    chosen = only_task(free if name is None and free else predictor.tasks, "classes", name)
+    given, tasks = _described(labels), predictor.tasks
+    fitting = [one for one in tasks if form is None or tasks[one].answer_form == form]
+    free = [one for one in fitting if tasks[one].takes_labels]
+    if name is not None or not fitting:
+        predictor.check_tasks([name] if name is not None else None)
+        chosen = only_task(tasks, form or tasks[name or next(iter(tasks))].answer_form, name)
+    else:
+        chosen = _only(tasks, free or fitting, "task to choose among labels", "tasks could choose among labels", None)
     if chosen not in free:
         raise UsageError(f"task '{chosen}' knows only the labels it was trained with; a task that is trained with "
                          "by_name: true can choose among others")  # fmt: skip
-    encoded = with_stores(predictor.with_tasks({chosen: free[chosen]})).tasks
+    task = {chosen: predictor.tasks[chosen].choosing_among(given)}
+    encoded = with_stores(predictor.with_tasks(task)).tasks
     return chosen, predictor.with_tasks({**predictor.tasks, **encoded})
 
 

@@ -193,6 +193,38 @@ class NamedLabelsHead(nn.Module):
         return {"vector_SD": self.projection(pooled_SD), "fitted_SK": fitted_SK, "scale_1": self.log_scale_1.exp()}
 
 
+class NamedEntitiesHead(nn.Module):
+    """The head `tags` for known labels, and vectors of tokens to compare with those of descriptions of any label.
+
+    `vector_TX` is a square linear layer on each token, which begins as the identity; `name_SD` the mean of a sequence, for
+    descriptions. `edge_T2` is added to the scores of all labels alike, for a span that begins and one that continues, and
+    `scale_1` multiplies cosines.
+    """
+
+    def __init__(self, tags: nn.Module, width: int, *, dropout: float, scale: float, bias: float) -> None:
+        """`scale` of cosines and `bias` of both edges, as they begin."""
+        super().__init__()
+        self.solved = tags
+        """What is solved on the frozen encoder (`training/head_problem.py`); the rest depends on more than one label."""
+        self.dropout = nn.Dropout(dropout)
+        self.projection = identity(width)
+        self.edges = nn.Linear(width, 2)
+        nn.init.zeros_(self.edges.weight)
+        nn.init.constant_(self.edges.bias, bias)
+        self.log_scale_1 = nn.Parameter(torch.tensor([math.log(scale)]))
+
+    def forward(self, hidden_TD: torch.Tensor, segments: Segments) -> dict[str, torch.Tensor]:
+        """The outputs of `tags`, and `{"vector_TX", "edge_T2", "name_SD", "scale_1"}`."""
+        dropped_TD = self.dropout(hidden_TD)
+        return {
+            **self.solved(hidden_TD, segments),
+            "vector_TX": self.projection(dropped_TD),
+            "edge_T2": self.edges(dropped_TD),
+            "name_SD": pool(hidden_TD, segments, "mean"),
+            "scale_1": self.log_scale_1.exp(),
+        }
+
+
 class ProjectedTokens(nn.Module):
     """Dropout and a square linear layer on each token, which begins as the identity: `vector_TX`."""
 

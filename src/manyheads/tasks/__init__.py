@@ -25,7 +25,7 @@ from manyheads.tasks.span_classification import SpanClassification
 from manyheads.tasks.text_classification import ClassificationByName, SentenceClassification, TextClassification
 from manyheads.tasks.text_ranking import TextRanking
 from manyheads.tasks.text_regression import TextRegression
-from manyheads.tasks.token_classification import TokenClassification
+from manyheads.tasks.token_classification import EntitiesByName, TokenClassification
 from manyheads.tasks.token_tagging import TokenTagging
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _loaded(entry: EntryPoint) -> type[Task[Any]]:
 
 
 TASK_TYPES = TaskTypes(
-    TokenClassification, TextClassification, SentenceClassification, ClassificationByName, QuestionAnswering,
+    TokenClassification, EntitiesByName, TextClassification, SentenceClassification, ClassificationByName, QuestionAnswering,
     SentenceEmbedding, SparseEmbedding, MultiVectorEmbedding, TextRegression, TokenTagging, SpanClassification,
     Relations, EntityLinking, TextRanking,
 )  # fmt: skip

@@ -105,6 +105,8 @@ class Task(ABC, Generic[ExampleT]):
     """Plural noun for the parts of an example, if it has several and each has one label: `sentences`."""
     chosen_by: ClassVar[Mapping[str, Any]] = {}
     """Settings that choose this class among those of its type; empty for the class of all others."""
+    takes_labels: ClassVar[bool] = False
+    """Whether other labels can be given with the texts: `choosing_among`."""
     targets_on_cpu: ClassVar[frozenset[str]] = frozenset()
     """Names of targets that `loss` reads as Python numbers: they stay on the CPU, so that no step waits for a GPU."""
 
@@ -167,12 +169,12 @@ class Task(ABC, Generic[ExampleT]):
         """What the task answers with besides settings and weights; None for most."""
         return None
 
-    def choosing_among(self, labels: Mapping[str, str | None]) -> Task[ExampleT] | None:
+    def choosing_among(self, labels: Mapping[str, str | None]) -> Task[ExampleT]:
         """The task with other labels to choose among, each with its description or None, and a store without rows.
 
-        None if the labels are fixed. Raises UsageError for labels that it cannot tell apart.
+        Called only if it `takes_labels`. Raises UsageError for labels that it cannot tell apart.
         """
-        return None
+        raise NotImplementedError
 
     # -- data ---------------------------------------------------------------------------------------------------
     @abstractmethod

@@ -88,7 +88,8 @@ def locate_words(words: Sequence[Array], encodings: Encodings) -> dict[str, Arra
     """Positions in their windows of the words of texts, given as offsets `(W, 2)`; P words, repeated where windows overlap.
 
     `piece_P` (row in the task's tokens), `unit_P` (index among all words), `words_S` (words in each window). For words that
-    are not the first of their piece: `inner_I` (index among P) and `place_I` (position in the piece).
+    are not the first of their piece: `inner_I` (index among P) and `place_I` (position in the piece). Sources of an example
+    after its text have no words.
     """
     pieces, places, seen, counts, base, first = [], [], [], [], 0, 0
     for offsets_W2, asked in zip(words, encodings, strict=True):
@@ -102,6 +103,7 @@ def locate_words(words: Sequence[Array], encodings: Encodings) -> dict[str, Arra
             seen.append(unit_W[reached][here])
             counts.append(int(here.sum()))
             base += len(window)
+        base += sum(len(window) for source in asked[1:] for window in source)
         first += len(offsets_W2)
     place_P = np.concatenate(places)
     inner_I = np.flatnonzero(place_P)

@@ -139,12 +139,12 @@ def fit_head(head: nn.Module, task: Task[Any], features: Sequence[Features]) -> 
     examples = sum(len(f.segments.lengths) for f in features)
     best = choose_penalty(problem, _first(features), every=examples <= MANY_EXAMPLES)
     if best is not None:
-        head.load_state_dict(best.start or problem.began)
+        problem.head.load_state_dict(best.start or problem.began)
         problem.solve(features, best.penalty, 5 * STEPS)
         problem.scale(best.scale)
     good = best is not None and all(bool(p.isfinite().all()) for p in head.parameters())
     if not good:
-        head.load_state_dict(problem.began)
+        problem.head.load_state_dict(problem.began)
     head.train(was_training)
     head.zero_grad(set_to_none=True)
     return HeadFit(task.name, best.penalty, best.loss, examples) if good and best is not None else None

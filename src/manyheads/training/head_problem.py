@@ -47,11 +47,19 @@ class Features:
     denominator: float
 
 
+def solved_part(head: nn.Module) -> nn.Module:
+    """What is solved of a head: all of it, unless it names a module `solved`."""
+    part = getattr(head, "solved", head)
+    assert isinstance(part, nn.Module), "part of the head"
+    return part
+
+
 def scoring_parameters(head: nn.Module) -> list[nn.Parameter]:
     """What scores labels: the last linear layer, and the weights of words inside pieces. Other layers keep their scale."""
-    inside = [module for module in head.modules() if isinstance(module, InnerWords)]
+    modules = list(solved_part(head).modules())
+    inside = [module for module in modules if isinstance(module, InnerWords)]
     others = {id(module) for inner in inside for module in inner.modules()}
-    layers = [m for m in head.modules() if isinstance(m, nn.Linear) and id(m) not in others]
+    layers = [m for m in modules if isinstance(m, nn.Linear) and id(m) not in others]
     return [*(layers[-1].parameters() if layers else ()), *(inner.inner_RK for inner in inside)]
 
 
@@ -59,8 +67,8 @@ class HeadProblem:
     """The loss of a head on features, in units of chance, with a penalty on its squared weights."""
 
     def __init__(self, head: nn.Module, task: Task[Any], square: float) -> None:
-        """`square`: the mean square of a pooled vector."""
-        self.head = head
+        """`square`: the mean square of a pooled vector. Of a head that names a part to solve, `self.head` is that part."""
+        self.head = head = solved_part(head)
         self.task = task
         self.square = square
         self.began = self.state()

@@ -21,59 +21,40 @@ import numpy as np
 from annotated_types import Ge
 
 from manyheads.errors import DataError, UsageError
-from manyheads.tasks.base import Array, DataStatistics, EncoderInput, Item, Level, Task
+from manyheads.tasks.base import DataStatistics, EncoderInput, Item, Level, Task
+from manyheads.tasks.by_name import NamedLabels, unit_vectors
 from manyheads.tasks.inputs import merge_outputs
-from manyheads.tasks.settings import DERIVED, HELD, NAMES, Doc
-from manyheads.tasks.text_classification.by_name import training
-from manyheads.tasks.text_classification.by_name.store import LabelStore, unit_vectors
+from manyheads.tasks.settings import DERIVED, HELD, Doc
+from manyheads.tasks.text_classification import by_name_training as training
 from manyheads.tasks.text_classification.choices import LabelChoices
 from manyheads.tasks.text_classification.example import LabelledText
 from manyheads.tasks.text_classification.task import TextClassification
-from manyheads.text.pack import Source
 
 if TYPE_CHECKING:
     from torch import nn
 
 SCALE = 20.0
 """On cosines at first, as for sentence embeddings."""
-MOST_CHARACTERS = 1000
-"""Of a description; a model folder holds no longer text."""
 UNKNOWN = -1
 """The column of a label that the head was not trained on."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassificationByName(TextClassification):
+class ClassificationByName(NamedLabels[LabelledText], TextClassification):
     """Classification of texts by comparison with labels in words; other labels can be given with the texts."""
 
     chosen_by: ClassVar[Mapping[str, Any]] = {"by_name": True}
+    vector_output: ClassVar[str] = "vector_SD"
 
     unit: Annotated[Literal["text"], Doc("what gets a label: the text")] = "text"
     by_name: Annotated[Literal[True], Doc("compare texts with the labels in words")] = field()
-    descriptions: Annotated[
-        dict[str, str], NAMES, Doc("each label in words; without one, its name, with spaces for underscores")
-    ] = field(default_factory=dict)
     negatives: Annotated[int, Ge(0), Doc("labels besides its own whose descriptions are encoded with each training text")] = 1
     hidden: Annotated[None, DERIVED] = None
     """Not a key: there is no head that a hidden layer could be part of."""
     threshold: Annotated[Literal["auto"], DERIVED] = "auto"
     """Not a key: texts have one label."""
-    label_texts: Annotated[tuple[str, ...], DERIVED] = ()
-    """What is encoded for each label; empty until the task is fitted."""
-    vector_KD: Annotated[Array | None, HELD] = field(default=None, repr=False, compare=False)
-    """Of the labels, of length 1; None until they are encoded."""
     places: Annotated[tuple[int, ...] | None, HELD] = field(default=None, repr=False, compare=False)
     """The column of each label in the head's fitted scores; None: those of the head's own labels."""
-
-    def __post_init__(self) -> None:
-        """Raises ValueError for descriptions that are empty or too long."""
-        super().__post_init__()
-        for label, text in self.descriptions.items():
-            if not text.strip():
-                raise ValueError(f"descriptions: that of {label!r} is empty; describe the label, or leave it out")
-            if len(text) > MOST_CHARACTERS:
-                raise ValueError(f"descriptions: that of {label!r} has {len(text):,} characters; at most "
-                                 f"{MOST_CHARACTERS:,} are read")  # fmt: skip
 
     @property
     def outputs(self) -> Mapping[str, Level]:
@@ -84,11 +65,6 @@ class ClassificationByName(TextClassification):
     def compares_examples(self) -> bool:
         """Labels of other texts are negatives."""
         return True
-
-    @property
-    def store(self) -> LabelStore:
-        """The vectors of the labels."""
-        return LabelStore(self)
 
     @property
     def distillation(self) -> None:
@@ -108,19 +84,11 @@ class ClassificationByName(TextClassification):
         if fitted.multi_label:
             raise DataError(f"task '{self.name}': its rows have 'labels', and by_name is for texts with one label each; give "
                             "'label', or set by_name: false")  # fmt: skip
-        if unknown := sorted(set(self.descriptions) - set(fitted.labels)):
-            raise DataError(f"task '{self.name}': descriptions has {unknown[0]!r}; labels are {', '.join(fitted.labels)}; "
-                            "correct it, or leave it out, as other labels are given with the texts")  # fmt: skip
-        try:
-            return replace(fitted, label_texts=described(fitted.labels, self.descriptions))
-        except UsageError as error:
-            raise DataError(f"task '{self.name}': {error}") from None
+        return fitted.with_texts()
 
     def fit_from(self, before: Task[LabelledText], statistics: DataStatistics) -> ClassificationByName:
         """With the labels that the task had, and their descriptions where the run gives no other."""
-        assert isinstance(before, ClassificationByName), "the same task"
-        kept = {label: text for label, text in before.descriptions.items() if label in before.labels}
-        fitted = TextClassification.fit_from(replace(self, descriptions={**kept, **self.descriptions}), before, statistics)
+        fitted = TextClassification.fit_from(self.with_descriptions_of(before), before, statistics)
         assert isinstance(fitted, ClassificationByName), "the same task"
         return fitted
 
@@ -128,28 +96,22 @@ class ClassificationByName(TextClassification):
         """Without what belonged to the labels before."""
         changed = super().with_labels(labels)
         assert isinstance(changed, ClassificationByName), "the same task"
-        kept = {label: text for label, text in self.descriptions.items() if label in changed.labels}
-        texts = described(changed.labels, kept)
-        return self if changed is self else replace(changed, descriptions=kept, label_texts=texts, vector_KD=None)
+        return self if changed is self else changed.described_as_before(self)
 
     def choosing_among(self, labels: Mapping[str, str | None]) -> ClassificationByName:
         """Known labels keep their fitted scores and, without a new one, their descriptions. Raises UsageError."""
         if len(labels) < 2:
             raise UsageError(f"texts choose among labels, of which {len(labels)} is given; give at least two")
-        known = dict(zip(self.labels, self.label_texts, strict=True))
-        given = {label: text if text is not None else known.get(label) for label, text in labels.items()}
-        texts = described(tuple(given), {label: text for label, text in given.items() if text is not None})
         place = {label: k for k, label in enumerate(self.labels)}
-        places = tuple(place.get(label, UNKNOWN) for label in given)
-        return replace(self, labels=tuple(given), label_texts=texts, places=places, vector_KD=None, label_weights=(),
-                       descriptions={}, class_weights="none")  # fmt: skip
+        places = tuple(place.get(label, UNKNOWN) for label in labels)
+        return replace(self, labels=tuple(labels), label_texts=self.texts_of(labels), places=places, vector_KD=None,
+                       label_weights=(), descriptions={}, class_weights="none")  # fmt: skip
 
     # -- encoding, training, answering ------------------------------------------------------------------------------
     def sources_of_example(self, example: LabelledText) -> Sequence[EncoderInput]:
         """The text, and the descriptions that it is trained with."""
         read = training.labels_to_read(self, example) if self.label_texts else []
-        texts = (EncoderInput(Source(self.label_texts[k], stride=self.stride)) for k in read)
-        return [*self.scored_inputs(example), *texts]
+        return [*self.scored_inputs(example), *map(self.description, read)]
 
     def scored_inputs(self, example: LabelledText) -> Sequence[EncoderInput]:
         """The text."""
@@ -177,7 +139,8 @@ class ClassificationByName(TextClassification):
         if self.vector_KD is None:
             return fitted_BK
         scale = float(items[0].outputs[0]["scale_1"][0])
-        return np.asarray(scale * (unit_vectors(items).astype(np.float64) @ self.vector_KD.T) + fitted_BK)
+        unit_BD = unit_vectors(items, self.vector_output).astype(np.float64)
+        return np.asarray(scale * (unit_BD @ self.vector_KD.T) + fitted_BK)
 
     def stock_class(self, head: nn.Module, family: str, width: int) -> None:
         """None: no class of transformers compares texts with descriptions."""
@@ -188,17 +151,3 @@ class _Picked(LabelChoices):
     """Probabilities of labels, which only the whole model can judge: a head alone has no vectors of labels."""
 
     reviews: ClassVar[bool] = False
-
-
-def described(labels: Sequence[str], descriptions: Mapping[str, str]) -> tuple[str, ...]:
-    """What is encoded for each label: its description, or its name. Raises UsageError for labels with the same text.
-
-    >>> described(["card_lost", "refund"], {"refund": "the customer wants money back"})
-    ('card lost', 'the customer wants money back')
-    """
-    texts = tuple(descriptions.get(label) or label.replace("_", " ").strip() or label for label in labels)
-    for k, text in enumerate(texts):
-        if text in texts[:k]:
-            raise UsageError(f"labels {labels[texts.index(text)]!r} and {labels[k]!r} both read {text!r}; describe them "
-                             "differently")  # fmt: skip
-    return texts

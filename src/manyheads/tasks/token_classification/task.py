@@ -7,6 +7,7 @@ Decided here:
   are decoded too, since its transitions were learned between units.
 
 `training.py` has the targets and the loss, `decoding.py` turns scores into spans, `scores.py` has metrics and calibration.
+Labels that are given in words with the texts: `by_name_task.py`.
 """
 
 from __future__ import annotations
@@ -69,6 +70,9 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
     answer_form: ClassVar[AnswerForm] = "spans"
     pipeline_tag: ClassVar[str | None] = "token-classification"
 
+    by_name: Annotated[
+        bool, Doc("also compare words with the labels in words, so that other labels can be given later")
+    ] = False
     labels: Annotated[tuple[str, ...], NAMES, Doc("entity labels, without B- and I-; none: those of the data")] = ()
     """Sorted entity labels; the tags are `O`, and `B-` and `I-` of each."""
     decoder: Annotated[Literal["softmax", "crf"], Doc("crf: with learned transitions between tags")] = "softmax"

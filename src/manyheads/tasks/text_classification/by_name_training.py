@@ -9,12 +9,12 @@ Decided here:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from manyheads.tasks.base import Array, Encodings, Loss, Output
+from manyheads.tasks.by_name.draws import generator_of
 from manyheads.tasks.inputs import merge_windows, window_weights
 from manyheads.tasks.text_classification.example import LabelledText
 from manyheads.tasks.text_classification.training import indicators
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 def labels_to_read(task: ClassificationByName, example: LabelledText) -> list[int]:
     """Labels whose descriptions are encoded along with a text: its own, and some others."""
     own = task.labels.index(example.labels[0])
-    seed = blake2b(example.text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    draw = np.random.default_rng(int.from_bytes(seed, "big")).permutation(len(task.labels) - 1)[: task.negatives]
+    draw = generator_of([example.text]).permutation(len(task.labels) - 1)[: task.negatives]
     return [own, *(draw + (draw >= own)).tolist()]
 
 

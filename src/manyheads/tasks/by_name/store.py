@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -12,22 +12,21 @@ from manyheads.metrics.vectors import unit_rows
 from manyheads.tasks.base import Array, EncoderInput, Item
 from manyheads.tasks.inputs import merge_outputs
 from manyheads.tasks.store import OwnFile, Store
-from manyheads.tasks.text_classification.example import LabelledText
-from manyheads.text.pack import Source
 
 if TYPE_CHECKING:
-    from manyheads.tasks.text_classification.by_name_task import ClassificationByName
+    from manyheads.tasks.by_name.settings import NamedLabels
 
 KEY = "label.vectors"
+ExampleT = TypeVar("ExampleT")
 
 
 @dataclass(frozen=True, slots=True)
-class LabelStore(Store[LabelledText]):
+class LabelStore(Store[ExampleT]):
     """The vectors of one task's labels."""
 
-    task: ClassificationByName
+    task: NamedLabels[ExampleT]
 
-    def read(self, open_file: Callable[[str], OwnFile]) -> ClassificationByName:
+    def read(self, open_file: Callable[[str], OwnFile]) -> NamedLabels[ExampleT]:
         """The same task: descriptions are settings."""
         return self.task
 
@@ -36,32 +35,36 @@ class LabelStore(Store[LabelledText]):
         """Nothing is read."""
         return ""
 
-    def inputs(self, examples: Sequence[LabelledText] | None) -> Sequence[EncoderInput]:
+    def inputs(self, examples: Sequence[ExampleT] | None) -> Sequence[EncoderInput]:
         """The description of every label."""
-        return [EncoderInput(Source(text, stride=self.task.stride)) for text in self.task.label_texts]
+        return [self.task.description(k) for k in range(len(self.task.label_texts))]
 
     def rows(self, items: Sequence[Item]) -> Array:
         """Vectors of length 1."""
-        return unit_vectors(items)
+        return unit_vectors(items, self.task.vector_output)
 
-    def with_rows(self, inputs: Sequence[EncoderInput], rows_NX: Array) -> ClassificationByName:
+    def with_rows(self, inputs: Sequence[EncoderInput], rows_NX: Array) -> NamedLabels[ExampleT]:
         """With the vectors of the labels, in their order."""
-        return replace(self.task, vector_KD=rows_NX)
+        return self._with(rows_NX)
 
     def arrays(self) -> Mapping[str, Array]:
         """The vectors, `(K, D)` float32."""
         return {} if self.task.vector_KD is None else {KEY: self.task.vector_KD}
 
-    def with_arrays(self, arrays: Mapping[str, Array]) -> ClassificationByName:
+    def with_arrays(self, arrays: Mapping[str, Array]) -> NamedLabels[ExampleT]:
         """Raises ValueError for vectors that are not those of the labels."""
-        vector_KD, labels = arrays.get(KEY), len(self.task.labels)
+        vector_KD, labels = arrays.get(KEY), len(self.task.label_texts)
         if vector_KD is None or vector_KD.ndim != 2 or vector_KD.dtype != np.float32 or len(vector_KD) != labels:
             raise ValueError(f"has no vectors of {labels:,} labels")
         if not np.isfinite(vector_KD).all():
             raise ValueError("has vectors of labels that are not finite")
-        return replace(self.task, vector_KD=vector_KD)
+        return self._with(vector_KD)
+
+    def _with(self, vector_KD: Array) -> NamedLabels[ExampleT]:
+        changes: dict[str, Any] = {"vector_KD": vector_KD}
+        return replace(self.task, **changes)
 
 
-def unit_vectors(items: Sequence[Item]) -> Array:
-    """The head's vectors of some texts, of length 1, `(N, D)` float32."""
-    return unit_rows(merge_outputs(items, "vector_SD", np.float32))
+def unit_vectors(items: Sequence[Item], output: str) -> Array:
+    """A head's vectors of some texts, of length 1, `(N, D)` float32."""
+    return unit_rows(merge_outputs(items, output, np.float32))
