@@ -19,9 +19,9 @@ from manyheads.nn.heads import NamedLabelsHead
 from manyheads.predict import Predictor
 from manyheads.tasks import TASK_TYPES
 from manyheads.tasks.base import DataStatistics
+from manyheads.tasks.by_name import described
 from manyheads.tasks.inputs import Item
 from manyheads.tasks.text_classification import ClassificationByName, LabelledText
-from manyheads.tasks.by_name import described
 from manyheads.text.pack import Encoding, Segments, Source
 from toys import SENTENCES, write_csv
 
