@@ -14,6 +14,7 @@ import argparse
 import gzip
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -37,9 +38,9 @@ DESCRIPTIONS = {
     "MISC": "a nationality, event or competition",
 }
 FILES = {"train": "eng.train.gz", "validation": "eng.testa.gz", "test": "eng.testb.gz"}
-TOKENS = 2048
+TOKENS = 1024
 """Of a step."""
-VALIDATION = 400
+VALIDATION = 300
 """Sentences that models are selected on."""
 
 
@@ -132,6 +133,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--seen", nargs="+", choices=list(DESCRIPTIONS), default=["PER", "LOC"])
     parser.add_argument("--rows", type=int, default=1000, help="training sentences (default 1000)")
+    parser.add_argument("--test", type=int, default=1000, help="sentences that are scored (default 1000)")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--split", choices=["validation", "test"], default="test", help="what is scored (default test)")
@@ -148,7 +150,7 @@ def main() -> None:
         named = trained(work / "by-name", splits, given, by_name=True)
         plain = None if given.alone else trained(work / "plain", splits, given, by_name=False)
         frozen = None if given.alone else untrained_encoder(work, splits["train"])
-        rows = list(sentences(given.data, given.split))
+        rows = list(islice(sentences(given.data, given.split), given.test))
         gold = [[(s["start"], s["end"], s["label"]) for s in spans] for spans in gold_spans(rows)]
         asked = ((given.seen, given.seen), (unseen, unseen), (given.seen, list(DESCRIPTIONS)), (unseen, list(DESCRIPTIONS)))
         ours = {tuple(labels): found(named, rows, labels) for _, labels in asked}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,11 @@ import manyheads as mh
 from manyheads.cli import main as manyheads
 from manyheads.errors import UsageError
 from manyheads.inference.questions import choosing_among
-from manyheads.metrics.calibration import softmax
 from manyheads.tasks import TASK_TYPES
 from manyheads.tasks.base import DataStatistics
 from manyheads.tasks.by_name.draws import generator_of, some_of
-from manyheads.tasks.token_classification import EntitiesByName
-from manyheads.tasks.token_classification.by_name_decoding import tag_scores as tag_scores_in_numpy
-from manyheads.tasks.token_classification.by_name_training import label_to_read, tag_scores
+from manyheads.tasks.token_classification import EntitiesByName, by_name_decoding, by_name_training
+from manyheads.tasks.token_classification.by_name_training import UNCOUNTED, edge_loss, gold_entities, reading
 from manyheads.text.entities import EntityExample
 from toys import SENTENCES, entity_rows, write_jsonl
 
@@ -98,14 +97,11 @@ def test_a_known_label_alone_is_found_without_the_others(model: mh.Model) -> Non
     assert found == [[span for span in of_text if span[2] == "Disease"] for of_text in gold()]
 
 
-def test_known_labels_keep_their_tags_beside_new_ones() -> None:
-    generator = np.random.default_rng(0)
-    output = {"vector_TX": generator.normal(size=(5, 4)), "edge_T2": generator.normal(size=(5, 2)), "scale_1": np.ones(1),
-              "logits_TK": generator.normal(size=(5, 7)).astype(np.float32)}  # fmt: skip
-    alone, beside = (fitted("abc").choosing_among(dict.fromkeys(labels)).store.with_rows([], np.eye(4)[: len(labels)])
-                     for labels in ("ca", ["new", "c", "other", "a"]))  # fmt: skip
-    first, second = (tag_scores_in_numpy(task, output) for task in (alone, beside))  # type: ignore[arg-type]
-    np.testing.assert_array_equal(first, second[:, [0, 3, 4, 7, 8]])
+def test_known_labels_keep_their_spans_beside_new_ones(model: mh.Model) -> None:
+    asked = model.entities(SENTENCES, labels={"Chemical": None, "Disease": None, "city": "a town in Wales", "person": None})
+    for of_text, own in zip(asked, model.entities(SENTENCES), strict=True):
+        assert [span for span in of_text if span["label"] in ("Chemical", "Disease")] == own
+        assert all(one["end"] <= other["start"] for one, other in itertools.pairwise(of_text))
 
 
 def test_labels_that_are_given_leave_the_model_as_it_was(model: mh.Model) -> None:
@@ -120,7 +116,7 @@ def test_an_export_encodes_labels_with_its_own_graph(folder: Path, model: mh.Mod
     for given in (None, {"medicine": DRUG, "Disease": None}):
         ours, theirs = (one.entities(SENTENCES, labels=given) for one in (model, exported))
         assert spans(ours) == spans(theirs)
-        for one, other in zip(sum(ours, []), sum(theirs, []), strict=True):
+        for one, other in zip(itertools.chain(*ours), itertools.chain(*theirs), strict=True):
             assert one["score"] == pytest.approx(other["score"], abs=1e-4)
 
 
@@ -129,23 +125,30 @@ def test_rows_with_words_are_answered_at_their_words(model: mh.Model) -> None:
     assert all((span["start"], span["end"]) in {(0, 7), (8, 15), (16, 21)} for span in found)
 
 
-def test_scores_are_the_same_in_training_and_in_answers() -> None:
+def test_labels_have_the_same_logits_in_training_and_in_answers() -> None:
     generator = np.random.default_rng(0)
-    output = {"vector_TX": generator.normal(size=(5, 4)), "edge_T2": generator.normal(size=(5, 2)), "scale_1": np.array([3.0])}
-    vector_MD = generator.normal(size=(2, 4))
-    vector_MD /= np.linalg.norm(vector_MD, axis=1, keepdims=True)
-    task = fitted("ab").choosing_among({"new": None, "other": None}).store.with_rows([], vector_MD)
-    assert isinstance(task, EntitiesByName)
-    ours = tag_scores({key: torch.tensor(value) for key, value in output.items()}, torch.tensor(vector_MD))
-    np.testing.assert_allclose(tag_scores_in_numpy(task, output), ours.numpy(), rtol=1e-5)
+    unit_NX, name_MD = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+                        for vectors in (generator.normal(size=(5, 4)), generator.normal(size=(3, 4))))  # fmt: skip
+    output = {"scale_1": np.array([3.0]), "none_1": np.array([0.7])}
+    tensors = {key: torch.tensor(value) for key, value in output.items()}
+    ours = by_name_training.choice_logits(tensors, torch.tensor(2 * unit_NX), torch.tensor(name_MD))
+    np.testing.assert_allclose(by_name_decoding.choice_logits(output, unit_NX, name_MD), ours.numpy())
 
 
-def test_a_known_label_has_its_odds_against_all_that_is_not_asked_for() -> None:
-    logits_LK = np.random.default_rng(0).normal(size=(5, 7)).astype(np.float32)
-    output = {"vector_TX": np.ones((5, 4)), "logits_TK": logits_LK}
-    task = fitted("abc").choosing_among({"c": None, "a": None})
-    asked_LK, every_LK = softmax(tag_scores_in_numpy(task, output)), softmax(logits_LK)
-    np.testing.assert_allclose(asked_LK[:, 1:], every_LK[:, [5, 6, 1, 2]], atol=1e-6)
+def test_entities_of_a_window_begin_at_its_edge_too() -> None:
+    inside, of, label = gold_entities(np.array([3, 4, 4, 0, 2, 1, 2, 3]), np.array([0, 0, 1, 1, 1, 1, 1, 1]))
+    assert inside.tolist() == [0, 1, 2, 4, 5, 6, 7]
+    assert of.tolist() == [0, 0, 1, 2, 3, 3, 4]
+    assert label.tolist() == [1, 1, 0, 0, 1]
+    assert [len(part) for part in gold_entities(np.zeros(0, np.int64), np.zeros(0, np.int64))] == [0, 0, 0]
+
+
+def test_the_most_surprising_words_outside_of_entities_do_not_count() -> None:
+    logits_P2 = torch.tensor([[9.0, -9.0], [8.0, -9.0], *[[-5.0, -5.0]] * 8, [5.0, -5.0]])
+    tag_PN = torch.tensor([[0]] * 10 + [[1]])
+    assert UNCOUNTED == 0.2
+    found = edge_loss({"edge_T2": logits_P2}, {"piece_P": torch.arange(11), "tag_PN": tag_PN})
+    assert float(found) < 0.02
 
 
 @pytest.mark.parametrize("decoder", ["softmax", "crf"])
@@ -158,17 +161,21 @@ def test_the_head_of_the_tags_begins_as_an_ordinary_one(decoder: Any) -> None:
         assert torch.equal(value, ours.state_dict()[f"solved.{name}"])
 
 
-def test_a_share_of_the_texts_brings_one_description() -> None:
+def test_a_share_of_the_texts_brings_a_description_and_a_phrase_of_its_own() -> None:
     task = fitted("abcdefgh", described=0.25)
-    texts = [EntityExample(f"text {k}", ((0, 4, "c"),)) for k in range(2000)]
-    read = [label_to_read(task, text) for text in texts]
-    assert {len(labels) for labels in read} == {0, 1}
-    brought = [labels[0] for labels in read if labels]
+    texts = [EntityExample(f"text {k} of several words", ((0, 4, "c"),)) for k in range(2000)]
+    read = [reading(task, text) for text in texts]
+    brought = [one for one in read if one is not None]
     assert 0.2 < len(brought) / 2000 < 0.3
-    assert 0.45 < np.mean(np.array(brought) == 2) < 0.7, "half of them a label of their own"
-    assert set(brought) == set(range(8))
-    assert [len(task.sources_of_example(text)) for text in texts] == [1 + len(labels) for labels in read]
+    own = np.array([one.phrase == "text" for one in brought])
+    assert 0.45 < np.mean(own) < 0.7, "half of them an entity"
+    assert {one.label for one in brought} == set(range(8))
+    for text, one in zip(texts, read, strict=True):
+        asked = [entry.source.first for entry in task.sources_of_example(text)]
+        assert asked == [text.text, *([] if one is None else ["abcdefgh"[one.label], one.phrase])]
+        assert one is None or one.phrase in text.text
     assert {len(task.scored_inputs(text)) for text in texts} == {1}
+    assert reading(fitted("ab", described=1.0), EntityExample("", ())) is None
 
 
 def test_labels_of_a_step_are_held_out_at_random() -> None:

@@ -194,34 +194,34 @@ class NamedLabelsHead(nn.Module):
 
 
 class NamedEntitiesHead(nn.Module):
-    """The head `tags` for known labels, and vectors of tokens to compare with those of descriptions of any label.
+    """The head `tags` for known labels; and for any others where an entity begins and continues, and vectors of tokens.
 
-    `vector_TX` is a square linear layer on each token, which begins as the identity; `name_SD` the mean of a sequence, for
-    descriptions. `edge_T2` is added to the scores of all labels alike, for a span that begins and one that continues, and
-    `scale_1` multiplies cosines.
+    `edge_T2`: logits of the first and of a further word of an entity of any type, beside 0 for other words. `vector_TX`, a
+    square linear layer that begins as the identity, is compared with `name_SD`, the mean of a sequence, of descriptions.
+    `scale_1` multiplies cosines, and `none_1` is the logit of none of the labels.
     """
 
-    def __init__(self, tags: nn.Module, width: int, *, dropout: float, scale: float, bias: float) -> None:
-        """`scale` of cosines and `bias` of both edges, as they begin."""
+    def __init__(self, tags: nn.Module, width: int, *, dropout: float, scale: float, none: float) -> None:
+        """`scale` of cosines, and the logit of `none` of the labels, as they begin."""
         super().__init__()
         self.solved = tags
-        """What is solved on the frozen encoder (`training/head_problem.py`); the rest depends on more than one label."""
+        """What is solved on the frozen encoder (`training/head_problem.py`); the loss of the rest is not convex."""
         self.dropout = nn.Dropout(dropout)
+        self.edges = linear(width, 2)
         self.projection = identity(width)
-        self.edges = nn.Linear(width, 2)
-        nn.init.zeros_(self.edges.weight)
-        nn.init.constant_(self.edges.bias, bias)
         self.log_scale_1 = nn.Parameter(torch.tensor([math.log(scale)]))
+        self.none_1 = nn.Parameter(torch.tensor([none]))
 
     def forward(self, hidden_TD: torch.Tensor, segments: Segments) -> dict[str, torch.Tensor]:
-        """The outputs of `tags`, and `{"vector_TX", "edge_T2", "name_SD", "scale_1"}`."""
+        """The outputs of `tags`, and `{"edge_T2", "vector_TX", "name_SD", "scale_1", "none_1"}`."""
         dropped_TD = self.dropout(hidden_TD)
         return {
             **self.solved(hidden_TD, segments),
-            "vector_TX": self.projection(dropped_TD),
             "edge_T2": self.edges(dropped_TD),
+            "vector_TX": self.projection(dropped_TD),
             "name_SD": pool(hidden_TD, segments, "mean"),
             "scale_1": self.log_scale_1.exp(),
+            "none_1": self.none_1 * 1.0,
         }
 
 

@@ -1,12 +1,12 @@
-"""Entity types in words: an ordinary head for known labels, and words compared with descriptions of others (`by_name: true`).
+"""Entity types in words: known labels have tags of an ordinary head, others are compared with entities (`by_name: true`).
 
-    score of a tag of a label = scale * cosine(word, description) + score of the edge, which is that of any label
+    logit of a label = scale * cosine(mean of the words of an entity, description); that of none of them is learned
 
 Decided here:
 - Labels of the training data have tags of their own, as in `TokenClassification`, and are answered by these. So nothing is
   lost for them, and teachers, `review`, exports and tasks about these entities work as with any head.
-- Descriptions are learned beside the tags, from steps that ask for some of the labels by their descriptions alone
-  (`by_name_training.py`), and serve labels that are given with the texts (`by_name_decoding.py`).
+- Labels that are given with the texts have two steps: entities are found whatever their type, then each gets a label. Tags
+  scored by descriptions, in one step, found next to nothing of types that were never trained (docs/decisions.md).
 - Vectors of the known labels are part of the model folder; those of others are computed when they are asked for.
 """
 
@@ -19,15 +19,16 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from annotated_types import Gt, Le
 
 from manyheads.errors import UsageError
-from manyheads.tasks.base import Array, DataStatistics, EncoderInput, Item, Level, Output, Task
+from manyheads.tasks.base import DataStatistics, EncoderInput, Level, Task
 from manyheads.tasks.by_name import NamedLabels
 from manyheads.tasks.settings import DERIVED, HELD, Doc
+from manyheads.tasks.token_classification import by_name_decoding as decoding
 from manyheads.tasks.token_classification import by_name_training as training
-from manyheads.tasks.token_classification import decoding
-from manyheads.tasks.token_classification.by_name_decoding import as_tags
+from manyheads.tasks.token_classification.by_name_training import SCALE
 from manyheads.tasks.token_classification.choices import TagChoices
 from manyheads.tasks.token_classification.task import TokenClassification
 from manyheads.text.entities import EntityExample
+from manyheads.text.pack import Source
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,10 +36,8 @@ if TYPE_CHECKING:
     from manyheads.tasks.distillation import Distillation
     from manyheads.tasks.stock import StockClass
 
-SCALE = 20.0
-"""On cosines at first, as for sentence embeddings."""
-BIAS = -6.0
-"""Of both edges at first: a cosine of 0.3, that of unrelated texts, is as likely as no entity."""
+NONE = 6.0
+"""The logit of none of the labels at first: that of a cosine of 0.3, as unrelated texts have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +49,7 @@ class EntitiesByName(NamedLabels[EntityExample], TokenClassification):
 
     by_name: Annotated[Literal[True], Doc("also compare words with the labels in words")] = field()
     described: Annotated[
-        float, Gt(0), Le(1), Doc("share of the training texts with which the description of one label is encoded")
+        float, Gt(0), Le(1), Doc("share of the training texts with which a description and a phrase are encoded")
     ] = 0.25
     overlap: Annotated[Literal["none"], DERIVED] = "none"
     """Not a key: one sequence of tags holds all labels that are asked for."""
@@ -59,15 +58,20 @@ class EntitiesByName(NamedLabels[EntityExample], TokenClassification):
 
     @property
     def outputs(self) -> Mapping[str, Level]:
-        """Those of the tags; a vector and scores of edges of each token; of a description its vector; a factor on cosines."""
-        tags = super().outputs if self.trained is None else self.trained.outputs
-        return {**tags, "vector_TX": "token", "edge_T2": "token", "name_SD": "sequence", "scale_1": "constant"}
+        """Those of the tags, and of `NamedEntitiesHead`."""
+        return {**super().outputs, "edge_T2": "token", "vector_TX": "token", "name_SD": "sequence", "scale_1": "constant",
+                "none_1": "constant"}  # fmt: skip
 
     @property
     def plain(self) -> TokenClassification:
         """The task of its tags alone."""
         return TokenClassification(**{one.name: getattr(self, one.name) for one in fields(TokenClassification)
                                       if one.name != "by_name"})  # fmt: skip
+
+    @property
+    def finder(self) -> TokenClassification:
+        """A task that finds entities of any type."""
+        return TokenClassification(name=self.name, labels=("entity",), unit=self.unit)
 
     @property
     def distillation(self) -> Distillation[EntityExample]:
@@ -105,12 +109,14 @@ class EntitiesByName(NamedLabels[EntityExample], TokenClassification):
         if set(labels) == set(self.labels):
             return self
         return replace(self, labels=tuple(labels), label_texts=self.texts_of(labels), vector_KD=None, descriptions={},
-                       trained=self.plain, decoder="softmax", places=0)  # fmt: skip
+                       trained=self.plain)  # fmt: skip
 
     # -- encoding, training, answering ------------------------------------------------------------------------------
     def sources_of_example(self, example: EntityExample) -> Sequence[EncoderInput]:
-        """The text, and for some texts the description of a label."""
-        return [*self.scored_inputs(example), *map(self.description, training.label_to_read(self, example))]
+        """The text, and for some texts the description of a label and a phrase."""
+        read = training.reading(self, example)
+        return [*self.scored_inputs(example), *([] if read is None else
+                [self.description(read.label), EncoderInput(Source(read.phrase))])]  # fmt: skip
 
     def scored_inputs(self, example: EntityExample) -> Sequence[EncoderInput]:
         """The text."""
@@ -120,22 +126,12 @@ class EntitiesByName(NamedLabels[EntityExample], TokenClassification):
         """The head of the tags, and vectors, which begin as the states of the encoder."""
         from manyheads.nn.heads import NamedEntitiesHead
 
-        return NamedEntitiesHead(super().build_head(width), width, dropout=self.dropout, scale=SCALE, bias=BIAS)
+        return NamedEntitiesHead(super().build_head(width), width, dropout=self.dropout, scale=SCALE, none=NONE)
 
     targets = training.targets
     loss = training.loss
 
-    def decode(self, items: Sequence[Item]) -> list[list[dict[str, Any]]]:
-        """Spans of the labels that are asked for."""
-        return decoding.decode(self, as_tags(self, items))
-
-    def word_probabilities(self, item: Item) -> tuple[Array, Array]:
-        """Probabilities of the tags of the labels that are asked for."""
-        return decoding.word_probabilities(self, as_tags(self, [item])[0])
-
-    def marks(self, output: Output) -> Output:
-        """Those of the tags."""
-        return self.plain.marks(output)
+    decode = decoding.decode
 
     def stock_class(self, head: nn.Module, family: str, width: int) -> StockClass | None:
         """That of the tags, which alone are exported."""

@@ -1,93 +1,183 @@
-"""Targets and loss of entities by name: words are nearer to the description of their label than to that of any other.
+"""Targets and loss of entities by name: where entities of any type are, and which description each is nearest to.
 
-Decided here:
-- The tags of known labels have the loss of an ordinary head. Beside it, a step asks for some labels by their descriptions
-  alone; words of the others are then outside of any span, as are words of a label that nobody described.
-- A share of the texts brings along the description of one label, its own or any, drawn by a hash of the text. So
-  descriptions cost a fixed part of a step's tokens however many labels there are.
-- Of the labels that a step's texts bring, it asks for a number between one and all of them: labels are held out at random,
-  and what is found must follow from what is asked for.
+Decided here (numbers: docs/decisions.md):
+- Four losses are added up: of the tags of known labels, as in an ordinary head; of the words where an entity of any type
+  begins or continues; of the label of each entity among those that a step asks for, or none of them; and of phrases.
+- Of the words outside of gold entities, those with the highest losses do not count where entities are found: they may be of
+  a type that nobody annotated.
+- A share of the texts brings along the description of a label, its own or any, drawn by a hash of the text, so descriptions
+  cost a fixed part of a step's tokens. Of the labels that a step's texts bring, it asks for a number between one and all:
+  entities of the others are of none, as those of a type that nobody asks for.
+- The same texts bring some of their own words, read alone. The vector of these words in the text is to be nearest to that
+  of the phrase, among all phrases of the step, so vectors of words lie where those of descriptions do. Phrases do not move.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from manyheads.nn.multiword_pieces import word_scores_in_torch
 from manyheads.tasks.base import Array, Encodings, Loss, Output
 from manyheads.tasks.by_name.draws import generator_of, some_of
 from manyheads.tasks.token_classification import training
 from manyheads.text.entities import EntityExample
+from manyheads.text.units import units
 
 if TYPE_CHECKING:
     import torch
 
     from manyheads.tasks.token_classification.by_name_task import EntitiesByName
 
+SCALE = 20.0
+"""On cosines at first, and on those of phrases, as for sentence embeddings."""
 OWN = 0.5
-"""Of the texts that bring a description and have entities, the share that brings a label of its own."""
+"""Of texts with entities that bring a description and a phrase, the share that brings a label and an entity of its own."""
+MOST_WORDS = 3
+"""Of a phrase that is no entity."""
+UNCOUNTED = 0.2
+"""Share of the words outside of gold entities whose loss does not count."""
+PHRASES = 0.3
+"""Factor on the loss of phrases."""
 
 
-def label_to_read(task: EntitiesByName, example: EntityExample) -> list[int]:
-    """The label whose description is encoded along with a text, or none."""
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the encoder reads along with a text: the description of a label, and a phrase of the text."""
+
+    label: int
+    first: int
+    """Its first unit."""
+    stop: int
+    phrase: str
+
+
+def reading(task: EntitiesByName, example: EntityExample) -> Reading | None:
+    """What is read along with a text; None for most texts."""
     generator = generator_of([example.text])
     if not task.label_texts or generator.random() >= task.described:
-        return []
-    own = sorted({task.labels.index(label) for _, _, label in example.spans})
-    if own and generator.random() < OWN:
-        return [int(generator.choice(own))]
-    return [int(generator.integers(len(task.labels)))]
+        return None
+    offsets_U2 = units(example.text, task.unit, example.words)
+    label, (start, end) = int(generator.integers(len(task.labels))), (0, 0)
+    if example.spans and generator.random() < OWN:
+        start, end, name = example.spans[int(generator.integers(len(example.spans)))]
+        label = task.labels.index(name)
+    inside = np.flatnonzero((offsets_U2[:, 0] < end) & (offsets_U2[:, 1] > start))
+    if not len(inside):
+        first = int(generator.integers(max(1, len(offsets_U2))))
+        inside = np.arange(first, min(first + int(generator.integers(1, MOST_WORDS, endpoint=True)), len(offsets_U2)))
+    if not len(inside):
+        return None  # a text without words
+    first, last = int(inside[0]), int(inside[-1])
+    return Reading(label, first, last + 1, example.text[offsets_U2[first, 0] : offsets_U2[last, 1]])
 
 
 def targets(task: EntitiesByName, examples: Sequence[EntityExample], encodings: Encodings) -> dict[str, Array]:
-    """Those of the tags; the sequences of descriptions (`row_N`) with their labels (`name_N`) among the M asked for
-    (`asked_M`), and the gold tag of each word among theirs (`named_P`).
+    """Those of the tags, and:
+
+    `label_M` labels that are asked for; `row_R` sequences that describe them, `name_R` the label of each among M;
+    `entity_Q`, `of_Q` words in entities and the entity of each; `choice_N` the label of each entity, from 1, or 0 for none;
+    `phrase_H` sequences of phrases; `word_V`, `in_V` words and the phrase of each; `twin_HH` which phrases are the same.
     """
-    rows, labels, first = list[int](), list[int](), 0
-    for example, asked in zip(examples, encodings, strict=True):
-        first += len(asked[0])
-        for label, windows in zip(label_to_read(task, example), asked[1:], strict=True):
-            rows += range(first, first + len(windows))
-            labels += [label] * len(windows)
-            first += len(windows)
-    asked_M = np.array(some_of(labels, generator_of(example.text for example in examples)), np.int64)
-    here_N = np.isin(labels, asked_M)
-    tag_K = np.zeros(1 + 2 * len(task.labels), np.int64)
-    tag_K[1 + 2 * asked_M], tag_K[2 + 2 * asked_M] = 1 + 2 * np.arange(len(asked_M)), 2 + 2 * np.arange(len(asked_M))
-    own = training.targets(task, examples, encodings)
+    where = training.locate_units(task, examples, encodings)
+    unit_P, window_P = where.pop("unit_P"), np.repeat(np.arange(len(where["words_S"])), where["words_S"])
+    tag_PN = training.tags_of_units(task, examples)[unit_P]
+    read = [reading(task, example) for example in examples]
+    rows, labels, phrase_rows, words, phrases = list[int](), list[int](), list[int](), list[Array](), list[str]()
+    row, unit = 0, 0
+    for example, asked, one in zip(examples, encodings, read, strict=True):
+        row += len(asked[0])
+        if one is not None:
+            description, phrase = asked[1], asked[2]
+            rows += range(row, row + len(description))
+            labels += [one.label] * len(description)
+            phrase_rows.append(row + len(description))
+            row += len(description) + len(phrase)
+            words.append(np.flatnonzero((unit_P >= unit + one.first) & (unit_P < unit + one.stop)))
+            phrases.append(one.phrase.casefold())
+        unit += len(units(example.text, task.unit, example.words))
+    label_M = np.array(some_of(labels, generator_of(example.text for example in examples)), np.int64)
+    label_R = np.array(labels, np.int64)
+    here_R = np.isin(label_R, label_M)
+    inside_Q, of_Q, label_N = gold_entities(tag_PN[:, 0], window_P)
+    choice_K = np.zeros(len(task.labels), np.int64)
+    choice_K[label_M] = 1 + np.arange(len(label_M))
+    same_H = np.array(phrases, object)
     return {
-        **own, "row_N": np.array(rows, np.int64)[here_N], "asked_M": asked_M, "named_P": tag_K[own["tag_PN"][:, 0]],
-        "name_N": np.searchsorted(asked_M, np.array(labels, np.int64)[here_N]),
+        **where, "tag_PN": tag_PN, "label_M": label_M, "row_R": np.array(rows, np.int64)[here_R],
+        "name_R": np.searchsorted(label_M, label_R[here_R]),
+        "entity_Q": inside_Q, "of_Q": of_Q, "choice_N": choice_K[label_N],
+        "phrase_H": np.array(phrase_rows, np.int64), "word_V": np.concatenate([*words, np.zeros(0, np.int64)]),
+        "in_V": np.repeat(np.arange(len(words)), [len(some) for some in words]),
+        "twin_HH": (same_H[:, None] == same_H[None, :]).astype(bool).reshape(len(words), len(words)),
     }  # fmt: skip
 
 
+def gold_entities(tag_P: Array, window_P: Array) -> tuple[Array, Array, Array]:
+    """Words in entities, the entity of each, and the label of each entity, from tags in windows.
+
+    >>> [found.tolist() for found in gold_entities(np.array([0, 1, 2, 3, 2]), np.zeros(5))]
+    [[1, 2, 3, 4], [0, 0, 1, 2], [0, 1, 0]]
+    """
+    label_P = (tag_P + 1) // 2
+    before_P = np.concatenate([[0], label_P[:-1]])
+    first_P = np.concatenate([[True], window_P[1:] != window_P[:-1]])[: len(tag_P)]
+    begins_P = (label_P > 0) & ((tag_P % 2 == 1) | (label_P != before_P[: len(tag_P)]) | first_P)
+    inside_Q = np.flatnonzero(label_P)
+    return inside_Q, np.cumsum(begins_P)[inside_Q] - 1, label_P[begins_P] - 1
+
+
 def loss(task: EntitiesByName, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
-    """The loss of the tags, and the mean cross entropy over words of the tags of the labels asked for; as for chance."""
+    """The sum of the four losses, each a mean over its own units; so is the chance loss."""
     from torch.nn.functional import cross_entropy, normalize
 
     own = training.loss(task, output, targets)
-    if "vector_TX" not in output:  # of the tags alone, to be solved on the frozen encoder
-        return own
-    named_P, name_SD = targets["named_P"], output["name_SD"]
-    labels = len(targets["asked_M"])
-    if not labels or not len(named_P):
-        unused = (output[key].sum() for key in ("vector_TX", "edge_T2", "scale_1"))
-        return Loss(own.values + 0.0 * sum(unused), own.chance_loss)
-    sums_MD = name_SD.new_zeros((labels, name_SD.shape[1]))
-    sums_MD = sums_MD.index_add(0, targets["name_N"], normalize(name_SD[targets["row_N"]], dim=1))
-    scores_TK = tag_scores(output, normalize(sums_MD, dim=1))
-    scores_PK = word_scores_in_torch(scores_TK, {}, targets["piece_P"], targets["inner_I"], targets["place_I"])
-    return Loss(own.values + cross_entropy(scores_PK, named_P), own.chance_loss + float(np.log(1 + 2 * labels)))
+    if "vector_TX" not in output or not len(targets["tag_PN"]):  # the tags alone, solved on the frozen encoder
+        unused = [output[key].sum() * 0.0 for key in ("vector_TX", "edge_T2", "scale_1", "none_1") if key in output]
+        return Loss(sum(unused, own.values), own.chance_loss)
+    values, chance = own.values + edge_loss(output, targets), own.chance_loss + float(np.log(3))
+    unit_SD = normalize(output["name_SD"], dim=1)
+    vector_PX = output["vector_TX"][targets["piece_P"]]
+    entities, labels, phrases = (len(targets[key]) for key in ("choice_N", "label_M", "phrase_H"))
+    vector_NX = means(vector_PX[targets["entity_Q"]], targets["of_Q"], entities)
+    name_MD = normalize(means(unit_SD[targets["row_R"]], targets["name_R"], labels), dim=1)
+    logits_NC = choice_logits(output, vector_NX, name_MD)
+    values = values + cross_entropy(logits_NC, targets["choice_N"], reduction="sum") / max(1, entities)
+    vector_HX = means(vector_PX[targets["word_V"]], targets["in_V"], phrases)
+    logits_HH = SCALE * (normalize(vector_HX, dim=1) @ unit_SD[targets["phrase_H"]].detach().T)
+    own_H = logits_HH.new_ones(phrases).diag().bool()
+    logits_HH = logits_HH.masked_fill(targets["twin_HH"] & ~own_H, float("-inf"))
+    values = values + PHRASES * cross_entropy(logits_HH, own_H.long().argmax(1), reduction="sum") / max(1, phrases)
+    return Loss(values, chance + float(np.log(1 + labels) + PHRASES * np.log(max(1, phrases))))
 
 
-def tag_scores(output: Output, vector_MD: torch.Tensor) -> torch.Tensor:
-    """Scores of `O`, and of `B-` and `I-` of M labels, `(T, 1 + 2 M)`: 0, and cosines plus those of the two edges."""
+def edge_loss(output: Output, targets: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Mean cross entropy over words of outside, begin and inside; the most surprising words outside do not count."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    tag_P = targets["tag_PN"][:, 0]
+    edge_P = torch.where(tag_P == 0, 0, 2 - tag_P % 2)
+    logits_P2 = output["edge_T2"][targets["piece_P"]]
+    loss_P = cross_entropy(torch.cat([logits_P2.new_zeros((len(logits_P2), 1)), logits_P2], 1), edge_P, reduction="none")
+    outside_O = loss_P[tag_P == 0]
+    counted_O = outside_O.topk(len(outside_O) - int(UNCOUNTED * len(outside_O)), largest=False).values
+    return (loss_P[tag_P > 0].sum() + counted_O.sum()) / len(loss_P)
+
+
+def choice_logits(output: Output, vector_NX: torch.Tensor, name_MD: torch.Tensor) -> torch.Tensor:
+    """Logits of none of the labels, and of each, for entities with these vectors, `(N, 1 + M)`."""
     import torch
     from torch.nn.functional import normalize
 
-    cosine_TM = output["scale_1"] * (normalize(output["vector_TX"], dim=1) @ vector_MD.T)
-    named_TK = (cosine_TM[:, :, None] + output["edge_T2"][:, None, :]).flatten(1)
-    return torch.cat([named_TK.new_zeros((len(named_TK), 1)), named_TK], 1)
+    cosine_NM = normalize(vector_NX, dim=1) @ name_MD.T
+    return torch.cat([output["none_1"].expand(len(vector_NX), 1), output["scale_1"] * cosine_NM], 1)
+
+
+def means(vector_QX: torch.Tensor, of_Q: torch.Tensor, count: int) -> torch.Tensor:
+    """The mean of the vectors of each group, `(count, X)`; 0 for one without any."""
+    sums_NX = vector_QX.new_zeros((count, vector_QX.shape[1])).index_add(0, of_Q, vector_QX)
+    sizes_N = vector_QX.new_zeros(count).index_add(0, of_Q, vector_QX.new_ones(len(of_Q)))
+    return sums_NX / sizes_N.clamp(min=1)[:, None]
