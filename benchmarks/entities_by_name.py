@@ -14,19 +14,22 @@ import argparse
 import gzip
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import yaml
 
 import manyheads as mh
 from continue_training import write_rows
+from linking import untrained
 from manyheads.cli import main as manyheads
+from manyheads.inference.questions import choosing_among, inputs_for
 from manyheads.metrics.entities import entity_scores
 from manyheads.tasks import TASK_TYPES
+from manyheads.tasks.token_classification.by_name_decoding import unit_vectors_of
 
 Span = tuple[int, int, str]
 Rows = list[dict[str, Any]]
@@ -84,9 +87,10 @@ def trained(folder: Path, splits: Mapping[str, Rows], given: argparse.Namespace,
                      "device": "cpu"},
     }  # fmt: skip
     (folder / "run.yaml").write_text(yaml.safe_dump(run, sort_keys=False), encoding="utf-8")
-    started = time.process_time()
-    assert manyheads(["train", str(folder / "run.yaml"), "-o", str(folder / "model")]) == 0
-    print(f"by_name {by_name}: {time.process_time() - started:.0f} s of processor time", flush=True)
+    if not (folder / "model").exists():
+        started = time.process_time()
+        assert manyheads(["train", str(folder / "run.yaml"), "-o", str(folder / "model")]) == 0
+        print(f"by_name {by_name}: {time.process_time() - started:.0f} s of processor time", flush=True)
     return mh.load(folder / "model")
 
 
@@ -97,15 +101,19 @@ def found(model: mh.Model, rows: Rows, labels: Sequence[str] | None) -> list[lis
     return [[(span["start"], span["end"], span["label"]) for span in one] for one in model.entities(texts, labels=given)]
 
 
-def relabelled(encoder: mh.Model, rows: Rows, spans: list[list[Span]], labels: Sequence[str]) -> list[list[Span]]:
-    """The same spans with the label whose description is nearest, by vectors of an encoder."""
-    names = [states.vectors.mean(0) for states in encoder.hidden_states([DESCRIPTIONS[label] for label in labels])]
-    name_KD = np.stack([vector / np.linalg.norm(vector) for vector in names])
-    states = encoder.hidden_states([TASK_TYPES["token-classification"](name=TASK).source_of_row(row).source.first for row in rows])
+def relabelled(model: mh.Model, rows: Rows, spans: list[list[Span]], labels: Sequence[str]) -> list[list[Span]]:
+    """The same spans with the label whose description is nearest, by vectors of the untrained encoder."""
+    given = {label: DESCRIPTIONS[label] for label in labels}
+    fresh = untrained(model)
+    task = replace(fresh.tasks[TASK], labels=(), label_texts=())  # so that no label is known to it
+    _, predictor = choosing_among(fresh.with_tasks({TASK: task}), TASK, given)
+    chosen = predictor.tasks[TASK]
     answers = []
-    for one, of_row in zip(states, spans, strict=True):
-        vectors = [one.vectors[(one.offsets[:, 0] < end) & (one.offsets[:, 1] > start)].mean(0) for start, end, _ in of_row]
-        answers.append([(start, end, labels[int((name_KD @ vector).argmax())])
+    inputs = inputs_for(predictor, TASK, [{"tokens": row["tokens"]} for row in rows])
+    for item, of_row in zip(predictor.items(TASK, inputs), spans, strict=True):
+        offsets_U2, vector_UX = unit_vectors_of(chosen, item)
+        vectors = [vector_UX[(offsets_U2[:, 0] < end) & (offsets_U2[:, 1] > start)].mean(0) for start, end, _ in of_row]
+        answers.append([(start, end, labels[int((chosen.vector_KD @ vector).argmax())])
                         for (start, end, _), vector in zip(of_row, vectors, strict=True)])  # fmt: skip
     return answers
 
@@ -114,17 +122,6 @@ def f1(spans: list[list[Span]], gold: list[list[Span]], labels: Sequence[str]) -
     """Of some types, in percent."""
     kept = ([[span for span in of_row if span[2] in labels] for of_row in some] for some in (gold, spans))
     return f"{100 * entity_scores(*kept).to_metrics()['f1']:.1f}"
-
-
-def untrained_encoder(folder: Path, rows: Rows) -> mh.Model:
-    """The encoder as it is before training."""
-    path = write_rows(folder / "few.jsonl", rows[:40])
-    run = {"encoder": {"name": "all-MiniLM-L6-v2", "max_length": 128},
-           "tasks": {TASK: {"type": "token-classification", "data": {"train": path, "validation": path}}},
-           "training": {"steps": 1, "evaluate_every": 1, "phases": "freeze", "device": "cpu"}}  # fmt: skip
-    (folder / "frozen.yaml").write_text(yaml.safe_dump(run, sort_keys=False), encoding="utf-8")
-    assert manyheads(["train", str(folder / "frozen.yaml"), "-o", str(folder / "frozen")]) == 0
-    return mh.load(folder / "frozen")
 
 
 def main() -> None:
@@ -138,8 +135,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--split", choices=["validation", "test"], default="test", help="what is scored (default test)")
     parser.add_argument("--clean", action="store_true", help="leave out training sentences with entities of other types")
-    parser.add_argument("--alone", action="store_true", help="without the ordinary head and the frozen encoder")
-    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("--alone", action="store_true", help="without the ordinary head and the frozen vectors")
+    parser.add_argument("-o", "--output", type=Path, help="keep the models here, and use those that are there")
     given = parser.parse_args()
     unseen = [label for label in DESCRIPTIONS if label not in given.seen]
     with TemporaryDirectory() as temporary:
@@ -149,17 +146,16 @@ def main() -> None:
                   for split, count in sizes.items()}  # fmt: skip
         named = trained(work / "by-name", splits, given, by_name=True)
         plain = None if given.alone else trained(work / "plain", splits, given, by_name=False)
-        frozen = None if given.alone else untrained_encoder(work, splits["train"])
         rows = list(islice(sentences(given.data, given.split), given.test))
         gold = [[(s["start"], s["end"], s["label"]) for s in spans] for spans in gold_spans(rows)]
         asked = ((given.seen, given.seen), (unseen, unseen), (given.seen, list(DESCRIPTIONS)), (unseen, list(DESCRIPTIONS)))
         ours = {tuple(labels): found(named, rows, labels) for _, labels in asked}
-        print(f"\n{len(splits['train']):,} training sentences with {' and '.join(given.seen)}; {len(rows):,} of {given.split}\n")
+        print(f"\n{len(splits['train']):,} training sentences, seen {' '.join(given.seen)}; {len(rows):,} of {given.split}\n")
         print("| | seen alone | unseen alone | seen among four | unseen among four |\n|---|---|---|---|---|")
         row = (f1(ours[tuple(labels)], gold, half) for half, labels in asked)
         print(f"| head by name | {' | '.join(row)} |", flush=True)
-        if frozen is not None and plain is not None:
-            row = (f1(relabelled(frozen, rows, ours[tuple(labels)], labels), gold, half) for half, labels in asked)
+        if plain is not None:
+            row = (f1(relabelled(named, rows, ours[tuple(labels)], labels), gold, half) for half, labels in asked)
             print(f"| its spans, frozen vectors | {' | '.join(row)} |", flush=True)
             print(f"| ordinary head | {f1(found(plain, rows, None), gold, given.seen)} | - | - | - |", flush=True)
 

@@ -52,6 +52,7 @@ def tasks(folder: Path) -> dict[str, Any]:
     return {
         "entities": {"type": "token-classification", "overlap": "per-label", "data": data["spans"]},
         "flat": {"type": "token-classification", "decoder": "crf", "data": data["flat"]},
+        "found": {"type": "token-classification", "by_name": True, "data": data["flat"]},
         "absent": {"type": "span-classification", "of": "entities", "data": data["spans"]},
         "links": {"type": "relations", "of": "entities", "data": data["spans"]},
         "codes": {"type": "entity-linking", "of": "entities", "terms": str(terms), "data": data["linked"]},

@@ -120,7 +120,7 @@ def test_every_field_is_a_key_or_is_settled(kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "keys"),
     [
-        ("token-classification", "name weight labels decoder dropout stride join_sentences overlap may_overlap unit places threshold temperature "
+        ("token-classification", "name weight by_name labels decoder dropout stride join_sentences overlap may_overlap unit places threshold temperature "
                                  "score_bias"),
         ("text-classification", "name weight unit by_name labels multi_label class_weights threshold thresholds temperature label_weights "
                                 "pooling dropout hidden stride"),

@@ -37,6 +37,7 @@ SECTIONS: dict[str, list[type[BaseModel]]] = {
     "tasks": [task_section.TaskSection],
     "tasks: data": [data_section.Data, data_section.SourceData],
     **{kind: [task_section.section_of(kind)] for kind in TASK_TYPES},
+    "token-classification: entities by name": [task_section.section_of("token-classification", {"by_name": True})],
     "text-classification: sentences": [task_section.section_of("text-classification", {"unit": "sentence"})],
     "text-classification: labels by name": [task_section.section_of("text-classification", {"by_name": True})],
     "sentence-embedding: sparse": [task_section.section_of("sentence-embedding", {"vectors": "sparse"})],

@@ -63,6 +63,10 @@ CASES: dict[str, tuple[str, dict[str, Any], Rows]] = {
     "ner-crf": ("token-classification", {"decoder": "crf"}, entity_rows()),
     "ner-overlapping": ("token-classification", {"overlap": "per-label"}, overlapping_rows()),
     "ner-overlapping-crf": ("token-classification", {"overlap": "per-label", "decoder": "crf"}, overlapping_rows()),
+    "ner-by-name": (
+        "token-classification", {"by_name": True, "descriptions": {"Chemical": "a substance"}, "described": 1.0}, entity_rows(),
+    ),
+    "ner-by-name-crf": ("token-classification", {"by_name": True, "decoder": "crf"}, entity_rows()),
     "attributes": ("span-classification", {"of": "entities", "attribute": "known"}, related_rows()),
     "relations": ("relations", {"of": "entities", "rank": 8}, related_rows()),
     "links": ("entity-linking", {"of": "entities", "terms": "terms.tsv"}, linked_rows()),
