@@ -97,14 +97,16 @@ def searching(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def naming(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The model of the page's run file, trained on its rows."""
+    """The models of the page's run files, trained on its rows."""
     page = (ROOT / "docs" / "labels-by-name.md").read_text(encoding="utf-8")
-    [text] = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    [rows] = re.findall(r"^```csv\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    (folder / "intents.csv").write_text(rows, encoding="utf-8")
-    (folder / "intents.yaml").write_text(text.replace("all-MiniLM-L6-v2", "encoder"), encoding="utf-8")
-    few = ["training.steps=2", "encoder.max_length=48", "tasks.intent.data.validation=intents.csv"]
-    train_run(folder / "intents.yaml", folder / "runs/intents", few, Quiet())
+    runs, [intents], [notes] = (re.findall(rf"^```{kind}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+                                for kind in ("yaml", "csv", "json"))  # fmt: skip
+    for text, task, name, file, rows in zip(runs, ("intent", "entities"), ("intents", "notes"), ("intents.csv", "notes.jsonl"),
+                                            (intents, notes), strict=True):  # fmt: skip
+        (folder / file).write_text(rows, encoding="utf-8")
+        (folder / f"{name}.yaml").write_text(text.replace("all-MiniLM-L6-v2", "encoder"), encoding="utf-8")
+        few = ["training.steps=2", "encoder.max_length=48", f"tasks.{task}.data.validation={file}"]
+        train_run(folder / f"{name}.yaml", folder / "runs" / name, few, Quiet())
     return {}
 
 

@@ -20,7 +20,7 @@ from manyheads.tasks import TASK_TYPES
 from manyheads.tasks.base import DataStatistics
 from manyheads.tasks.by_name.draws import generator_of, some_of
 from manyheads.tasks.token_classification import EntitiesByName, by_name_decoding, by_name_training
-from manyheads.tasks.token_classification.by_name_training import UNCOUNTED, edge_loss, gold_entities, reading
+from manyheads.tasks.token_classification.by_name_training import UNCOUNTED, edge_loss, gold_entities, label_to_read
 from manyheads.text.entities import EntityExample
 from toys import SENTENCES, entity_rows, write_jsonl
 
@@ -129,10 +129,10 @@ def test_labels_have_the_same_logits_in_training_and_in_answers() -> None:
     generator = np.random.default_rng(0)
     unit_NX, name_MD = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
                         for vectors in (generator.normal(size=(5, 4)), generator.normal(size=(3, 4))))  # fmt: skip
-    output = {"scale_1": np.array([3.0]), "none_1": np.array([0.7])}
+    output = {"scale_1": np.array([3.0]), "none_1": np.array([0.7]), "centre_X": generator.normal(size=4)}
     tensors = {key: torch.tensor(value) for key, value in output.items()}
-    ours = by_name_training.choice_logits(tensors, torch.tensor(2 * unit_NX), torch.tensor(name_MD))
-    np.testing.assert_allclose(by_name_decoding.choice_logits(output, unit_NX, name_MD), ours.numpy())
+    ours = by_name_training.choice_logits(tensors, torch.tensor(unit_NX), torch.tensor(name_MD))
+    np.testing.assert_allclose(by_name_decoding.choice_logits(output, 2 * unit_NX, name_MD), ours.numpy(), rtol=1e-5)
 
 
 def test_entities_of_a_window_begin_at_its_edge_too() -> None:
@@ -158,24 +158,20 @@ def test_the_head_of_the_tags_begins_as_an_ordinary_one(decoder: Any) -> None:
     torch.manual_seed(0)
     plain = fitted("ab", decoder=decoder).plain.build_head(8)
     for name, value in plain.state_dict().items():
-        assert torch.equal(value, ours.state_dict()[f"solved.{name}"])
+        assert torch.equal(value, ours.state_dict()[f"solved.tags.{name}"])
 
 
-def test_a_share_of_the_texts_brings_a_description_and_a_phrase_of_its_own() -> None:
+def test_a_share_of_the_texts_brings_one_description() -> None:
     task = fitted("abcdefgh", described=0.25)
-    texts = [EntityExample(f"text {k} of several words", ((0, 4, "c"),)) for k in range(2000)]
-    read = [reading(task, text) for text in texts]
-    brought = [one for one in read if one is not None]
+    texts = [EntityExample(f"text {k}", ((0, 4, "c"),)) for k in range(2000)]
+    read = [label_to_read(task, text) for text in texts]
+    assert {len(labels) for labels in read} == {0, 1}
+    brought = [labels[0] for labels in read if labels]
     assert 0.2 < len(brought) / 2000 < 0.3
-    own = np.array([one.phrase == "text" for one in brought])
-    assert 0.45 < np.mean(own) < 0.7, "half of them an entity"
-    assert {one.label for one in brought} == set(range(8))
-    for text, one in zip(texts, read, strict=True):
-        asked = [entry.source.first for entry in task.sources_of_example(text)]
-        assert asked == [text.text, *([] if one is None else ["abcdefgh"[one.label], one.phrase])]
-        assert one is None or one.phrase in text.text
+    assert 0.45 < np.mean(np.array(brought) == 2) < 0.7, "half of them a label of their own"
+    assert set(brought) == set(range(8))
+    assert [len(task.sources_of_example(text)) for text in texts] == [1 + len(labels) for labels in read]
     assert {len(task.scored_inputs(text)) for text in texts} == {1}
-    assert reading(fitted("ab", described=1.0), EntityExample("", ())) is None
 
 
 def test_labels_of_a_step_are_held_out_at_random() -> None:
@@ -191,6 +187,19 @@ def test_a_teacher_a_review_and_an_export_see_an_ordinary_head() -> None:
     assert type(task.plain) is TASK_TYPES["token-classification"]
     assert type(task.choices.refitted_as()) is TASK_TYPES["token-classification"]
     assert task.distillation.terms == task.plain.distillation.terms
+
+
+def test_the_centre_is_the_mean_direction_of_the_entities_of_each_label() -> None:
+    vector_TX = torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.0, 3.0]])
+    centre_X = torch.zeros(2, requires_grad=True)
+    output = {"vector_TX": vector_TX, "name_SD": torch.ones((1, 2)), "scale_1": torch.ones(1), "none_1": torch.zeros(1),
+              "centre_X": centre_X}  # fmt: skip
+    targets = {"piece_P": torch.arange(3), "inside_Q": torch.arange(3), "of_Q": torch.arange(3), "label_N": torch.tensor([0, 1, 1]),
+               "choice_N": torch.zeros(3, dtype=torch.int64), "asked_M": torch.tensor([0]), "row_R": torch.tensor([0]),
+               "name_R": torch.tensor([0])}  # fmt: skip
+    by_name_training.label_loss(fitted("ab"), output, targets).backward()  # type: ignore[no-untyped-call]
+    assert centre_X.grad is not None
+    assert torch.allclose(centre_X.grad, torch.tensor([-1.0, -1.0])), "towards (0.5, 0.5)"
 
 
 def test_labels_renamed_or_dropped_take_their_descriptions_along() -> None:

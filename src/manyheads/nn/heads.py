@@ -193,35 +193,55 @@ class NamedLabelsHead(nn.Module):
         return {"vector_SD": self.projection(pooled_SD), "fitted_SK": fitted_SK, "scale_1": self.log_scale_1.exp()}
 
 
-class NamedEntitiesHead(nn.Module):
-    """The head `tags` for known labels; and for any others where an entity begins and continues, and vectors of tokens.
+class EdgedTags(nn.Module):
+    """A head `tags`, and logits of the first and of a further word of an entity of any type, beside 0 for other words."""
 
-    `edge_T2`: logits of the first and of a further word of an entity of any type, beside 0 for other words. `vector_TX`, a
-    square linear layer that begins as the identity, is compared with `name_SD`, the mean of a sequence, of descriptions.
-    `scale_1` multiplies cosines, and `none_1` is the logit of none of the labels.
-    """
-
-    def __init__(self, tags: nn.Module, width: int, *, dropout: float, scale: float, none: float) -> None:
-        """`scale` of cosines, and the logit of `none` of the labels, as they begin."""
+    def __init__(self, tags: nn.Module, width: int, dropout: float) -> None:
         super().__init__()
-        self.solved = tags
-        """What is solved on the frozen encoder (`training/head_problem.py`); the loss of the rest is not convex."""
+        self.tags = tags
         self.dropout = nn.Dropout(dropout)
         self.edges = linear(width, 2)
-        self.projection = identity(width)
-        self.log_scale_1 = nn.Parameter(torch.tensor([math.log(scale)]))
-        self.none_1 = nn.Parameter(torch.tensor([none]))
+
+    @property
+    def parts(self) -> tuple[nn.Module, nn.Module]:
+        """What scores by itself (`training/head_problem.py`)."""
+        return self.tags, self.edges
 
     def forward(self, hidden_TD: torch.Tensor, segments: Segments) -> dict[str, torch.Tensor]:
-        """The outputs of `tags`, and `{"edge_T2", "vector_TX", "name_SD", "scale_1", "none_1"}`."""
-        dropped_TD = self.dropout(hidden_TD)
+        """The outputs of `tags`, and `{"edge_T2"}`."""
+        return {**self.tags(hidden_TD, segments), "edge_T2": self.edges(self.dropout(hidden_TD))}
+
+
+class NamedEntitiesHead(nn.Module):
+    """Tags of known labels, edges of any entities, and vectors of tokens to compare with those of descriptions.
+
+    `vector_TX`, a square linear layer that begins as the identity, is compared with `name_SD`, the mean of a sequence, of
+    descriptions, once `centre_X` is taken off its direction. `scale_1` multiplies cosines; `none_1` is the logit of no label.
+    """
+
+    GAIN = 5.0
+    """On `centre_X`, which has to follow a mean of vectors from 0 at the rate of a head."""
+
+    def __init__(self, tags: nn.Module, width: int, *, dropout: float, scale: float) -> None:
+        """`scale` of cosines as it begins."""
+        super().__init__()
+        self.solved = EdgedTags(tags, width, dropout)
+        """What is solved on the frozen encoder (`training/head_problem.py`); the loss of the rest is not convex."""
+        self.dropout = nn.Dropout(dropout)
+        self.projection = identity(width)
+        self.log_scale_1 = nn.Parameter(torch.tensor([math.log(scale)]))
+        self.none_1 = nn.Parameter(torch.zeros(1))
+        self.centre_X = nn.Parameter(torch.zeros(width))
+
+    def forward(self, hidden_TD: torch.Tensor, segments: Segments) -> dict[str, torch.Tensor]:
+        """The outputs of `EdgedTags`, and `{"vector_TX", "name_SD", "scale_1", "none_1", "centre_X"}`."""
         return {
             **self.solved(hidden_TD, segments),
-            "edge_T2": self.edges(dropped_TD),
-            "vector_TX": self.projection(dropped_TD),
+            "vector_TX": self.projection(self.dropout(hidden_TD)),
             "name_SD": pool(hidden_TD, segments, "mean"),
             "scale_1": self.log_scale_1.exp(),
             "none_1": self.none_1 * 1.0,
+            "centre_X": self.centre_X * self.GAIN,
         }
 
 

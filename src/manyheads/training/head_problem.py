@@ -55,11 +55,18 @@ def solved_part(head: nn.Module) -> nn.Module:
 
 
 def scoring_parameters(head: nn.Module) -> list[nn.Parameter]:
-    """What scores labels: the last linear layer, and the weights of words inside pieces. Other layers keep their scale."""
-    modules = list(solved_part(head).modules())
-    inside = [module for module in modules if isinstance(module, InnerWords)]
+    """What scores labels: the last linear layer, and the weights of words inside pieces. Other layers keep their scale.
+
+    Of a head with several `parts`, those of each.
+    """
+    solved = solved_part(head)
+    return [parameter for part in getattr(solved, "parts", (solved,)) for parameter in _scoring(part)]
+
+
+def _scoring(part: nn.Module) -> list[nn.Parameter]:
+    inside = [module for module in part.modules() if isinstance(module, InnerWords)]
     others = {id(module) for inner in inside for module in inner.modules()}
-    layers = [m for m in modules if isinstance(m, nn.Linear) and id(m) not in others]
+    layers = [m for m in part.modules() if isinstance(m, nn.Linear) and id(m) not in others]
     return [*(layers[-1].parameters() if layers else ()), *(inner.inner_RK for inner in inside)]
 
 

@@ -65,7 +65,7 @@ def labelled(task: EntitiesByName, item: Item, spans: Spans, new: Sequence[int])
     assert task.vector_KD is not None, "descriptions are encoded"
     offsets_U2, vector_UX = unit_vectors_of(task, item)
     inside = [(offsets_U2[:, 0] >= span["start"]) & (offsets_U2[:, 1] <= span["end"]) for span in spans]
-    vector_NX = unit_rows(np.stack([vector_UX[of_span].mean(0) for of_span in inside]))
+    vector_NX = np.stack([vector_UX[of_span].mean(0) for of_span in inside])
     logits_NC = choice_logits(item.outputs[0], vector_NX, task.vector_KD[list(new)])
     chance_NC = softmax(logits_NC)
     return [
@@ -75,8 +75,8 @@ def labelled(task: EntitiesByName, item: Item, spans: Spans, new: Sequence[int])
 
 
 def choice_logits(output: Mapping[str, Array], vector_NX: Array, name_MD: Array) -> Array:
-    """Logits of none of the labels, and of each, for entities with these vectors of length 1, `(N, 1 + M)` float64."""
-    cosine_NM = vector_NX.astype(np.float64) @ name_MD.T
+    """Logits of none of the labels, and of each, for entities with these vectors, `(N, 1 + M)` float64."""
+    cosine_NM = unit_rows(unit_rows(vector_NX) - output["centre_X"]).astype(np.float64) @ name_MD.T
     none_N1 = np.full((len(vector_NX), 1), float(output["none_1"][0]))
     return np.concatenate([none_N1, float(output["scale_1"][0]) * cosine_NM], axis=1)
 

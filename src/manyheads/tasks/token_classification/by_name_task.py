@@ -1,6 +1,6 @@
 """Entity types in words: known labels have tags of an ordinary head, others are compared with entities (`by_name: true`).
 
-    logit of a label = scale * cosine(mean of the words of an entity, description); that of none of them is learned
+    logit of a label = scale * cosine(mean vector of an entity's words - centre, description); that of no label is learned
 
 Decided here:
 - Labels of the training data have tags of their own, as in `TokenClassification`, and are answered by these. So nothing is
@@ -28,16 +28,12 @@ from manyheads.tasks.token_classification.by_name_training import SCALE
 from manyheads.tasks.token_classification.choices import TagChoices
 from manyheads.tasks.token_classification.task import TokenClassification
 from manyheads.text.entities import EntityExample
-from manyheads.text.pack import Source
 
 if TYPE_CHECKING:
     from torch import nn
 
     from manyheads.tasks.distillation import Distillation
     from manyheads.tasks.stock import StockClass
-
-NONE = 6.0
-"""The logit of none of the labels at first: that of a cosine of 0.3, as unrelated texts have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +45,7 @@ class EntitiesByName(NamedLabels[EntityExample], TokenClassification):
 
     by_name: Annotated[Literal[True], Doc("also compare words with the labels in words")] = field()
     described: Annotated[
-        float, Gt(0), Le(1), Doc("share of the training texts with which a description and a phrase are encoded")
+        float, Gt(0), Le(1), Doc("share of the training texts with which the description of a label is encoded")
     ] = 0.25
     overlap: Annotated[Literal["none"], DERIVED] = "none"
     """Not a key: one sequence of tags holds all labels that are asked for."""
@@ -60,7 +56,7 @@ class EntitiesByName(NamedLabels[EntityExample], TokenClassification):
     def outputs(self) -> Mapping[str, Level]:
         """Those of the tags, and of `NamedEntitiesHead`."""
         return {**super().outputs, "edge_T2": "token", "vector_TX": "token", "name_SD": "sequence", "scale_1": "constant",
-                "none_1": "constant"}  # fmt: skip
+                "none_1": "constant", "centre_X": "constant"}  # fmt: skip
 
     @property
     def plain(self) -> TokenClassification:
@@ -113,10 +109,8 @@ class EntitiesByName(NamedLabels[EntityExample], TokenClassification):
 
     # -- encoding, training, answering ------------------------------------------------------------------------------
     def sources_of_example(self, example: EntityExample) -> Sequence[EncoderInput]:
-        """The text, and for some texts the description of a label and a phrase."""
-        read = training.reading(self, example)
-        return [*self.scored_inputs(example), *([] if read is None else
-                [self.description(read.label), EncoderInput(Source(read.phrase))])]  # fmt: skip
+        """The text, and for some texts the description of a label."""
+        return [*self.scored_inputs(example), *map(self.description, training.label_to_read(self, example))]
 
     def scored_inputs(self, example: EntityExample) -> Sequence[EncoderInput]:
         """The text."""
@@ -126,7 +120,7 @@ class EntitiesByName(NamedLabels[EntityExample], TokenClassification):
         """The head of the tags, and vectors, which begin as the states of the encoder."""
         from manyheads.nn.heads import NamedEntitiesHead
 
-        return NamedEntitiesHead(super().build_head(width), width, dropout=self.dropout, scale=SCALE, none=NONE)
+        return NamedEntitiesHead(super().build_head(width), width, dropout=self.dropout, scale=SCALE)
 
     targets = training.targets
     loss = training.loss
@@ -135,7 +129,7 @@ class EntitiesByName(NamedLabels[EntityExample], TokenClassification):
 
     def stock_class(self, head: nn.Module, family: str, width: int) -> StockClass | None:
         """That of the tags, which alone are exported."""
-        return self.plain.stock_class(head.solved, family, width)  # type: ignore[arg-type]
+        return self.plain.stock_class(head.solved.tags, family, width)  # type: ignore[union-attr, arg-type]
 
 
 class _Tags(TagChoices):

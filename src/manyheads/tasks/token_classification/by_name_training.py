@@ -1,21 +1,20 @@
 """Targets and loss of entities by name: where entities of any type are, and which description each is nearest to.
 
 Decided here (numbers: docs/decisions.md):
-- Four losses are added up: of the tags of known labels, as in an ordinary head; of the words where an entity of any type
-  begins or continues; of the label of each entity among those that a step asks for, or none of them; and of phrases.
+- Three losses are added up: of the tags of known labels, as in an ordinary head; of the words where an entity of any type
+  begins or continues; and of the label of each entity among those that a step asks for, or none of them.
 - Of the words outside of gold entities, those with the highest losses do not count where entities are found: they may be of
   a type that nobody annotated.
 - A share of the texts brings along the description of a label, its own or any, drawn by a hash of the text, so descriptions
   cost a fixed part of a step's tokens. Of the labels that a step's texts bring, it asks for a number between one and all:
-  entities of the others are of none, as those of a type that nobody asks for.
-- The same texts bring some of their own words, read alone. The vector of these words in the text is to be nearest to that
-  of the phrase, among all phrases of the step, so vectors of words lie where those of descriptions do. Phrases do not move.
+  entities of the others have none, as those of a type that nobody asks for.
+- What all entities share says nothing about their types: the mean direction of those of each known label is taken off. It
+  follows the vectors by a loss of its own, which moves nothing else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +23,6 @@ from manyheads.tasks.base import Array, Encodings, Loss, Output
 from manyheads.tasks.by_name.draws import generator_of, some_of
 from manyheads.tasks.token_classification import training
 from manyheads.text.entities import EntityExample
-from manyheads.text.units import units
 
 if TYPE_CHECKING:
     import torch
@@ -32,86 +30,50 @@ if TYPE_CHECKING:
     from manyheads.tasks.token_classification.by_name_task import EntitiesByName
 
 SCALE = 20.0
-"""On cosines at first, and on those of phrases, as for sentence embeddings."""
+"""On cosines at first, as for sentence embeddings."""
 OWN = 0.5
-"""Of texts with entities that bring a description and a phrase, the share that brings a label and an entity of its own."""
-MOST_WORDS = 3
-"""Of a phrase that is no entity."""
+"""Of the texts that bring a description and have entities, the share that brings a label of its own."""
 UNCOUNTED = 0.2
 """Share of the words outside of gold entities whose loss does not count."""
-PHRASES = 0.3
-"""Factor on the loss of phrases."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What the encoder reads along with a text: the description of a label, and a phrase of the text."""
-
-    label: int
-    first: int
-    """Its first unit."""
-    stop: int
-    phrase: str
-
-
-def reading(task: EntitiesByName, example: EntityExample) -> Reading | None:
-    """What is read along with a text; None for most texts."""
+def label_to_read(task: EntitiesByName, example: EntityExample) -> list[int]:
+    """The label whose description is encoded along with a text, or none."""
     generator = generator_of([example.text])
     if not task.label_texts or generator.random() >= task.described:
-        return None
-    offsets_U2 = units(example.text, task.unit, example.words)
-    label, (start, end) = int(generator.integers(len(task.labels))), (0, 0)
-    if example.spans and generator.random() < OWN:
-        start, end, name = example.spans[int(generator.integers(len(example.spans)))]
-        label = task.labels.index(name)
-    inside = np.flatnonzero((offsets_U2[:, 0] < end) & (offsets_U2[:, 1] > start))
-    if not len(inside):
-        first = int(generator.integers(max(1, len(offsets_U2))))
-        inside = np.arange(first, min(first + int(generator.integers(1, MOST_WORDS, endpoint=True)), len(offsets_U2)))
-    if not len(inside):
-        return None  # a text without words
-    first, last = int(inside[0]), int(inside[-1])
-    return Reading(label, first, last + 1, example.text[offsets_U2[first, 0] : offsets_U2[last, 1]])
+        return []
+    own = sorted({task.labels.index(label) for _, _, label in example.spans})
+    if own and generator.random() < OWN:
+        return [int(generator.choice(own))]
+    return [int(generator.integers(len(task.labels)))]
 
 
 def targets(task: EntitiesByName, examples: Sequence[EntityExample], encodings: Encodings) -> dict[str, Array]:
     """Those of the tags, and:
 
-    `label_M` labels that are asked for; `row_R` sequences that describe them, `name_R` the label of each among M;
-    `entity_Q`, `of_Q` words in entities and the entity of each; `choice_N` the label of each entity, from 1, or 0 for none;
-    `phrase_H` sequences of phrases; `word_V`, `in_V` words and the phrase of each; `twin_HH` which phrases are the same.
+    `asked_M` labels that are asked for; `row_R` sequences that describe them, `name_R` the label of each among M;
+    `inside_Q`, `of_Q` words in entities and the entity of each; `label_N` the label of each entity, `choice_N` its place
+    among those asked for, from 1, or 0.
     """
-    where = training.locate_units(task, examples, encodings)
-    unit_P, window_P = where.pop("unit_P"), np.repeat(np.arange(len(where["words_S"])), where["words_S"])
-    tag_PN = training.tags_of_units(task, examples)[unit_P]
-    read = [reading(task, example) for example in examples]
-    rows, labels, phrase_rows, words, phrases = list[int](), list[int](), list[int](), list[Array](), list[str]()
-    row, unit = 0, 0
-    for example, asked, one in zip(examples, encodings, read, strict=True):
+    rows, labels, row = list[int](), list[int](), 0
+    for example, asked in zip(examples, encodings, strict=True):
         row += len(asked[0])
-        if one is not None:
-            description, phrase = asked[1], asked[2]
-            rows += range(row, row + len(description))
-            labels += [one.label] * len(description)
-            phrase_rows.append(row + len(description))
-            row += len(description) + len(phrase)
-            words.append(np.flatnonzero((unit_P >= unit + one.first) & (unit_P < unit + one.stop)))
-            phrases.append(one.phrase.casefold())
-        unit += len(units(example.text, task.unit, example.words))
-    label_M = np.array(some_of(labels, generator_of(example.text for example in examples)), np.int64)
+        for label, windows in zip(label_to_read(task, example), asked[1:], strict=True):
+            rows += range(row, row + len(windows))
+            labels += [label] * len(windows)
+            row += len(windows)
+    asked_M = np.array(some_of(labels, generator_of(example.text for example in examples)), np.int64)
     label_R = np.array(labels, np.int64)
-    here_R = np.isin(label_R, label_M)
-    inside_Q, of_Q, label_N = gold_entities(tag_PN[:, 0], window_P)
+    here_R = np.isin(label_R, asked_M)
+    own = training.targets(task, examples, encodings)
+    words_S = own["words_S"]
+    inside_Q, of_Q, label_N = gold_entities(own["tag_PN"][:, 0], np.repeat(np.arange(len(words_S)), words_S))
     choice_K = np.zeros(len(task.labels), np.int64)
-    choice_K[label_M] = 1 + np.arange(len(label_M))
-    same_H = np.array(phrases, object)
+    choice_K[asked_M] = 1 + np.arange(len(asked_M))
     return {
-        **where, "tag_PN": tag_PN, "label_M": label_M, "row_R": np.array(rows, np.int64)[here_R],
-        "name_R": np.searchsorted(label_M, label_R[here_R]),
-        "entity_Q": inside_Q, "of_Q": of_Q, "choice_N": choice_K[label_N],
-        "phrase_H": np.array(phrase_rows, np.int64), "word_V": np.concatenate([*words, np.zeros(0, np.int64)]),
-        "in_V": np.repeat(np.arange(len(words)), [len(some) for some in words]),
-        "twin_HH": (same_H[:, None] == same_H[None, :]).astype(bool).reshape(len(words), len(words)),
+        **own, "asked_M": asked_M, "row_R": np.array(rows, np.int64)[here_R],
+        "name_R": np.searchsorted(asked_M, label_R[here_R]),
+        "inside_Q": inside_Q, "of_Q": of_Q, "label_N": label_N, "choice_N": choice_K[label_N],
     }  # fmt: skip
 
 
@@ -122,35 +84,19 @@ def gold_entities(tag_P: Array, window_P: Array) -> tuple[Array, Array, Array]:
     [[1, 2, 3, 4], [0, 0, 1, 2], [0, 1, 0]]
     """
     label_P = (tag_P + 1) // 2
-    before_P = np.concatenate([[0], label_P[:-1]])
-    first_P = np.concatenate([[True], window_P[1:] != window_P[:-1]])[: len(tag_P)]
-    begins_P = (label_P > 0) & ((tag_P % 2 == 1) | (label_P != before_P[: len(tag_P)]) | first_P)
+    before_P, window_before_P = (np.concatenate([[-1], some_P])[:-1] for some_P in (label_P, window_P))
+    begins_P = (label_P > 0) & ((tag_P % 2 == 1) | (label_P != before_P) | (window_P != window_before_P))
     inside_Q = np.flatnonzero(label_P)
     return inside_Q, np.cumsum(begins_P)[inside_Q] - 1, label_P[begins_P] - 1
 
 
 def loss(task: EntitiesByName, output: Output, targets: Mapping[str, torch.Tensor]) -> Loss:
-    """The sum of the four losses, each a mean over its own units; so is the chance loss."""
-    from torch.nn.functional import cross_entropy, normalize
-
+    """The sum of the losses, each a mean over its own units; so is the chance loss."""
     own = training.loss(task, output, targets)
-    if "vector_TX" not in output or not len(targets["tag_PN"]):  # the tags alone, solved on the frozen encoder
-        unused = [output[key].sum() * 0.0 for key in ("vector_TX", "edge_T2", "scale_1", "none_1") if key in output]
-        return Loss(sum(unused, own.values), own.chance_loss)
     values, chance = own.values + edge_loss(output, targets), own.chance_loss + float(np.log(3))
-    unit_SD = normalize(output["name_SD"], dim=1)
-    vector_PX = output["vector_TX"][targets["piece_P"]]
-    entities, labels, phrases = (len(targets[key]) for key in ("choice_N", "label_M", "phrase_H"))
-    vector_NX = means(vector_PX[targets["entity_Q"]], targets["of_Q"], entities)
-    name_MD = normalize(means(unit_SD[targets["row_R"]], targets["name_R"], labels), dim=1)
-    logits_NC = choice_logits(output, vector_NX, name_MD)
-    values = values + cross_entropy(logits_NC, targets["choice_N"], reduction="sum") / max(1, entities)
-    vector_HX = means(vector_PX[targets["word_V"]], targets["in_V"], phrases)
-    logits_HH = SCALE * (normalize(vector_HX, dim=1) @ unit_SD[targets["phrase_H"]].detach().T)
-    own_H = logits_HH.new_ones(phrases).diag().bool()
-    logits_HH = logits_HH.masked_fill(targets["twin_HH"] & ~own_H, float("-inf"))
-    values = values + PHRASES * cross_entropy(logits_HH, own_H.long().argmax(1), reduction="sum") / max(1, phrases)
-    return Loss(values, chance + float(np.log(1 + labels) + PHRASES * np.log(max(1, phrases))))
+    if "vector_TX" not in output:  # tags and edges alone, solved on the frozen encoder
+        return Loss(values, chance)
+    return Loss(values + label_loss(task, output, targets), chance + float(np.log(1 + len(targets["asked_M"]))))
 
 
 def edge_loss(output: Output, targets: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -164,16 +110,32 @@ def edge_loss(output: Output, targets: Mapping[str, torch.Tensor]) -> torch.Tens
     loss_P = cross_entropy(torch.cat([logits_P2.new_zeros((len(logits_P2), 1)), logits_P2], 1), edge_P, reduction="none")
     outside_O = loss_P[tag_P == 0]
     counted_O = outside_O.topk(len(outside_O) - int(UNCOUNTED * len(outside_O)), largest=False).values
-    return (loss_P[tag_P > 0].sum() + counted_O.sum()) / len(loss_P)
+    return (loss_P[tag_P > 0].sum() + counted_O.sum()) / max(1, len(loss_P))
 
 
-def choice_logits(output: Output, vector_NX: torch.Tensor, name_MD: torch.Tensor) -> torch.Tensor:
-    """Logits of none of the labels, and of each, for entities with these vectors, `(N, 1 + M)`."""
+def label_loss(task: EntitiesByName, output: Output, targets: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Mean cross entropy of the labels of entities, and the squared distance of the centre from where it should be."""
+    from torch.nn.functional import cross_entropy, normalize
+
+    entities, asked = len(targets["choice_N"]), len(targets["asked_M"])
+    vector_QX = output["vector_TX"][targets["piece_P"][targets["inside_Q"]]]
+    unit_NX = normalize(means(vector_QX, targets["of_Q"], entities), dim=1)
+    unit_RD = normalize(output["name_SD"][targets["row_R"]], dim=1)
+    name_MD = normalize(means(unit_RD, targets["name_R"], asked), dim=1)
+    logits_NC = choice_logits(output, unit_NX, name_MD)
+    value = cross_entropy(logits_NC, targets["choice_N"], reduction="sum") / max(1, entities)
+    present_L, of_N = targets["label_N"].unique(return_inverse=True)
+    mean_LX = means(unit_NX.detach(), of_N, len(present_L))
+    return value + (output["centre_X"] - mean_LX).square().sum() / max(1, len(present_L))
+
+
+def choice_logits(output: Output, unit_NX: torch.Tensor, name_MD: torch.Tensor) -> torch.Tensor:
+    """Logits of none of the labels, and of each, for entities with vectors of length 1, `(N, 1 + M)`."""
     import torch
     from torch.nn.functional import normalize
 
-    cosine_NM = normalize(vector_NX, dim=1) @ name_MD.T
-    return torch.cat([output["none_1"].expand(len(vector_NX), 1), output["scale_1"] * cosine_NM], 1)
+    cosine_NM = normalize(unit_NX - output["centre_X"].detach(), dim=1) @ name_MD.T
+    return torch.cat([output["none_1"].expand(len(unit_NX), 1), output["scale_1"] * cosine_NM], 1)
 
 
 def means(vector_QX: torch.Tensor, of_Q: torch.Tensor, count: int) -> torch.Tensor:

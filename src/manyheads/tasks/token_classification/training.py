@@ -32,13 +32,9 @@ def locate_units(
 
 def targets(task: TokenClassification, examples: Sequence[EntityExample], encodings: Encodings) -> dict[str, Array]:
     """`tag_PN` of each unit in each of N layers, beside its position."""
+    tag_UN = np.concatenate([gold_tags(task, e, units(e.text, task.unit, e.words)) for e in examples])
     where = locate_units(task, examples, encodings)
-    return {**where, "tag_PN": tags_of_units(task, examples)[where.pop("unit_P")]}
-
-
-def tags_of_units(task: TokenClassification, examples: Sequence[EntityExample]) -> Array:
-    """The gold tags of the units of examples, `(U, N)`."""
-    return np.concatenate([gold_tags(task, e, units(e.text, task.unit, e.words)) for e in examples])
+    return {**where, "tag_PN": tag_UN[where.pop("unit_P")]}
 
 
 def gold_tags(task: TokenClassification, example: EntityExample, offsets_W2: Array) -> Array:
