@@ -16,6 +16,7 @@ import manyheads as mh
 from manyheads.cli import main as manyheads
 from manyheads.errors import UsageError
 from manyheads.inference.questions import choosing_among
+from manyheads.serve.labels import INVALID_LABELS, answering, packed
 from manyheads.tasks import TASK_TYPES
 from manyheads.tasks.base import DataStatistics
 from manyheads.tasks.by_name.draws import generator_of, some_of
@@ -245,6 +246,16 @@ def test_the_command_reads_labels_from_a_file(folder: Path, tmp_path: Path, caps
     answer = json.loads(capsys.readouterr().out)["tasks"]["entities"]
     assert {span["label"] for span in answer} <= {"medicine", "Disease"}
     assert any(span["text"] == "fever" for span in answer)
+
+
+def test_the_server_answers_with_labels_of_a_request(model: mh.Model) -> None:
+    given = {"medicine": DRUG, "Disease": None}
+    asked = [({"text": text}, ["entities"], packed(given)) for text in SENTENCES] + [({"text": SENTENCES[0]}, ["entities"], None)]
+    *found, own = [row["tasks"]["entities"] for row in answering(model.predictor)(asked)]
+    assert spans(found) == spans(model.entities(SENTENCES, labels=given))
+    assert spans([own]) == gold()[:1]
+    [refused] = answering(model.predictor)([({"text": "a text"}, ["entities"], packed(["one", "one"]))])
+    assert refused["error"]["type"] == INVALID_LABELS
 
 
 @pytest.mark.parametrize(
