@@ -1,4 +1,4 @@
-"""Entities by name: two of the four types of CoNLL-2003 never seen in training (about 5 minutes a training on a free core).
+"""Entities by name: two of the four types of CoNLL-2003 never seen in training (a minute a training on a free core).
 
     python benchmarks/entities_by_name.py DATA [--seen PER LOC] [--rows N] [--steps N] [--seed N] [--split test] [-o FOLDER]
 
@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("--seen", nargs="+", choices=list(DESCRIPTIONS), default=["PER", "LOC"])
     parser.add_argument("--rows", type=int, default=1000, help="training sentences (default 1000)")
     parser.add_argument("--test", type=int, default=1000, help="sentences that are scored (default 1000)")
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--split", choices=["validation", "test"], default="test", help="what is scored (default test)")
     parser.add_argument("--clean", action="store_true", help="leave out training sentences with entities of other types")
