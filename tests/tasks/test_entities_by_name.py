@@ -196,7 +196,7 @@ def test_the_centre_is_the_mean_direction_of_the_entities_of_each_label() -> Non
     output = {"vector_TX": vector_TX, "name_SD": torch.ones((1, 2)), "scale_1": torch.ones(1), "none_1": torch.zeros(1),
               "centre_X": centre_X}  # fmt: skip
     targets = {"piece_P": torch.arange(3), "inside_Q": torch.arange(3), "of_Q": torch.arange(3), "label_N": torch.tensor([0, 1, 1]),
-               "choice_N": torch.zeros(3, dtype=torch.int64), "asked_M": torch.tensor([0]), "row_R": torch.tensor([0]),
+               "present_L": torch.tensor([0, 1]), "choice_N": torch.zeros(3, dtype=torch.int64), "asked_M": torch.tensor([0]), "row_R": torch.tensor([0]),
                "name_R": torch.tensor([0])}  # fmt: skip
     by_name_training.label_loss(fitted("ab"), output, targets).backward()  # type: ignore[no-untyped-call]
     assert centre_X.grad is not None

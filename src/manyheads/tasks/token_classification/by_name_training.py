@@ -54,8 +54,8 @@ def targets(task: EntitiesByName, examples: Sequence[EntityExample], encodings: 
     """Those of the tags, and:
 
     `asked_M` labels that are asked for; `row_R` sequences that describe them, `name_R` the label of each among M;
-    `inside_Q`, `of_Q` words in entities and the entity of each; `label_N` the label of each entity, `choice_N` its place
-    among those asked for, from 1, or 0.
+    `inside_Q`, `of_Q` words in entities and the entity of each; `present_L` labels of entities, `label_N` that of each among
+    these, `choice_N` its place among those asked for, from 1, or 0.
     """
     rows, labels, row = list[int](), list[int](), 0
     for example, asked in zip(examples, encodings, strict=True):
@@ -70,12 +70,14 @@ def targets(task: EntitiesByName, examples: Sequence[EntityExample], encodings: 
     own = training.targets(task, examples, encodings)
     words_S = own["words_S"]
     inside_Q, of_Q, label_N = gold_entities(own["tag_PN"][:, 0], np.repeat(np.arange(len(words_S)), words_S))
+    present_L, place_N = np.unique(label_N, return_inverse=True)
     choice_K = np.zeros(len(task.labels), np.int64)
     choice_K[asked_M] = 1 + np.arange(len(asked_M))
     return {
         **own, "asked_M": asked_M, "row_R": np.array(rows, np.int64)[here_R],
         "name_R": np.searchsorted(asked_M, label_R[here_R]),
-        "inside_Q": inside_Q, "of_Q": of_Q, "label_N": label_N, "choice_N": choice_K[label_N],
+        "inside_Q": inside_Q, "of_Q": of_Q, "present_L": present_L, "label_N": place_N.astype(np.int64),
+        "choice_N": choice_K[label_N],
     }  # fmt: skip
 
 
@@ -128,9 +130,9 @@ def label_loss(task: EntitiesByName, output: Output, targets: Mapping[str, torch
     name_MD = normalize(means(unit_RD, targets["name_R"], asked), dim=1)
     logits_NC = choice_logits(output, unit_NX, name_MD)
     value = cross_entropy(logits_NC, targets["choice_N"], reduction="sum") / max(1, entities)
-    present_L, of_N = targets["label_N"].unique(return_inverse=True)
-    mean_LX = means(unit_NX.detach(), of_N, len(present_L))
-    return value + (output["centre_X"] - mean_LX).square().sum() / max(1, len(present_L))
+    labels = len(targets["present_L"])
+    mean_LX = means(unit_NX.detach(), targets["label_N"], labels)
+    return value + (output["centre_X"] - mean_LX).square().sum() / max(1, labels)
 
 
 def choice_logits(output: Output, unit_NX: torch.Tensor, name_MD: torch.Tensor) -> torch.Tensor:
