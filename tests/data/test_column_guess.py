@@ -57,7 +57,7 @@ def test_columns_are_guessed_from_names_and_values(kind, sample, expected):
         (TEXT, {"sentence": SENTENCES}),
         (TEXT, {"id": IDS, "price": [1.5, 2.5, 3.0, 1.0, 9.9, 8.1]}),
         (NER, {"sentence": SENTENCES, "category": SHORT}),
-        (QA, {"question": ["Who?"], "context": ["Ada."], "answer": ["Ada"]}),  # an answer without its place
+        (QA, {"question": ["Who?"], "context": ["Ada."]}),
         (PAIRS, {}),
     ],
 )

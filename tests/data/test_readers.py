@@ -56,8 +56,8 @@ def test_an_unknown_format_lists_the_known_ones(write):
     assert refusal_of(write("a.txt", "x"), TEXT) == (
         "a.txt: text-classification data is read from .csv, .json, .jsonl, .ndjson, .parquet, .tsv, each also as .gz"
     )
-    assert refusal_of(write("a.csv", "x"), QA) == (
-        "a.csv: question-answering data is read from .json, .jsonl, .ndjson, .parquet, each also as .gz"
+    assert refusal_of(write("a.txt", "x"), QA) == (
+        "a.txt: question-answering data is read from .csv, .json, .jsonl, .ndjson, .parquet, .tsv, each also as .gz"
     )
     assert refusal_of(write("a.csv", "x"), NER) == (
         "a.csv: token-classification data is read from CoNLL columns (.conll, .txt, .tsv, ...), "

@@ -112,7 +112,7 @@ def test_requests_with_other_labels_or_none_do_not_disturb_one_another(server: S
 @pytest.mark.parametrize(("labels", "more", "complaint"), [
     (["a", "a"], {}, "label 'a' is given twice"), ([""], {}, "a label must be a text that is not empty"), ([], {}, "labels"),
     ({"a": ""}, {}, "the description of 'a' must be a text"), ("a", {}, "labels"), (["a\ud800"], {}, "half of a surrogate pair"),
-    (["a", "b"], {"tasks": ["similarity"]}, "the model has no task that answers classes called 'similarity'"),
+    (["a", "b"], {"tasks": ["similarity"]}, "task 'similarity' knows only the labels it was trained with"),
 ])  # fmt: skip
 def test_labels_that_do_not_fit_are_refused(server: Server, labels: Any, more: dict[str, Any], complaint: str) -> None:
     body = json.dumps({"inputs": SENTENCES, "tasks": ["intent"], "labels": labels, **more})

@@ -128,3 +128,18 @@ def test_an_onnx_export_works_in_a_pipeline(exports: Any, pipeline: Pipeline, tm
     expected = [[(one["text"], one["label"]) for one in spans] for spans in mh.load(model).entities(SENTENCES)]
     for found in (nlp.pipe(SENTENCES), again.pipe(SENTENCES), nlp.pipe(SENTENCES, n_process=2, batch_size=3)):
         assert [[(one.text, one.label_) for one in doc.spans["entities"]] for doc in found] == expected
+
+
+def test_a_reloaded_pipeline_does_not_look_for_its_old_model_when_spacy_asks_for_the_attribute(
+    model: Path, pipeline: Pipeline, tmp_path: Path
+) -> None:
+    """spaCy checks components against protocols, attribute by attribute in the order of a set, so that it may come to `model`."""
+    nlp = pipeline(model, tasks=["section"])
+    nlp.to_disk(tmp_path / "saved")
+    shutil.rmtree(model)
+    meta = {"components": ["manyheads"]}
+    again = type(nlp).from_config(nlp.config, meta=meta)
+    component = again.get_pipe("manyheads")
+    assert not hasattr(component, "model")
+    component.from_disk(tmp_path / "saved/manyheads")
+    assert answers(again) == answers(nlp)

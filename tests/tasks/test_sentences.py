@@ -90,7 +90,7 @@ def test_targets_of_a_shared_row_are_spans_labels_of_its_sentences_or_the_label_
         ({"text": "a b", "sentences": [{"start": 1, "end": 2, "label": "A"}]}, "1-2 lies outside .* or is empty"),
         ({"text": "abc", "sentences": [{"start": 0, "end": 2, "label": "A"}, {"start": 1, "end": 3, "label": "A"}]}, "overlap"),
         ({"text": "abc", "sentences": [{"start": "0", "end": 2, "label": "A"}]}, "must be texts, or offsets"),
-        ({"text": "abc", "sentences": [{"start": 0, "end": 2}]}, "'label' is empty"),
+        ({"text": "abc", "sentences": [{"start": 0, "end": 2}]}, "'label' is missing"),
     ],
 )  # fmt: skip
 def test_a_bad_row_is_refused_with_what_is_wrong(row: dict[str, Any], message: str) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from manyheads.data.formats.annotations import KEYS, Span, relations_of_row, span_of_entry
-from manyheads.data.formats.records import as_list, as_text
+from manyheads.data.formats.records import as_list, as_object, as_text
 from manyheads.data.formats.rows import LeftOut, RawRow
 from manyheads.data.formats.standoff import RELATIONS, AnnotatedText, checked_text
 from manyheads.errors import DataError, RowError
@@ -97,9 +98,20 @@ def _passages(raw: RawRow) -> Document:
     question = Question(as_text(values.get("question"), where, "question"), key_of(values.get("title"), "title"))
     spans = []
     for answer in as_list(given_answers(values), where, "answers"):
-        starts, text = placed(context, answer)
-        spans.append(Span(((starts[0], starts[0] + len(text)),)))
+        start, text = _place_of(context, answer, where)
+        spans.append(Span(((start, start + len(text)),)))
     return Document(context, where, spans=tuple(spans), question=question, lost=raw.left_out)
+
+
+def _place_of(context: str, answer: Any, where: str) -> tuple[int, str]:
+    """Where an answer starts, and its text, which may be white space if it has an offset."""
+    if isinstance(answer, str) or as_object(answer, where, "answers").get("start") is None:
+        starts, text = placed(context, answer)
+        return starts[0], text
+    text, start = as_text(answer.get("text"), where), answer["start"]
+    if type(start) is not int or start < 0 or not text or not context.startswith(text, start):
+        raise DataError(f"{where} has the answer {text[:80]!r} at {start!r:.20}, where its context does not have it")
+    return start, text
 
 
 def _tags(raw: RawRow) -> Document:

@@ -80,6 +80,7 @@ def make_component(  # noqa: PLR0913 - spaCy passes each setting by its name
     )  # fmt: skip
     component = ManyHeads(name, settings, scorer)
     # spaCy has read the list of components only for a pipeline that it reloads: its saved model comes with `from_disk`.
-    if name not in getattr(nlp, "_meta", {}).get("components", ()):
-        _ = component.model
+    component.reloaded = name in getattr(nlp, "_meta", {}).get("components", ())
+    if not component.reloaded:
+        component.loaded()
     return component

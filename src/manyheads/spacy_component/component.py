@@ -66,6 +66,8 @@ class ManyHeads(Pipe):
         """The model's folder, if it came from bytes."""
         self._process: int | None = os.getpid()
         """The process whose threads the model uses; None after a journey to another process."""
+        self.reloaded = False
+        """Whether the saved model is still to be read. spaCy then asks whether the component has a `model`, by `hasattr`."""
         self._worker = False
         """Whether this is a process of `nlp.pipe(n_process=...)`."""
 
@@ -76,7 +78,16 @@ class ManyHeads(Pipe):
 
     @property
     def model(self) -> Model:
-        """The loaded model. Raises what `load` raises, and UsageError for tasks that it does not have."""
+        """The loaded model. Raises what `load` raises, and UsageError for tasks that it does not have.
+
+        Raises AttributeError while spaCy reloads the pipeline and has not read the saved model yet.
+        """
+        if self.reloaded and self._model is None:
+            raise AttributeError("the model of the saved pipeline has not been read yet")
+        return self.loaded()
+
+    def loaded(self) -> Model:
+        """The model, loaded if it is not yet."""
         self._prepare_process()
         if self._model is None:
             self._use(self._load(self.settings.model))
@@ -113,7 +124,7 @@ class ManyHeads(Pipe):
 
     def _answered(self, docs: Sequence[Doc]) -> list[tuple[Doc, RowError | None]]:
         """The Docs of a batch, annotated, or with the reason why not."""
-        model, annotator, settings = self.model, self._annotator, self.settings
+        model, annotator, settings = self.loaded(), self._annotator, self.settings
         assert annotator is not None
         rows = model.predict([annotator.row_of(doc) for doc in docs], settings.tasks, min_score=settings.min_score)
         found: list[tuple[Doc, RowError | None]] = []
@@ -131,7 +142,7 @@ class ManyHeads(Pipe):
         """The scores of the tasks on examples that the pipeline has annotated; none without a scorer."""
         if self.scorer is None:
             return {}
-        _ = self.model
+        _ = self.loaded()
         assert self._annotator is not None, "the model is loaded"
         return self.scorer(examples, **{"labels": self.labels, **settings, "tasks": self._annotator.tasks})
 
@@ -140,11 +151,11 @@ class ManyHeads(Pipe):
         """Save a copy of the model, or with `store: path` its hash."""
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
-        (storage.save_copy if self.settings.store == "copy" else storage.save_note)(self.model, folder)
+        (storage.save_copy if self.settings.store == "copy" else storage.save_note)(self.loaded(), folder)
 
     def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> ManyHeads:
         """Load the saved copy; without one, the model of the config, on first use. Raises BundleError."""
-        folder = Path(path)
+        folder, self.reloaded = Path(path), False
         if (folder / storage.COPY).is_dir():
             self._use(self._load(folder / storage.COPY))
         else:
@@ -154,11 +165,12 @@ class ManyHeads(Pipe):
     def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
         """The files of the model, or with `store: path` its hash."""
         copy = self.settings.store == "copy"
-        return bytes(srsly.msgpack_dumps({"files": storage.files_of(self.model)} if copy else storage.note_of(self.model)))
+        model = self.loaded()
+        return bytes(srsly.msgpack_dumps({"files": storage.files_of(model)} if copy else storage.note_of(model)))
 
     def from_bytes(self, data: bytes, *, exclude: Iterable[str] = ()) -> ManyHeads:
         """Load the files from a temporary folder; without files, the model of the config, on first use."""
-        found = srsly.msgpack_loads(data)
+        found, self.reloaded = srsly.msgpack_loads(data), False
         if "files" in found:
             held = storage.write_files(found["files"])
             self._use(self._load(held.name))
