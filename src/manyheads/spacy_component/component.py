@@ -2,7 +2,7 @@
 
 Decided here:
 - The model is loaded when the component is created, so that a wrong path is an error there. In a pipeline that spaCy reloads,
-  it is loaded on first use, because the saved copy replaces the path of the config, which may be gone.
+  it is loaded with the pipeline's data, because the saved copy replaces the path of the config, which may be gone.
 - In processes of `nlp.pipe(n_process=...)` each has one thread: torch's threads do not survive a fork, and the processes
   share the cores. A session of ONNX Runtime does not survive it either, so exports are loaded again. Neither does CUDA.
 """
@@ -154,12 +154,13 @@ class ManyHeads(Pipe):
         (storage.save_copy if self.settings.store == "copy" else storage.save_note)(self.loaded(), folder)
 
     def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> ManyHeads:
-        """Load the saved copy; without one, the model of the config, on first use. Raises BundleError."""
+        """Load the saved copy, or without one the model of the config. Raises BundleError."""
         folder, self.reloaded = Path(path), False
         if (folder / storage.COPY).is_dir():
             self._use(self._load(folder / storage.COPY))
         else:
             self._expect(storage.read_note(folder))
+            self.loaded()
         return self
 
     def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
@@ -169,7 +170,7 @@ class ManyHeads(Pipe):
         return bytes(srsly.msgpack_dumps({"files": storage.files_of(model)} if copy else storage.note_of(model)))
 
     def from_bytes(self, data: bytes, *, exclude: Iterable[str] = ()) -> ManyHeads:
-        """Load the files from a temporary folder; without files, the model of the config, on first use."""
+        """Load the files from a temporary folder; without files, the model of the config. Raises BundleError."""
         found, self.reloaded = srsly.msgpack_loads(data), False
         if "files" in found:
             held = storage.write_files(found["files"])
@@ -177,6 +178,7 @@ class ManyHeads(Pipe):
             self._held = held
         else:
             self._expect(found)
+            self.loaded()
         return self
 
     # -- the model ----------------------------------------------------------------------------------------------
