@@ -9,7 +9,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from datafiles import TEXT, refusal_of, rows_of
+from datafiles import NER, TEXT, refusal_of, rows_of
+from manyheads.data.readers import Files, open_files
+from manyheads.errors import DataError
+from manyheads.tasks import TASK_TYPES
 
 ROWS = [{"text": f"It {word} {n}.", "label": label} for n, (word, label) in enumerate([("broke", "bad"), ("works", "good")] * 3)]
 
@@ -52,8 +55,24 @@ def test_lines_and_single_rows_are_not_taken_for_it(write: Any) -> None:
         ({"data": [{"sentence": "It broke.", "class": "bad"}, {"sentence": "It works.", "class": "good"}]},
          "a.json: item 1: has the columns sentence, class; expected text, label or text, labels: write columns: "
          "{text: sentence, label: class}"),
+        ({"columns": [0, 1], "index": [0], "data": [["a", "A"]]}, "a.json has 'columns' that are not strings; name the columns"),
+        ({"columns": ["text", "label"], "data": [["a", "A"], ["b"]]}, "a.json: item 2 is not a list with a value for each of"),
+        ({"columns": ["text", "label"], "data": [3, 4]}, "a.json: item 1 is not a list with a value for each of"),
+        ({"columns": [["a"]], "data": [["x"]]}, "a.json has 'columns' that are not strings"),
         ({"data": [{"text": "a", "label": "A"}, 3]}, "a.json: item 2 holds a number, not a JSON object"),
     ],
 )  # fmt: skip
 def test_other_objects_are_refused(write: Any, found: Any, message: str) -> None:
     assert refusal_of(write("a.json", json.dumps(found)), TEXT).startswith(message)
+
+
+@pytest.mark.parametrize("found", [{}, {"columns": 3, "data": {"a": 1}}, {"text": None}, [], 7])
+def test_whatever_is_named_as_it_is_read_or_refused(write: Any, found: Any) -> None:
+    path = write("a.json", json.dumps(found))
+    with pytest.raises(DataError, match=r"^a\.json"):
+        list(open_files(Files((path,), "json-object"), TASK_TYPES[TEXT]).rows())
+
+
+def test_a_list_of_wrapped_training_pairs_is_not_taken_for_one(write: Any) -> None:
+    wrapped = {"classes": ["PER"], "annotations": [["Ada.", {"entities": [[0, 3, "PER"]]}]]}
+    assert refusal_of(write("a.json", json.dumps([wrapped])), NER).startswith("a.json: item 1")

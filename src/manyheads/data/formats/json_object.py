@@ -54,9 +54,20 @@ def rows_of(found: Any, name: str) -> list[Any]:
         raise DataError(f"{name} has rows under {', '.join(lists)}; write each list into a file of its own")
     if lists:
         return next(iter(lists.values()))
-    if {"columns", "data"} <= set(found):
-        return [dict(zip(found["columns"], cells, strict=False)) for cells in found["data"]]
-    return _rows_of_columns(found, name)
+    names, cells = found.get("columns"), found.get("data")
+    if isinstance(names, list) and isinstance(cells, list):
+        return _rows_of_cells(names, cells, name)
+    return _rows_of_columns(found, name) if found else []
+
+
+def _rows_of_cells(names: list[Any], rows: list[Any], name: str) -> list[dict[str, Any]]:
+    if not all(isinstance(one, str) for one in names):
+        raise DataError(f"{name} has 'columns' that are not strings; name the columns before you write the table")
+    for number, cells in enumerate(rows, 1):
+        if not isinstance(cells, list) or len(cells) != len(names):
+            expected = f"a list with a value for each of the columns {', '.join(names):.500}"
+            raise DataError(f"{name}: item {number} is not {expected}")
+    return [dict(zip(names, cells, strict=True)) for cells in rows]
 
 
 def _rows_of_columns(found: Mapping[str, Any], name: str) -> list[dict[str, Any]]:

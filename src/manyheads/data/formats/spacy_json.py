@@ -48,7 +48,7 @@ def looks_like(preview: Preview) -> bool:
 
 
 def _is_wrapped(preview: Preview) -> bool:
-    return preview.json.has("classes", "annotations[][].entities")
+    return not preview.json.array and preview.json.has("classes", "annotations[][].entities")
 
 
 def _pairs(preview: Preview, path: str) -> bool:
