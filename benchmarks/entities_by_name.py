@@ -11,9 +11,8 @@ nearest to the mean of the span's states in the untrained encoder. DATA is the f
 from __future__ import annotations
 
 import argparse
-import gzip
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -23,7 +22,7 @@ from typing import Any
 import yaml
 
 import manyheads as mh
-from continue_training import write_rows
+from continue_training import sentences, write_rows
 from linking import untrained
 from manyheads.cli import main as manyheads
 from manyheads.inference.questions import choosing_among, inputs_for
@@ -47,16 +46,9 @@ VALIDATION = 300
 """Sentences that models are selected on."""
 
 
-def sentences(data: Path, split: str) -> Iterator[dict[str, Any]]:
-    """Words and tags."""
-    words: list[list[str]] = []
-    with gzip.open(data / "conll2003" / FILES[split], "rt", encoding="utf-8") as file:
-        for line in [*file, "\n"]:
-            if line.strip() and not line.startswith("-DOCSTART-"):
-                words.append(line.split())
-            elif words:
-                yield {"tokens": [word[0] for word in words], "tags": [word[-1] for word in words]}
-                words = []
+def file_of(data: Path, split: str) -> Path:
+    """A split of CoNLL-2003."""
+    return data / "conll2003" / FILES[split]
 
 
 def only(rows: Iterable[dict[str, Any]], types: Sequence[str], count: int, *, clean: bool) -> Rows:
@@ -142,11 +134,11 @@ def main() -> None:
     with TemporaryDirectory() as temporary:
         work = given.output or Path(temporary)
         sizes = {"train": given.rows, "validation": VALIDATION}
-        splits = {split: only(sentences(given.data, split), given.seen, count, clean=given.clean)
+        splits = {split: only(sentences(file_of(given.data, split)), given.seen, count, clean=given.clean)
                   for split, count in sizes.items()}  # fmt: skip
         named = trained(work / "by-name", splits, given, by_name=True)
         plain = None if given.alone else trained(work / "plain", splits, given, by_name=False)
-        rows = list(islice(sentences(given.data, given.split), given.test))
+        rows = list(islice(sentences(file_of(given.data, given.split)), given.test))
         gold = [[(s["start"], s["end"], s["label"]) for s in spans] for spans in gold_spans(rows)]
         asked = ((given.seen, given.seen), (unseen, unseen), (given.seen, list(DESCRIPTIONS)), (unseen, list(DESCRIPTIONS)))
         ours = {tuple(labels): found(named, rows, labels) for _, labels in asked}

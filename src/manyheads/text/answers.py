@@ -46,11 +46,18 @@ def placed(context: str, answer: Any) -> tuple[list[int], str]:
     return [start], text
 
 
+def whole_words(text: str, context: str) -> list[re.Match[str]]:
+    """The places of a text as whole words: in its own case, or if there is none, in any.
+
+    >>> [match.span() for match in whole_words("cat", "A catfish, a Cat.")]
+    [(13, 16)]
+    """
+    pattern = rf"(?<!\w){re.escape(text.strip())}(?!\w)"
+    return list(re.finditer(pattern, context)) or list(re.finditer(pattern, context, re.IGNORECASE))
+
+
 def _found(context: str, text: str) -> tuple[list[int], str]:
-    """All places of a text, as whole words and in its own case where there are such."""
-    plain = re.escape(text.strip())
-    whole = rf"(?<!\w){plain}(?!\w)"
-    for pattern, flags in ((whole, 0), (whole, re.IGNORECASE), (plain, 0)):
-        if found := list(re.finditer(pattern, context, flags)):
-            return [match.start() for match in found], found[0][0]
+    """All places of a text, as whole words where there are such."""
+    if found := whole_words(text, context) or list(re.finditer(re.escape(text.strip()), context)):
+        return [match.start() for match in found], found[0][0]
     raise RowError(f"answer {text!r} is nowhere in the context; copy it from there, letter by letter")

@@ -22,7 +22,7 @@ TEXTS = frozenset({"text", "text_pair", "text_a", "text_b", "negative", "questio
 """Columns whose cells are unchanged."""
 OTHER_SEPARATORS = (";", "\t", "|")
 """Of csv files without commas in the header."""
-SENTENCE_ENDS = ".!"
+SENTENCE_ENDS = (".", "!")
 LONGEST_NAME = 40
 """Characters in the name of a column; a longer one is a text, in a file without a header."""
 
@@ -90,8 +90,12 @@ def _separator(header: str) -> str:
     if "," in header or len(found) != 1:
         return ","
     names = [name.strip().strip('"') for name in header.rstrip("\r\n").split(found[0])]
-    text = any(len(name) > LONGEST_NAME or name[-1:] in SENTENCE_ENDS for name in names if name)
-    return "," if text else found[0]
+    return "," if any(map(reads_as_text, names)) else found[0]
+
+
+def reads_as_text(name: str) -> bool:
+    """Whether a cell of the first line is a text, so that the line is no header."""
+    return len(name) > LONGEST_NAME or name.endswith(SENTENCE_ENDS)
 
 
 def separator_name(separator: str, *, plural: bool = False) -> str:

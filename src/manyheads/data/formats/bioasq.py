@@ -14,7 +14,6 @@ The file is one JSON value, so it is held in memory whole, as SQuAD is.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from manyheads.data.formats.records import as_list, as_object, as_text, object_l
 from manyheads.data.formats.rows import LeftOut, RawRow
 from manyheads.data.formats.squad import whole_json
 from manyheads.errors import DataError
+from manyheads.text.answers import whole_words
 
 COLUMNS: tuple[Columns, ...] = (("question", "context", "answers"), ("text", "label"), ("text_a", "text_b"))
 EXACT = ("factoid", "list")
@@ -72,7 +72,7 @@ def _with_answers(question: Mapping[str, Any], where: str) -> Iterator[RawRow]:
         return
     for number, snippet in enumerate(snippets, 1):
         place = f"{where}, snippet {number}"
-        places = sorted({span for text in answers if (span := _find(text, snippet)) is not None})
+        places = sorted({there[0].span() for text in answers if (there := whole_words(text, snippet))})
         found = [{"text": snippet[start:end], "start": start} for start, end in places]
         if not found:
             yield RawRow({"question": body}, place, skip=NOT_FOUND)
@@ -89,13 +89,6 @@ def _answers(value: Any, where: str) -> list[str]:
     if isinstance(value, str):
         return [value] if value.strip() else []
     return [text for one in as_list(value, where, "exact_answer") for text in _answers(one, where)]
-
-
-def _find(answer: str, snippet: str) -> tuple[int, int] | None:
-    """The first occurrence as whole words: with the same case, if there is one."""
-    pattern = rf"(?<!\w){re.escape(answer.strip())}(?!\w)"
-    match = re.search(pattern, snippet) or re.search(pattern, snippet, re.IGNORECASE)
-    return match.span() if match else None
 
 
 def _labelled(question: Mapping[str, Any], where: str) -> RawRow:

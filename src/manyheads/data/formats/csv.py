@@ -19,18 +19,18 @@ from manyheads.data.formats.rows import RawRow
 from manyheads.errors import DataError
 from manyheads.text.delimited import (
     LONGEST_NAME,
-    SENTENCE_ENDS,
+    OTHER_SEPARATORS,
     TEXTS,
     CellError,
     CellRow,
     Header,
     read_cells,
+    reads_as_text,
     separator_name,
 )
 
 LONGEST_CELL = LONGEST_LINE_BYTES
 """Characters in a cell. The csv module's default limit of 131,072 is too low for documents."""
-OTHER_SEPARATORS = (";", "\t", "|", ",")
 QUOTED = "cells begin and end with a quote, which is part of the cell because tsv has no quoting; remove it, or write csv"
 
 
@@ -105,7 +105,7 @@ def _names(path: Path, header: Header, first: CellRow, rows: Iterator[CellRow], 
     """Our name of each column. Raises DataError for a file without a header, and for missing columns."""
     where = f"{path}:{first.line}"
     missing = None if schema.renames else schema.missing(header.known)
-    other = next((mark for mark in OTHER_SEPARATORS if mark in "".join(header.known)), None)
+    other = next((mark for mark in (*OTHER_SEPARATORS, ",") if mark in "".join(header.known)), None)
     if missing and other is not None and len(header.known) == 1:
         name = {"\t": "tabs"}.get(other, f"'{other}'")
         raise DataError(f"{where} has one column, with cells separated by {name}; cells are separated by commas in .csv, and "
@@ -120,5 +120,4 @@ def _names(path: Path, header: Header, first: CellRow, rows: Iterator[CellRow], 
 
 def _is_data(names: list[str]) -> bool:
     """Whether the first line holds cells: texts or numbers."""
-    return any(len(name) > LONGEST_NAME or name[-1:] in SENTENCE_ENDS or name.lstrip("+-").replace(".", "", 1).isdecimal()
-               for name in names if name)  # fmt: skip
+    return any(reads_as_text(name) or name.lstrip("+-").replace(".", "", 1).isdecimal() for name in names if name)

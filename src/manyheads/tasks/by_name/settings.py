@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 from manyheads.errors import DataError, UsageError
-from manyheads.tasks.base import Array, EncoderInput, Task
+from manyheads.tasks.base import Array, DataStatistics, EncoderInput, Task
 from manyheads.tasks.by_name.store import LabelStore
 from manyheads.tasks.settings import DERIVED, HELD, NAMES, Doc
 from manyheads.text.pack import Source
@@ -69,12 +69,14 @@ class NamedLabels(Task[ExampleT]):
             raise DataError(f"task '{self.name}': {error}") from None
         return replace(self, **changes)
 
-    def with_descriptions_of(self, before: Task[ExampleT]) -> Self:
-        """With the descriptions of the task that it continues, where the run gives no other."""
+    def fit_from(self, before: Task[ExampleT], statistics: DataStatistics) -> Self:
+        """With the labels that the task had, and their descriptions where the run gives no other."""
         assert isinstance(before, NamedLabels), "the same task"
         kept = {label: text for label, text in before.descriptions.items() if label in before.label_names}
         changes: dict[str, Any] = {"descriptions": {**kept, **self.descriptions}}
-        return replace(self, **changes)
+        fitted = super(NamedLabels, replace(self, **changes)).fit_from(before, statistics)
+        assert isinstance(fitted, type(self)), "the same task"
+        return fitted
 
     def described_as_before(self, before: NamedLabels[ExampleT]) -> Self:
         """For a task whose labels have changed: without the descriptions and vectors of labels that are gone."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from manyheads.errors import DataError, RowError
 from manyheads.metrics.answers import answer_scores
 from manyheads.tasks.file_rows import FileRow, FileScores, all_have_ids, by_id, match_rows
+from manyheads.text.answers import given_answers
 from manyheads.text.values import truth
 
 
@@ -34,10 +35,10 @@ def score_answers(golds: Sequence[FileRow], guesses: Sequence[FileRow]) -> FileS
 
 def _gold_answers(row: FileRow) -> list[str]:
     """Texts of the answers, none if `is_impossible`. Read from a list of objects or strings, or the hub's {"text": [...]}."""
-    answers = row.values["answers"] if "answers" in row.values else [row.values.get("answer")]
     try:
         if truth(row.values.get("is_impossible"), "is_impossible"):
             return []
+        answers = given_answers(row.values)
     except RowError as error:
         raise DataError(f"{row.where()}: {error}") from None
     if isinstance(answers, Mapping):

@@ -21,7 +21,7 @@ import numpy as np
 from annotated_types import Ge
 
 from manyheads.errors import DataError, UsageError
-from manyheads.tasks.base import DataStatistics, EncoderInput, Item, Level, Task
+from manyheads.tasks.base import DataStatistics, EncoderInput, Item, Level
 from manyheads.tasks.by_name import NamedLabels, unit_vectors
 from manyheads.tasks.inputs import merge_outputs
 from manyheads.tasks.settings import DERIVED, HELD, Doc
@@ -85,12 +85,6 @@ class ClassificationByName(NamedLabels[LabelledText], TextClassification):
             raise DataError(f"task '{self.name}': its rows have 'labels', and by_name is for texts with one label each; give "
                             "'label', or set by_name: false")  # fmt: skip
         return fitted.with_texts()
-
-    def fit_from(self, before: Task[LabelledText], statistics: DataStatistics) -> ClassificationByName:
-        """With the labels that the task had, and their descriptions where the run gives no other."""
-        fitted = TextClassification.fit_from(self.with_descriptions_of(before), before, statistics)
-        assert isinstance(fitted, ClassificationByName), "the same task"
-        return fitted
 
     def with_labels(self, labels: Sequence[str]) -> ClassificationByName:
         """Without what belonged to the labels before."""

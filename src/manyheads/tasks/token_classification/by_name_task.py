@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from annotated_types import Gt, Le
 
 from manyheads.errors import UsageError
-from manyheads.tasks.base import DataStatistics, EncoderInput, Level, Task
+from manyheads.tasks.base import DataStatistics, EncoderInput, Level
 from manyheads.tasks.by_name import NamedLabels
 from manyheads.tasks.settings import DERIVED, HELD, Doc
 from manyheads.tasks.token_classification import by_name_decoding as decoding
@@ -85,12 +85,6 @@ class EntitiesByName(NamedLabels[EntityExample], TokenClassification):
         fitted = super().fit(statistics)
         assert isinstance(fitted, EntitiesByName), "the same task"
         return fitted.with_texts()
-
-    def fit_from(self, before: Task[EntityExample], statistics: DataStatistics) -> EntitiesByName:
-        """With the labels that the task had, and their descriptions where the run gives no other."""
-        fitted = TokenClassification.fit_from(self.with_descriptions_of(before), before, statistics)
-        assert isinstance(fitted, EntitiesByName), "the same task"
-        return fitted
 
     def with_labels(self, labels: Sequence[str]) -> EntitiesByName:
         """With the descriptions of labels that stay."""
