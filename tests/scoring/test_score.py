@@ -495,6 +495,7 @@ WRONG_ANSWERS: dict[str, tuple[str, Any, str, Any, str]] = {
     "no questions": ("g.json", {"data": []}, "p.json", GIVEN, r"g.json has no rows; give a file with gold data"),
     "json": ("g.json", '{\n"a": }', "p.json", GIVEN, r"g.json:2 is not valid JSON: Expecting value"),
     "scalar": ("g.json", squad(QUESTIONS), "p.json", "3", r"p.json holds 3; expected SQuAD's"),
+    "no gold": ("g.csv", "id,question,context,answer\n1,Who?,Ada.,\n", "p.csv", "id,answer\n1,Ada\n", r"g.csv:2: 'answer' is empty"),
     "txt": ("g.json", squad(QUESTIONS), "p.txt", "id,answer\n", r"p.txt: question-answering is scored from .csv, .json"),
 }
 
