@@ -137,10 +137,11 @@ def test_what_is_too_large_is_so_whatever_else_waits(requests: list[Asked]) -> N
 LARGE = st.lists(st.tuples(st.floats(0, 40), st.integers(1, 300), st.integers(50, 400)), max_size=12)
 
 
-@given(LARGE, st.randoms(use_true_random=False))
+@given(LARGE, st.integers(0, 2**32))  # a seed: a thousand drawn lengths are more than hypothesis replays
 @settings(deadline=None, max_examples=15)
-def test_large_requests_never_shut_small_ones_out(large: list[tuple[float, int, int]], draw: Any) -> None:
+def test_large_requests_never_shut_small_ones_out(large: list[tuple[float, int, int]], seed: int) -> None:
     """Small ones that need a quarter of the server find it, whatever large ones come beside them."""
+    draw = random.Random(seed)
     small = [Asked(40 * i / 1000, [draw.randint(3, 77)]) for i in range(1000)]
     big = [Asked(at, [tokens] * rows) for at, rows, tokens in large]
     Simulation().run([*small, *big])
