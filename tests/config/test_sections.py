@@ -112,7 +112,7 @@ def test_a_type_is_unknown_until_it_is_there(monkeypatch: pytest.MonkeyPatch) ->
 def test_every_field_is_a_key_or_is_settled(kind: str) -> None:
     settled = {"name", "multi_label", "thresholds", "temperature", "score_bias", "label_weights", "places", "no_answer",
                "no_answer_threshold", "activation", "standards", "types", "absent", "triples", "most_words", "frequency", "concepts",
-               "tuned_threshold", "may_overlap", "linear", "dictionary", "weights", "none_logit", "highest"}  # fmt: skip
+               "tuned_threshold", "may_overlap", "sequences", "linear", "dictionary", "weights", "none_logit", "highest"}  # fmt: skip
     names = {each.name for each in fields(TASK_TYPES[kind])}
     assert names - set(section_of(kind).model_fields) == names & settled
 
@@ -120,7 +120,7 @@ def test_every_field_is_a_key_or_is_settled(kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "keys"),
     [
-        ("token-classification", "name weight by_name labels decoder dropout stride join_sentences overlap may_overlap unit places threshold temperature "
+        ("token-classification", "name weight by_name labels decoder dropout stride join_sentences overlap may_overlap sequences unit places threshold temperature "
                                  "score_bias"),
         ("text-classification", "name weight unit by_name labels multi_label class_weights threshold thresholds temperature label_weights "
                                 "pooling dropout hidden stride"),

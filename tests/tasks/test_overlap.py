@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import combinations_with_replacement
-from typing import Any
+from itertools import combinations
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from manyheads.errors import RowError, UsageError
 from manyheads.tasks import TASK_TYPES
 from manyheads.tasks.base import DataStatistics, Item, Task
 from manyheads.tasks.token_classification.decoding import decode
+from manyheads.tasks.token_classification.tag_layers import label_sequences
 from manyheads.tasks.token_classification.task import TokenClassification
 from manyheads.tasks.token_classification.training import gold_tags
 from manyheads.text.entities import EntityExample
@@ -35,9 +36,19 @@ ROW = {
 LABELS = ("Cell", "DNA", "Gene", "Protein")
 
 
+PAIRS = tuple(combinations(LABELS, 2))
+
+
 def task_of(**settings: Any) -> TokenClassification:
-    pairs = tuple(combinations_with_replacement(LABELS, 2))
-    return TokenClassification(name="entities", labels=LABELS, overlap="per-label", **{"may_overlap": pairs, **settings})
+    given = {"labels": LABELS, "may_overlap": PAIRS, "sequences": tuple((label,) for label in LABELS), **settings}
+    return TokenClassification(name="entities", overlap="per-label", **given)
+
+
+def fitted_to(*entities: tuple[int, int, str], **settings: Any) -> TokenClassification:
+    """A task fitted to TEXT with these entities."""
+    task = TokenClassification(name="entities", overlap="per-label", **settings)
+    row = {"text": TEXT, "entities": [{"start": start, "end": end, "label": label} for start, end, label in entities]}
+    return task.fit(task.collect(task.read(row)))
 
 
 def word_item(task: TokenClassification, scores_WK: np.ndarray, rules: Mapping[str, np.ndarray] | None = None) -> Item:
@@ -69,7 +80,8 @@ def nested_spans(draw: st.DrawFn) -> list[CharSpan]:
 def ideal_scores(task: TokenClassification, spans: list[CharSpan]) -> np.ndarray:
     example = EntityExample(TEXT, tuple(sorted(spans)))
     tag_WN = gold_tags(task, example, units(TEXT))
-    return np.concatenate([9.0 * np.eye(3)[tag_WN[:, n]] for n in range(len(LABELS))], axis=1).astype(np.float32)
+    layers = enumerate(task.layers)
+    return np.concatenate([9.0 * np.eye(len(one.tags))[tag_WN[:, n]] for n, one in layers], axis=1).astype(np.float32)
 
 
 @given(nested_spans(), st.sampled_from(["softmax", "crf"]))
@@ -99,7 +111,7 @@ def test_it_is_one_flat_head_for_each_label(decoder: Any) -> None:
     whole = task.loss({task.scores_key: torch.from_numpy(scores_WK), **rules}, {**place, "tag_PN": tag_PN})
     answers, losses = [], []
     for n, layer in enumerate(task.layers):
-        flat = replace(task, labels=layer.labels, overlap="none")
+        flat = replace(task, labels=layer.labels, overlap="none", sequences=())
         mine = {key: layer.rules(tuple(rules.values()))[k] for k, key in enumerate(flat.rule_keys)} if rules else {}
         scores = np.ascontiguousarray(scores_WK[:, layer.columns])
         targets = {**place, "tag_PN": tag_PN[:, n : n + 1]}
@@ -117,10 +129,77 @@ def test_labels_that_never_overlap_in_the_data_do_not_overlap_in_answers() -> No
     task: Any = TASK_TYPES["token-classification"](name="entities", overlap="per-label")
     fitted = task.fit(task.collect(task.read(ROW)))
     assert fitted.may_overlap == (("DNA", "Gene"), ("DNA", "Protein"), ("Gene", "Protein"))
-    scores_WK = ideal_scores(fitted, [(16, 43, "DNA"), (22, 29, "Protein"), (22, 34, "Cell")])
-    scores_WK[:, :3] *= 0.5  # Cell is less certain
-    found = decode(fitted, [word_item(fitted, scores_WK)])[0]
+    assert fitted.sequences == (("Cell", "DNA"), ("Gene",), ("Protein",))
+    found = decode(fitted, [word_item(fitted, ideal_scores(fitted, [(16, 43, "DNA"), (22, 29, "Protein")]))])[0]
     assert [(span["start"], span["end"], span["label"]) for span in found] == [(16, 43, "DNA"), (22, 29, "Protein")]
+    older = replace(fitted, sequences=())
+    scores_WK = ideal_scores(older, [(16, 43, "DNA"), (22, 29, "Protein"), (22, 34, "Cell")])
+    scores_WK[:, :3] *= 0.5  # Cell is less certain
+    before = decode(older, [word_item(older, scores_WK)])[0]
+    assert [span["text"] for span in before] == [span["text"] for span in found]
+
+
+@pytest.mark.parametrize("decoder", ["softmax", "crf"])
+def test_on_data_without_overlaps_the_head_is_the_flat_one(decoder: Any) -> None:
+    task = fitted_to((16, 29, "DNA"), (30, 34, "Gene"), (47, 58, "Cell"), decoder=decoder)
+    flat = replace(task, overlap="none", sequences=())
+    assert task.sequences == (task.labels,)
+    assert task.output_names == flat.output_names
+    heads = []
+    for one in (task, flat):
+        torch.manual_seed(0)
+        heads.append(one.build_head(8))
+    assert heads[0].state_dict().keys() == heads[1].state_dict().keys()
+    assert all(map(torch.equal, heads[0].state_dict().values(), heads[1].state_dict().values()))
+    assert task.choices is not None
+    if decoder == "softmax":
+        assert task.stock_class(heads[0], "bert", 8) is not None
+
+
+@given(st.lists(st.sampled_from((*LABELS, "A", "B")), unique=True, min_size=1), st.data())
+def test_labels_that_overlap_are_in_different_sequences_and_old_ones_stay(labels: list[str], data: st.DataObject) -> None:
+    pairs = st.sets(st.sampled_from([tuple(sorted(pair)) for pair in combinations((*LABELS, "A", "B"), 2)]))
+    first, more = data.draw(pairs), data.draw(pairs)
+    made = label_sequences(labels, first)
+    assert sorted(label for sequence in made for label in sequence) == sorted(labels)
+    assert not any(tuple(sorted(pair)) in first for sequence in made for pair in combinations(sequence, 2))
+    assert len(made) <= 1 + max(sum(label in pair for pair in first) for label in labels)
+    assert label_sequences(labels, first, made) == made
+    grown = label_sequences([*labels, "New"], first | more, made)
+    assert not any(tuple(sorted(pair)) in first | more for sequence in grown for pair in combinations(sequence, 2))
+    assert all(set(after) <= set(before) for after, before in zip(grown, made, strict=False))
+
+
+def test_a_flat_head_goes_on_with_overlaps() -> None:
+    flat = TokenClassification(name="entities", labels=("DNA", "Gene"), places=5)
+    row = {"text": TEXT, "entities": [{"start": 16, "end": 43, "label": "DNA"}, {"start": 22, "end": 34, "label": "Gene"}]}
+    task = TokenClassification(name="entities", overlap="per-label")
+    grown = task.fit_from(flat, task.collect(task.read(row)))
+    assert grown.sequences == (("DNA",), ("Gene",))
+    assert grown.output_names == ("O", "B-DNA", "I-DNA", "O-2", "B-Gene", "I-Gene")
+
+
+def test_renamed_and_merged_labels_overlap_as_before() -> None:
+    task = fitted_to((16, 43, "DNA"), (22, 34, "Gene"), (47, 58, "Cell"))
+    assert (task.may_overlap, task.sequences) == ((("DNA", "Gene"),), (("Cell", "DNA"), ("Gene",)))
+    after = cast("TokenClassification", task.relabelled({"DNA": "Sequence", "Cell": None}))
+    assert (after.labels, after.may_overlap) == (("Sequence", "Gene"), (("Gene", "Sequence"),))
+    assert after.sequences == (("Sequence",), ("Gene",))
+    merged = cast("TokenClassification", task.relabelled({"DNA": "Gene"}))
+    assert (merged.labels, merged.may_overlap) == (("Cell", "Gene"), ())
+    again = TokenClassification(name="entities", overlap="per-label").fit_from(merged, DataStatistics())
+    assert again.layers == merged.layers
+
+
+def test_a_head_whose_labels_all_had_sequences_of_their_own_answers_as_before() -> None:
+    older = task_of(decoder="crf", sequences=())
+    head = older.build_head(8)
+    assert head.crf.transitions_KK.shape == (12, 3), "as the model folder holds it"
+    transitions_KK, _, _ = head.crf()
+    for n, layer in enumerate(older.layers):
+        block = transitions_KK[layer.columns, layer.columns]
+        learned = head.crf.transitions_KK[3 * n : 3 * n + 3]
+        assert torch.equal(block.clamp(min=-1), torch.where(block < -1, -1.0, learned))
 
 
 def test_a_flat_task_refuses_overlaps_and_says_what_reads_them() -> None:
@@ -176,7 +255,7 @@ def test_new_labels_extend_the_outputs() -> None:
     grown = task.fit_from(before, task.collect(task.read(row)) + DataStatistics())
     assert grown.label_names == (*LABELS, "Change")
     assert grown.output_names[:12] == before.output_names
-    assert grown.outputs_of_label("Change") == grown.output_names[12:]
+    assert grown.outputs_of_label("Change") == grown.output_names[13:]
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 6)), max_size=8))

@@ -93,12 +93,6 @@ def check_none_vanish(old: Task[Any], task: Task[Any], renames: Mapping[str, str
                         f"`labels: {{{label}: NEW}}`, or drop it with `labels: {{{label}: null}}`")  # fmt: skip
 
 
-def renamed_labels(old: Task[Any], renames: Mapping[str, str | None]) -> Task[Any]:
-    """The model's task with its labels renamed, merged and dropped, in their order."""
-    after = (renames.get(label, label) for label in old.label_names)
-    return old.with_labels(list(dict.fromkeys(label for label in after if label is not None))) if renames else old
-
-
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more

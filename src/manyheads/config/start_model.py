@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from manyheads.bundle import ENCODER, Bundle, load_bundle, manifest_hash, plain_name, read_manifest
 from manyheads.config.files import RunFile
 from manyheads.config.head_outputs import Outputs
-from manyheads.config.labels import check_none_vanish, renamed_labels
+from manyheads.config.labels import check_none_vanish
 from manyheads.errors import ConfigError, DataError, UsageError
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def fit_task(
         settings = ", ".join(dict.fromkeys((*task.chosen_by, *old.chosen_by)))
         raise DataError(f"task '{task.name}' has another {settings} than in the model that it starts from; give it another "
                         "name to begin anew")  # fmt: skip
-    fitted = task.fit_from(renamed_labels(old, renames), statistics)
+    fitted = task.fit_from(old.relabelled(renames) if renames else old, statistics)
     check_none_vanish(old, fitted, renames)
     return fitted
 

@@ -37,30 +37,31 @@ LEAST = 1e-150
 class CRF(nn.Module):
     """Transition scores between the IOB2 tags `labels`. Raises ValueError for tags in another notation.
 
-    With `layers`, there are as many independent sequences of tags, each of C = K / layers of the `labels` in order, and the
-    transitions `(K, C)` are those of each layer in turn. Parameters start uniform in -0.1 to 0.1: small beside emissions, so
-    training starts like a softmax.
+    Tags may be those of several independent sequences one after another, each with an `O`; a caller then takes the block of
+    each from the rules. Older models hold the transitions of sequences of `width` tags one under the other.
+    Parameters start uniform in -0.1 to 0.1: small beside emissions, so training starts like a softmax.
     """
 
     forbidden_KK: torch.Tensor
     forbidden_K: torch.Tensor
 
-    def __init__(self, labels: Sequence[str], layers: int = 1) -> None:
+    def __init__(self, labels: Sequence[str], width: int | None = None) -> None:
         super().__init__()
-        size = len(labels) // layers
-        self.transitions_KK = nn.Parameter(torch.empty(len(labels), size).uniform_(-0.1, 0.1))
+        self.transitions_KK = nn.Parameter(torch.empty(len(labels), width or len(labels)).uniform_(-0.1, 0.1))
         self.start_K = nn.Parameter(torch.empty(len(labels)).uniform_(-0.1, 0.1))
         self.end_K = nn.Parameter(torch.empty(len(labels)).uniform_(-0.1, 0.1))
-        rules = [iob2_rules(labels[first : first + size]) for first in range(0, len(labels), size)]
-        forbidden_KK, forbidden_K = (np.concatenate([rule[place] for rule in rules]) for place in (0, 1))
+        forbidden_KK, forbidden_K, _ = iob2_rules(labels)
         # Not in the state dict: they follow from the tags.
         self.register_buffer("forbidden_KK", torch.from_numpy(forbidden_KK), persistent=False)
         self.register_buffer("forbidden_K", torch.from_numpy(forbidden_K), persistent=False)
 
     def forward(self) -> Rules:
         """Scores with penalties, float32."""
+        learned_KK, width = self.transitions_KK.float(), self.transitions_KK.shape[1]
+        if width < len(learned_KK):
+            learned_KK = torch.block_diag(*learned_KK.split(width))  # type: ignore[no-untyped-call]
         return (
-            self.transitions_KK.float() + self.forbidden_KK,
+            learned_KK + self.forbidden_KK,
             self.start_K.float() + self.forbidden_K,
             self.end_K.float(),
         )

@@ -71,16 +71,16 @@ class TokenHead(nn.Module):
 class CRFTokenHead(nn.Module):
     """Dropout, a linear layer on each token, and a CRF over the IOB2 tags `labels`. Lample et al. 2016.
 
-    With `layers`, a CRF for each of as many sequences of tags, whose transitions are then called `transitions_KC`. The
-    outputs include the transition scores with penalties, so that they suffice for decoding.
+    The outputs include the transition scores with penalties, so that they suffice for decoding.
     """
 
-    def __init__(self, width: int, labels: Sequence[str], dropout: float, places: int = 0, layers: int = 1) -> None:
+    def __init__(
+        self, width: int, labels: Sequence[str], dropout: float, places: int = 0, tags_per_sequence: int | None = None
+    ) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.output = linear(width, len(labels))
-        self.crf = CRF(labels, layers)
-        self.transitions = "transitions_KK" if layers == 1 else "transitions_KC"
+        self.crf = CRF(labels, tags_per_sequence)
         self.inner = InnerWords(width, len(labels), places) if places else None
 
     def forward(self, hidden_TD: torch.Tensor, segments: Segments) -> dict[str, torch.Tensor]:
@@ -88,7 +88,7 @@ class CRFTokenHead(nn.Module):
         transitions_KK, start_K, end_K = self.crf()
         hidden_TD = self.dropout(hidden_TD)
         inner = {} if self.inner is None else self.inner(hidden_TD)
-        rules = {self.transitions: transitions_KK, "start_K": start_K, "end_K": end_K}
+        rules = {"transitions_KK": transitions_KK, "start_K": start_K, "end_K": end_K}
         return {"emissions_TK": self.output(hidden_TD), **rules, **inner}
 
 

@@ -26,7 +26,8 @@ def iob2_rules(tags: Sequence[str]) -> tuple[npt.NDArray[np.float32], ...]:
             raise ValueError(f"tag {tag!r} is not IOB2; give 'O', 'B-LABEL' or 'I-LABEL'")
         if tag.startswith("I-") and f"B-{tag[2:]}" not in tags:
             raise ValueError(f"tag {tag!r} can never be reached: 'B-{tag[2:]}' is not among the tags")
-    if len(set(tags)) != len(tags):
+    labelled = [tag for tag in tags if tag != "O"]  # each of several sequences of tags has an O
+    if len(set(labelled)) != len(labelled):
         raise ValueError(f"a tag is given twice in {', '.join(tags)}")
     inside_K = np.array([tag.startswith("I-") for tag in tags], bool)
     label_K = np.array([tag[2:] for tag in tags])

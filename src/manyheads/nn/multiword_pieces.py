@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
     import torch
@@ -38,20 +38,19 @@ def word_scores(
     output: Mapping[str, npt.NDArray[np.float32]],
     piece_W: npt.NDArray[np.int64],
     place_W: npt.NDArray[np.int64],
-    layers: int = 1,
+    begins: Sequence[int] | None = None,
 ) -> npt.NDArray[np.float32]:
     """Scores `(W, K)` of words, by their pieces and places in them.
 
-    Each of the equally wide `layers` of tags is `O`, then `B-` and `I-` of each label.
+    `begins`: the columns of `B-` tags, each followed by its `I-`; by default every other one after `O`.
     """
     scores_WK = scores_LK[piece_W]
     inner_I = np.flatnonzero(place_W)
     if not len(inner_I):
         return scores_WK
-    own_INC = scores_WK[inner_I].reshape(len(inner_I), layers, -1)
-    pairs = np.sort(own_INC[:, :, 1:].reshape(len(inner_I), layers, -1, 2), axis=-1)
-    own_INC[:, :, 1:] = pairs.reshape(len(inner_I), layers, -1)
-    scores_WK[inner_I] = own_INC.reshape(len(inner_I), -1)
+    begin_B = np.arange(1, scores_WK.shape[1], 2) if begins is None else np.array(begins, np.int64)
+    pairs_IB2 = np.sort(scores_WK[inner_I[:, None, None], np.stack([begin_B, begin_B + 1], -1)], axis=-1)
+    scores_WK[inner_I[:, None], begin_B], scores_WK[inner_I[:, None], begin_B + 1] = pairs_IB2[..., 0], pairs_IB2[..., 1]
     if "inner_TR" in output:
         place_I = np.minimum(place_W[inner_I], len(output["places_MR"])) - 1
         hidden_IR = output["inner_TR"][piece_W[inner_I]] * output["places_MR"][place_I]
@@ -65,7 +64,7 @@ def word_scores_in_torch(
     piece_P: torch.Tensor,
     inner_I: torch.Tensor,
     place_I: torch.Tensor,
-    layers: int = 1,
+    begins: Sequence[int] | None = None,
 ) -> torch.Tensor:
     """`word_scores` in torch, `(P, K)`. `inner_I`: indices of words after the first in their piece; `place_I`: from 1."""
     import torch
@@ -73,10 +72,11 @@ def word_scores_in_torch(
     scores_PK = scores_TK[piece_P]
     if "inner_TR" not in output:
         return scores_PK
-    own_INC = scores_PK[inner_I].reshape(len(inner_I), layers, scores_PK.shape[1] // layers)
-    begin, inside = own_INC[:, :, 1::2], own_INC[:, :, 2::2]
-    pairs = torch.stack([torch.minimum(begin, inside), torch.maximum(begin, inside)], -1)
-    continued_IK = torch.cat([own_INC[:, :, :1], pairs.flatten(2)], 2).flatten(1)
+    own_IK = scores_PK[inner_I]
+    begin_B = torch.tensor(range(1, own_IK.shape[1], 2) if begins is None else begins, device=own_IK.device)
+    begin_IB, inside_IB = own_IK.index_select(1, begin_B), own_IK.index_select(1, begin_B + 1)
+    continued_IK = own_IK.index_copy(1, begin_B, torch.minimum(begin_IB, inside_IB))
+    continued_IK = continued_IK.index_copy(1, begin_B + 1, torch.maximum(begin_IB, inside_IB))
     places_MR = output["places_MR"]
     hidden_IR = output["inner_TR"][piece_P[inner_I]] * places_MR[place_I.clamp(max=len(places_MR)) - 1]
     learned_IK = hidden_IR.to(output["inner_RK"].dtype) @ output["inner_RK"]

@@ -229,6 +229,11 @@ class Task(ABC, Generic[ExampleT]):
         changes: dict[str, Any] = {"labels": tuple(labels)}
         return replace(self, **changes)
 
+    def relabelled(self, became: Mapping[str, str | None]) -> Task[ExampleT]:
+        """The task with the new names of labels, merged or left out, in their order."""
+        after = (became.get(label, label) for label in self.label_names)
+        return self.with_labels(list(dict.fromkeys(label for label in after if label is not None)))
+
     def renamed_row(self, row: Row, became: Mapping[str, str | None]) -> Row | None:
         """A labelled row with labels renamed, or removed where `became` has None; None if nothing is left to learn."""
         changed = [label for label in self.collect(self.read(row)).labels if became.get(label, label) != label]

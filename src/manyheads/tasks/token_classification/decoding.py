@@ -100,9 +100,7 @@ def unit_emissions(task: TokenClassification, item: Item) -> tuple[np.ndarray, n
     seen_W = np.zeros(len(offsets), bool)
     for window in owned_words(offsets, item):
         scores_LK = window.output[task.scores_key]
-        scores_WK[window.word_W] = word_scores(
-            scores_LK, window.output, window.piece_W, window.place_W, len(task.layers)
-        )
+        scores_WK[window.word_W] = word_scores(scores_LK, window.output, window.piece_W, window.place_W, task.begins)
         seen_W[window.word_W] = True
     return offsets, scores_WK, seen_W
 

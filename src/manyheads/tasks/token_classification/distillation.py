@@ -56,7 +56,7 @@ class TagDistillation(Distillation[EntityExample]):
     @property
     def terms(self) -> Any:
         """Labels in order, the unit, and the decoder."""
-        layers = [] if self.task.overlap == "none" else [self.task.overlap]
+        layers = [] if self.task.overlap == "none" else [[list(layer.labels) for layer in self.task.layers]]
         return [list(self.task.labels), self.task.unit, self.task.decoder, *layers]
 
     def check_teacher(self, teacher: Task[Any]) -> None:
@@ -89,8 +89,10 @@ class TagDistillation(Distillation[EntityExample]):
         exact = head.decoder == "crf" or self.task.decoder == "crf"
         chance_WK = layer_probabilities(head, scores_WK, items, exact=exact)
         chance_WK = aligned(chance_WK, head, self.task, became)
-        if None in became.values() and self.task.overlap == "none":  # words of a dropped label are outside of any span
-            chance_WK[:, self.task.output_names.index("O")] += 1.0 - chance_WK.sum(-1)
+        if None in became.values() or len(self.task.layers) > 1 or len(head.layers) > 1:
+            known = {became.get(label, label) for label in head.labels}
+            for layer in self.task.layers:
+                _fill_outside(chance_WK[:, layer.columns], known.isdisjoint(layer.labels))
         return {"chance_WK": chance_WK.astype(np.float32)}
 
     @property
@@ -144,8 +146,8 @@ class TagDistillation(Distillation[EntityExample]):
 
     def _by_word(self, row: Row, example: EntityExample, offsets_W2: Array) -> Array:
         """The first unit of a word gets the word's scores; for the other units, B- becomes I-."""
-        if self.task.overlap != "none":
-            raise RowError("has 'scores' of tags, but with `overlap: per-label` a word has a tag for each label; give "
+        if len(self.task.layers) > 1:
+            raise RowError("has 'scores' of tags, but with `overlap: per-label` a word has several tags; give "
                            "'entities' with their scores")  # fmt: skip
         given_V2, chance_VK = scored_words(row, self.task.output_names)
         word_W = np.searchsorted(given_V2[:, 1], offsets_W2[:, 0], side="right")
@@ -191,3 +193,13 @@ class TagDistillation(Distillation[EntityExample]):
         if not count:
             total = total + next(iter(output.values())).sum() * 0.0
         return Loss(total / max(count, 1), chance_loss(self.task))
+
+
+def _fill_outside(chance_WC: Array, unknown: bool) -> None:
+    """Give the `O` of one sequence of tags what its labels leave, in place; nothing to a sequence the teacher does not know.
+
+    Labels of one sequence may come from several sequences of the teacher, so `O` does not come with them.
+    """
+    inside_W = chance_WC[:, 1:].sum(-1)
+    chance_WC[:, 0] = 0.0 if unknown else np.maximum(0.0, 1.0 - inside_W)
+    chance_WC /= np.maximum(1.0, inside_W)[:, None]

@@ -35,8 +35,8 @@ def stock_class(task: TokenClassification, head: Any, family: str, width: int) -
     if task.decoder != "softmax":
         raise UsageError(f"task '{task.name}' has a CRF, and {AUTO} has no place for its transitions: emissions "
                          "alone give other entities. Train it with `decoder: softmax`, or export it to ONNX")  # fmt: skip
-    if task.overlap != "none":
-        raise UsageError(f"task '{task.name}' tags each label by itself (`overlap: {task.overlap}`), and {AUTO} gives a "
+    if len(task.layers) > 1:
+        raise UsageError(f"task '{task.name}' gives a word several tags (`overlap: {task.overlap}`), and {AUTO} gives a "
                          "token one tag: overlapping entities would be lost. Export it to ONNX")  # fmt: skip
     return StockClass(
         AUTO,

@@ -30,6 +30,7 @@ from manyheads.tasks.token_classification import decoding, scores, training
 from manyheads.tasks.token_classification.tag_layers import (
     Overlap,
     TagLayer,
+    label_sequences,
     output_names,
     overlapping_labels,
     tag_layers,
@@ -60,6 +61,8 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
 
     kind: ClassVar[str] = "token-classification"
     main_metric: ClassVar[str] = "f1"
+    rule_keys: ClassVar[tuple[str, str, str]] = ("transitions_KK", "start_K", "end_K")
+    """Outputs of a CRF: transition, start and end scores."""
     metric_names: ClassVar[tuple[str, ...]] = (
         "f1", "precision", "recall", "token_accuracy", "exact_f1", "partial_f1", "type_f1"
     )  # fmt: skip
@@ -80,10 +83,12 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
     stride: Stride = 64
     join_sentences: Annotated[float, Ge(0), Le(1), Doc("share of the rows that are read joined to neighbours")] = 0.1
     """Share of the training rows that are concatenated with their neighbours, so that the head also learns long texts."""
-    overlap: Annotated[Overlap, Doc("per-label: spans of different labels may overlap; each label has its own tags")] = "none"
-    """`per-label`: a sequence of tags for each label, so that spans of different labels may overlap or nest."""
+    overlap: Annotated[Overlap, Doc("per-label: spans of different labels may overlap")] = "none"
+    """`per-label`: labels that overlap in the data have sequences of tags of their own."""
     may_overlap: Annotated[tuple[tuple[str, str], ...], DERIVED] = ()
     """Pairs of labels, each in alphabetical order, that overlap somewhere in the training data."""
+    sequences: Annotated[tuple[tuple[str, ...], ...], DERIVED] = ()
+    """With `overlap: per-label`, the labels of each sequence of tags; in older models every label had its own."""
     unit: Annotated[Unit, Doc("what is tagged; letter for spans that begin or end inside words")] = "word"
     """What is tagged: words, or their letters, for spans that begin or end inside words."""
     places: Annotated[int, Ge(0), DERIVED] = 0
@@ -102,8 +107,8 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
 
     @property
     def choices(self) -> Choices[EntityExample] | None:
-        """The tag of each word; None with a sequence of tags for each label."""
-        if self.overlap != "none":
+        """The tag of each word; None if a word has several."""
+        if len(self.layers) > 1:
             return None
         from manyheads.tasks.token_classification.choices import TagChoices
 
@@ -111,7 +116,7 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
 
     @property
     def reads_overlaps(self) -> bool:
-        """With a sequence of tags for each label."""
+        """With `overlap: per-label`."""
         return self.overlap != "none"
 
     @property
@@ -131,14 +136,16 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
         return {self.scores_key: "token", **(rules if self.decoder == "crf" else {}), **(INNER if self.places else {})}
 
     @property
-    def rule_keys(self) -> tuple[str, str, str]:
-        """Outputs of a CRF: transition, start and end scores."""
-        return ("transitions_KK" if self.overlap == "none" else "transitions_KC", "start_K", "end_K")
+    def layers(self) -> tuple[TagLayer, ...]:
+        """The sequences of tags: one, or with `overlap: per-label` as many as hold overlapping labels apart."""
+        if self.overlap == "none":
+            return tag_layers([self.labels])
+        return tag_layers(self.sequences or [(label,) for label in self.labels])
 
     @property
-    def layers(self) -> tuple[TagLayer, ...]:
-        """The sequences of tags: one, or with `overlap: per-label` one for each label."""
-        return tag_layers(self.labels, self.overlap)
+    def begins(self) -> list[int]:
+        """The outputs for `B-` tags; that of `I-` follows each."""
+        return [layer.first + 1 + 2 * k for layer in self.layers for k in range(len(layer.labels))]
 
     # -- data ---------------------------------------------------------------------------------------------------
     def read(self, row: Row) -> EntityExample:
@@ -175,7 +182,10 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
         labels = self.labels or tuple(sorted(statistics.labels))
         if not labels:
             raise DataError(f"task '{self.name}': the training data has no entities; check the last column")
-        return replace(self, labels=labels, places=PLACES, may_overlap=self._overlaps(statistics))
+        fitted = replace(self, labels=labels, places=PLACES, may_overlap=self._overlaps(statistics), sequences=())
+        if self.overlap == "none":
+            return fitted
+        return replace(fitted, sequences=label_sequences(labels, fitted.may_overlap, self.sequences))
 
     def _overlaps(self, statistics: DataStatistics) -> tuple[tuple[str, str], ...]:
         """Pairs of labels that overlap, in the data or in that of the model before."""
@@ -186,12 +196,28 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
 
     def fit_from(self, before: Task[EntityExample], statistics: DataStatistics) -> TokenClassification:
         """With the labels that the task had, and new ones of the data after them."""
+        assert isinstance(before, TokenClassification), "the same task"
         labels = grown_labels(self.labels, before.label_names, statistics.labels)
-        return replace(self, **derived_settings(before), labels=labels).fit(statistics)
+        derived = {**derived_settings(before), "labels": labels, "sequences": tuple(layer.labels for layer in before.layers)}
+        return replace(self, **derived).fit(statistics)
+
+    def relabelled(self, became: Mapping[str, str | None]) -> Task[EntityExample]:
+        """Pairs and sequences of labels are renamed with the labels."""
+
+        def after(labels: Sequence[str]) -> tuple[str, ...]:
+            named = (became.get(label, label) for label in labels)
+            return tuple(dict.fromkeys(label for label in named if label is not None))
+
+        pairs = {tuple(sorted(after(pair))) for pair in self.may_overlap}
+        changes: dict[str, Any] = {
+            "may_overlap": tuple(sorted(pair for pair in pairs if len(pair) == 2)),
+            "sequences": tuple(after(layer.labels) for layer in self.layers) if self.overlap != "none" else (),
+        }
+        return replace(self.with_labels(after(self.labels)), **changes)
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """The tags; those of each label in turn with `overlap: per-label`."""
+        """The tags of each sequence in turn."""
         return output_names(self.layers)
 
     @property
@@ -200,9 +226,8 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
         return self.tags
 
     def outputs_of_label(self, label: str) -> tuple[str, ...]:
-        """Its two tags; and with `overlap: per-label` its own `O`."""
-        outside = () if self.overlap == "none" else (f"O-{label}",)
-        return (*outside, f"B-{label}", f"I-{label}")
+        """Its two tags."""
+        return (f"B-{label}", f"I-{label}")
 
     def renamed_row(self, row: Row, became: Mapping[str, str | None]) -> Row | None:
         """A text without any entity is still something to learn from."""
@@ -267,6 +292,11 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
         """Sentences in sequence, separated as their script requires."""
         return followed(examples)
 
+    @property
+    def _tags_per_sequence(self) -> int | None:
+        """Of an older model, whose labels each had their own."""
+        return 3 if self.overlap != "none" and not self.sequences else None
+
     # -- training, answering, scoring -----------------------------------------------------------------------------
     def build_head(self, width: int) -> nn.Module:
         """Dropout and a linear layer; with `crf`, transitions too."""
@@ -274,7 +304,7 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
 
         tags = [tag for layer in self.layers for tag in layer.tags]
         if self.decoder == "crf":
-            return CRFTokenHead(width, tags, self.dropout, self.places, len(self.layers) if self.overlap != "none" else 1)
+            return CRFTokenHead(width, tags, self.dropout, self.places, self._tags_per_sequence)
         return TokenHead(width, len(tags), self.dropout, self.places)
 
     def denominator(self, targets: Mapping[str, Array]) -> float:

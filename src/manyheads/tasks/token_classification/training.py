@@ -57,7 +57,8 @@ def marks(task: TokenClassification, output: Output) -> Output:
     import torch
 
     best = [output[task.scores_key][:, layer.columns].argmax(-1) for layer in task.layers]
-    labels = [(n, place) for n, layer in enumerate(task.layers) for place in range(len(layer.labels))]
+    places = {label: (n, k) for n, layer in enumerate(task.layers) for k, label in enumerate(layer.labels)}
+    labels = [places[label] for label in task.labels]
     return {
         "begin_TL": torch.stack([best[n] == 1 + 2 * place for n, place in labels], 1),
         "inside_TL": torch.stack([best[n] == 2 + 2 * place for n, place in labels], 1),
@@ -67,7 +68,7 @@ def marks(task: TokenClassification, output: Output) -> Output:
 def unit_scores(task: TokenClassification, output: Output, targets: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Scores `(P, K)` of the tags of units at positions from `locate_units`."""
     return word_scores_in_torch(
-        output[task.scores_key], output, targets["piece_P"], targets["inner_I"], targets["place_I"], len(task.layers)
+        output[task.scores_key], output, targets["piece_P"], targets["inner_I"], targets["place_I"], task.begins
     )
 
 
@@ -79,12 +80,12 @@ def loss(task: TokenClassification, output: Output, targets: Mapping[str, torch.
 
     tag_PN = targets["tag_PN"]
     scores_PK = unit_scores(task, output, targets)
-    count, layers = len(tag_PN), len(task.layers)
+    count = len(tag_PN)
     if task.decoder == "softmax":
         if not count:
             return Loss(output[task.scores_key].sum() * 0.0 + scores_PK.sum(), chance_loss(task))
-        mean = cross_entropy(scores_PK.reshape(count * layers, -1), tag_PN.flatten())
-        return Loss(mean * layers, chance_loss(task))
+        means = [cross_entropy(scores_PK[:, layer.columns], tag_PN[:, n]) for n, layer in enumerate(task.layers)]
+        return Loss(sum(means[1:], means[0]), chance_loss(task))
     rules = tuple(output[key] for key in task.rule_keys)
     lengths = targets["words_S"].tolist()
     likelihoods = [
