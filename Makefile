@@ -17,7 +17,7 @@ FRAMEWORKS := 'langchain-openai>=1.1' 'langchain-cohere>=0.5' 'llama-index-core>
 NUMERIC := $(addprefix tests/,balance nn metrics tasks text training compare export serve bulk test_model.py test_onnx_backend.py \
 	test_predict_backend.py test_bundle_sharing.py test_end_to_end.py)
 
-.PHONY: demo test test-processors test-slow test-integrations check bench durability corpus docs dist containers release audit clean
+.PHONY: demo test test-long test-processors test-slow test-integrations check bench durability corpus docs dist containers release audit clean
 
 demo: $(STAMP)
 	rm -rf runs/demo
@@ -29,6 +29,12 @@ test: export OMP_NUM_THREADS = 1
 test: export PYTHONDONTWRITEBYTECODE =
 test: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+# Tutorials and notebooks from start to end, and a training that is killed again and again.
+test-long: export OMP_NUM_THREADS = 1
+test-long: export PYTHONDONTWRITEBYTECODE =
+test-long: $(STAMP)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m long
 
 test-slow: $(STAMP)
 	MANYHEADS_DATA=$(DATA) $(BIN)/python -m pytest -m slow --timeout=3600

@@ -32,6 +32,7 @@ def small(part: Callable[[str], ModuleType], tmp_path: Path) -> Any:
     return part("project").make_project(tmp_path / "work", steps=12, save_every=3, evaluate_every=6, training=quick)
 
 
+@pytest.mark.long
 def test_a_run_that_is_killed_ends_like_the_one_that_is_not(
     part: Callable[[str], ModuleType], small: Any, tmp_path: Path
 ) -> None:

@@ -145,6 +145,7 @@ def test_the_examples_of_the_python_api_pass_a_strict_type_check(tmp_path: Path)
     assert "lable" in done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_and_draws_models_and_answers(path: Path, project: Path) -> None:
     notebook = nbformat.read(path, as_version=4)

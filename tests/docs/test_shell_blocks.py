@@ -152,6 +152,7 @@ OTHERS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
 def test_a_tutorial_runs_from_its_first_command_to_its_last(page: Path, tmp_path: Path, path: Path) -> None:
     for block, output in run_page(page, tmp_path, path):
