@@ -488,6 +488,10 @@ def test_paths_and_methods_that_do_not_exist_are_told_in_the_same_shape(server: 
         done = ask(server, method, path)
         assert done.status_code == status
         assert set(done.json()["error"]) == {"type", "message"}
+    assert ask(server, "GET", "/nothing").json()["error"]["message"] == "there is no '/nothing'; /docs lists all paths"
+    near = "there is no '/v1/predcit'; did you mean '/v1/predict'? /docs lists all paths"
+    assert ask(server, "POST", "/v1/predcit").json()["error"]["message"] == near
+    assert ask(server, "GET", "/v1/predict").json()["error"]["message"] == "/v1/predict does not take GET; use POST"
 
 
 def test_metrics_are_named_as_prometheus_has_it_and_counted_by_task(make: Callable[..., Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 
 from fastapi import APIRouter, FastAPI, HTTPException, Request
@@ -27,6 +28,7 @@ from manyheads.serve.root import health_of_all, index, shared_routes
 from manyheads.serve.routes import api_routes, health_routes
 from manyheads.serve.service import Service
 from manyheads.serve.v2.routes import v2_routes
+from manyheads.text.values import did_you_mean
 
 PLAYGROUND = Path(__file__).parent / "playground"
 Page = Callable[[Request], Response]
@@ -88,6 +90,7 @@ def _application(
     _add_pages(app, first_page)
     routes = [*app.routes, *(route for router in (*locked, *public) for route in router.routes)]
     paths = frozenset(str(path) for route in routes if (path := getattr(route, "path", None)))
+    app.state.paths = sorted(paths)
     app.add_middleware(ServerMiddleware, front=front, keys=access.keys, paths=paths, root_path=access.root_path,
                        bodies=access.bodies)  # fmt: skip
     allow_origins(app, access.origins)
@@ -133,7 +136,13 @@ async def _on_request_error(request: Request, error: Exception) -> Response:
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, StarletteHTTPException), "registered for it"
-    return error_response(HTTPException(error.status_code, error.detail, error.headers), request.scope)
+    detail, path = error.detail, request.scope["path"]
+    if error.status_code == 404 and detail == HTTPStatus.NOT_FOUND.phrase:
+        hint = did_you_mean(path[:80], request.app.state.paths)
+        detail = f"there is no {path[:80]!r}{hint or ';'} /docs lists all paths"
+    elif error.status_code == 405 and error.headers:
+        detail = f"{path} does not take {request.method}; use {error.headers['Allow']}"
+    return error_response(HTTPException(error.status_code, detail, error.headers), request.scope)
 
 
 async def _on_exception(request: Request, error: Exception) -> Response:
