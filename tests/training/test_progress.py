@@ -88,3 +88,11 @@ def test_a_run_that_goes_on_hands_over_the_losses_of_its_steps(project: Path) ->
     stop.asked = None
     run_training(plan(project, "training.steps=5"), watch, resume=True, stop=stop)
     assert watch.begun == [{}, dict.fromkeys(seen, 3)]
+
+
+def test_a_warning_about_data_that_several_trainings_share_is_given_once() -> None:
+    stream = io.StringIO()
+    console = Console(stream)
+    for line in ("warning: 3 rows are empty", "step 1", "warning: 3 rows are empty", "step 1"):
+        console.say(line)
+    assert stream.getvalue().splitlines() == ["warning: 3 rows are empty", "step 1", "step 1"]

@@ -94,6 +94,7 @@ class Console:
         self._tqdm: Any = tqdm
         self._bar: Any = None
         self._mean: dict[str, float] = {}
+        self._warned: set[str] = set()
         self._tokens = 0
         self._started = self._last = time.monotonic()
 
@@ -107,7 +108,11 @@ class Console:
         self._started = self._last = time.monotonic()
 
     def say(self, line: str) -> None:
-        """A line above the bar."""
+        """A line above the bar; a warning only once, however many trainings of a command repeat it."""
+        if line.startswith("warning: "):
+            if line in self._warned:
+                return
+            self._warned.add(line)
         self._tqdm.write(line, file=self._stream)
         self._stream.flush()
 
