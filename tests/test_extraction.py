@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+import manyheads as mh
 from manyheads.cli import main as manyheads
 from toys import write_jsonl
 
@@ -160,3 +161,16 @@ def test_an_attribute_is_read_anew_when_another_one_is_named(tmp_path: Path, toy
         splits = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))["splits"]
         found.append({label for split in splits if split["task"] == "mark" for label in split["labels"]})
     assert found == [{"true", "false"}, {"high", "low"}]
+
+
+@pytest.mark.parametrize("decoder", ["softmax", "crf"])
+def test_on_data_without_overlaps_training_gives_the_flat_model_bit_for_bit(tmp_path: Path, toy_encoder: Path, decoder: str) -> None:
+    rows = [{**one, "entities": [span for span in one["entities"] if span["label"] != "Statement"]} for one in map(row, range(24))]
+    train = str(write_jsonl(tmp_path / "rows.jsonl", rows))
+    weights = []
+    for overlap in ("none", "per-label"):
+        section = {"type": "token-classification", "overlap": overlap, "decoder": decoder, "data": {"train": train}}
+        run = {"encoder": {"name": str(toy_encoder), "max_length": 32}, "tasks": {"entities": section}, "training": {"steps": 4}}
+        mh.train(run, output=str(tmp_path / overlap))
+        weights.append([(tmp_path / overlap / name).read_bytes() for name in ("heads.safetensors", "encoder/model.safetensors")])
+    assert weights[0] == weights[1]
