@@ -46,6 +46,11 @@ def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
         ("predict m --taks=a", "there is no option --taks; did you mean '--task'? See manyheads predict --help"),
         ("train run.yaml -x", "there is no option -x; see manyheads train --help"),
         ("predict m one two", "too many arguments: two; quote a value with spaces; see manyheads predict --help"),
+        (
+            "train run.yaml --set training.steps=1 training.seed=2 training.clip=1",
+            "too many arguments: training.seed=2 training.clip=1; give each KEY=VALUE its own --set; see manyheads train --help",
+        ),
+        ("train run.yaml --set training.steps=1 two", "too many arguments: two; quote a value with spaces; see manyheads train --help"),
         ("trian run.yaml", "argument COMMAND: there is no 'trian'; did you mean 'train'? See manyheads --help"),
         ("evaluate m --split tset", "argument --split: there is no 'tset'; did you mean 'test'? See manyheads evaluate --help"),
     ],

@@ -29,8 +29,14 @@ class Parser(argparse.ArgumentParser):
         if unknown is not None:
             self.error(f"there is no option {unknown}{_hint(unknown, self._option_string_actions)}")
         if rest:
-            self.error(f"too many arguments: {' '.join(rest)}; quote a value with spaces")
+            self.error(f"too many arguments: {' '.join(rest)}; {self._advice(rest)}")
         return options, rest
+
+    def _advice(self, rest: list[str]) -> str:
+        pairs = next((name for name, action in self._option_string_actions.items() if action.metavar == "KEY=VALUE"), None)
+        if pairs and all("=" in word for word in rest):
+            return f"give each KEY=VALUE its own {pairs}"
+        return "quote a value with spaces"
 
     def error(self, message: str) -> NoReturn:
         """Exit with status 2."""

@@ -171,6 +171,7 @@ def _unknown_tokens(tokenizer: Tokenizer, dataset: Dataset, max_length: int) -> 
 def _plan(file: RunFile, dataset: Dataset, tokenizer: Tokenizer) -> list[str]:
     """Settings and phases of a run. Builds the whole plan, so that everything `train` refuses is refused here."""
     from manyheads.config.build import plan_of
+    from manyheads.config.phases import duration_key
     from manyheads.config.start_model import start_model
     from manyheads.config.task_data import not_held, started_lines
     from manyheads.config.vectors import vector_notes
@@ -181,7 +182,8 @@ def _plan(file: RunFile, dataset: Dataset, tokenizer: Tokenizer) -> list[str]:
     plan = plan_of(file, dataset, Path(file.run.output), tokenizer)
     check_finite(plan.model.encoder, file.run.encoder.name)
     lines = plan_lines(plan.phases, plan.trainer.parts, plan.model.encoder.depth)
-    warnings = [f"warning: {text}" for text in step_warnings(sum(phase.steps for phase in plan.phases), plan.recipe)]
+    steps, key = sum(phase.steps for phase in plan.phases), duration_key(file.run.training)
+    warnings = [f"warning: {text}" for text in step_warnings(steps, key, plan.recipe)]
     settings = [*started_lines(start_model(file), dataset), *plan.recipe, *plan.teachers, *_class_weights(plan.tasks)]
     warnings += not_held(file, dataset)
     tracked = f"reports to: {titles(plan.tracking.names)}"

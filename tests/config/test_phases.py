@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from manyheads.cli import main
+from manyheads.config.files import load_run
+from manyheads.config.phases import duration_key
 from manyheads.errors import ConfigError, UsageError
 from manyheads.training.phases import Freeze
 from plans import plan
@@ -231,7 +233,8 @@ def shown(run: Path, capsys: pytest.CaptureFixture[str], *options: str) -> list[
     assert main(["validate", str(run), *(word for option in options for word in ("--set", option))]) == 0
     lines = capsys.readouterr().out.splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("phase "))
-    assert any(line.startswith("warning: training has ") and "raise training.epochs" in line for line in lines[start:])
+    few = [line for line in lines[start:] if line.startswith("warning: training has ")]
+    assert [line.endswith("raise training.steps") for line in few] == [True] * ("training.freeze=all" not in options)
     return [re.sub(r"  +", " | ", line) for line in lines[start:] if not line.startswith(("warning: ", "reports to: "))]
 
 
@@ -262,3 +265,17 @@ def test_validate_names_the_owners_of_private_layers(project: Path, capsys: pyte
 
 def test_validate_of_features_says_that_nothing_trains(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert shown(project, capsys, "training.freeze=all")[1] == "all | 0 | 0 | none"
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        ((), "epochs"),
+        (("training.epochs=2",), "epochs"),
+        (("training.steps=5",), "steps"),
+        (("training.phases=heads-then-all", "training.steps=5"), "steps"),
+        ((PHASES.format("{steps: 2}, {steps: 1}"),), "phases"),
+    ],
+)
+def test_the_number_of_steps_follows_from_the_key_that_is_set(project: Path, settings: tuple[str, ...], key: str) -> None:
+    assert duration_key(load_run(project, [NO_STEPS, *settings]).run.training) == key

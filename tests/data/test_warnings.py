@@ -55,10 +55,17 @@ def test_few_rows_for_validation_are_told_with_what_gives_more(write):
 
 
 def test_few_steps_are_told_where_the_recipe_did_not_choose_them():
-    [warning] = step_warnings(60, ["recipe: learning_rate: 0.0001 (for an encoder of width 384)"])
-    assert warning.startswith("training has 60 steps, fewer than 100, in which little is learned")
-    assert step_warnings(60, ["recipe: epochs: 15 (80 rows: 15 up to 300 rows, fewer with more, at least 3)"]) == []
-    assert step_warnings(100, []) == []
+    rate = ["recipe: learning_rate: 0.0001 (for an encoder of width 384)"]
+    assert step_warnings(60, "steps", rate) == [
+        "training has 60 steps, fewer than 100, in which little is learned; raise training.steps"
+    ]
+    [warning] = step_warnings(60, "epochs", rate)
+    assert warning.endswith("; raise training.epochs, or lower training.tokens_per_step")
+    assert (
+        step_warnings(60, "epochs", ["recipe: epochs: 15 (80 rows: 15 up to 300 rows, fewer with more, at least 3)"]) == []
+    )
+    assert step_warnings(100, "steps", []) == []
+    assert step_warnings(0, "epochs", []) == [], "everything is frozen"
 
 
 def test_labels_of_other_splits_that_training_never_shows_are_told_and_scored_as_misses(write):

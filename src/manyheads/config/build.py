@@ -13,6 +13,7 @@ from manyheads.config.files import RunFile
 from manyheads.config.hardware import device_of
 from manyheads.config.model import adapters_of_run, base_model, build_model, encoder_location
 from manyheads.config.output import portable_run, unfinished_output
+from manyheads.config.phases import duration_key
 from manyheads.config.recipe import RecipeInputs, TaskSize, evaluate_every, recipe_of
 from manyheads.config.start_model import load_head_weights, start_model, with_start_model
 from manyheads.config.task_data import (
@@ -139,7 +140,7 @@ def plan_of(
             *not_held(file, dataset),
             *vector_notes(file),
             *data_warnings(dataset),
-            *(f"warning: {text}" for text in step_warnings(steps, recipe_lines)),
+            *(f"warning: {text}" for text in step_warnings(steps, duration_key(training), recipe_lines)),
             *built.notes,
         ),
     )

@@ -42,6 +42,13 @@ def build_phases(file: RunFile, parts: Sequence[Part], depth: int, steps_an_epoc
     return phases
 
 
+def duration_key(training: Training) -> str:
+    """The key below `training` that the number of steps follows from."""
+    if isinstance(training.phases, list):
+        return "phases"
+    return "steps" if training.steps else "epochs"
+
+
 def _phase(
     section: strategies.PhaseSection, index: int, training: Training, depth: int, steps_an_epoch: float,
     factors: dict[str, float], tasks: list[str],

@@ -84,16 +84,17 @@ def example_warnings(table: ExampleTable[Any]) -> list[str]:
     ]
 
 
-def step_warnings(steps: int, recipe: Sequence[str]) -> list[str]:
-    """A warning if a run has few steps by its own settings. `recipe`: lines on the settings that the recipe chose.
+def step_warnings(steps: int, key: str, recipe: Sequence[str]) -> list[str]:
+    """A warning if a run has few steps by its own settings. None for a run without steps, `freeze: all`.
 
-    The recipe makes few steps of few rows, and does well with them (docs/quality.md).
+    `key`: the one below `training` that the number follows from. `recipe`: lines on the settings that the recipe chose; it
+    makes few steps of few rows, and does well with them (docs/quality.md).
     """
-    if steps >= FEW_STEPS or any(line.startswith("recipe: epochs: ") for line in recipe):
+    if steps == 0 or steps >= FEW_STEPS or any(line.startswith("recipe: epochs: ") for line in recipe):
         return []
     return [
-        f"training has {counted(steps, 'step')}, fewer than {FEW_STEPS}, in which little is learned; raise "
-        "training.epochs, or lower training.tokens_per_step"
+        f"training has {counted(steps, 'step')}, fewer than {FEW_STEPS}, in which little is learned; raise training.{key}"
+        + (", or lower training.tokens_per_step" if key == "epochs" else "")
     ]
 
 
