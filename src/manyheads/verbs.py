@@ -346,6 +346,7 @@ def _bulk(options: argparse.Namespace) -> int:
         given = "--workers" if options.workers else "--address"
         raise UsageError(f"{given} requires --engine ray; add it, or remove {given}")
     from manyheads.bulk.run import Job, RayActors, run_bulk
+    from manyheads.data.formats.messages import counted
 
     job = Job(options.model, options.input, options.output, options.tasks, options.rows_per_part, options.batch_tokens,
               options.precision, options.keep, options.device)  # fmt: skip
@@ -354,8 +355,8 @@ def _bulk(options: argparse.Namespace) -> int:
         report = run_bulk(job, actors, _note)
     except ModuleNotFoundError as error:
         raise UsageError(f'--engine ray needs {error.name}; pip install "path/to/manyheads[bulk]"') from None
-    bad = f", {report.bad:,} bad rows in *.errors.jsonl" if report.bad else ""
-    print(f"{report.rows:,} rows answered in {options.output}{bad}")
+    bad = f", {counted(report.bad, 'bad row')} in *.errors.jsonl" if report.bad else ""
+    print(f"{counted(report.rows, 'row')} answered in {options.output}{bad}")
     return 1 if report.bad else 0
 
 

@@ -113,6 +113,17 @@ def test_a_job_that_is_killed_again_and_again_ends_in_the_same_bytes(
     assert files_in(killed) == files_in(whole)
 
 
+def test_progress_counts_one_row_as_a_row(
+    young_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"text": "Aspirin lowered fever."}\n{"id": 1}\n')
+    arguments = ["bulk", str(young_model), str(tmp_path / "rows.jsonl"), str(tmp_path / "out"), "--rows-per-part", "2"]
+    assert main(arguments) == 1
+    said = capsys.readouterr()
+    assert said.out == f"1 row answered in {tmp_path / 'out'}, 1 bad row in *.errors.jsonl\n"
+    assert said.err == "2 rows in 1 part\npart 1/1  1 row answered so far\n"
+
+
 def test_parts_whose_files_are_gone_or_changed_are_made_again(young_model: Path, source: Path, tmp_path: Path) -> None:
     job = Job(str(young_model), source, tmp_path / "out", rows_per_part=16)
     run_bulk(job, None, lambda line: None)

@@ -14,6 +14,7 @@ from manyheads.bulk.manifest import FORMAT, LOCK, check_folders, check_same_job,
 from manyheads.bulk.parts import InputFile, Part, PartReader, input_path, list_files, split_parts
 from manyheads.bulk.results import Columns, PartResult, answer_part, read_result
 from manyheads.bundle import ExportedBundle
+from manyheads.data.formats.messages import counted
 from manyheads.devices import AUTO, CUDA
 from manyheads.durable import UNFINISHED
 from manyheads.errors import UsageError
@@ -108,11 +109,12 @@ def _run(
         leftover.unlink()
     results = {part.index: result for part in parts if (result := read_result(job.output, part)) is not None}
     reused, rows = len(results), sum(part.stop - part.first for part in parts)
-    report_progress(f"{rows:,} rows in {len(parts):,} parts" + (f", {reused:,} of them finished before" if reused else ""))
+    before = f", {reused:,} of them finished before" if reused else ""
+    report_progress(f"{counted(rows, 'row')} in {counted(len(parts), 'part')}{before}")
     for result in _answer(job, actors, model, columns, [part for part in parts if part.index not in results]):
         results[result.index] = result
         answered = sum(one.rows for one in results.values())
-        report_progress(f"part {len(results):,}/{len(parts):,}  {answered:,} rows answered")
+        report_progress(f"part {len(results):,}/{len(parts):,}  {counted(answered, 'row')} answered so far")
     ordered = [results[part.index] for part in parts]
     report = Report(len(parts), sum(one.rows for one in ordered), sum(one.bad for one in ordered), reused)
     write_manifest(job.output, facts, parts, done=[asdict(one) for one in ordered], finished=True, rows=report.rows,
