@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the image and uses it as docs/install.md says: the demonstration, a small training, an answer, the server; with a GPU, the
-# image for GPUs too. Needs Docker with BuildKit, and curl. Only the build needs a network. Stops at the first failure.
-# Removes its containers, its volume and its folder; the images stay. IMAGE names the image, DOCKER another engine.
+# image for GPUs too. Needs Docker with BuildKit, or podman (DOCKER=podman), and curl. Only the build needs a network. Stops at the
+# first failure. Removes its containers, its volume and its folder; the images stay. IMAGE names the image, DOCKER another engine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
