@@ -110,7 +110,7 @@ def test_a_run_that_is_asked_to_stop_in_its_second_part_is_saved(alone: Path) ->
     class Asked(Watch):
         def say(self, line: str) -> None:
             super().say(line)
-            if "training again on all rows" in line:
+            if "on all rows, validation rows included" in line:
                 stop.asked = "SIGTERM"
 
     made = plan(alone, *REFIT, "training.fit_heads=false")

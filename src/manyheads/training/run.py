@@ -101,9 +101,10 @@ def _refit(
     if first is not None and second is not None and first.released is not None:
         second.released = round(first.released * whole.steps / plan.steps)
     whole = replace(whole, average=whole.average if averaged else 0.0, final_layers=layers)
-    progress.say(f"training again on all rows, validation rows included, for {whole.steps:,} steps")
-    again = Checkpoints(checkpoints.folder / REFIT, plan.keep_checkpoints)
-    final = _train(whole, progress, again, stop, resume=bool(again.steps()), first=False)
+    again = f"training again for {whole.steps:,} steps" if whole.steps else "solving the heads again"
+    progress.say(f"{again} on all rows, validation rows included")
+    own = Checkpoints(checkpoints.folder / REFIT, plan.keep_checkpoints)
+    final = _train(whole, progress, own, stop, resume=bool(own.steps()), first=False)
     if done is None or final is None:
         return plan, None
     predictor = with_stores(final.predictor.with_tasks(done.tasks))
@@ -186,6 +187,8 @@ def _fit_heads(plan: Plan, progress: Progress) -> list[HeadFit]:
     wanted = {feed.task.name: feed.task for feed in plan.trainer.batcher.feeds
               if feed.task.name not in frozen and feed.task.name not in plan.continued}  # fmt: skip
     region = plan.trainer.components.precision.region
+    if wanted:
+        progress.say("solving the heads on the frozen encoder")
     fits = fit_heads(model, wanted, plan.trainer.batcher, region) if team.leads else []
     for fit in fits:
         progress.say(f"{fit.task}: head solved on the frozen encoder; held-out loss {fit.loss:.2f} of chance")
