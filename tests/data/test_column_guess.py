@@ -37,6 +37,9 @@ ANSWERED = {"q": ["Who wrote?", "Who ran?"], "passage": ["Ada wrote to London.",
         (TEXT, {"text": SENTENCES, "lable": SHORT}, "{label: lable}"),
         (TEXT, {"tweet": SENTENCES, "emotions": [["joy"], ["joy", "fear"], [], ["fear"], [], []]}, "{text: tweet, labels: emotions}"),
         (TEXT, {"no": SENTENCES, "class: of": SHORT}, '{text: "no", label: "class: of"}'),
+        (TEXT, {"essay_text": SENTENCES, "a": [0, 1] * 3, "b": [0.0] * 6, "id": IDS}, "{text: essay_text, labels: [a, b]}"),
+        (TEXT, {"body": SENTENCES, "a": [True, False] * 3, "on": ["False"] * 6}, '{text: body, labels: [a, "on"]}'),
+        (TEXT, {"body": SENTENCES, "sentiment": ["0", "1"] * 3, "new": ["0"] * 6}, "{text: body, label: sentiment}"),
         ("text-regression", {"essay": SENTENCES, "grade": ["1.5", "2", "4", "3", "5", "2.5"]}, "{text: essay, value: grade}"),
         (PAIRS, {"id": IDS, "premise": SENTENCES, "hypothesis": SENTENCES[::-1], "gold_label": SHORT},
          "{text_a: premise, text_b: hypothesis}"),
@@ -165,13 +168,6 @@ def test_the_hubs_name_of_tags_is_known(write):
 def test_another_separator_is_named(write):
     assert refusal_of(write("a.tsv", "text;label\na;A\n"), TEXT) == (
         "a.tsv:1 has one column, with cells separated by ';'; cells are separated by commas in .csv, and by tabs in .tsv"
-    )
-
-
-def test_a_column_for_each_class_is_not_taken_for_labels(write):
-    refusal = refusal_of(write("a.csv", "comment_text,toxic,insult\nYou are rude.,1,0\nThank you.,0,0\n"), TEXT)
-    assert refusal.endswith(
-        ": toxic, insult hold zeros and ones; write one column 'labels' with the names that apply to each row, as in a|b"
     )
 
 

@@ -89,6 +89,9 @@ CASES: list[tuple[str, str, str, dict[str, str]]] = [
     ("a.jsonl", jsonl(*rows(essay=SENTENCES, grade=HALVES)), NUMBERS, {"text": "essay", "value": "grade"}),
     ("a.jsonl", jsonl(*rows(tweet=SENTENCES, emotions=[["joy"], ["joy", "fear"], ["fear"], []] * 5)), TEXT,
      {"text": "tweet", "labels": "emotions"}),
+    ("a.csv", table(",", ["id", "comment", "toxic", "rude"], list(range(20)), SENTENCES, [0, 1] * 10, [0, 0, 0, 1] * 5), TEXT,
+     {"text": "comment", "labels": ("toxic", "rude")}),
+    ("a.jsonl", jsonl(*rows(text=SENTENCES, by=TOPICS, a=[True, False] * 10, b=[False] * 20)), TEXT, {"labels": ("a", "b")}),
     ("a.jsonl", jsonl(*({"text": "Ada Byron wrote.", "label": [[0, 9, "PER"]]} for _ in range(5))), NER, {}),
     ("a.jsonl", jsonl(*({"words": ["Ada", "wrote"], "ner": ["B-PER", "O"]} for _ in range(5))), NER,
      {"tokens": "words", "tags": "ner"}),
@@ -100,6 +103,11 @@ def test_a_file_is_recognised(folder, name, content, kind, columns):
     (source,), _ = find_sources([write(name, content)])
     (found,) = recognise(source)
     assert (found.readings[0].kind, dict(found.readings[0].columns)) == (kind, columns)
+
+
+def test_a_column_for_each_label_is_written_as_a_list(folder):
+    write("a.csv", table(",", ["comment", "toxic", "rude"], SENTENCES, [0, 1] * 10, [0, 0, 0, 1] * 5))
+    assert init("a.csv")["a"]["data"]["train"]["columns"] == {"text": "comment", "labels": ["toxic", "rude"]}
 
 
 def test_parquet_and_saved_data_sets_are_recognised_with_their_splits(folder):

@@ -11,6 +11,7 @@ from manyheads.config.data_section import SourceData
 from manyheads.config.files import load_run
 
 if TYPE_CHECKING:
+    from manyheads.data.column_guess import Mapped
     from manyheads.data.requests import Renames
     from manyheads.inference import LoadedModel
 
@@ -30,15 +31,16 @@ def readings_of(model: LoadedModel, names: Sequence[str], columns: Mapping[str, 
 
 def renames_of(model: LoadedModel, names: Sequence[str], columns: Mapping[str, str]) -> Renames:
     """The names of the columns that hold the texts of unlabelled rows."""
-    mappings = [columns] if columns else [mapping for name in names for mapping in _columns_of_run(model, name)]
-    return list(dict.fromkeys(pair for mapping in mappings for pair in mapping.items() if pair[0] in TEXTS))
+    mappings: list[Mapped] = [mapping for name in names for mapping in _columns_of_run(model, name)]
+    pairs = [pair for mapping in ([columns] if columns else mappings) for pair in mapping.items()]
+    return list(dict.fromkeys((ours, theirs) for ours, theirs in pairs if ours in TEXTS and isinstance(theirs, str)))
 
 
-def _columns_of_run(model: LoadedModel, name: str) -> list[Mapping[str, str]]:
+def _columns_of_run(model: LoadedModel, name: str) -> list[Mapped]:
     """The `columns` of each split of a task in the model's run file, where there is one."""
     path = model.bundle.folder / RUN
     section = load_run(path).run.tasks.get(name) if path.is_file() else None
     data = None if section is None else section.data
     splits = () if data is None else (data.train, data.validation, data.test)
-    found = [split.columns for split in splits if isinstance(split, SourceData) and split.columns]
+    found: list[Mapped] = [split.columns for split in splits if isinstance(split, SourceData) and split.columns]
     return [mapping for place, mapping in enumerate(found) if mapping not in found[:place]]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from manyheads.data.column_guess import Mapped
 from manyheads.data.formats.format import RowSchema
 from manyheads.data.readers import format_of, read_rows
 from manyheads.errors import DataError
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 TEXTS = ("text", "tokens", "text_pair", "question", "context")
 Key = bytes
-Reading = tuple["type[Task[Any]]", Mapping[str, str]]
+Reading = tuple["type[Task[Any]]", Mapped]
 """How a file may be read: as data of a task of this type, with these columns (ours: that of the file)."""
 
 

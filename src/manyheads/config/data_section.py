@@ -6,10 +6,19 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, InstanceOf, PlainSerializer, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    InstanceOf,
+    PlainSerializer,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic.json_schema import SkipJsonSchema
 
 from manyheads.config.section import Section
+from manyheads.data.column_guess import Mapped
 from manyheads.data.python_rows import PythonRows
 from manyheads.data.python_tables import table_of
 from manyheads.errors import DataError
@@ -40,14 +49,30 @@ def _python_rows(value: Any, info: ValidationInfo) -> Any:
 PathOrRows = Annotated[str | list[str] | Rows, BeforeValidator(_python_rows)]
 
 
+GATHERING = ("labels", "values")
+"""Our columns that hold values by name, and can be made of several."""
+
+
 def _as_names(value: Any) -> Any:
     """Numbers of columns as strings."""
-    if not isinstance(value, Mapping):
-        return value
-    return {key: str(name) if type(name) is int else name for key, name in value.items()}
+    if isinstance(value, Mapping):
+        return {key: _as_names(name) for key, name in value.items()}
+    return list(map(_as_names, value)) if isinstance(value, list | tuple) else str(value) if type(value) is int else value
 
 
-Columns = Annotated[dict[str, str], BeforeValidator(_as_names, json_schema_input_type=dict[str, str | int])]
+def _gathered(columns: Mapped) -> Mapped:
+    """The columns. Raises ValueError for several in place of one that holds no values by name."""
+    for ours, theirs in columns.items():
+        if not isinstance(theirs, str) and (ours not in GATHERING or not theirs):
+            raise ValueError(f"'{ours[:80]}' must be one column; only {' and '.join(GATHERING)} are made of several")
+    return columns
+
+
+Names = str | tuple[str, ...]
+Given = str | int | list[str | int]
+Columns = Annotated[
+    dict[str, Names], BeforeValidator(_as_names, json_schema_input_type=dict[str, Given]), AfterValidator(_gathered)
+]
 
 
 class SourceData(Section):
@@ -64,7 +89,8 @@ class SourceData(Section):
     split: str | None = None
     """Split of a Hub or saved data set; None: the one it is used as."""
     columns: Columns = Field(default_factory=dict)
-    """Our column: that of the data, by name; by number, from 1, in CoNLL columns, and in csv and tsv without a header."""
+    """Our column: that of the data, by name; by number, from 1, in CoNLL columns, and in csv and tsv without a header. A list
+    for `labels` (zeros and ones, a column for each label) and `values` (numbers)."""
 
 
 DataPath = Annotated[str | list[str] | SourceData | Rows, BeforeValidator(_python_rows)]

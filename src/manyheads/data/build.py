@@ -7,12 +7,13 @@ of a task but those in `Task.reading`, so a table serves every run with a task o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from manyheads.data.cache import TemporaryFolder, cache_folder, find, store, table_key
+from manyheads.data.column_guess import Mapped
 from manyheads.data.documents import own_rows
 from manyheads.data.formats.rows import RawRow
 from manyheads.data.hub import Hub, open_hub
@@ -123,7 +124,7 @@ def _read(task: Task[Any], opened: Opened, write: Callable[[list[tuple[Any, ...]
     return ReadReport(read, used, skipped, statistics.total(), places, notes | tags.notes(), left_out=left_out)
 
 
-def _with_column(message: str, columns: Mapping[str, str]) -> str:
+def _with_column(message: str, columns: Mapped) -> str:
     """A message about one of our columns, with the name that the data has for it.
 
     >>> _with_column("'label' is empty", {"label": "queue"})

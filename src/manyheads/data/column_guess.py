@@ -3,6 +3,7 @@
 Design:
 - Each of our columns has usual names, and a test of values that gives 0 for values it can never hold. A column's score is
   the geometric mean of both.
+- Several columns of zeros and ones, one for each label, are our `labels`.
 - Of the sets of columns that a task accepts, the one with the best mean score is proposed, and only if every column of it
   is found. A guess is only ever proposed in a message or a generated run file, never used unasked.
 """
@@ -19,6 +20,9 @@ from typing import Any
 
 from manyheads.text.spans import check_tag
 
+Mapped = Mapping[str, str | tuple[str, ...]]
+"""Our column: that of the data, or several that it gathers by name: a column of zeros and ones for each label."""
+
 Sample = Mapping[str, Sequence[Any]]
 """Columns of the data with their first values, without missing ones."""
 Values = Sequence[Any]
@@ -26,6 +30,10 @@ Values = Sequence[Any]
 MOST_ROWS = 100
 """Rows of a sample."""
 MOST_COLUMNS = 50
+MOST_FLAGS = 200
+"""Columns of zeros and ones that are proposed as labels."""
+FLAGS = 0.9
+"""Their score as our labels."""
 LONGEST_VALUE = 1000
 LONGEST_LABEL = 60
 FEW_VALUES = 4
@@ -43,21 +51,21 @@ LEAST = 0.3
 class ColumnGuess:
     """A proposed mapping."""
 
-    columns: Mapping[str, str]
-    """Our column: that of the data."""
+    columns: Mapped
+    """Our column: that of the data, or those of the data that it gathers."""
     score: float
     """From 0 to 1, for comparing the guesses of several tasks."""
     rivals: tuple[str, ...] = ()
     """Other columns that may hold the labels, where the name of the one proposed does not say that it does."""
 
     @property
-    def renames(self) -> dict[str, str]:
+    def renames(self) -> dict[str, str | tuple[str, ...]]:
         """The columns whose names differ."""
         return {ours: theirs for ours, theirs in self.columns.items() if ours != theirs}
 
     def __str__(self) -> str:
         """As a run file has it: `{text: sentence, label: category}`."""
-        return "{" + ", ".join(f"{ours}: {_quoted(theirs)}" for ours, theirs in self.renames.items()) + "}"
+        return "{" + ", ".join(f"{ours}: {_written(theirs)}" for ours, theirs in self.renames.items()) + "}"
 
 
 def guess_columns(expected: Iterable[Sequence[str]], sample: Sample) -> ColumnGuess | None:
@@ -86,25 +94,26 @@ def guess_all_columns(columns: Sequence[str], optional: Sequence[str], sample: S
         return None
     found, total = dict(guess.columns), guess.score * len(columns)
     for ours in optional:
-        others = [name for name in list(sample)[:MOST_COLUMNS] if name not in found.values()]
+        others = [name for name in list(sample)[:MOST_COLUMNS] if name not in names_in(found)]
         free = [name for name in others if _is_told(ours, name, sample[name])]
         if free:
-            found[ours] = max(free, key=lambda name: _score(ours, name, sample[name]))
-            total += _score(ours, found[ours], sample[found[ours]])
+            best = found[ours] = max(free, key=lambda name: _score(ours, name, sample[name]))
+            total += _score(ours, best, sample[best])
     places = {name: place for place, name in enumerate(sample)}
     for first, second in TEXT_PAIRS:
-        if {first, second} <= set(found) and places[found[first]] > places[found[second]]:
-            names = [_name_score(ours, found[ours], ROLES[ours].names) for ours in (first, second)]
+        one, two = str(found.get(first)), str(found.get(second))
+        if {first, second} <= set(found) and places[one] > places[two]:
+            names = [_name_score(ours, name, ROLES[ours].names) for ours, name in ((first, one), (second, two))]
             if max(names) <= UNNAMED:
-                found[first], found[second] = found[second], found[first]
+                found[first], found[second] = two, one
     return ColumnGuess(found, total / len(found), _rivals(found, sample))
 
 
-def _rivals(found: Mapping[str, str], sample: Sample) -> tuple[str, ...]:
+def _rivals(found: Mapped, sample: Sample) -> tuple[str, ...]:
     """Columns that could be the label as well as the one found, whose name says nothing."""
     if "label" not in found or is_telling("label", found["label"]):
         return ()
-    others = [name for name in list(sample)[:MOST_COLUMNS] if name not in found.values()]
+    others = [name for name in list(sample)[:MOST_COLUMNS] if name not in names_in(found)]
     return tuple(name for name in others if sample[name] and _score("label", name, sample[name]) >= LEAST)
 
 
@@ -119,24 +128,37 @@ def _is_told(ours: str, name: str, values: Values) -> bool:
     return not other and _name_score(ours, name, role.names) >= 0.8 and role.fits(values) >= LEAST
 
 
-def is_telling(ours: str, theirs: str) -> bool:
-    """Whether a column's name says that it is ours: it has a usual name, or one with it in it.
+def names_in(columns: Mapped) -> set[str]:
+    """The columns of the data in a mapping."""
+    return {name for theirs in columns.values() for name in ([theirs] if isinstance(theirs, str) else theirs)}
+
+
+def is_telling(ours: str, theirs: str | tuple[str, ...]) -> bool:
+    """Whether a column's name says that it is ours: it has a usual name, or one with it in it. Several columns say it.
 
     >>> is_telling("label", "sentiment"), is_telling("label", "main_topic"), is_telling("label", "language")
     (True, True, False)
     """
+    if not isinstance(theirs, str):
+        return True
     role = ROLES.get(ours)
     return _name_score(ours, theirs, role.names if role is not None else ()) > UNNAMED
 
 
-def zeros_and_ones(sample: Sample) -> list[str]:
-    """The columns that hold zeros and ones alone, as a column for each class does.
+def zeros_and_ones(sample: Sample) -> tuple[str, ...]:
+    """The columns of zeros and ones alone, or else of true and false, if they are probably one for each label.
+
+    Where only some have a name that says they are the label (`sentiment`), the others are something else.
 
     >>> zeros_and_ones({"text": ["It broke."], "toxic": ["0", "1"], "rude": [0.0, 1.0], "id": [1, 2]})
-    ['toxic', 'rude']
+    ('toxic', 'rude')
     """
-    found = ((name, _numbers(values)) for name, values in sample.items() if not _all(values, bool))
-    return [name for name, numbers in found if numbers is not None and set(numbers) <= {0.0, 1.0}]
+    for flags in ({"0", "1", "0.0", "1.0"}, {"true", "false"}):
+        found = tuple(name for name, values in sample.items() if values and name.lower() not in OTHERS
+                      and {str(value).strip().lower() for value in values} <= flags)  # fmt: skip
+        if 1 < len(found) <= MOST_FLAGS and len({is_telling("label", name) for name in found}) == 1:
+            return found
+    return ()
 
 
 def sample_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -152,6 +174,11 @@ def sample_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 def _assigned(columns: Sequence[str], sample: Sample) -> ColumnGuess | None:
     """The best assignment of the sample's columns to a set of ours."""
+    if "labels" in columns and (flags := zeros_and_ones(sample)):
+        others = [ours for ours in columns if ours != "labels"]
+        rest = _assigned(others, {name: values for name, values in sample.items() if name not in flags})
+        if rest is not None:
+            return ColumnGuess({**rest.columns, "labels": flags}, (rest.score * len(others) + FLAGS) / len(columns))
     names = list(sample)[:MOST_COLUMNS]
     scores = {(ours, name): _score(ours, name, sample[name]) for ours in columns for name in names}
     best: tuple[float, dict[str, str]] = (0.0, {})
@@ -294,8 +321,8 @@ class _Role:
 
 
 TEXT_PAIRS = (("text", "text_pair"), ("text_a", "text_b"))
-OTHERS = frozenset({"document", "id", "title"})
-"""Names that mean something else of ours."""
+OTHERS = frozenset({"document", "id", "title", "idx", "index", "split"})
+"""Names that mean something else."""
 FIRST = ("sentence1", "sentence_1", "text1", "text_1", "premise", "anchor", "query", "question", "question1", "sentence_a",
          "s1", "first", "source", "sent1", "title")  # fmt: skip
 SECOND = ("sentence2", "sentence_2", "text2", "text_2", "hypothesis", "positive", "passage", "answer", "question2",
@@ -329,8 +356,12 @@ ROLES: Mapping[str, _Role] = {
 }
 
 
+def _written(names: str | tuple[str, ...]) -> str:
+    """A name, or several, as YAML has them within braces."""
+    return _quoted(names) if isinstance(names, str) else f"[{', '.join(map(_quoted, names))}]"
+
+
 def _quoted(name: str) -> str:
-    """A name as YAML has it within braces."""
     plain = re.fullmatch(r"[A-Za-z_][\w.-]*( [\w.-]+)*", name) and name.lower() not in _YAML_WORDS
     return name if plain else json.dumps(name, ensure_ascii=False)
 

@@ -7,11 +7,11 @@ with its reason. `datasets` 4 and later runs no code of a dataset.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from manyheads.data.column_guess import sample_of
+from manyheads.data.column_guess import Mapped, sample_of
 from manyheads.data.formats.columns import column_names
 from manyheads.data.formats.format import RowSchema
 from manyheads.data.formats.messages import first_line
@@ -30,7 +30,7 @@ class Hub:
     config: str | None = None
     split: str | None = None
     """None: the split it is used as."""
-    columns: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapped = field(default_factory=dict)
     """Our column: theirs, such as `{"text": "sentence"}`."""
     revision: str | None = None
 
@@ -50,7 +50,7 @@ def open_hub(hub: Hub, task: type[Task[Any]], split: str) -> Opened:
             f"{hub} (split {split}) cannot be loaded: {type(error).__name__}: {first_line(error)}; check the name, config "
             "and split, and the connection, or download it and give a path"
         ) from None
-    return opened_dataset(data, RowSchema.for_task(task, renames=hub.columns), f"{hub} ({split})")
+    return opened_dataset(data, RowSchema.for_task(task, columns=hub.columns), f"{hub} ({split})")
 
 
 def opened_dataset(data: Any, schema: RowSchema, place: str) -> Opened:
@@ -69,4 +69,4 @@ def opened_dataset(data: Any, schema: RowSchema, place: str) -> Opened:
             yield RawRow(schema.normalised(values), where, skip=skip)
 
     renamed = ",".join(f"{ours}={theirs}" for ours, theirs in sorted(names.items()))
-    return Opened(f"{place}|{renamed}|{data._fingerprint}", rows)
+    return Opened(f"{place}|{renamed}|{schema.gathered or ''}|{data._fingerprint}", rows)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
-from manyheads.data.column_guess import sample_of
+from manyheads.data.column_guess import Mapped, sample_of
 from manyheads.data.formats.columns import column_names, object_rows, renamed
 from manyheads.data.formats.format import RowSchema
 from manyheads.data.formats.rows import RawRow
@@ -82,7 +82,7 @@ class PythonSource:
     """Rows from Python as a data source."""
 
     rows: PythonRows
-    columns: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapped = field(default_factory=dict)
     """Our column: theirs."""
 
     def __str__(self) -> str:
@@ -91,7 +91,7 @@ class PythonSource:
 
 def open_python_rows(source: PythonSource, task: type[Task[Any]]) -> Opened:
     """The rows, ready to be read. Raises DataError if there are none, or a column is missing."""
-    given, schema = source.rows, RowSchema.for_task(task, renames=source.columns)
+    given, schema = source.rows, RowSchema.for_task(task, columns=source.columns)
     if not len(given):
         raise DataError("there are no rows; give at least one")
     if given.dataset is not None:

@@ -8,11 +8,12 @@ task reads: `.json` is SQuAD for questions and JSON lines for others; any unknow
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from manyheads.data.column_guess import Mapped
 from manyheads.data.formats.detection import format_by_content, format_by_extension, format_by_name
 from manyheads.data.formats.format import Format, RowSchema
 from manyheads.data.formats.lines import bare_name, opened
@@ -32,7 +33,7 @@ class Files:
     """By name; None: detected for each file."""
     names: tuple[str, ...] = ()
     """Names of classes that the files store as numbers, in their order."""
-    columns: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapped = field(default_factory=dict)
     """Our column: theirs, where they differ."""
 
     def __str__(self) -> str:
@@ -48,7 +49,7 @@ class Opened:
     rows: Callable[[], Iterator[RawRow]]
     formats: tuple[str, ...] = ()
     """Their titles, for reports."""
-    columns: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapped = field(default_factory=dict)
     """Our column: theirs, for messages."""
 
 

@@ -7,11 +7,11 @@ rows are used, because wrong lengths or offsets would read memory out of bounds.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from manyheads.data.column_guess import Mapped
 from manyheads.data.formats.format import RowSchema
 from manyheads.data.formats.messages import did_you_mean, first_line
 from manyheads.data.hub import opened_dataset
@@ -31,7 +31,7 @@ class SavedDataset:
     path: Path
     split: str | None = None
     """Of several; None: the split that it is used as."""
-    columns: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapped = field(default_factory=dict)
     """Our column: theirs."""
 
     def __str__(self) -> str:
@@ -66,7 +66,7 @@ def open_saved_dataset(saved: SavedDataset, task: type[Task[Any]], split: str) -
         raise DataError(
             f"{path} is not a readable dataset: {type(error).__name__}: {first_line(error)}; save it again"
         ) from None
-    read = opened_dataset(data, RowSchema.for_task(task, renames=saved.columns), place)
+    read = opened_dataset(data, RowSchema.for_task(task, columns=saved.columns), place)
     renamed = ",".join(f"{ours}={theirs}" for ours, theirs in sorted(saved.columns.items()))
     return Opened(f"{digest.hexdigest()}|{place}|{renamed}", read.rows, (TITLE,))
 

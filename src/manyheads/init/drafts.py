@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from manyheads.data.column_guess import names_in
 from manyheads.errors import DataError
 from manyheads.init.recognition import Reading, Recognised
 from manyheads.init.sources import Source
@@ -161,7 +162,8 @@ def _usual_name(group: _Group) -> str:
     """By the kind of answers; for labels, the name of their column."""
     usual = NAMES.get(TASK_TYPES[group.kind].answer_form, "task")
     reading = next(iter(group.members.values()))[0][1]
-    labels = [theirs for ours, theirs in reading.columns.items() if ours.startswith(usual) and not theirs.isdecimal()]
+    labels = [theirs for ours, theirs in reading.columns.items()
+              if ours.startswith(usual) and isinstance(theirs, str) and not theirs.isdecimal()]  # fmt: skip
     return _plain(labels[0]) if labels and _plain(labels[0]) else usual
 
 
@@ -226,7 +228,7 @@ def _assumed(splits: Mapping[str, Entry]) -> list[str]:
     for entry in splits.values():
         reading = entry.reading
         if reading.guess is not None:
-            numbered = any(theirs.isdecimal() for theirs in reading.columns.values())
+            numbered = any(name.isdecimal() for name in names_in(reading.columns))
             basis = "values, as there is no header" if numbered else "names and values"
             found[f"the columns, {str(reading.guess).replace(NUMBER, '')}: guessed from {basis}"] = None
             if reading.guess.rivals:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from manyheads.data.column_guess import is_telling
+from manyheads.data.column_guess import Mapped, is_telling, names_in
 from manyheads.tasks import TASK_TYPES
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ Rows = Sequence[Mapping[str, Any]]
 class Target:
     """The columns that a reading takes the labels from, under the names of the source, and what it reads them for."""
 
-    inputs: frozenset[tuple[str, str]]
+    inputs: frozenset[tuple[str, str | tuple[str, ...]]]
     """Our columns of the texts, and theirs."""
-    labels: Mapping[str, str]
+    labels: Mapped
     """Our columns of the labels: theirs."""
 
     @staticmethod
@@ -44,7 +44,7 @@ class Target:
         known = set(names)
         sets = TASK_TYPES[reading.kind].columns
         if reading.guess is not None:
-            used = dict(reading.guess.columns)
+            used: Mapped = reading.guess.columns
         else:
             own = next((columns for columns in sets if known.issuperset(columns)), tuple(chain(*sets)))
             used = {name: name for name in own}
@@ -53,7 +53,7 @@ class Target:
 
     def follows(self, first: Target) -> bool:
         """Whether both are labels of the same texts."""
-        return bool(self.inputs & first.inputs) and set(self.labels.values()).isdisjoint(first.labels.values())
+        return bool(self.inputs & first.inputs) and names_in(self.labels).isdisjoint(names_in(first.labels))
 
 
 def all_labels(
@@ -67,7 +67,7 @@ def all_labels(
     found = [(Target.of(readings[0], names), readings[0])]
     numbered = any(name.isdecimal() for name in names)
     while found[0][0].inputs and not numbered and len(found) <= MOST:
-        taken = frozenset(theirs for target, _ in found for theirs in target.labels.values())
+        taken = frozenset(name for target, _ in found for name in names_in(target.labels))
         others = [*readings[1:], *(again(taken) if _has_candidates(names, taken) else ())]
         fitting = [(Target.of(one, names), one) for one in others if one.statistics.labels]
         fitting = [
@@ -77,7 +77,7 @@ def all_labels(
         if not fitting:
             break
         found.append(max(fitting, key=lambda pair: pair[1].rank))
-    labelled = [(next(iter(target.labels.values()), ""), one) for target, one in found]
+    labelled = [(next((name for name in names if name in names_in(target.labels)), ""), one) for target, one in found]
     return sorted(labelled, key=lambda pair: names.index(pair[0]) if pair[0] in names else len(names))
 
 
@@ -94,7 +94,7 @@ def _is_sure(target: Target) -> bool:
 
 def _differs(rows: Rows, one: Target, two: Target) -> bool:
     """Whether the labels of two targets are not names for each other, as numbers and names of classes are."""
-    columns = [name for target in (one, two) for name in target.labels.values()]
+    columns = [name for target in (one, two) for name in names_in(target.labels)]
     if len(columns) != 2 or not all(name in row for row in rows for name in columns):
         return True
     pairs = {tuple(str(row[name]) for name in columns) for row in rows}

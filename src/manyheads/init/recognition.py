@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from manyheads.data.column_guess import MOST_ROWS, ColumnGuess, Sample, guess_all_columns, sample_of
+from manyheads.data.column_guess import MOST_ROWS, ColumnGuess, Mapped, Sample, guess_all_columns, sample_of
 from manyheads.data.formats.csv import numbered_columns
 from manyheads.data.formats.detection import known_types
 from manyheads.data.formats.format import RowSchema
@@ -43,7 +43,6 @@ _IDENTIFIER = re.compile(
     r"(?:.*[^a-z]|pmc|pm|doc|uu|u|g|row|user|item)?(?:ids?|idx|index)|document|split", re.IGNORECASE
 )
 TARGETS = "targets"
-ROW = RowSchema("any")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ class Reading:
     kind: str
     """The task type."""
     rank: float
-    columns: Mapping[str, str]
+    columns: Mapped
     """Our column: theirs, where they differ."""
     statistics: DataStatistics
     """Of the rows that were read."""
@@ -136,32 +135,29 @@ def _raw(source: Source) -> _Raw:
     try:
         numbers: list[str] = []
         if source.path.is_file() and not is_saved_dataset(source.path):
-            form = format_of(source.path, ROW)
+            form = format_of(source.path, RowSchema(_AnyRow.kind))
             numbers = numbered_columns(source.path) if form.name in ("csv", "tsv") else []
-        schema = RowSchema(ROW.kind, renames={number: number for number in numbers})
-        rows = [row.values for row in islice(_rows(source, schema)[0], MOST_ROWS)]
+        rows = [row.values for row in islice(_rows(source, {number: number for number in numbers})[0], MOST_ROWS)]
     except DataError as error:
         return _Raw(error=str(error))
     return _Raw(sample_of(rows), bool(numbers), rows=rows)
 
 
-def _rows(source: Source, schema: RowSchema, cls: type[Task[Any]] | None = None) -> tuple[Iterator[RawRow], str]:
-    """The rows, and the title of their format."""
-    if is_saved_dataset(source.path):
-        kind: Any = cls or _AnyRow
-        opened = open_saved_dataset(
-            SavedDataset(source.path, source.part, schema.renames), kind, source.part or "train"
-        )
-        return opened.rows(), opened.formats[0]
-    form = format_of(source.path, schema)
-    return read_rows(source.path, form, schema), form.title
-
-
 class _AnyRow:
     """A task type that expects no columns."""
 
-    kind = ROW.kind
+    kind = "any"
     columns = ()
+
+
+def _rows(source: Source, columns: Mapped, cls: Any = _AnyRow) -> tuple[Iterator[RawRow], str]:
+    """The rows, and the title of their format."""
+    if is_saved_dataset(source.path):
+        opened = open_saved_dataset(SavedDataset(source.path, source.part, columns), cls, source.part or "train")
+        return opened.rows(), opened.formats[0]
+    schema = RowSchema.for_task(cls, columns=columns)
+    form = format_of(source.path, schema)
+    return read_rows(source.path, form, schema), form.title
 
 
 def _all_readings(source: Source, raw: _Raw) -> Iterator[Reading]:
@@ -187,7 +183,7 @@ def _readings(source: Source, cls: type[Task[Any]], raw: _Raw) -> Iterator[Readi
 def _reading(source: Source, cls: type[Task[Any]], guess: ColumnGuess | None, rank: float) -> Reading:
     """A reading of the beginning. Raises DataError or RowError for many bad rows, and if too few rows can be used."""
     columns = {} if guess is None else guess.renames
-    rows, title = _rows(source, RowSchema.for_task(cls, renames=columns), cls)
+    rows, title = _rows(source, columns, cls)
     task = cls(name="task")
     beginning = [row.values if row.skip is None else None for row in islice(rows, BEGINNING)]
     statistics, bad = _collect(task, beginning)
@@ -236,7 +232,7 @@ def _target_readings(source: Source, name: str, targets: list[Mapping[str, Any]]
             continue
         with suppress(DataError, RowError, TypeError, ValueError):
             task = cls(name=name)
-            rows, title = _rows(source, RowSchema.for_task(cls), cls)
+            rows, title = _rows(source, {}, cls)
             own = [values for row in islice(rows, BEGINNING) if (values := _own_row(task, row)) is not None]
             statistics, bad = _collect(task, own)
             rank = cls.suitability(statistics) - bad + (1.0 if told == {True} else 0.5)
@@ -255,7 +251,7 @@ def _reason(source: Source, raw: _Raw) -> str:
         return f"its columns ({'numbered ' if raw.numbered else ''}{names[:300]}) fit no task type"
     for cls in known_types():
         try:
-            next(_rows(source, RowSchema.for_task(cls), cls)[0], None)
+            next(_rows(source, {}, cls)[0], None)
         except DataError as error:
             told = str(error).splitlines()[0]
             if "looks like" not in told and "data is read from" not in told:

@@ -88,10 +88,15 @@ def _data(entry: Entry, folder: Path) -> str:
     """One split as YAML in a line: a path, a list of them, or a mapping."""
     paths = [_relative(source.path, folder) for source in entry.sources]
     path: Any = paths[0] if len(paths) == 1 else paths
-    columns = {ours: int(theirs) if theirs.isdecimal() else theirs for ours, theirs in entry.reading.columns.items()}
+    columns = {ours: _numbered(theirs) for ours, theirs in entry.reading.columns.items()}
     part = entry.sources[0].part
     given = {key: value for key, value in (("split", part), ("columns", columns)) if value}
     return scalar({"path": path, **given} if given else path)
+
+
+def _numbered(theirs: str | tuple[str, ...]) -> Any:
+    """The names of columns, with numbers as numbers."""
+    return (int(theirs) if theirs.isdecimal() else theirs) if isinstance(theirs, str) else list(map(_numbered, theirs))
 
 
 def _relative(path: Path, folder: Path) -> str:

@@ -14,6 +14,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
@@ -157,11 +158,14 @@ def labels_of(value: object) -> tuple[str, ...]:
 
     A csv cell holds them separated by `|`, or as a printed list; whole numbers may be separated by commas.
 
-    A vector of zeros and ones, one for each class, is refused: it would be read as the labels `0` and `1`.
+    Of a mapping, those whose value is true. A vector of zeros and ones, one for each class, is refused: it would be read as
+    the labels `0` and `1`.
 
-    >>> labels_of("bad|late"), labels_of("['bad', 'late']"), labels_of("2,27")
-    (('bad', 'late'), ('bad', 'late'), ('2', '27'))
+    >>> labels_of("bad|late"), labels_of("['bad', 'late']"), labels_of("2,27"), labels_of({"bad": 1, "late": "0"})
+    (('bad', 'late'), ('bad', 'late'), ('2', '27'), ('bad',))
     """
+    if isinstance(value, Mapping):
+        return tuple(str(name).strip() for name, given in value.items() if _is_one(given, name))
     items: Sequence[Any]
     if isinstance(value, str):
         printed = _listed(value.strip())
@@ -180,6 +184,15 @@ def labels_of(value: object) -> tuple[str, ...]:
         return tuple(dict.fromkeys(label_of(item) for item in items))
     except RowError:
         raise RowError(f"'labels' must be a list of strings, seen {value!r}") from None
+
+
+def _is_one(value: object, name: str) -> bool:
+    """Whether a label applies, according to the value under its name. Raises RowError."""
+    with suppress(RowError):
+        if (found := truth(value, name)) is not None:
+            return found
+    seen = "nothing is there" if is_missing(value) else f"seen {value!r:.80}"
+    raise RowError(f"'{name}' must be 1 if the label applies, and 0 if not; {seen}")
 
 
 def _listed(text: str) -> list[str] | None:

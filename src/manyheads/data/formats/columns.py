@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from manyheads.data.column_guess import Sample, guess_columns, sample_of, zeros_and_ones
+from manyheads.data.column_guess import Sample, guess_columns, sample_of
 from manyheads.data.formats.format import RowSchema
 from manyheads.data.formats.messages import did_you_mean
 from manyheads.data.formats.rows import RawRow
@@ -27,7 +27,7 @@ def column_names(
     `sample` is asked for the first values if columns are missing. Raises DataError for missing ones, with a proposal.
     """
     schema = _with_hub_tags(schema, found)
-    for ours, theirs in schema.renames.items():
+    for ours, theirs in schema.named:
         if theirs not in found:
             raise _unknown(place, ours, theirs, found)
     taken = set(schema.renames.values()) | set(schema.renames)
@@ -51,10 +51,6 @@ def missing_columns(schema: RowSchema, found: Iterable[str], place: str, sample:
     known = list(found)
     seen = ", ".join(known)[:MOST_NAMED] or "none"
     what = f"{place} has the columns {seen}; expected {schema.missing(())}"
-    if schema.has_any("labels") and len(classes := zeros_and_ones(sample)) > 1:
-        named = ", ".join(classes)[:MOST_NAMED]
-        return DataError(f"{what}: {named} hold zeros and ones; write one column 'labels' with the names that apply to each "
-                         "row, as in a|b")  # fmt: skip
     if (guess := guess_columns(schema.columns, {name: sample.get(name, ()) for name in known})) is not None:
         return DataError(f"{what}: write columns: {guess}")
     example = known[-1] if known else "NAME"
@@ -72,7 +68,7 @@ def object_rows(schema: RowSchema, place: str, objects: Objects) -> Iterator[Raw
     a renamed one.
     """
     expected = {ours for columns in schema.columns for ours in columns}
-    unseen = dict(schema.renames)
+    unseen = dict(schema.named)
     number = 0
     for number, (values, where) in enumerate(objects(), 1):
         shared = TARGETS in values
@@ -80,7 +76,7 @@ def object_rows(schema: RowSchema, place: str, objects: Objects) -> Iterator[Raw
             schema = _with_hub_tags(schema, values)
         if number == 1 and not shared and schema.missing(list(renamed(values, schema.renames))):
             _check_keys(schema, f"{where}:", objects)
-        for ours, theirs in schema.renames.items():
+        for ours, theirs in schema.named:
             if theirs in values:
                 unseen.pop(ours, None)
             elif ours in expected and not shared:
@@ -95,7 +91,7 @@ def _check_keys(schema: RowSchema, where: str, objects: Objects) -> None:
     """Raise DataError unless the first rows together have the expected keys. `where`: the first."""
     sample = sample_of(row for row, _ in objects())
     if TARGETS not in sample and schema.missing(list(renamed(sample, schema.renames))):
-        for ours, theirs in schema.renames.items():
+        for ours, theirs in schema.named:
             if theirs not in sample:
                 raise _unknown(where, ours, theirs, sample)
         raise missing_columns(schema, sample, where, sample)

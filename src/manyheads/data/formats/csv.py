@@ -46,7 +46,7 @@ def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
         header = Header(CellRow(first.line, _numbers(first.cells)) if numbered else first)
         header.rename(_names(path, header, first, rows, schema))
         for row in chain([first], rows) if numbered else rows:
-            yield _row(path, header, row, tab=tab)
+            yield _row(path, header, row, schema, tab=tab)
     except CellError as error:
         raise DataError(f"{path}:{error.line} {error}") from None
 
@@ -76,7 +76,7 @@ def _has_numbers(schema: RowSchema, cells: list[str]) -> bool:
     return not named <= {cell.strip() for cell in cells} or any(len(cell) > LONGEST_NAME for cell in cells)
 
 
-def _row(path: Path, header: Header, row: CellRow, *, tab: bool) -> RawRow:
+def _row(path: Path, header: Header, row: CellRow, schema: RowSchema, *, tab: bool) -> RawRow:
     found = header.row(row)
     if found is None:
         raise DataError(
@@ -89,7 +89,7 @@ def _row(path: Path, header: Header, row: CellRow, *, tab: bool) -> RawRow:
     notes = (QUOTED,) if tab and _is_quoted(found) else ()
     if not tab and row.separator != ",":
         notes = (f"cells are separated by {separator_name(row.separator, plural=True)}, as in the header",)
-    return RawRow(values, f"{path}:{row.line}", notes=notes)
+    return RawRow(schema.normalised(values), f"{path}:{row.line}", notes=notes)
 
 
 def _is_quoted(values: dict[str, str]) -> bool:

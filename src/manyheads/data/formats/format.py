@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from manyheads.data.column_guess import Mapped
 from manyheads.data.formats.preview import Preview
 from manyheads.data.formats.rows import RawRow, with_answers
 
@@ -33,13 +34,21 @@ class RowSchema:
     """Names of classes that the file stores as numbers, in their order."""
     renames: Mapping[str, str] = field(default_factory=dict)
     """Our column: that of the data, where they differ."""
+    gathered: Mapping[str, Columns] = field(default_factory=dict)
+    """Our column: those of the data whose values it holds by name."""
 
     @staticmethod
-    def for_task(
-        task: type[Task[Any]], class_names: tuple[str, ...] = (), renames: Mapping[str, str] | None = None
-    ) -> RowSchema:
+    def for_task(task: type[Task[Any]], class_names: tuple[str, ...] = (), columns: Mapped | None = None) -> RowSchema:
         """The columns that tasks of this type read."""
-        return RowSchema(task.kind, task.columns, class_names, renames or {})
+        given = (columns or {}).items()
+        renames = {ours: theirs for ours, theirs in given if isinstance(theirs, str)}
+        gathered = {ours: theirs for ours, theirs in given if not isinstance(theirs, str)}
+        return RowSchema(task.kind, task.columns, class_names, renames, gathered)
+
+    @property
+    def named(self) -> list[tuple[str, str]]:
+        """Our column and that of the data, for each column of the data that is named."""
+        return [*self.renames.items(), *((ours, one) for ours, several in self.gathered.items() for one in several)]
 
     def has_any(self, *columns: str) -> bool:
         """Whether a row can have one of these columns."""
@@ -47,12 +56,16 @@ class RowSchema:
 
     def missing(self, names: Sequence[str]) -> str | None:
         """The sets of columns to choose from, in words for a message; None if the names include one of them."""
-        if not self.columns or any(set(columns) <= set(names) for columns in self.columns):
+        known = {*names, *self.gathered}
+        if not self.columns or any(known.issuperset(columns) for columns in self.columns):
             return None
         return " or ".join(", ".join(columns) for columns in self.columns)
 
     def normalised(self, values: dict[str, Any]) -> dict[str, Any]:
-        """The row with its answers in one form, if answers are read."""
+        """The row with columns gathered, and with its answers in one form, if answers are read."""
+        if self.gathered:
+            kept = {key: value for key, value in values.items() if all(key not in some for some in self.gathered.values())}
+            values = kept | {ours: {name: values.get(name) for name in some} for ours, some in self.gathered.items()}
         return with_answers(values) if self.has_any("answers") else values
 
 
