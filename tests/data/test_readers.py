@@ -12,6 +12,9 @@ import pytest
 
 from datafiles import NER, PAIRS, QA, TEXT, refusal_of, rows_of
 
+HOW = ", or convert it from its encoding: iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW"
+WIDE = HOW.replace("WINDOWS-1252", "UTF-16")
+
 
 @pytest.mark.parametrize(
     ("name", "kind"), [("a.conll", NER), ("a.jsonl", NER), ("a.csv", TEXT), ("a.tsv.gz", PAIRS), ("a.json", QA)]
@@ -23,13 +26,13 @@ def test_an_empty_file_is_refused(write, name, kind):
 
 def test_the_first_byte_that_is_not_utf8_is_named(write):
     assert refusal_of(write("a.conll", "été O\nna\xefve O\n".encode().replace(b"\xc3\xaf", b"\xef")), NER) == (
-        "a.conll:2 is not UTF-8: byte 0xef at column 3; save the file as UTF-8"
+        f"a.conll:2 is not UTF-8: byte 0xef at column 3; save the file as UTF-8{HOW}"
     )
     assert refusal_of(write("b.csv.gz", b'text,label\n"a\n\xe9",A\n'), TEXT) == (
-        "b.csv.gz:3 is not UTF-8: byte 0xe9 at column 1; save the file as UTF-8"
+        f"b.csv.gz:3 is not UTF-8: byte 0xe9 at column 1; save the file as UTF-8{HOW}"
     )
     assert refusal_of(write("c.jsonl", '{"text": 1}'.encode("utf-16")), TEXT) == (
-        "c.jsonl:1 is not UTF-8: byte 0xff at column 1 (it looks like UTF-16); save the file as UTF-8"
+        f"c.jsonl:1 is not UTF-8: byte 0xff at column 1 (it looks like UTF-16); save the file as UTF-8{WIDE}"
     )
 
 
@@ -52,16 +55,20 @@ def test_a_damaged_gzip_file_is_refused(write):
     assert "b.conll.gz is a damaged or truncated gzip file (Not a gzipped file" in refusal_of(path, NER)
 
 
+def test_a_spreadsheet_is_told_apart_from_other_archives(write):
+    for name in ("a.csv", "a.jsonl"):
+        assert refusal_of(write(name, b"PK\x03\x04\xff\xff"), TEXT) == f"{name} is a zip archive; unpack it, and give the files in it"
+    told = "a.xlsx is a spreadsheet; save it as CSV (UTF-8), and give that file"
+    assert refusal_of(write("a.xlsx", b"PK\x03\x04\xff\xff"), TEXT) == told
+    assert refusal_of(Path("a.xlsx"), NER) == told
+
+
 def test_an_unknown_format_lists_the_known_ones(write):
     assert refusal_of(write("a.txt", "x"), TEXT) == (
         "a.txt: text-classification data is read from .csv, .json, .jsonl, .ndjson, .parquet, .tsv, each also as .gz"
     )
     assert refusal_of(write("a.txt", "x"), QA) == (
         "a.txt: question-answering data is read from .csv, .json, .jsonl, .ndjson, .parquet, .tsv, each also as .gz"
-    )
-    assert refusal_of(write("a.csv", "x"), NER) == (
-        "a.csv: token-classification data is read from CoNLL columns (.conll, .txt, .tsv, ...), "
-        ".json, .jsonl, .ndjson, .parquet, each also as .gz"
     )
 
 
@@ -100,5 +107,5 @@ def test_squad_in_one_line_of_many_megabytes_is_read_and_what_has_too_many_value
         "c.json is not valid JSON: maximum recursion"
     )
     assert refusal_of(write("d.json", b'{"data":\n "\xff"}'), QA) == (
-        "d.json:2 is not UTF-8: byte 0xff at column 3; save the file as UTF-8"
+        f"d.json:2 is not UTF-8: byte 0xff at column 3; save the file as UTF-8{HOW}"
     )

@@ -18,6 +18,7 @@ from difflib import SequenceMatcher
 from itertools import islice
 from typing import Any
 
+from manyheads.data.formats.rows import with_spans
 from manyheads.text.spans import check_tag
 
 Mapped = Mapping[str, str | tuple[str, ...]]
@@ -292,9 +293,10 @@ def _share_of_tags(values: Values) -> float:
 
 
 def _fits_entities(values: Values) -> float:
-    inner = [item for value in values if isinstance(value, list) for item in value]
+    lists = [with_spans({"entities": value})["entities"] for value in values]
+    inner = [item for value in lists if isinstance(value, list) for item in value]
     spans = all(isinstance(item, Mapping) and {"start", "end", "label"} <= set(item) for item in inner)
-    return 1.0 if inner and spans and _all(values, list) else 0.0
+    return 1.0 if inner and spans and _all(lists, list) else 0.0
 
 
 def _fits_answers(values: Values) -> float:

@@ -15,6 +15,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from manyheads.data.column_guess import Mapped, is_telling, names_in
+from manyheads.data.formats.columns import HUB_TAGS
 from manyheads.tasks import TASK_TYPES
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ class Target:
             used: Mapped = reading.guess.columns
         else:
             own = next((columns for columns in sets if known.issuperset(columns)), tuple(chain(*sets)))
-            used = {name: name for name in own}
+            hub = HUB_TAGS in known and "tags" not in known
+            used = {name: HUB_TAGS if hub and name == "tags" else name for name in own}
         texts = frozenset((ours, theirs) for ours, theirs in used.items() if ours in ("text", "tokens"))
         return Target(texts, {ours: theirs for ours, theirs in used.items() if ours not in INPUTS})
 

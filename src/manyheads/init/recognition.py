@@ -17,6 +17,7 @@ from manyheads.data.column_guess import MOST_ROWS, ColumnGuess, Mapped, Sample, 
 from manyheads.data.formats.csv import numbered_columns
 from manyheads.data.formats.detection import known_types
 from manyheads.data.formats.format import RowSchema
+from manyheads.data.formats.literals import guessed
 from manyheads.data.formats.rows import RawRow
 from manyheads.data.readers import format_of, read_rows
 from manyheads.data.report import RunningStatistics
@@ -140,7 +141,7 @@ def _raw(source: Source) -> _Raw:
         rows = [row.values for row in islice(_rows(source, {number: number for number in numbers})[0], MOST_ROWS)]
     except DataError as error:
         return _Raw(error=str(error))
-    return _Raw(sample_of(rows), bool(numbers), rows=rows)
+    return _Raw(sample_of({name: guessed(value) for name, value in row.items()} for row in rows), bool(numbers), rows=rows)
 
 
 class _AnyRow:

@@ -29,7 +29,7 @@ def column_names(
     schema = _with_hub_tags(schema, found)
     for ours, theirs in schema.named:
         if theirs not in found:
-            raise _unknown(place, ours, theirs, found)
+            raise unknown_column(place, ours, theirs, found)
     taken = set(schema.renames.values()) | set(schema.renames)
     names = {name: name for name in found if name not in taken} | dict(schema.renames)
     if schema.missing(list(names)) and TARGETS not in names:
@@ -80,7 +80,7 @@ def object_rows(schema: RowSchema, place: str, objects: Objects) -> Iterator[Raw
             if theirs in values:
                 unseen.pop(ours, None)
             elif ours in expected and not shared:
-                raise _unknown(f"{where}:", ours, theirs, values)
+                raise unknown_column(f"{where}:", ours, theirs, values)
         yield RawRow(schema.normalised(renamed(values, schema.renames)), where)
     if number and unseen:
         ours, theirs = next(iter(unseen.items()))
@@ -93,7 +93,7 @@ def _check_keys(schema: RowSchema, where: str, objects: Objects) -> None:
     if TARGETS not in sample and schema.missing(list(renamed(sample, schema.renames))):
         for ours, theirs in schema.named:
             if theirs not in sample:
-                raise _unknown(where, ours, theirs, sample)
+                raise unknown_column(where, ours, theirs, sample)
         raise missing_columns(schema, sample, where, sample)
 
 
@@ -110,7 +110,8 @@ def renamed(values: dict[str, Any], renames: Mapping[str, str]) -> dict[str, Any
     return kept | {ours: values[theirs] for ours, theirs in renames.items() if theirs in values}
 
 
-def _unknown(place: str, ours: str, theirs: str, found: Iterable[str]) -> DataError:
+def unknown_column(place: str, ours: str, theirs: str, found: Iterable[str]) -> DataError:
+    """The error for a column that the data source names and the data does not have."""
     known = list(found)
     seen = ", ".join(known)[:MOST_NAMED] or "none"
     hint = did_you_mean(theirs, known)

@@ -60,7 +60,7 @@ def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
 
 
 @dataclass(slots=True)
-class _Sentence:
+class Sentence:
     """The words of a sentence."""
 
     document: str
@@ -71,6 +71,13 @@ class _Sentence:
     shared: int = 0
     """Words still to come in a range that has no space after it."""
 
+    def add(self, line: int, word: str, tag: str, *, space_after: bool = True) -> None:
+        """Add a word with its line."""
+        self.numbers.append(line)
+        self.tokens.append(word)
+        self.tags.append(tag)
+        self.space_after.append(space_after)
+
     def row(self, path: Path, notes: tuple[str, ...] = ()) -> RawRow:
         """The sentence as a row. If lines between its words were skipped, the lines of its words are not known."""
         values: dict[str, Any] = {"tokens": self.tokens, "tags": self.tags, "document": self.document}
@@ -80,9 +87,9 @@ class _Sentence:
         return RawRow(values, f"{path}:{self.numbers[0]}", len(self.tokens) if whole else 1, notes=notes)
 
 
-def _sentences(path: Path, layout: Layout) -> Iterator[_Sentence]:
+def _sentences(path: Path, layout: Layout) -> Iterator[Sentence]:
     documents, document, before, described = 0, "", 0, 0
-    sentence, header = _Sentence(""), layout.header
+    sentence, header = Sentence(""), layout.header
     for number, line in lines(path):
         text = bare_line(line)
         comment = is_comment(text, layout)
@@ -94,7 +101,7 @@ def _sentences(path: Path, layout: Layout) -> Iterator[_Sentence]:
             described = number if comment and text.startswith("# ") else 0
             if sentence.tokens:
                 yield sentence
-                sentence = _Sentence(document)
+                sentence = Sentence(document)
             if text.startswith(DOCUMENTS):
                 documents += 1
                 document = f"{path.name}#{documents}"
@@ -125,7 +132,7 @@ def _sentences(path: Path, layout: Layout) -> Iterator[_Sentence]:
         )
 
 
-def _add(path: Path, number: int, sentence: _Sentence, cells: list[str], layout: Layout) -> None:
+def _add(path: Path, number: int, sentence: Sentence, cells: list[str], layout: Layout) -> None:
     word = cells[layout.word]
     if not word:
         column = "an empty first column" if not layout.word else "no word in its second column"
@@ -135,13 +142,10 @@ def _add(path: Path, number: int, sentence: _Sentence, cells: list[str], layout:
         spaced = sentence.shared > 0
     else:
         spaced = True
-    sentence.numbers.append(number)
-    sentence.tokens.append(word)
-    sentence.tags.append(layout.tag_of(cells))
-    sentence.space_after.append(spaced and layout.space_after(cells))
+    sentence.add(number, word, layout.tag_of(cells), space_after=spaced and layout.space_after(cells))
 
 
-def _note_range(sentence: _Sentence, cells: list[str], layout: Layout) -> None:
+def _note_range(sentence: Sentence, cells: list[str], layout: Layout) -> None:
     """Note whether a space follows the last word of a range; the rest of its line is ignored."""
     first, dash, last = cells[0].partition("-")
     if dash and not layout.space_after(cells):

@@ -6,6 +6,7 @@ The first line is a header, unless `columns` of the data source names the column
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from manyheads.data.column_guess import sample_of
 from manyheads.data.formats.columns import TARGETS, column_names
 from manyheads.data.formats.format import RowSchema
 from manyheads.data.formats.lines import LONGEST_LINE_BYTES, bare_name, lines
+from manyheads.data.formats.literals import guessed, literal
 from manyheads.data.formats.messages import counted
 from manyheads.data.formats.rows import RawRow
 from manyheads.errors import DataError
+from manyheads.tasks.rows import NESTED_COLUMNS
 from manyheads.text.delimited import (
     LONGEST_NAME,
     OTHER_SEPARATORS,
@@ -36,9 +39,7 @@ QUOTED = "cells begin and end with a quote, which is part of the cell because ts
 
 def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
     """Rows. Raises DataError for a header that lacks columns, a row of another width, and mismatched quotes."""
-    tab = bare_name(path).endswith(".tsv")
-    rows = read_cells((line for _, line in lines(path)), tabs=tab, longest=LONGEST_CELL)
-    try:
+    with opened_table(path) as rows:
         first = next(rows, None)
         if first is None:
             return
@@ -46,7 +47,14 @@ def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
         header = Header(CellRow(first.line, _numbers(first.cells)) if numbered else first)
         header.rename(_names(path, header, first, rows, schema))
         for row in chain([first], rows) if numbered else rows:
-            yield _row(path, header, row, schema, tab=tab)
+            yield _row(path, header, row, schema)
+
+
+@contextmanager
+def opened_table(path: Path) -> Iterator[Iterator[CellRow]]:
+    """The lines of a file as cells. Raises DataError for what is wrong with them, also while they are used."""
+    try:
+        yield read_cells((line for _, line in lines(path)), tabs=bare_name(path).endswith(".tsv"), longest=LONGEST_CELL)
     except CellError as error:
         raise DataError(f"{path}:{error.line} {error}") from None
 
@@ -56,11 +64,8 @@ def numbered_columns(path: Path) -> list[str]:
 
     Raises DataError.
     """
-    try:
-        cells = read_cells((line for _, line in lines(path)), tabs=bare_name(path).endswith(".tsv"), longest=LONGEST_CELL)
-        first = next(cells, None)
-    except CellError as error:
-        raise DataError(f"{path}:{error.line} {error}") from None
+    with opened_table(path) as rows:
+        first = next(rows, None)
     return [] if first is None or not _is_data([cell.strip() for cell in first.cells]) else _numbers(first.cells)
 
 
@@ -76,16 +81,25 @@ def _has_numbers(schema: RowSchema, cells: list[str]) -> bool:
     return not named <= {cell.strip() for cell in cells} or any(len(cell) > LONGEST_NAME for cell in cells)
 
 
-def _row(path: Path, header: Header, row: CellRow, schema: RowSchema, *, tab: bool) -> RawRow:
+def cells_by_name(path: Path, header: Header, row: CellRow) -> dict[str, str]:
+    """The cells of a row. Raises DataError for a row of another width than the header's."""
     found = header.row(row)
     if found is None:
         raise DataError(
             f"{path}:{row.line} has {counted(len(row.cells), 'column')}, the header has {len(header.names)} "
             f"({', '.join(header.names)[:500]}); fill the row in, or quote a cell that holds {separator_name(row.separator)}"
         )
+    return found
+
+
+def _row(path: Path, header: Header, row: CellRow, schema: RowSchema) -> RawRow:
+    found, tab = cells_by_name(path, header, row), bare_name(path).endswith(".tsv")
     values: dict[str, Any] = dict(found)
     if not values.get("text_pair", True):
         values["text_pair"] = None  # the only column that may be left out row by row; an empty cell has no type
+    for name in NESTED_COLUMNS.intersection(values):
+        if schema.has_any(name):
+            values[name] = literal(values[name], f"{path}:{row.line}", name)
     notes = (QUOTED,) if tab and _is_quoted(found) else ()
     if not tab and row.separator != ",":
         notes = (f"cells are separated by {separator_name(row.separator, plural=True)}, as in the header",)
@@ -115,7 +129,11 @@ def _names(path: Path, header: Header, first: CellRow, rows: Iterator[CellRow], 
         raise DataError(
             f"{where} should be a header with the columns {missing}, seen {seen}; add that line, or rename columns"
         )
-    return column_names(schema, header.known, where, lambda: sample_of(header.row(row) or {} for row in rows))
+    return column_names(schema, header.known, where, lambda: sample_of(_guessed(header.row(row)) for row in rows))
+
+
+def _guessed(cells: dict[str, str] | None) -> dict[str, Any]:
+    return {name: guessed(cell) for name, cell in (cells or {}).items()}
 
 
 def _is_data(names: list[str]) -> bool:

@@ -33,6 +33,7 @@ from manyheads.data.formats import (
     spacy_json,
     squad,
     webanno_tsv,
+    word_table,
     xmi,
 )
 from manyheads.data.formats.format import TAGGED_WORDS, Columns, Format, RowSchema
@@ -41,7 +42,6 @@ from manyheads.data.formats.preview import Preview, Shape
 from manyheads.errors import DataError, ManyheadsError
 from manyheads.tasks import TASK_TYPES
 from manyheads.tasks.base import Task
-from manyheads.tasks.rows import NESTED_COLUMNS
 
 ANY: tuple[Columns, ...] = ()
 
@@ -53,8 +53,8 @@ def _by_name(_: Preview) -> bool:
 
 CONLL = Format("conll", "CoNLL columns", TAGGED_WORDS, _by_name, conll.read, renames=True)
 CONLLU = Format("conllu", "CoNLL-U", TAGGED_WORDS, conll.is_universal, conll.read, renames=True)
-CSV = Format("csv", "csv", ANY, _by_name, csv.read, lacks=NESTED_COLUMNS, renames=True)
-TSV = Format("tsv", "tsv", ANY, _by_name, csv.read, lacks=NESTED_COLUMNS, renames=True)
+CSV = Format("csv", "csv", ANY, _by_name, csv.read, renames=True)
+TSV = Format("tsv", "tsv", ANY, _by_name, csv.read, renames=True)
 JSONL = Format("jsonl", "JSON lines", ANY, _by_name, jsonl.read, renames=True)
 PARQUET = Format("parquet", "Parquet", ANY, _by_name, parquet.read, renames=True)
 SQUAD = Format("squad", "SQuAD JSON", (("question", "context", "answers"),), squad.looks_like, squad.read)
@@ -69,6 +69,7 @@ FORMATS: tuple[Format, ...] = (
     bioc_json.FORMAT,
     xmi.FORMAT,
     webanno_tsv.FORMAT,
+    word_table.FORMAT,
     brat.FORMAT,
     bioasq.FORMAT,
     SQUAD,
@@ -123,16 +124,13 @@ def format_by_content(preview: Preview, schema: RowSchema) -> Format | None:
 def format_by_extension(name: str, schema: RowSchema, where: str) -> Format:
     """The format that a file name stands for. Raises DataError for a name that stands for none of the expected rows."""
     squads, words = SQUAD.holds(schema.columns), CONLL.holds(schema.columns)
-    formats = {".jsonl": JSONL, ".ndjson": JSONL, ".parquet": PARQUET, ".json": SQUAD if squads else JSONL}
-    if CSV.fits(schema):
-        formats |= {".csv": CSV, ".tsv": TSV}
+    formats = {".csv": CSV, ".jsonl": JSONL, ".ndjson": JSONL, ".parquet": PARQUET, ".json": SQUAD if squads else JSONL}
+    if not words:
+        formats[".tsv"] = TSV
     suffix = Path(name).suffix
-    if suffix in formats:
-        return formats[suffix]
-    if words and suffix != ".csv":
-        return CONLL
-    columns = "CoNLL columns (.conll, .txt, .tsv, ...), " if words else ""
-    raise DataError(f"{where}: {schema.kind} data is read from {columns}{', '.join(sorted(formats))}, each also as .gz")
+    if suffix in formats or words:
+        return formats.get(suffix, CONLL)
+    raise DataError(f"{where}: {schema.kind} data is read from {', '.join(sorted(formats))}, each also as .gz")
 
 
 def _is_own(shape: Shape, schema: RowSchema) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from manyheads.data.column_guess import Mapped
 from manyheads.data.formats.preview import Preview
-from manyheads.data.formats.rows import RawRow, with_answers
+from manyheads.data.formats.rows import RawRow, with_answers, with_spans
 
 if TYPE_CHECKING:
     from manyheads.tasks.base import Task
@@ -62,10 +62,12 @@ class RowSchema:
         return " or ".join(", ".join(columns) for columns in self.columns)
 
     def normalised(self, values: dict[str, Any]) -> dict[str, Any]:
-        """The row with columns gathered, and with its answers in one form, if answers are read."""
+        """The row with columns gathered, and with its spans and answers in one form, if they are read."""
         if self.gathered:
             kept = {key: value for key, value in values.items() if all(key not in some for some in self.gathered.values())}
             values = kept | {ours: {name: values.get(name) for name in some} for ours, some in self.gathered.items()}
+        if self.has_any("entities"):
+            values = with_spans(values)
         return with_answers(values) if self.has_any("answers") else values
 
 
@@ -83,8 +85,6 @@ class Format:
     """Whether a file is certainly of this format. False for formats that are recognised by file name."""
     read: Callable[[Path, RowSchema], Iterator[RawRow]]
     """Raises DataError, with the place, for the first defect."""
-    lacks: frozenset[str] = frozenset()
-    """Columns that it cannot hold."""
     renames: bool = False
     """Whether its columns have names or numbers, so that `columns` of a data source applies."""
     wins_over_own_rows: bool = False
@@ -94,11 +94,7 @@ class Format:
 
     def holds(self, columns: Sequence[Columns]) -> bool:
         """Whether its rows have one of these sets of columns."""
-        return any(
-            self.lacks.isdisjoint(wanted)
-            and (not self.columns or any(set(wanted) <= set(given) for given in self.columns))
-            for wanted in columns
-        )
+        return not self.columns or any(set(wanted) <= set(given) for wanted in columns for given in self.columns)
 
     def fits(self, schema: RowSchema) -> bool:
         """Whether its rows can satisfy a schema."""

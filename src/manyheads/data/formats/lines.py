@@ -177,10 +177,14 @@ def lines(path: Path, longest: int = LONGEST_LINE_BYTES, errors: str = "strict")
 
 def _not_utf8(path: Path, number: int, line: bytes, place: int) -> DataError:
     """The error for a byte of a line."""
-    guess = " (it looks like UTF-16)" if number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
+    wide = number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff")
     if number == 1 and line.startswith(b"PK\x03\x04"):
+        if {".xlsx", ".ods"} & set(path.suffixes):
+            return DataError(f"{path} is a spreadsheet; save it as CSV UTF-8, and give that file")
         return DataError(f"{path} is a zip archive; unpack it, and give the files in it")
     column = len(line[:place].decode("utf-8", "replace")) + 1
+    guess, encoding = (" (it looks like UTF-16)", "UTF-16") if wide else ("", "WINDOWS-1252")
     return DataError(
-        f"{path}:{number} is not UTF-8: byte 0x{line[place]:02x} at column {column}{guess}; save the file as UTF-8"
+        f"{path}:{number} is not UTF-8: byte 0x{line[place]:02x} at column {column}{guess}; save the file as UTF-8, or convert "
+        f"it from its encoding: iconv -f {encoding} -t UTF-8 OLD > NEW"
     )
