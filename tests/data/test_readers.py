@@ -55,12 +55,19 @@ def test_a_damaged_gzip_file_is_refused(write):
     assert "b.conll.gz is a damaged or truncated gzip file (Not a gzipped file" in refusal_of(path, NER)
 
 
-def test_a_spreadsheet_is_told_apart_from_other_archives(write):
-    for name in ("a.csv", "a.jsonl"):
-        assert refusal_of(write(name, b"PK\x03\x04\xff\xff"), TEXT) == f"{name} is a zip archive; unpack it, and give the files in it"
-    told = "a.xlsx is a spreadsheet; save it as CSV (UTF-8), and give that file"
-    assert refusal_of(write("a.xlsx", b"PK\x03\x04\xff\xff"), TEXT) == told
-    assert refusal_of(Path("a.xlsx"), NER) == told
+@pytest.mark.parametrize(
+    ("name", "head", "told"),
+    [
+        ("a.csv", b"PK\x03\x04\xff", "is a zip archive; unpack it, and give the files in it"),
+        ("a.xlsx", b"PK\x03\x04\xff", "is a spreadsheet; save it as CSV (UTF-8)"),
+        ("a.xls", b"\xd0\xcf\x11\xe0\xa1", "is a spreadsheet; save it as CSV (UTF-8)"),
+        ("a.jsonl", b"\x1f\x8b\x08\x00", "is gzipped; let its name end in .gz"),
+        ("a.csv.bz2", b"BZh91AY", "is a bzip2 file; unpack it, and give the files in it"),
+    ],
+)
+def test_files_of_other_kinds_are_refused_with_what_to_do(write, name, head, told):
+    for kind in (NER, TEXT, QA):
+        assert refusal_of(write(name, head), kind) == f"{name} {told}"
 
 
 def test_an_unknown_format_lists_the_known_ones(write):

@@ -31,6 +31,25 @@ SMALL_BYTES = 1 << 20
 """Any file may unpack to this, whatever its ratio."""
 
 
+_UNPACK = "unpack it, and give the files in it"
+OTHER_KINDS = {
+    b"PK\x03\x04": ("a zip archive", _UNPACK), b"BZh": ("a bzip2 file", _UNPACK), b"\xfd7zXZ": ("an xz file", _UNPACK),
+    b"7z\xbc\xaf": ("a 7-Zip archive", _UNPACK), b"Rar!": ("a RAR archive", _UNPACK),
+    b"\x1f\x8b": ("gzipped", "let its name end in .gz"), b"\xd0\xcf\x11\xe0": ("a spreadsheet", "save it as CSV (UTF-8)"),
+    b"SQLite format 3": ("a database", "export its table as csv"), b"%PDF-": ("a PDF", "give its text"),
+}  # fmt: skip
+"""Files that hold no rows, by their first bytes, with what to do."""
+SPREADSHEETS = (".xlsx", ".xlsm", ".ods", ".numbers")
+
+
+def check_kind(path: Path, head: bytes) -> None:
+    """Raise DataError for an archive, a spreadsheet and the like. `head`: the first bytes, unpacked."""
+    found = next((kind for magic, kind in OTHER_KINDS.items() if head.startswith(magic)), None)
+    if found is not None:
+        what, todo = OTHER_KINDS[b"\xd0\xcf\x11\xe0"] if bare_name(path).endswith(SPREADSHEETS) else found
+        raise DataError(f"{path} is {what}; {todo}")
+
+
 def bare_name(path: Path) -> str:
     """The name in lower case without `.gz`, from which the format is recognised."""
     return path.name.lower().removesuffix(".gz")
@@ -178,10 +197,6 @@ def lines(path: Path, longest: int = LONGEST_LINE_BYTES, errors: str = "strict")
 def _not_utf8(path: Path, number: int, line: bytes, place: int) -> DataError:
     """The error for a byte of a line."""
     wide = number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff")
-    if number == 1 and line.startswith(b"PK\x03\x04"):
-        if {".xlsx", ".ods"} & set(path.suffixes):
-            return DataError(f"{path} is a spreadsheet; save it as CSV UTF-8, and give that file")
-        return DataError(f"{path} is a zip archive; unpack it, and give the files in it")
     column = len(line[:place].decode("utf-8", "replace")) + 1
     guess, encoding = (" (it looks like UTF-16)", "UTF-16") if wide else ("", "WINDOWS-1252")
     return DataError(

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from manyheads.data.formats.lines import bare_name, byte_stream
+from manyheads.data.formats.lines import bare_name, byte_stream, check_kind
 
 HEAD_BYTES = 1 << 18
 """A document of 250,000 characters before the first label is rare, and needs `format:`."""
@@ -43,6 +43,7 @@ class Preview:
             return Preview(path)
         with byte_stream(path) as stream:
             found = stream.read(HEAD_BYTES)
+        check_kind(path, found)
         return Preview(path, found.decode("utf-8", "replace").removeprefix("\ufeff"), renames or {})
 
     @property
