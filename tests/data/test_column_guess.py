@@ -40,6 +40,11 @@ ANSWERED = {"q": ["Who wrote?", "Who ran?"], "passage": ["Ada wrote to London.",
         (TEXT, {"essay_text": SENTENCES, "a": [0, 1] * 3, "b": [0.0] * 6, "id": IDS}, "{text: essay_text, labels: [a, b]}"),
         (TEXT, {"body": SENTENCES, "a": [True, False] * 3, "on": ["False"] * 6}, '{text: body, labels: [a, "on"]}'),
         (TEXT, {"body": SENTENCES, "sentiment": ["0", "1"] * 3, "new": ["0"] * 6}, "{text: body, label: sentiment}"),
+        (TEXT, {"Class Index": [1, 2, 3, 4, 1, 2], "Description": SENTENCES}, "{text: Description, label: Class Index}"),
+        (TEXT, {"body": SENTENCES, "stars": [1.0, 5.0] * 3, "funny": [0, 1] * 3, "cool": [0] * 6}, "{text: body, label: stars}"),
+        (TEXT, {"body": SENTENCES, "source": ["web"] * 6, "about": SHORT}, "{text: body, label: about}"),
+        (TEXT, {"user": ["ann", "bo", "cy", "di", "ed", "flo"], "x": SENTENCES, "sentiment": SHORT}, "{text: x, label: sentiment}"),
+        ("text-ranking", {"q": SENTENCES, "doc": SENTENCES[::-1], "score": [0, 1] * 3}, "{query: q, passage: doc}"),
         ("text-regression", {"essay": SENTENCES, "grade": ["1.5", "2", "4", "3", "5", "2.5"]}, "{text: essay, value: grade}"),
         (PAIRS, {"id": IDS, "premise": SENTENCES, "hypothesis": SENTENCES[::-1], "gold_label": SHORT},
          "{text_a: premise, text_b: hypothesis}"),
@@ -62,6 +67,7 @@ def test_columns_are_guessed_from_names_and_values(kind, sample, expected):
         (NER, {"sentence": SENTENCES, "category": SHORT}),
         (QA, {"question": ["Who?"], "context": ["Ada."]}),
         (PAIRS, {}),
+        ("text-ranking", {"query-id": ["q1", "q2"], "corpus-id": ["d1", "d2"], "score": [1, 0]}),
     ],
 )
 def test_nothing_is_guessed_where_a_column_is_missing(kind, sample):
@@ -119,6 +125,18 @@ def test_missing_columns_are_refused_with_the_mapping_that_fits(path):
         list(open_files(Files((path,)), TASK_TYPES[TEXT]).rows())
 
 
+def test_the_second_text_of_a_pair_is_proposed_too(write):
+    header = "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n"
+    lines = [f"{i % 2}\t{i}\t{i + 90}\t{text}\t{SENTENCES[-i]}\n" for i, text in enumerate(SENTENCES)]
+    told = 'write columns: {text: "#1 String", label: Quality, text_pair: "#2 String"}'
+    for name in ("a.tsv", "a.txt", "SMSSpamCollection"):
+        assert refusal_of(write(name, header + "".join(lines)), TEXT).endswith(told)
+    told = "or give the numbers of the columns, such as columns: {text: 4, label: 1, text_pair: 5}"
+    assert refusal_of(write("b.tsv", "".join(lines)), TEXT).endswith(told)
+    rows = [{"premise": text, "hypothesis": text[::-1], "label": "x"} for text in SENTENCES]
+    assert refusal_of(write("a.jsonl", jsonl(*rows)), TEXT).endswith("write columns: {text: premise, text_pair: hypothesis}")
+
+
 def test_the_mapping_is_part_of_what_a_table_is_cached_under(write, tmp_path):
     path = write("a.jsonl", jsonl(*({"a": text, "b": text + "!", "label": "x"} for text in SENTENCES)))
     tables = [build_table(TASK_TYPES[TEXT](name="t"), Files((path,), columns={"text": name}), "train", cache=tmp_path)[0]
@@ -167,7 +185,8 @@ def test_the_hubs_name_of_tags_is_known(write):
 
 def test_another_separator_is_named(write):
     assert refusal_of(write("a.tsv", "text;label\na;A\n"), TEXT) == (
-        "a.tsv:1 has one column, with cells separated by ';'; cells are separated by commas in .csv, and by tabs in .tsv"
+        "a.tsv:1 has one column, with cells separated by ';'; cells are separated by commas in .csv, and by tabs in .tsv; "
+        "give the name that fits, or name the format: csv, tsv"
     )
 
 

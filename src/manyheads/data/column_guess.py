@@ -33,16 +33,23 @@ MOST_ROWS = 100
 MOST_COLUMNS = 50
 MOST_FLAGS = 200
 """Columns of zeros and ones that are proposed as labels."""
-FLAGS = 0.9
+FLAGS = 0.75
 """Their score as our labels."""
 LONGEST_VALUE = 1000
 LONGEST_LABEL = 60
+ONE_WORD = 0.1
+"""How well values of one word fit a text."""
+CONSTANT = 0.3
+"""How well a value that is the same in all rows fits a label: the beginning of a sorted file has one."""
 FEW_VALUES = 4
 """So few tell nothing about repetition."""
 UNKNOWN = 0.5
 """Score of values of which there are none."""
 UNNAMED = 0.25
 """Score of a name that says nothing."""
+_IDENTIFIER = re.compile(
+    r"(?:.*[^a-z]|pmc|pm|doc|uu|u|g|row|user|item)?(?:ids?|idx|index)|document|split", re.IGNORECASE
+)
 _NUMBERS = re.compile(r"\d{1,5}(,\d{1,5})*", re.ASCII)
 LEAST = 0.3
 """Score of a column that can be proposed: values of 0.36 under a name that says nothing, or of 0.1 under a usual one."""
@@ -69,14 +76,14 @@ class ColumnGuess:
         return "{" + ", ".join(f"{ours}: {_written(theirs)}" for ours, theirs in self.renames.items()) + "}"
 
 
-def guess_columns(expected: Iterable[Sequence[str]], sample: Sample) -> ColumnGuess | None:
+def guess_columns(expected: Iterable[Sequence[str]], sample: Sample, optional: Sequence[str] = ()) -> ColumnGuess | None:
     """The columns of the sample that are probably one of the expected sets; None if none is found whole.
 
     >>> rows = {"sentence": ["It broke.", "It works well."], "category": ["bad", "good"]}
     >>> str(guess_columns([("text", "label"), ("text", "labels")], rows))
     '{text: sentence, label: category}'
     """
-    found = [guess for columns in expected if (guess := _assigned(columns, sample)) is not None]
+    found = [guess for columns in expected if (guess := guess_all_columns(columns, optional, sample)) is not None]
     return max(found, key=lambda guess: guess.score, default=None)
 
 
@@ -90,13 +97,14 @@ def guess_all_columns(columns: Sequence[str], optional: Sequence[str], sample: S
     >>> str(guess_all_columns(["text_a", "text_b"], [], {"2": pairs["3"], "3": pairs["2"]}))
     '{text_a: "2", text_b: "3"}'
     """
+    sample = {name: values for name, values in sample.items() if name in columns or not is_identifier(name)}
     guess = _assigned(columns, sample)
     if guess is None:
         return None
     found, total = dict(guess.columns), guess.score * len(columns)
     for ours in optional:
         others = [name for name in list(sample)[:MOST_COLUMNS] if name not in names_in(found)]
-        free = [name for name in others if _is_told(ours, name, sample[name])]
+        free = [name for name in others if _is_told(ours, name, sample[name], found)]
         if free:
             best = found[ours] = max(free, key=lambda name: _score(ours, name, sample[name]))
             total += _score(ours, best, sample[best])
@@ -118,11 +126,23 @@ def _rivals(found: Mapped, sample: Sample) -> tuple[str, ...]:
     return tuple(name for name in others if sample[name] and _score("label", name, sample[name]) >= LEAST)
 
 
-def _is_told(ours: str, name: str, values: Values) -> bool:
-    """Whether a column is easily told to be an optional one of ours."""
+def is_identifier(name: str) -> bool:
+    """Whether a column's name says that it holds identifiers, and not labels either.
+
+    >>> is_identifier("query-id"), is_identifier("Class Index")
+    (True, False)
+    """
+    return _IDENTIFIER.fullmatch(name) is not None and not is_telling("label", name)
+
+
+def _is_told(ours: str, name: str, values: Values, found: Mapped) -> bool:
+    """Whether a column is easily told to be an optional one of ours, beside those found."""
     role = ROLES.get(ours)
     if role is None or not values:
         return name == ours
+    first = PAIRED.get(ours)
+    if first in found and "1" in str(found[first]) and str(found[first]).replace("1", "2") == name:
+        return role.fits(values) >= LEAST
     if name.isdecimal():
         return role.fits(values) >= 0.5
     other = name != ours and (name in ROLES or name in OTHERS)
@@ -157,7 +177,8 @@ def zeros_and_ones(sample: Sample) -> tuple[str, ...]:
     for flags in ({"0", "1", "0.0", "1.0"}, {"true", "false"}):
         found = tuple(name for name, values in sample.items() if values and name.lower() not in OTHERS
                       and {str(value).strip().lower() for value in values} <= flags)  # fmt: skip
-        if 1 < len(found) <= MOST_FLAGS and len({is_telling("label", name) for name in found}) == 1:
+        ones = {name for name in found if {str(value).strip().lower() for value in sample[name]} - {"0", "0.0", "false"}}
+        if ones and 1 < len(found) <= MOST_FLAGS and len({is_telling("label", name) for name in found}) == 1:
             return found
     return ()
 
@@ -243,6 +264,8 @@ def _fits_text(values: Values) -> float:
         return 0.0
     if len(values) > FEW_VALUES and len(set(values)) == 1:
         return 0.0
+    if not any(" " in value.strip() for value in values if value.isascii()) and all(map(str.isascii, values)):
+        return ONE_WORD
     words = sum(len(value.split()) if value.isascii() else len(value) / 3 for value in values) / len(values)
     distinct = len(set(values)) / len(values)
     return min(1.0, 0.2 + 0.2 * words) * (0.4 + 0.6 * distinct)
@@ -254,10 +277,11 @@ def _fits_question(values: Values) -> float:
 
 
 def _fits_label(values: Values) -> float:
-    if not _all(values, str, int, bool) or any(len(str(value)) > LONGEST_LABEL for value in values):
+    whole = all(not isinstance(value, float) or value.is_integer() for value in values)
+    if not whole or not _all(values, str, int, bool, float) or any(len(str(value)) > LONGEST_LABEL for value in values):
         return 0.0
     distinct = len({str(value).strip() for value in values})
-    repeated = 1.0 if len(values) <= FEW_VALUES else 1 - distinct / (len(values) + 1)
+    repeated = 1.0 if len(values) <= FEW_VALUES else CONSTANT if distinct == 1 else 1 - distinct / (len(values) + 1)
     words = sum(len(str(value).split()) for value in values) / len(values)
     single = 0.5 if _fits_labels(values) else 1.0
     return single * repeated * min(1.0, 2 / max(words, 1))
@@ -269,8 +293,10 @@ def _fits_labels(values: Values) -> float:
         return 0.9 * _fits_label(inner) if inner and _all(inner, str) else 0.0
     if not _all(values, str):
         return 0.0
-    numbers = all(_NUMBERS.fullmatch(value) for value in values) and any("," in value for value in values)
-    return 0.8 if numbers or any("|" in value or value.strip()[:1] == "[" for value in values) else 0.0
+    if all(_NUMBERS.fullmatch(value) for value in values) and any("," in value for value in values):
+        return 0.8
+    parts = [part.strip() for value in values for part in value.split("|")]
+    return 0.8 * _fits_label(parts) if len(parts) > len(values) else 0.0
 
 
 def _fits_tokens(values: Values) -> float:
@@ -299,6 +325,10 @@ def _fits_entities(values: Values) -> float:
     return 1.0 if inner and spans and _all(lists, list) else 0.0
 
 
+def _fits_objects(values: Values) -> float:
+    return 1.0 if _all(values, list) else 0.0
+
+
 def _fits_answers(values: Values) -> float:
     inner = [item for value in values for item in (value if isinstance(value, list) else [value])]
     known = all(isinstance(item, Mapping) and "text" in item and {"start", "answer_start"} & set(item) for item in inner)
@@ -323,21 +353,22 @@ class _Role:
 
 
 TEXT_PAIRS = (("text", "text_pair"), ("text_a", "text_b"))
+PAIRED = {second: first for first, second in TEXT_PAIRS}
 OTHERS = frozenset({"document", "id", "title", "idx", "index", "split"})
 """Names that mean something else."""
 FIRST = ("sentence1", "sentence_1", "text1", "text_1", "premise", "anchor", "query", "question", "question1", "sentence_a",
          "s1", "first", "source", "sent1", "title")  # fmt: skip
 SECOND = ("sentence2", "sentence_2", "text2", "text_2", "hypothesis", "positive", "passage", "answer", "question2",
           "sentence_b", "s2", "second", "target", "sent2", "document", "context", "paraphrase")  # fmt: skip
-SCORES = ("score", "similarity", "similarity_score", "relatedness", "relatedness_score", "value", "rating", "stars", "target",
-          "label", "y", "grade")  # fmt: skip
+SCORES = ("score", "similarity", "similarity_score", "relatedness", "relatedness_score", "value", "target", "label", "y",
+          "grade")  # fmt: skip
 TEXTS = ("sentence", "content", "body", "review", "document", "comment", "utterance", "message", "tweet", "abstract", "post",
          "description", "input", "query", "question", "premise", "passage", "title", "data", "txt", "raw")  # fmt: skip
 LABELS = ("category", "class", "labels", "target", "intent", "sentiment", "topic", "label_text", "type", "tag", "emotion",
-          "gold", "gold_label", "y", "annotation", "relation", "stance", "rating", "answer", "queue", "department",
-          "priority", "urgency")  # fmt: skip
+          "gold", "gold_label", "y", "annotation", "relation", "stance", "rating", "stars", "overall", "answer", "queue",
+          "department", "priority", "urgency")  # fmt: skip
 TAGS = ("ner_tags", "ner", "labels", "bio", "iob", "ner_labels", "entities", "pos_tags", "pos", "upos", "label", "tag")
-PASSAGES = ("passage", "paragraph", "document", "article", "text", "evidence", "abstract", "snippet")
+PASSAGES = ("passage", "paragraph", "document", "doc", "article", "text", "evidence", "abstract", "snippet")
 ROLES: Mapping[str, _Role] = {
     "text": _Role(TEXTS, _fits_text),
     "text_pair": _Role(SECOND, _fits_text),
@@ -353,8 +384,13 @@ ROLES: Mapping[str, _Role] = {
     "text_a": _Role(FIRST, _fits_text),
     "text_b": _Role(SECOND, _fits_text),
     "negative": _Role(("negatives", "hard_negative", "neg"), _fits_text),
+    "query": _Role(("question", "q", "search"), _fits_question),
+    "passage": _Role(PASSAGES, _fits_text),
+    "passages": _Role(("documents", "candidates"), _fits_objects),
+    "negatives": _Role(("negative", "hard_negatives"), _fits_objects),
+    "positive": _Role(PASSAGES, _fits_text),
     "score": _Role(SCORES, _fits_number),
-    "value": _Role(SCORES, _fits_number),
+    "value": _Role((*SCORES, "rating", "stars", "overall"), _fits_number),
 }
 
 

@@ -78,10 +78,12 @@ def format_of(path: Path, schema: RowSchema, name: str | None = None) -> Format:
     """
     if name is not None:
         return format_by_name(name, schema, str(path))
-    found = format_by_content(Preview.of(path, schema.renames), schema)
+    preview = Preview.of(path, schema.renames)
+    found = format_by_content(preview, schema)
     if found is None and path.is_dir():
         opened(path)  # raises: no folder format matches
-    return found if found is not None else format_by_extension(bare_name(path), schema, str(path))
+    tabs = "\t" in preview.text.partition("\n")[0]
+    return found if found is not None else format_by_extension(bare_name(path), schema, str(path), tabs=tabs)
 
 
 def read_rows(path: Path, form: Format, schema: RowSchema) -> Iterator[RawRow]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from manyheads.data.column_guess import names_in
+from manyheads.data.formats.csv import NUMBER
 from manyheads.errors import DataError
 from manyheads.init.recognition import Reading, Recognised
 from manyheads.init.sources import Source
@@ -29,8 +30,6 @@ NAMES: Mapping[AnswerForm, str] = {
 PLAIN = frozenset({"data", "dataset", "datasets", "corpus", "corpora", "files", "raw", "src", "input", "export", "exports",
                    "tmp", "temp", "downloads", "all", "full"})  # fmt: skip
 """Names of files and folders that tell nothing."""
-NUMBER = '"'
-"""Quoted numbers of columns are shown as numbers."""
 NEAR = 0.35
 """Difference of ranks within which another task type is named: numbers of stars are classes, or one number."""
 AGREEING = 0.5

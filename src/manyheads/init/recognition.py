@@ -6,7 +6,6 @@ A reading is better the surer its columns are, the more of them it uses, and the
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -40,9 +39,8 @@ MOST_BAD = 0.05
 """Share of the rows that may be bad. They count against a reading, so that one without bad rows is preferred."""
 LEAST_WORDS = 0.3
 """Share of the tokens with a letter, below which they are no words."""
-_IDENTIFIER = re.compile(
-    r"(?:.*[^a-z]|pmc|pm|doc|uu|u|g|row|user|item)?(?:ids?|idx|index)|document|split", re.IGNORECASE
-)
+LONGEST_ALONE = 30
+"""Words of the only sentence of a file; a longer one has no empty line between sentences, so it is another kind of table."""
 TARGETS = "targets"
 
 
@@ -137,7 +135,7 @@ def _raw(source: Source) -> _Raw:
         numbers: list[str] = []
         if source.path.is_file() and not is_saved_dataset(source.path):
             form = format_of(source.path, RowSchema(_AnyRow.kind))
-            numbers = numbered_columns(source.path) if form.name in ("csv", "tsv") else []
+            numbers = numbered_columns(source.path, tabs=form.name == "tsv") if form.name in ("csv", "tsv") else []
         rows = [row.values for row in islice(_rows(source, {number: number for number in numbers})[0], MOST_ROWS)]
     except DataError as error:
         return _Raw(error=str(error))
@@ -172,8 +170,7 @@ def _readings(source: Source, cls: type[Task[Any]], raw: _Raw) -> Iterator[Readi
     count = len(own[0]) + optional if own else max(map(len, cls.columns), default=1)
     with suppress(DataError, RowError, TypeError):
         yield _reading(source, cls, None, 1.0 + PER_COLUMN * count)
-    known = {name: values for name, values in raw.sample.items()
-             if not _IDENTIFIER.fullmatch(name) and (raw.numbered or not name.isdecimal())}  # fmt: skip
+    known = {name: values for name, values in raw.sample.items() if raw.numbered or not name.isdecimal()}
     for columns in cls.columns if known else ():
         guess = guess_all_columns(columns, cls.optional_columns, known)
         if guess is not None and guess.renames and guess.score >= LEAST_SCORE:
@@ -202,7 +199,7 @@ def _collect(task: Task[Any], beginning: Sequence[Mapping[str, Any] | None]) -> 
         if values is None:
             continue
         if isinstance(found := values.get("tokens"), list):
-            _check_words(found)
+            _check_words(found, values.get("tags"))
             tokens += len(found)
             words += sum(any(map(str.isalpha, str(token))) for token in found)
         try:
@@ -213,14 +210,15 @@ def _collect(task: Task[Any], beginning: Sequence[Mapping[str, Any] | None]) -> 
                 raise
             continue
         used += 1
-    if used < LEAST_USED * len(beginning) or not used or words < LEAST_WORDS * tokens:
+    alone = len(beginning) == 1 and tokens > LONGEST_ALONE
+    if used < LEAST_USED * len(beginning) or not used or words < LEAST_WORDS * tokens or alone:
         raise DataError("too few rows can be used")
     return statistics.total(), bad / len(beginning)
 
 
-def _check_words(tokens: list[Any]) -> None:
-    """Raise RowError for whole sentences in place of words."""
-    if sum(str(token).count(" ") for token in tokens) > len(tokens):
+def _check_words(tokens: list[Any], tags: Any) -> None:
+    """Raise RowError for whole sentences in place of words or tags."""
+    if any(sum(str(one).count(" ") for one in some) > len(some) for some in (tokens, tags or ())):
         raise RowError("has sentences for tokens")
 
 

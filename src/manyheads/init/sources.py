@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
+from manyheads.data.formats.class_folders import labels_in, texts_in
 from manyheads.data.formats.detection import FORMATS
 from manyheads.data.formats.lines import bare_name
 from manyheads.data.formats.preview import Preview
@@ -16,6 +18,8 @@ from manyheads.init.split_names import split_of, split_of_folders
 
 MOST_FILES = 500
 """In all. A corpus of more is a folder that a format reads as a whole."""
+FEW_TEXTS = 3
+"""Texts that each label has at least, if folders are labels."""
 ITS_OWN = frozenset({".yaml", ".yml", ".md", ".py", ".ipynb", ".html", ".png", ".zip", ".tar", ".pdf", ".sh", ".toml"})
 """Endings of files that hold no data."""
 
@@ -58,7 +62,7 @@ def find_sources(paths: Sequence[Path]) -> tuple[list[Source], list[Path]]:
 def _sources(path: Path, root: Path) -> Iterator[Source]:
     if is_saved_dataset(path):
         yield from _saved(path, root)
-    elif path.is_file():
+    elif path.is_file() or _has_classes(path):
         yield _named(path, root)
     else:
         inner = sorted(entry for entry in path.iterdir() if entry.name[0] not in "._")
@@ -70,6 +74,13 @@ def _sources(path: Path, root: Path) -> Iterator[Source]:
         for folder in inner:
             if folder.is_dir():
                 yield from _sources(folder, root)
+
+
+def _has_classes(folder: Path) -> bool:
+    """Whether a folder certainly has one for each label: none of them, and no file in them, is named after a split."""
+    labels = labels_in(folder) if not any(folder.glob("*/*.ann")) else []
+    names = [name for label in labels for name in (label.name, *(file.name for file in islice(texts_in(label), FEW_TEXTS)))]
+    return len(names) >= len(labels) * (FEW_TEXTS + 1) > FEW_TEXTS + 1 and all(split_of(name)[0] is None for name in names)
 
 
 def _read_as_a_whole(folder: Path, files: Sequence[Path]) -> tuple[set[Path], set[Path]]:

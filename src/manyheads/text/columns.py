@@ -25,7 +25,8 @@ FEW_WORDS = 5
 UNIVERSAL = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 """Columns of CoNLL-U; further ones may follow."""
 _GLOBAL = re.compile(r"#\s*global\.columns\s*=\s*(.*)")
-_KEY = re.compile(r"#\s+[A-Za-z][\w.:\[\]-]*\s*=(\s|$)")
+_KEY = re.compile(r"#\s+(id\s+\S.*|[A-Za-z][\w.:\[\]-]*\s*=(\s|$))")
+"""`# text = ...`, and MultiCoNER's `# id ... domain=en`."""
 _TIGHT_KEY = re.compile(r"#[A-Za-z][\w.:-]*\s+=\s")
 _RANGE = re.compile(r"\d{1,9}([-.])\d{1,9}", re.ASCII)
 

@@ -13,6 +13,7 @@ Design:
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ TEXTS = frozenset({"text", "text_pair", "text_a", "text_b", "negative", "questio
 """Columns whose cells are unchanged."""
 OTHER_SEPARATORS = (";", "\t", "|")
 """Of csv files without commas in the header."""
+_EXCEL = re.compile(r"sep=([;,|\t])", re.IGNORECASE)
+"""A first line by which Excel tells the separator."""
 SENTENCE_ENDS = (".", "!")
 LONGEST_NAME = 40
 """Characters in the name of a column; a longer one is a text, in a file without a header."""
@@ -62,7 +65,9 @@ def read_cells(lines: Iterable[str], *, tabs: bool, longest: int) -> Iterator[Ce
     csv.field_size_limit(longest)
     lines = iter(lines)
     before = list(_until_header(lines))
-    separator = _separator(before[-1]) if before else ","
+    if before and (told := _EXCEL.fullmatch(before[-1].rstrip("\r\n"))):
+        before[-1:] = ["\n", *_until_header(lines)]
+    separator = told[1] if before and told else _separator(before[-1]) if before else ","
     reader = csv.reader(chain(before, lines), strict=True, delimiter=separator)
     while True:
         start = reader.line_num + 1

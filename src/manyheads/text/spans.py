@@ -61,7 +61,8 @@ def check_tag(tag: object) -> str | None:
     prefix, dash, label = tag.partition("-")
     if dash and len(prefix) == 1 and prefix in _PREFIXES:
         return None if label else f"tag {tag!r} has no label; write it as in {prefix}-PER"
-    return f"tag {tag!r} is none of O, B-, I-, E-, S-, U-, L- with a label; check that the last column holds the tags"
+    return (f"tag {tag!r} is none of O, B-, I-, E-, S-, U-, L- with a label; check that the last column holds the tags (name "
+            "another as in columns: {tags: 3}); a label alone is written as in I-PER")  # fmt: skip
 
 
 def spans_of_tags(tags: Sequence[str], scheme: Scheme | None = None) -> list[Span]:

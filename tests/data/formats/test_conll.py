@@ -29,6 +29,16 @@ def test_four_columns_docstart_runs_of_spaces_and_blank_lines_of_tabs(write):
     assert [row.where for row in rows] == ["eng.train:3", "eng.train:6", "eng.train:8"]
 
 
+def test_lines_of_public_corpora_that_are_no_words_are_passed_over(write):
+    medline = "###MEDLINE:95\n\nIL-2\tB-DNA\ngene\tI-DNA\n\n###MEDLINE:96\n\nIt\tO\nran\tO\n"  # JNLPBA
+    rows = rows_of(write("a.iob2", medline), NER)
+    assert [(row.values["tokens"], row.values["document"], row.where) for row in rows] == [
+        (["IL-2", "gene"], "a.iob2#1", "a.iob2:3"), (["It", "ran"], "a.iob2#2", "a.iob2:8"),
+    ]  # fmt: skip
+    multiconer = "".join(f"# id fcc-{i} domain=en\nthe _ _ O\nowl _ _ B-CW\n\n" for i in range(3))
+    assert [row.values["tokens"] for row in rows_of(write("a.conll", multiconer), NER)] == [["the", "owl"]] * 3
+
+
 def test_only_tabs_and_spaces_separate_columns(write):
     path = write("a.conll", "10\u00a0mg B-DOSE\nwas\u2028watched O\n\u3000 O\n")
     assert rows_of(path, NER)[0].values["tokens"] == ["10\u00a0mg", "was\u2028watched", "\u3000"]

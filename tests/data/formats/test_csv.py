@@ -31,12 +31,13 @@ def test_csv_without_a_header_says_what_was_expected_and_what_is_there(write):
     path = write("sst.tsv", "one long string of cliches\t0\nanother\t1\n")
     assert refusal_of(path, TEXT) == (
         "sst.tsv:1 should be a header with the columns text, label or text, labels, "
-        "seen one long string of cliches | 0; add that line, or rename columns"
+        "seen one long string of cliches | 0; add that line, or give the numbers of the columns, such as columns: {text: 1, label: 2}"
     )
     path = write("sts.csv", "A man is dancing with a hard hat on his very own head.,A man.,5.0\n")
     assert refusal_of(path, PAIRS) == (
         "sts.csv:1 should be a header with the columns text_a, text_b, "
-        "seen A man is dancing with a hard hat on his … | A man. | 5.0; add that line, or rename columns"
+        "seen A man is dancing with a hard hat on his … | A man. | 5.0; add that line, or give the numbers of the columns, "
+        "such as columns: {text_a: 1, text_b: 2, score: 3}"
     )
 
 
@@ -71,6 +72,12 @@ def test_csv_may_have_another_separator_that_its_header_shows(write, mark, name)
 def test_a_mark_in_a_text_or_beside_another_separates_nothing(header):
     (row,) = read_cells([header], tabs=False, longest=100)
     assert row.cells == header.split(",")
+
+
+def test_the_separator_that_excel_tells_in_a_line_of_its_own_is_used(write):
+    for mark in ";,|\t":
+        (row,) = rows_of(write("a.csv", f"sep={mark}\r\ntext{mark}label\r\nGood{mark}A\r\n"), TEXT)
+        assert (row.values, row.where) == ({"text": "Good", "label": "A"}, "a.csv:3")
 
 
 def test_tsv_is_not_quoted_and_cells_that_look_quoted_are_told(write):

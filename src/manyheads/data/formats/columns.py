@@ -51,7 +51,7 @@ def missing_columns(schema: RowSchema, found: Iterable[str], place: str, sample:
     known = list(found)
     seen = ", ".join(known)[:MOST_NAMED] or "none"
     what = f"{place} has the columns {seen}; expected {schema.missing(())}"
-    if (guess := guess_columns(schema.columns, {name: sample.get(name, ()) for name in known})) is not None:
+    if (guess := guess_columns(schema.columns, {name: sample.get(name, ()) for name in known}, schema.optional)) is not None:
         return DataError(f"{what}: write columns: {guess}")
     example = known[-1] if known else "NAME"
     return DataError(f"{what}: map them under 'columns', such as {schema.columns[0][-1]}: {example[:80]}")

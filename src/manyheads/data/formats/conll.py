@@ -27,7 +27,9 @@ from manyheads.data.formats.rows import RawRow
 from manyheads.errors import DataError, RowError
 from manyheads.text.columns import Layout, bare_line, cells_of, is_comment, is_skipped, layout_of
 
-DOCUMENTS = ("-DOCSTART-", "#begin document", "# newdoc")
+ALONE = ("-DOCSTART-", "###MEDLINE:")
+"""How a line that starts a document, and is no comment, begins."""
+DOCUMENTS = (*ALONE, "#begin document", "# newdoc")
 """How a line that starts a document begins."""
 MOST_COMMENTS = 100
 """Lines at the beginning of a file in which a word is looked for."""
@@ -93,7 +95,7 @@ def _sentences(path: Path, layout: Layout) -> Iterator[Sentence]:
     for number, line in lines(path):
         text = bare_line(line)
         comment = is_comment(text, layout)
-        if not text or comment or text.startswith(DOCUMENTS[0]):
+        if not text or comment or text.startswith(ALONE):
             if sentence.tokens and comment and text.startswith("# "):
                 raise DataError(
                     f"{path}:{number} is a comment in the middle of a sentence; put an empty line before it"

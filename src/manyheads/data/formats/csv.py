@@ -5,13 +5,13 @@ The first line is a header, unless `columns` of the data source names the column
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from manyheads.data.column_guess import sample_of
+from manyheads.data.column_guess import Sample, guess_columns, sample_of
 from manyheads.data.formats.columns import TARGETS, column_names
 from manyheads.data.formats.format import RowSchema
 from manyheads.data.formats.lines import LONGEST_LINE_BYTES, bare_name, lines
@@ -34,37 +34,50 @@ from manyheads.text.delimited import (
 
 LONGEST_CELL = LONGEST_LINE_BYTES
 """Characters in a cell. The csv module's default limit of 131,072 is too low for documents."""
+NUMBER = '"'
+"""Quoted numbers of columns are shown as numbers."""
 QUOTED = "cells begin and end with a quote, which is part of the cell because tsv has no quoting; remove it, or write csv"
 
 
 def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
     """Rows. Raises DataError for a header that lacks columns, a row of another width, and mismatched quotes."""
-    with opened_table(path) as rows:
+    yield from _read(path, schema, tabs=bare_name(path).endswith(".tsv"))
+
+
+def read_tabs(path: Path, schema: RowSchema) -> Iterator[RawRow]:
+    """Rows of cells that tabs separate, whatever the name of the file. Raises DataError as `read` does."""
+    yield from _read(path, schema, tabs=True)
+
+
+def _read(path: Path, schema: RowSchema, *, tabs: bool) -> Iterator[RawRow]:
+    with opened_table(path, tabs=tabs) as rows:
         first = next(rows, None)
         if first is None:
             return
         numbered = _has_numbers(schema, first.cells)
+        if not numbered and not schema.renames:
+            _check_header(path, first, rows, schema)
         header = Header(CellRow(first.line, _numbers(first.cells)) if numbered else first)
         header.rename(_names(path, header, first, rows, schema))
         for row in chain([first], rows) if numbered else rows:
-            yield _row(path, header, row, schema)
+            yield _row(path, header, row, schema, tabs=tabs)
 
 
 @contextmanager
-def opened_table(path: Path) -> Iterator[Iterator[CellRow]]:
+def opened_table(path: Path, *, tabs: bool) -> Iterator[Iterator[CellRow]]:
     """The lines of a file as cells. Raises DataError for what is wrong with them, also while they are used."""
     try:
-        yield read_cells((line for _, line in lines(path)), tabs=bare_name(path).endswith(".tsv"), longest=LONGEST_CELL)
+        yield read_cells((line for _, line in lines(path)), tabs=tabs, longest=LONGEST_CELL)
     except CellError as error:
         raise DataError(f"{path}:{error.line} {error}") from None
 
 
-def numbered_columns(path: Path) -> list[str]:
+def numbered_columns(path: Path, *, tabs: bool) -> list[str]:
     """Numbers of the columns of a file whose first line looks like data, from 1; empty if it looks like a header.
 
     Raises DataError.
     """
-    with opened_table(path) as rows:
+    with opened_table(path, tabs=tabs) as rows:
         first = next(rows, None)
     return [] if first is None or not _is_data([cell.strip() for cell in first.cells]) else _numbers(first.cells)
 
@@ -92,16 +105,16 @@ def cells_by_name(path: Path, header: Header, row: CellRow) -> dict[str, str]:
     return found
 
 
-def _row(path: Path, header: Header, row: CellRow, schema: RowSchema) -> RawRow:
-    found, tab = cells_by_name(path, header, row), bare_name(path).endswith(".tsv")
+def _row(path: Path, header: Header, row: CellRow, schema: RowSchema, *, tabs: bool) -> RawRow:
+    found = cells_by_name(path, header, row)
     values: dict[str, Any] = dict(found)
     if not values.get("text_pair", True):
         values["text_pair"] = None  # the only column that may be left out row by row; an empty cell has no type
     for name in NESTED_COLUMNS.intersection(values):
         if schema.has_any(name):
             values[name] = literal(values[name], f"{path}:{row.line}", name)
-    notes = (QUOTED,) if tab and _is_quoted(found) else ()
-    if not tab and row.separator != ",":
+    notes = (QUOTED,) if tabs and _is_quoted(found) else ()
+    if not tabs and row.separator != ",":
         notes = (f"cells are separated by {separator_name(row.separator, plural=True)}, as in the header",)
     return RawRow(schema.normalised(values), f"{path}:{row.line}", notes=notes)
 
@@ -116,24 +129,32 @@ def _is_quoted(values: dict[str, str]) -> bool:
 
 
 def _names(path: Path, header: Header, first: CellRow, rows: Iterator[CellRow], schema: RowSchema) -> dict[str, str]:
-    """Our name of each column. Raises DataError for a file without a header, and for missing columns."""
+    """Our name of each column. Raises DataError for missing columns."""
     where = f"{path}:{first.line}"
-    missing = None if schema.renames else schema.missing(header.known)
-    other = next((mark for mark in (*OTHER_SEPARATORS, ",") if mark in "".join(header.known)), None)
-    if missing and other is not None and len(header.known) == 1:
+    return column_names(schema, header.known, where, lambda: _sample(header, rows))
+
+
+def _sample(header: Header, rows: Iterable[CellRow]) -> Sample:
+    found = (header.row(row) or {} for row in rows)
+    return sample_of({name: guessed(cell) for name, cell in cells.items()} for cells in found)
+
+
+def _check_header(path: Path, first: CellRow, rows: Iterator[CellRow], schema: RowSchema) -> None:
+    """Raise DataError if the first line is no header, or another mark separates its names."""
+    where, known = f"{path}:{first.line}", [name for cell in first.cells if (name := cell.strip())]
+    missing = schema.missing(known)
+    other = next((mark for mark in (*OTHER_SEPARATORS, ",") if mark in "".join(known)), None)
+    if missing and other is not None and len(known) == 1:
         name = {"\t": "tabs"}.get(other, f"'{other}'")
         raise DataError(f"{where} has one column, with cells separated by {name}; cells are separated by commas in .csv, and "
-                        "by tabs in .tsv")  # fmt: skip
-    if missing and TARGETS not in header.known and _is_data(header.known):
-        seen = " | ".join(cell if len(cell) <= 40 else cell[:40] + "…" for cell in header.names[:50])
-        raise DataError(
-            f"{where} should be a header with the columns {missing}, seen {seen}; add that line, or rename columns"
-        )
-    return column_names(schema, header.known, where, lambda: sample_of(_guessed(header.row(row)) for row in rows))
-
-
-def _guessed(cells: dict[str, str] | None) -> dict[str, Any]:
-    return {name: guessed(cell) for name, cell in (cells or {}).items()}
+                        "by tabs in .tsv; give the name that fits, or name the format: csv, tsv")  # fmt: skip
+    if missing and TARGETS not in known and _is_data(known):
+        seen = " | ".join(cell if len(cell) <= 40 else cell[:40] + "…" for cell in known[:50])
+        sample = _sample(Header(CellRow(first.line, _numbers(first.cells))), chain([first], rows))
+        guess = guess_columns(schema.columns, sample, schema.optional)
+        numbers = "" if guess is None else f", such as columns: {str(guess).replace(NUMBER, '')}"
+        raise DataError(f"{where} should be a header with the columns {missing}, seen {seen}; add that line, or give the "
+                        f"numbers of the columns{numbers}")  # fmt: skip
 
 
 def _is_data(names: list[str]) -> bool:

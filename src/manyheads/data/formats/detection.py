@@ -16,11 +16,13 @@ from manyheads.data.formats import (
     bioc_json,
     bioc_xml,
     brat,
+    class_folders,
     class_numbers,
     conll,
     csv,
     docbin,
     doccano,
+    fasttext,
     gliner,
     gliner2,
     json_array,
@@ -54,7 +56,7 @@ def _by_name(_: Preview) -> bool:
 CONLL = Format("conll", "CoNLL columns", TAGGED_WORDS, _by_name, conll.read, renames=True)
 CONLLU = Format("conllu", "CoNLL-U", TAGGED_WORDS, conll.is_universal, conll.read, renames=True)
 CSV = Format("csv", "csv", ANY, _by_name, csv.read, renames=True)
-TSV = Format("tsv", "tsv", ANY, _by_name, csv.read, renames=True)
+TSV = Format("tsv", "tsv", ANY, _by_name, csv.read_tabs, renames=True)
 JSONL = Format("jsonl", "JSON lines", ANY, _by_name, jsonl.read, renames=True)
 PARQUET = Format("parquet", "Parquet", ANY, _by_name, parquet.read, renames=True)
 SQUAD = Format("squad", "SQuAD JSON", (("question", "context", "answers"),), squad.looks_like, squad.read)
@@ -71,6 +73,8 @@ FORMATS: tuple[Format, ...] = (
     webanno_tsv.FORMAT,
     word_table.FORMAT,
     brat.FORMAT,
+    class_folders.FORMAT,
+    fasttext.FORMAT,
     bioasq.FORMAT,
     SQUAD,
     docbin.FORMAT,
@@ -121,15 +125,18 @@ def format_by_content(preview: Preview, schema: RowSchema) -> Format | None:
     return _renaming(fitting[0], schema, str(preview.path)) if fitting else None
 
 
-def format_by_extension(name: str, schema: RowSchema, where: str) -> Format:
-    """The format that a file name stands for. Raises DataError for a name that stands for none of the expected rows."""
+def format_by_extension(name: str, schema: RowSchema, where: str, *, tabs: bool = False) -> Format:
+    """The format that a file name stands for. `tabs`: the first line has some, so another ending stands for tsv.
+
+    Raises DataError for a name that stands for none of the expected rows.
+    """
     squads, words = SQUAD.holds(schema.columns), CONLL.holds(schema.columns)
     formats = {".csv": CSV, ".jsonl": JSONL, ".ndjson": JSONL, ".parquet": PARQUET, ".json": SQUAD if squads else JSONL}
     if not words:
         formats[".tsv"] = TSV
     suffix = Path(name).suffix
-    if suffix in formats or words:
-        return formats.get(suffix, CONLL)
+    if suffix in formats or words or tabs:
+        return formats.get(suffix, CONLL if words else TSV)
     raise DataError(f"{where}: {schema.kind} data is read from {', '.join(sorted(formats))}, each also as .gz")
 
 

@@ -36,6 +36,8 @@ class RowSchema:
     """Our column: that of the data, where they differ."""
     gathered: Mapping[str, Columns] = field(default_factory=dict)
     """Our column: those of the data whose values it holds by name."""
+    optional: Columns = ()
+    """Columns that a row may have besides."""
 
     @staticmethod
     def for_task(task: type[Task[Any]], class_names: tuple[str, ...] = (), columns: Mapped | None = None) -> RowSchema:
@@ -43,7 +45,7 @@ class RowSchema:
         given = (columns or {}).items()
         renames = {ours: theirs for ours, theirs in given if isinstance(theirs, str)}
         gathered = {ours: theirs for ours, theirs in given if not isinstance(theirs, str)}
-        return RowSchema(task.kind, task.columns, class_names, renames, gathered)
+        return RowSchema(task.kind, task.columns, class_names, renames, gathered, getattr(task, "optional_columns", ()))
 
     @property
     def named(self) -> list[tuple[str, str]]:

@@ -38,12 +38,13 @@ def rows_of(
 ) -> Iterator[RawRow]:
     """Rows of a format that holds both spans and labels: with labels if the task reads them, otherwise with entities."""
     if schema.has_any("label", "labels"):
-        yield from _label_rows(lambda: map(labelled, records()), single=schema.has_any("label"))
+        yield from label_rows(lambda: map(labelled, records()), single=schema.has_any("label"))
     else:
         yield from map(entity_row, map(annotated, records()))
 
 
-def _label_rows(texts: Callable[[], Iterable[LabelledText]], *, single: bool) -> Iterator[RawRow]:
+def label_rows(texts: Callable[[], Iterable[LabelledText]], *, single: bool) -> Iterator[RawRow]:
+    """Rows with labels. `single`: the task reads single labels too."""
     several = not single or any(len(text.labels) > 1 for text in texts() if text.skip is None)
     for text in texts():
         skip = text.skip if several or text.labels or text.skip is not None else NO_LABEL

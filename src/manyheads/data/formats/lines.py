@@ -200,6 +200,6 @@ def _not_utf8(path: Path, number: int, line: bytes, place: int) -> DataError:
     column = len(line[:place].decode("utf-8", "replace")) + 1
     guess, encoding = (" (it looks like UTF-16)", "UTF-16") if wide else ("", "WINDOWS-1252")
     return DataError(
-        f"{path}:{number} is not UTF-8: byte 0x{line[place]:02x} at column {column}{guess}; save the file as UTF-8, or convert "
-        f"it from its encoding: iconv -f {encoding} -t UTF-8 OLD > NEW"
+        f"{path}:{number} is not UTF-8: byte 0x{line[place]:02x} at column {column}{guess}; save the file as UTF-8, or "
+        f"convert it from its encoding: iconv -f {encoding} -t UTF-8 OLD > NEW"
     )

@@ -25,6 +25,7 @@ from manyheads.data.formats.columns import unknown_column
 from manyheads.data.formats.conll import Sentence
 from manyheads.data.formats.csv import LONGEST_CELL, cells_by_name, opened_table
 from manyheads.data.formats.format import TAGGED_WORDS, Format, RowSchema
+from manyheads.data.formats.lines import bare_name
 from manyheads.data.formats.preview import Preview
 from manyheads.data.formats.rows import RawRow
 from manyheads.errors import DataError
@@ -63,7 +64,7 @@ def looks_like(preview: Preview) -> bool:
 
 def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
     """Sentences. Raises DataError for missing columns, a word without a tag or a sentence, and sentences in pieces."""
-    with opened_table(path) as rows:
+    with opened_table(path, tabs=bare_name(path).endswith(".tsv")) as rows:
         first = next(rows, None)
         if first is None:
             return

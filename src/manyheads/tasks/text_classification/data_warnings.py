@@ -15,6 +15,8 @@ MANY_NUMBERS = 20
 """This many distinct numbers are more likely to be measurements than labels."""
 IMBALANCE = 50
 SHOWN = 5
+NO_LABEL = frozenset({"nan", "null", "na", "n/a", "#n/a", "<na>", "nat", "-"})
+"""In lower case; `-` is that of SNLI."""
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?", re.ASCII)
 
 
@@ -24,6 +26,9 @@ def data_warnings(task: TextClassification, statistics: DataStatistics, rows: in
     if not any(counts.values()):
         return []
     warnings = []
+    if gone := [label for label in counts if label.lower() in NO_LABEL]:
+        warnings.append(f"label {gone[0]!r} has {counts[gone[0]]:,} examples, but usually stands for a missing label; delete "
+                        "its rows if it does here")  # fmt: skip
     numbers = [label for label in counts if _NUMBER.fullmatch(label)]
     decimals = [label for label in numbers if not label.lstrip("+-").isdecimal()]
     if DECIMAL_LABEL in statistics.flags or decimals:
