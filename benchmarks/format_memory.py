@@ -114,6 +114,10 @@ def label(number: int) -> object:
     return {"text": text(number), "label": "AB"[number % 2]}
 
 
+def word_rows(number: int) -> str:
+    return "".join(f"{number},{word},{tag}\n" for word, tag in zip([*WORDS, str(number)], [*TAGS, "O"], strict=True))
+
+
 FORMATS: dict[str, tuple[str, str, Callable[[int], Iterator[str]]]] = {
     "conll": ("a.conll", NER, plain(conll)),
     "conllu": ("a.conllu", NER, plain(conllu)),
@@ -121,6 +125,9 @@ FORMATS: dict[str, tuple[str, str, Callable[[int], Iterator[str]]]] = {
     "pubtator": ("a.txt", NER, plain(pubtator)),
     "bioc-xml": ("a.xml", NER, plain(bioc, "<collection>", "</collection>")),
     "csv": ("a.csv", TEXT, plain(lambda number: f"{text(number)},{'AB'[number % 2]}\n", "text,label\n")),
+    "word-table": ("a.csv", NER, plain(word_rows, "sentence_id,word,tag\n")),
+    "cells": ("a.csv", NER, plain(lambda number: f"{text(number)},\"[(0, 9, 'PER'), (19, 25, 'LOC')]\"\n", "text,entities\n")),
+    "fasttext": ("a.txt", TEXT, plain(lambda number: f"__label__{'AB'[number % 2]} {text(number)}\n")),
     "tsv": ("a.tsv", TEXT, plain(lambda number: f"{text(number)}\t{'AB'[number % 2]}\n", "text\tlabel\n")),
     "jsonl": ("a.jsonl", TEXT, joined(label)),
     "json": ("a.json", TEXT, array(label)),

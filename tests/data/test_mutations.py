@@ -98,6 +98,25 @@ def _xmi() -> str:
             f'<cas:Sofa xmi:id="1" sofaID="_InitialView" sofaString="{text}"/>\n</xmi:XMI>\n')
 
 
+def _word_table(every: bool) -> str:
+    """A word in each row, with its sentence in every row, or in the first of the sentence."""
+    rows = [(f"Sentence: {k}" if every or not i else "", *pair) for k, (words, tags) in enumerate(SENTENCES, 1)
+            for i, pair in enumerate(zip(words, tags, strict=True))]  # fmt: skip
+    return _table(",", rows, "Sentence #,Word,Tag")
+
+
+def _cells() -> str:
+    """Spans in cells, as pandas writes them."""
+    rows = [json.loads(line) for line in _entities().splitlines()]
+    return _table(",", [(f'"{row["text"]}"', f'"{row["entities"]!r}"') for row in rows], "text,entities")
+
+
+def _flags() -> str:
+    """A column of zeros and ones for each label."""
+    names = ("good", "spoilt", "missing")
+    return _table(",", [(text, *(int(label == name) for name in names)) for text, label in LABELLED], "text,good,spoilt,missing")
+
+
 def _jsonl(rows: list[dict[str, Any]]) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
@@ -150,12 +169,19 @@ GOOD: dict[str, tuple[str, str, str]] = {
     "csv": (TEXT, "a.csv", _table(",", LABELLED, "text,label")),
     "tsv": (TEXT, "a.tsv", _table("\t", LABELLED, "text,label")),
     "labels": (TEXT, "a.jsonl", _jsonl([{"text": t, "label": x} for t, x in LABELLED])),
+    "word-table": (NER, "w.csv", _word_table(every=False)),
+    "word-table-every": (NER, "v.csv", _word_table(every=True)),
+    "cells": (NER, "c.csv", _cells()),
+    "flags": (TEXT, "f.csv", _flags()),
+    "fasttext": (TEXT, "f.txt", "".join(f"__label__{label} {text}\n" for text, label in LABELLED)),
     "lists": (TEXT, "a.jsonl", _jsonl([{"text": t, "labels": [x, "read"][: 1 + i % 2]} for i, (t, x) in enumerate(LABELLED)])),
     "squad": (QA, "a.json", _questions(False)),
     "questions": (QA, "a.jsonl", _questions(True)),
     "scores": (PAIRS, "a.csv", _table(",", SCORED, "text_a,text_b,score")),
     "pairs": (PAIRS, "a.jsonl", _jsonl([{"text_a": a, "text_b": b, "score": s} for a, b, s in SCORED])),
 }  # fmt: skip
+COLUMNS = {"f.csv": {"text": "text", "labels": ("good", "spoilt", "missing")}}
+"""The columns of files, where they are named."""
 ROWS = [{"text": t, "label": ["good", "missing", "spoilt"].index(x)} for t, x in LABELLED]
 
 
@@ -181,9 +207,12 @@ def _spoilt(rng: random.Random, label: str) -> str:
     )
 
 
-LABEL = r"(?<=[\t,\"])(good|spoilt|missing)(?=[\"\n])"
+LABEL = r"(?<=[\t,\"_])(good|spoilt|missing)(?=[\"\n ])"
 TAG = r"(?<=[\t \"])[BI]-(PER|LOC)(?=[\"\n])"
 TEXT_CHANGES: dict[str, Change] = {
+    "flag": lambda rng, s: _at(rng, s, r"(?<=,)[01](?=[,\n])", lambda m: rng.choice(["", "2", "-1", "01", "nan", "x", f"{m[0]}{m[0]}"])),
+    "sentence": lambda rng, s: _at(rng, s, r"^Sentence: \d+(?=,)", lambda m: rng.choice(["", "Sentence: 1"])),
+    "tag of a row": lambda rng, s: _at(rng, s, r"(?<=,)(O|[BI]-(PER|LOC))$", lambda m: rng.choice(["", "X", m[0].lower(), m[0] + "-"])),
     "label": lambda rng, s: _at(rng, s, LABEL, lambda m: _spoilt(rng, m[0])),
     "label null": lambda rng, s: _at(rng, s, r'"(good|spoilt|missing)"', lambda m: rng.choice(["null", "0.5", "[]", "true", "NaN"])),
     "tag": lambda rng, s: _at(rng, s, TAG, lambda m: rng.choice([m[0][0] + m[0][2:], m[0].replace("-", "_"), m[0][:2], _typo(rng, m[0]), m[0].lower()])),
@@ -241,7 +270,7 @@ def _meaning(kind: str, table: Any) -> list[Any]:
 
 
 def _reads(kind: str, path: Path, cache: Path) -> tuple[list[Any], list[str]]:
-    table, report = build_table(TASK_TYPES[kind](name="t"), Files((path,)), "train", cache=cache)
+    table, report = build_table(TASK_TYPES[kind](name="t"), Files((path,), columns=COLUMNS.get(path.name, {})), "train", cache=cache)
     table = table.with_task(table.task.fit(report.statistics))
     table.check()
     skipped = [f"{reason} at {skip.where}" for reason, skip in report.skipped.items()]
@@ -323,15 +352,18 @@ def sweep(folder: Path, count: int, seed: int) -> list[tuple[str, str, str]]:
 
 def _applies(operator: str, name: str) -> bool:
     """Whether an operator is a corruption of this format, and not a good file of another meaning."""
-    tables, columns = name in ("csv", "tsv", "scores"), name.startswith("conll")
+    rows = ("word-table", "word-table-every", "flags")
+    tables, columns = name in ("csv", "tsv", "scores", "cells", *rows), name.startswith("conll")
     if operator.startswith("header"):
         return tables
     if operator.startswith("separator"):
         return tables or columns
     if operator == "quote":
-        return name in ("csv", "scores")
+        return name in ("csv", "scores", "cells", *rows)
     if operator == "blank line gone":
         return columns
+    if operator == "cut":
+        return name != "fasttext"  # whole lines are gone, and letters of a text
     if operator == "word lost":
         return name == "tokens"
     return True

@@ -146,6 +146,12 @@ def test_lists_that_went_through_csv_are_lists_and_zeros_and_ones_are_refused(wr
     assert any("every example has all 2 labels (0, 1)" in text for text in warned(read(write, TEXT, "a.jsonl", both)))
 
 
+@pytest.mark.parametrize("label", ["nan", "NA", "-", "N/A"])
+def test_labels_that_stand_for_a_missing_one_are_told(write, label):
+    found = warned(read(write, TEXT, "a.jsonl", jsonl(*({"text": f"{i}", "label": ["good", label][i % 2]} for i in range(60)))))
+    assert any(f"label {label!r} has" in text and "usually stands for a missing label" in text for text in found)
+
+
 @pytest.mark.parametrize("nested", [False, True])
 def test_class_numbers_of_parquet_become_their_names(write, nested):
     label = {"_type": "ClassLabel", "names": ["late", "in time"]}

@@ -186,7 +186,7 @@ def test_these_are_tags(tag: str) -> None:
         ("Q-X", "tag 'Q-X' is none of O, B-, I-"),
         ("O-X", "tag 'O-X' is none of"),
         ("b-PER", "tag 'b-PER' is none of"),
-        ("PER-B", r"check that the last column holds the tags \(name another as in columns: \{tags: 3\}\); a label alone is written as in I-PER"),
+        ("PER-B", "check that the last column holds the tags (name another as in columns: {tags: 3}); a label alone is written as in I-PER"),
         ("o", "tag 'o' is none of"),
         ("", "tag '' is none of"),
         ("-X", "tag '-X' is none of"),

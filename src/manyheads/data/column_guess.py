@@ -388,7 +388,7 @@ ROLES: Mapping[str, _Role] = {
     "passage": _Role(PASSAGES, _fits_text),
     "passages": _Role(("documents", "candidates"), _fits_objects),
     "negatives": _Role(("negative", "hard_negatives"), _fits_objects),
-    "positive": _Role(PASSAGES, _fits_text),
+    "positive": _Role(("relevant", "positives"), _fits_text),
     "score": _Role(SCORES, _fits_number),
     "value": _Role((*SCORES, "rating", "stars", "overall"), _fits_number),
 }
