@@ -126,7 +126,7 @@ FORMATS: dict[str, tuple[str, str, Callable[[int], Iterator[str]]]] = {
     "bioc-xml": ("a.xml", NER, plain(bioc, "<collection>", "</collection>")),
     "csv": ("a.csv", TEXT, plain(lambda number: f"{text(number)},{'AB'[number % 2]}\n", "text,label\n")),
     "word-table": ("a.csv", NER, plain(word_rows, "sentence_id,word,tag\n")),
-    "cells": ("a.csv", NER, plain(lambda number: f"{text(number)},\"[(0, 9, 'PER'), (19, 25, 'LOC')]\"\n", "text,entities\n")),
+    "cells": ("a.csv", NER, plain(lambda number: f"{text(number)},\"{spans(number)}\"\n", "text,entities\n")),
     "fasttext": ("a.txt", TEXT, plain(lambda number: f"__label__{'AB'[number % 2]} {text(number)}\n")),
     "tsv": ("a.tsv", TEXT, plain(lambda number: f"{text(number)}\t{'AB'[number % 2]}\n", "text\tlabel\n")),
     "jsonl": ("a.jsonl", TEXT, joined(label)),

@@ -18,8 +18,8 @@ from difflib import SequenceMatcher
 from itertools import islice
 from typing import Any
 
-from manyheads.data.formats.rows import with_spans
 from manyheads.text.spans import check_tag
+from manyheads.text.values import spans_of
 
 Mapped = Mapping[str, str | tuple[str, ...]]
 """Our column: that of the data, or several that it gathers by name: a column of zeros and ones for each label."""
@@ -319,7 +319,7 @@ def _share_of_tags(values: Values) -> float:
 
 
 def _fits_entities(values: Values) -> float:
-    lists = [with_spans({"entities": value})["entities"] for value in values]
+    lists = list(map(spans_of, values))
     inner = [item for value in lists if isinstance(value, list) for item in value]
     spans = all(isinstance(item, Mapping) and {"start", "end", "label"} <= set(item) for item in inner)
     return 1.0 if inner and spans and _all(lists, list) else 0.0

@@ -221,6 +221,30 @@ def _python_items(inner: str) -> list[str]:
     return items
 
 
+SPAN_LABELS = ("type", "tag", "entity_type", "entity_group")
+"""Other names for the label of a span."""
+
+
+def spans_of(value: Any) -> Any:
+    """Spans as a list of {"start", "end", "label"}, from triples or from spaCy's {"entities": [...]}; other values unchanged.
+
+    >>> spans_of([(0, 5, "ORG")])
+    [{'start': 0, 'end': 5, 'label': 'ORG'}]
+    """
+    found = value.get("entities", value) if isinstance(value, Mapping) else value
+    return [_span(one) for one in found] if isinstance(found, list | tuple) else value
+
+
+def _span(given: Any) -> Any:
+    """A span as {"start", "end", "label"}; what is none as it is, for the task to refuse."""
+    if isinstance(given, list | tuple) and len(given) == 3 and type(given[0]) is type(given[1]) is int:
+        return dict(zip(("start", "end", "label"), given, strict=True))
+    if isinstance(given, Mapping) and "label" not in given:
+        others = [given[key] for key in SPAN_LABELS if key in given]
+        return {**given, "label": others[0]} if len(others) == 1 else given
+    return given
+
+
 def class_names(feature: Any) -> list[str]:
     """Class names from the description of a hub column, or of the items of its lists; empty if it has none.
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from manyheads.data.column_guess import Mapped
 from manyheads.data.formats.preview import Preview
-from manyheads.data.formats.rows import RawRow, with_answers, with_spans
+from manyheads.data.formats.rows import RawRow, with_answers
+from manyheads.text.values import spans_of
 
 if TYPE_CHECKING:
     from manyheads.tasks.base import Task
@@ -68,8 +69,8 @@ class RowSchema:
         if self.gathered:
             kept = {key: value for key, value in values.items() if all(key not in some for some in self.gathered.values())}
             values = kept | {ours: {name: values.get(name) for name in some} for ours, some in self.gathered.items()}
-        if self.has_any("entities"):
-            values = with_spans(values)
+        if "entities" in values and self.has_any("entities"):
+            values = {**values, "entities": spans_of(values["entities"])}
         return with_answers(values) if self.has_any("answers") else values
 
 

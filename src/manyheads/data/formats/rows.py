@@ -61,30 +61,6 @@ def with_answers(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "answers": answers}
 
 
-SPAN_LABELS = ("type", "tag", "entity_type", "entity_group")
-"""Other names for the label of a span."""
-
-
-def with_spans(values: dict[str, Any]) -> dict[str, Any]:
-    """The row with its entities as a list of {"start", "end", "label"}, from triples or from spaCy's {"entities": [...]}."""
-    found = values.get("entities")
-    if isinstance(found, Mapping):
-        found = found.get("entities", found)
-    if not isinstance(found, list | tuple):
-        return values
-    return {**values, "entities": [_span(one) for one in found]}
-
-
-def _span(given: Any) -> Any:
-    """A span as {"start", "end", "label"}; what is none as it is, for the task to refuse."""
-    if isinstance(given, list | tuple) and len(given) == 3 and type(given[0]) is type(given[1]) is int:
-        return dict(zip(("start", "end", "label"), given, strict=True))
-    if isinstance(given, Mapping) and "label" not in given:
-        others = [given[key] for key in SPAN_LABELS if key in given]
-        return {**given, "label": others[0]} if len(others) == 1 else given
-    return given
-
-
 def with_class_names(
     values: dict[str, Any], classes: Mapping[str, Sequence[str]], where: str
 ) -> tuple[dict[str, Any], str | None]:
