@@ -140,7 +140,7 @@ def _is_told(ours: str, name: str, values: Values, found: Mapped) -> bool:
     role = ROLES.get(ours)
     if role is None or not values:
         return name == ours
-    first = PAIRED.get(ours)
+    first = PAIRED.get(ours, "")
     if first in found and "1" in str(found[first]) and str(found[first]).replace("1", "2") == name:
         return role.fits(values) >= LEAST
     if name.isdecimal():
