@@ -94,6 +94,20 @@ def test_bad_rows_are_told_together_with_their_places(write, texts):
     ]
 
 
+def test_rows_of_another_width_hide_no_other_mistake(write, texts):
+    path = write("a.csv", "text,label\na,A\nb,B,C\n,A\nc\nd,\ne,B\n")
+    width = "columns, the header has 2 (text, label); fill the row in, or quote a cell that holds a comma"
+    assert refusal(texts, path).splitlines() == [
+        f"a.csv:3 has 3 {width}",
+        "a.csv:4: has an empty 'text'; there is nothing to learn from it",
+        f"a.csv:5 has 1 {width.replace('columns', 'column', 1)}",
+        "a.csv:6: 'label' is empty; give one, or delete the row",
+    ]
+    many = refusal(texts, write("b.csv", "text,label\n" + "a,A,B\n" * 1000)).splitlines()
+    assert many[19].startswith("b.csv:21 has 3 columns")
+    assert many[20:] == ["there are more; reading stopped after 20"]
+
+
 def test_no_more_than_twenty_bad_rows_are_told(write, texts, cache):
     lines = refusal(texts, write("a.jsonl", '{"text": "a", "label": null}\n' * 1000)).splitlines()
     assert lines[19:] == [

@@ -24,6 +24,11 @@ def own_rows(task: Task[Any], rows: Iterable[RawRow], errors: list[str]) -> Iter
     part: list[RawRow] = []
     current: str | None = None
     for given in rows:
+        if given.error is not None:
+            errors.append(given.error)
+            if len(errors) > MOST_ERRORS:
+                return
+            continue
         raw = whole_row(given, relations=False) if task.reads_overlaps else given
         try:
             own = raw if raw.skip is not None or isinstance(raw.values.get("targets"), str | None) else _of_target(task, raw)

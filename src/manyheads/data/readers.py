@@ -18,7 +18,7 @@ from manyheads.data.formats.detection import format_by_content, format_by_extens
 from manyheads.data.formats.format import Format, RowSchema
 from manyheads.data.formats.lines import bare_name, opened
 from manyheads.data.formats.preview import Preview
-from manyheads.data.formats.rows import RawRow
+from manyheads.data.formats.rows import RawRow, sound
 from manyheads.data.formats.standoff import whole_row
 from manyheads.errors import DataError
 from manyheads.tasks.base import Task
@@ -67,7 +67,9 @@ def open_files(files: Files, task: type[Task[Any]]) -> Opened:
         for part in form.files(path):
             hash_file(part, digest)
     return Opened(
-        digest.hexdigest(), lambda: (row for path, form in read for row in read_rows(path, form, schema)), tuple(titles)
+        digest.hexdigest(),
+        lambda: (row for path, form in read for row in _rows_and_errors(path, form, schema)),
+        tuple(titles),
     )
 
 
@@ -88,6 +90,11 @@ def format_of(path: Path, schema: RowSchema, name: str | None = None) -> Format:
 
 def read_rows(path: Path, form: Format, schema: RowSchema) -> Iterator[RawRow]:
     """The rows of a file. Raises DataError for the first defect, and for a file without rows."""
+    return sound(_rows_and_errors(path, form, schema))
+
+
+def _rows_and_errors(path: Path, form: Format, schema: RowSchema) -> Iterator[RawRow]:
+    """`read_rows`, but where a row has an error, the others follow."""
     row = None
     overlaps = schema.has_any("entities") and not schema.has_any("tags")  # tags give a character one label
     for row in form.read(path, schema):

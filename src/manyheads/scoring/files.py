@@ -15,6 +15,7 @@ from typing import Any
 from manyheads.data.formats import csv, jsonl, parquet, squad
 from manyheads.data.formats.format import RowSchema
 from manyheads.data.formats.lines import bare_name, lines
+from manyheads.data.formats.rows import sound
 from manyheads.errors import DataError, RowError
 from manyheads.tasks.base import Task
 from manyheads.tasks.file_rows import FileRow
@@ -89,7 +90,7 @@ def _json_lines(path: Path) -> Iterator[FileRow]:
 
 
 def _table(path: Path) -> Iterator[FileRow]:
-    for row in csv.read(path, ANY_COLUMNS):
+    for row in sound(csv.read(path, ANY_COLUMNS)):
         yield FileRow(row.values, str(path), int(row.where.rpartition(":")[2]))
 
 

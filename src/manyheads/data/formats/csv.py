@@ -106,6 +106,13 @@ def cells_by_name(path: Path, header: Header, row: CellRow) -> dict[str, str]:
 
 
 def _row(path: Path, header: Header, row: CellRow, schema: RowSchema, *, tabs: bool) -> RawRow:
+    try:
+        return _whole_row(path, header, row, schema, tabs=tabs)
+    except DataError as error:
+        return RawRow({}, f"{path}:{row.line}", error=str(error))
+
+
+def _whole_row(path: Path, header: Header, row: CellRow, schema: RowSchema, *, tabs: bool) -> RawRow:
     found = cells_by_name(path, header, row)
     values: dict[str, Any] = dict(found)
     if not values.get("text_pair", True):

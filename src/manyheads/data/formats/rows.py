@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,16 @@ class RawRow:
     """Parts of a used row that are not used; counted."""
     annotated: AnnotatedText | None = None
     """All annotations of the text, also overlapping and discontinuous spans, for conversion; None if the values have all."""
+    error: str | None = None
+    """What is wrong with a row that has no values; those after it can still be read."""
+
+
+def sound(rows: Iterable[RawRow]) -> Iterator[RawRow]:
+    """The rows. Raises DataError for one with an error."""
+    for row in rows:
+        if row.error is not None:
+            raise DataError(row.error)
+        yield row
 
 
 def with_answers(values: dict[str, Any]) -> dict[str, Any]:
