@@ -99,9 +99,9 @@ def test_rows_of_another_width_hide_no_other_mistake(write, texts):
     width = "columns, the header has 2 (text, label); fill the row in, or quote a cell that holds a comma"
     assert refusal(texts, path).splitlines() == [
         f"a.csv:3 has 3 {width}",
-        "a.csv:4: has an empty 'text'; there is nothing to learn from it",
+        "a.csv:4: has no 'text'",
         f"a.csv:5 has 1 {width.replace('columns', 'column', 1)}",
-        "a.csv:6: 'label' is empty; give one, or delete the row",
+        "a.csv:6: 'label' must be a string, seen ''",
     ]
     many = refusal(texts, write("b.csv", "text,label\n" + "a,A,B\n" * 1000)).splitlines()
     assert many[19].startswith("b.csv:21 has 3 columns")
