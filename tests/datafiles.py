@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from manyheads.data.formats.rows import RawRow
+from manyheads.data.formats.rows import RawRow, sound
 from manyheads.data.readers import Files, open_files
 from manyheads.errors import DataError
 from manyheads.tasks import TASK_TYPES
@@ -32,7 +32,7 @@ def read_rows(path: Path, task: type[Task[Any]], form: str | None = None) -> Ite
 
 
 def rows_of(path: Path, kind: str) -> list[RawRow]:
-    return list(read_rows(path, TASK_TYPES[kind]))
+    return list(sound(read_rows(path, TASK_TYPES[kind])))
 
 
 def refusal_of(path: Path, kind: str) -> str:
