@@ -110,6 +110,14 @@ def test_a_column_for_each_label_is_written_as_a_list(folder):
     assert init("a.csv")["a"]["data"]["train"]["columns"] == {"text": "comment", "labels": ["toxic", "rude"]}
 
 
+def test_an_export_is_read_by_its_own_format_alone_though_its_columns_could_be_mapped(folder):
+    some = [{"id": i, "text": f"Mira Holt visited Lund {i}.", "label": [[0, 9, "PER"], [18, 22, "LOC"]], "Comments": []} for i in range(20)]
+    write("export.jsonl", jsonl(*some))
+    [task] = init("export.jsonl").values()
+    assert task["type"] == NER
+    assert task["data"] == {"train": "export.jsonl"}
+
+
 def test_parquet_and_saved_data_sets_are_recognised_with_their_splits(folder):
     import datasets
 

@@ -92,10 +92,13 @@ class _Raw:
     """Whether the columns have numbers, because there is no header."""
     error: str = ""
     rows: list[dict[str, Any]] = field(default_factory=list)
+    title: str = ""
+    """Of the format that has these columns."""
 
     def without(self, taken: Collection[str]) -> _Raw:
         """The same without some columns."""
-        return _Raw({name: values for name, values in self.sample.items() if name not in taken}, self.numbered)
+        left = {name: values for name, values in self.sample.items() if name not in taken}
+        return _Raw(left, self.numbered, title=self.title)
 
 
 def recognise(source: Source) -> list[Recognised]:
@@ -136,10 +139,12 @@ def _raw(source: Source) -> _Raw:
         if source.path.is_file() and not is_saved_dataset(source.path):
             form = format_of(source.path, RowSchema(_AnyRow.kind))
             numbers = numbered_columns(source.path, tabs=form.name == "tsv") if form.name in ("csv", "tsv") else []
-        rows = [row.values for row in islice(_rows(source, {number: number for number in numbers})[0], MOST_ROWS)]
+        found, title = _rows(source, {number: number for number in numbers})
+        rows = [row.values for row in islice(found, MOST_ROWS)]
     except DataError as error:
         return _Raw(error=str(error))
-    return _Raw(sample_of({name: guessed(value) for name, value in row.items()} for row in rows), bool(numbers), rows=rows)
+    sample = sample_of({name: guessed(value) for name, value in row.items()} for row in rows)
+    return _Raw(sample, bool(numbers), rows=rows, title=title)
 
 
 class _AnyRow:
@@ -169,7 +174,9 @@ def _readings(source: Source, cls: type[Task[Any]], raw: _Raw) -> Iterator[Readi
     optional = sum(name in raw.sample for name in cls.optional_columns)
     count = len(own[0]) + optional if own else max(map(len, cls.columns), default=1)
     with suppress(DataError, RowError, TypeError):
-        yield _reading(source, cls, None, 1.0 + PER_COLUMN * count)
+        yield (exact := _reading(source, cls, None, 1.0 + PER_COLUMN * count))
+        if exact.title != raw.title:  # an export of doccano needs no mapping, though its JSON lines could be read with one
+            return
     known = {name: values for name, values in raw.sample.items() if raw.numbered or not name.isdecimal()}
     for columns in cls.columns if known else ():
         guess = guess_all_columns(columns, cls.optional_columns, known)

@@ -13,7 +13,7 @@ Labels that are given in words with the texts: `by_name_task.py`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -84,7 +84,7 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
     join_sentences: Annotated[float, Ge(0), Le(1), Doc("share of the rows that are read joined to neighbours")] = 0.1
     """Share of the training rows that are concatenated with their neighbours, so that the head also learns long texts."""
     overlap: Annotated[Overlap, Doc("per-label: spans of different labels may overlap")] = "none"
-    """`per-label`: labels that overlap in the data have sequences of tags of their own."""
+    """`per-label`: each label that overlaps another in the data has a sequence of tags of its own."""
     may_overlap: Annotated[tuple[tuple[str, str], ...], DERIVED] = ()
     """Pairs of labels, each in alphabetical order, that overlap somewhere in the training data."""
     sequences: Annotated[tuple[tuple[str, ...], ...], DERIVED] = ()
@@ -137,7 +137,7 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
 
     @property
     def layers(self) -> tuple[TagLayer, ...]:
-        """The sequences of tags: one, or with `overlap: per-label` as many as hold overlapping labels apart."""
+        """The sequences of tags: one, or with `overlap: per-label` one for each label that overlaps another."""
         if self.overlap == "none":
             return tag_layers([self.labels])
         return tag_layers(self.sequences or [(label,) for label in self.labels])
@@ -211,9 +211,17 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
         pairs = {tuple(sorted(after(pair))) for pair in self.may_overlap}
         changes: dict[str, Any] = {
             "may_overlap": tuple(sorted(pair for pair in pairs if len(pair) == 2)),
-            "sequences": tuple(after(layer.labels) for layer in self.layers) if self.overlap != "none" else (),
+            "sequences": tuple(self._sequences_after(after)) if self.overlap != "none" else (),
         }
         return replace(self.with_labels(after(self.labels)), **changes)
+
+    def _sequences_after(self, after: Callable[[Sequence[str]], tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+        """The renamed sequences; a merged label stays in the first."""
+        seen: set[str] = set()
+        for layer in self.layers:
+            found = tuple(label for label in after(layer.labels) if label not in seen)
+            seen.update(found)
+            yield found
 
     @property
     def tags(self) -> tuple[str, ...]:
