@@ -25,14 +25,12 @@ demo: $(STAMP)
 
 # With one thread the workers do not fight for the cores. Compiled modules are kept for the processes that tests start. Each worker
 # gets half of the files, in order, and takes from the other's at the end: models that the tests of a file share are made once.
-test: export OMP_NUM_THREADS = 1
-test: export PYTHONDONTWRITEBYTECODE =
+test test-long: export OMP_NUM_THREADS = 1
+test test-long: export PYTHONDONTWRITEBYTECODE =
 test: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 # Tutorials and notebooks from start to end, and a training that is killed again and again.
-test-long: export OMP_NUM_THREADS = 1
-test-long: export PYTHONDONTWRITEBYTECODE =
 test-long: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m long
 

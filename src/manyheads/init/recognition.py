@@ -151,7 +151,7 @@ class _AnyRow:
     """A task type that expects no columns."""
 
     kind = "any"
-    columns = ()
+    columns = optional_columns = ()
 
 
 def _rows(source: Source, columns: Mapped, cls: Any = _AnyRow) -> tuple[Iterator[RawRow], str]:

@@ -38,19 +38,21 @@ def word_scores(
     output: Mapping[str, npt.NDArray[np.float32]],
     piece_W: npt.NDArray[np.int64],
     place_W: npt.NDArray[np.int64],
-    begins: Sequence[int] | None = None,
+    layers: Sequence[slice] = (slice(None),),
 ) -> npt.NDArray[np.float32]:
     """Scores `(W, K)` of words, by their pieces and places in them.
 
-    `begins`: the columns of `B-` tags, each followed by its `I-`; by default every other one after `O`.
+    `layers`: the columns of each sequence of tags, `O`, then `B-` and `I-` of each label.
     """
     scores_WK = scores_LK[piece_W]
     inner_I = np.flatnonzero(place_W)
     if not len(inner_I):
         return scores_WK
-    begin_B = np.arange(1, scores_WK.shape[1], 2) if begins is None else np.array(begins, np.int64)
-    pairs_IB2 = np.sort(scores_WK[inner_I[:, None, None], np.stack([begin_B, begin_B + 1], -1)], axis=-1)
-    scores_WK[inner_I[:, None], begin_B], scores_WK[inner_I[:, None], begin_B + 1] = pairs_IB2[..., 0], pairs_IB2[..., 1]
+    own_IK = scores_WK[inner_I]
+    for columns in layers:
+        pairs = own_IK[:, columns][:, 1:]
+        pairs[:] = np.sort(pairs.reshape(len(inner_I), -1, 2), axis=-1).reshape(pairs.shape)
+    scores_WK[inner_I] = own_IK
     if "inner_TR" in output:
         place_I = np.minimum(place_W[inner_I], len(output["places_MR"])) - 1
         hidden_IR = output["inner_TR"][piece_W[inner_I]] * output["places_MR"][place_I]
@@ -64,7 +66,7 @@ def word_scores_in_torch(
     piece_P: torch.Tensor,
     inner_I: torch.Tensor,
     place_I: torch.Tensor,
-    begins: Sequence[int] | None = None,
+    layers: Sequence[slice] = (slice(None),),
 ) -> torch.Tensor:
     """`word_scores` in torch, `(P, K)`. `inner_I`: indices of words after the first in their piece; `place_I`: from 1."""
     import torch
@@ -72,11 +74,12 @@ def word_scores_in_torch(
     scores_PK = scores_TK[piece_P]
     if "inner_TR" not in output:
         return scores_PK
-    own_IK = scores_PK[inner_I]
-    begin_B = torch.tensor(range(1, own_IK.shape[1], 2) if begins is None else begins, device=own_IK.device)
-    begin_IB, inside_IB = own_IK.index_select(1, begin_B), own_IK.index_select(1, begin_B + 1)
-    continued_IK = own_IK.index_copy(1, begin_B, torch.minimum(begin_IB, inside_IB))
-    continued_IK = continued_IK.index_copy(1, begin_B + 1, torch.maximum(begin_IB, inside_IB))
+    parts = []
+    for own_IC in (scores_PK[inner_I][:, columns] for columns in layers):
+        begin, inside = own_IC[:, 1::2], own_IC[:, 2::2]
+        pairs = torch.stack([torch.minimum(begin, inside), torch.maximum(begin, inside)], -1)
+        parts += [own_IC[:, :1], pairs.flatten(1)]
+    continued_IK = torch.cat(parts, 1)
     places_MR = output["places_MR"]
     hidden_IR = output["inner_TR"][piece_P[inner_I]] * places_MR[place_I.clamp(max=len(places_MR)) - 1]
     learned_IK = hidden_IR.to(output["inner_RK"].dtype) @ output["inner_RK"]

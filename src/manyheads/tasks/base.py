@@ -24,6 +24,7 @@ from manyheads.errors import RowError
 from manyheads.tasks.answers import FORM_TYPES, SPAN, Answer, AnswerForm, AnswerType
 from manyheads.tasks.file_scores import score_by_reading
 from manyheads.tasks.inputs import Array, EncoderInput, Encodings, Item
+from manyheads.tasks.labels import relabel
 from manyheads.tasks.loss import Loss
 from manyheads.tasks.rows import Row, text_of
 from manyheads.tasks.settings import setting_types, without_tuples
@@ -231,8 +232,7 @@ class Task(ABC, Generic[ExampleT]):
 
     def relabelled(self, became: Mapping[str, str | None]) -> Task[ExampleT]:
         """The task with the new names of labels, merged or left out, in their order."""
-        after = (became.get(label, label) for label in self.label_names)
-        return self.with_labels(list(dict.fromkeys(label for label in after if label is not None)))
+        return self.with_labels(relabel(self.label_names, became))
 
     def renamed_row(self, row: Row, became: Mapping[str, str | None]) -> Row | None:
         """A labelled row with labels renamed, or removed where `became` has None; None if nothing is left to learn."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +13,16 @@ FOUND: frozenset[AnswerForm] = frozenset(("spans", "relations"))
 """Forms of answers that list what was found, with its label."""
 EVERY: frozenset[AnswerForm] = frozenset(("tags", "sentences"))
 """Forms of answers that give every part of a text one label."""
+
+
+def relabel(labels: Iterable[str], became: Mapping[str, str | None]) -> tuple[str, ...]:
+    """Labels under their new names, without dropped ones; merged ones stand once.
+
+    >>> relabel(["a", "b", "c"], {"a": "c", "b": None})
+    ('c',)
+    """
+    named = (became.get(label, label) for label in labels)
+    return tuple(dict.fromkeys(label for label in named if label is not None))
 
 
 def renamed_outputs(old: Task[Any], new: Task[Any], became: Mapping[str, str | None]) -> list[str | None]:
@@ -37,8 +47,7 @@ def renamed_answer(answer: Answer, form: AnswerForm, became: Mapping[str, str | 
     {'label': 'OBJECTIVE'}
     """
     if form == "classes" and "labels" in answer:
-        after = (became.get(label, label) for label in answer["labels"])
-        return {"labels": list(dict.fromkeys(label for label in after if label is not None))}
+        return {"labels": list(relabel(answer["labels"], became))}
     if form == "classes":
         label = became.get(answer["label"], answer["label"])
         return None if label is None else {"label": label}

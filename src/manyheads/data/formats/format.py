@@ -46,7 +46,7 @@ class RowSchema:
         given = (columns or {}).items()
         renames = {ours: theirs for ours, theirs in given if isinstance(theirs, str)}
         gathered = {ours: theirs for ours, theirs in given if not isinstance(theirs, str)}
-        return RowSchema(task.kind, task.columns, class_names, renames, gathered, getattr(task, "optional_columns", ()))
+        return RowSchema(task.kind, task.columns, class_names, renames, gathered, task.optional_columns)
 
     @property
     def named(self) -> list[tuple[str, str]]:

@@ -196,6 +196,8 @@ def lines(path: Path, longest: int = LONGEST_LINE_BYTES, errors: str = "strict")
 
 def _not_utf8(path: Path, number: int, line: bytes, place: int) -> DataError:
     """The error for a byte of a line."""
+    if number == 1:
+        check_kind(path, line)
     wide = number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff")
     column = len(line[:place].decode("utf-8", "replace")) + 1
     guess, encoding = (" (it looks like UTF-16)", "UTF-16") if wide else ("", "WINDOWS-1252")

@@ -20,6 +20,7 @@ from annotated_types import Ge, Gt, Lt
 
 from manyheads.errors import DataError, RowError
 from manyheads.tasks.base import AnswerForm, AnswerType, DataStatistics, Row, Task
+from manyheads.tasks.labels import relabel
 from manyheads.tasks.pooled import TextTask, shared_keys
 from manyheads.tasks.settings import DERIVED, NAMES, Doc, derived_settings
 from manyheads.tasks.statistics import grown_labels
@@ -173,8 +174,7 @@ class TextClassification(TextTask[LabelledText]):
     def renamed_row(self, row: Row, became: Mapping[str, str | None]) -> Row | None:
         """None for a text whose only label is removed, if texts have exactly one."""
         example = self.read(row)
-        after = [became.get(label, label) for label in example.labels]
-        labels = list(dict.fromkeys(label for label in after if label is not None))
+        labels = list(relabel(example.labels, became))
         if example.multi:
             return {**row, "labels": labels}
         return {**row, "label": labels[0]} if labels else None

@@ -98,9 +98,10 @@ def unit_emissions(task: TokenClassification, item: Item) -> tuple[np.ndarray, n
     offsets = units(item.source.first, task.unit, item.words)
     scores_WK = np.zeros((len(offsets), len(task.output_names)), np.float32)
     seen_W = np.zeros(len(offsets), bool)
+    layers = [layer.columns for layer in task.layers]
     for window in owned_words(offsets, item):
         scores_LK = window.output[task.scores_key]
-        scores_WK[window.word_W] = word_scores(scores_LK, window.output, window.piece_W, window.place_W, task.begins)
+        scores_WK[window.word_W] = word_scores(scores_LK, window.output, window.piece_W, window.place_W, layers)
         seen_W[window.word_W] = True
     return offsets, scores_WK, seen_W
 

@@ -13,7 +13,7 @@ Labels that are given in words with the texts: `by_name_task.py`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -23,6 +23,7 @@ from annotated_types import Ge, Le, Lt
 from manyheads.errors import DataError, RowError
 from manyheads.nn.multiword_pieces import INNER, PLACES
 from manyheads.tasks.base import AnswerForm, Array, DataStatistics, ExampleWarning, Level, Row, Task, text_of
+from manyheads.tasks.labels import relabel
 from manyheads.tasks.scored import ScoredSpans, round_scores
 from manyheads.tasks.settings import DERIVED, NAMES, Doc, Dropout, Stride, derived_settings
 from manyheads.tasks.statistics import grown_labels
@@ -142,11 +143,6 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
             return tag_layers([self.labels])
         return tag_layers(self.sequences or [(label,) for label in self.labels])
 
-    @property
-    def begins(self) -> list[int]:
-        """The outputs for `B-` tags; that of `I-` follows each."""
-        return [layer.first + 1 + 2 * k for layer in self.layers for k in range(len(layer.labels))]
-
     # -- data ---------------------------------------------------------------------------------------------------
     def read(self, row: Row) -> EntityExample:
         """`{"tokens", "tags"}` or `{"text", "entities"}`."""
@@ -203,23 +199,18 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
 
     def relabelled(self, became: Mapping[str, str | None]) -> Task[EntityExample]:
         """Pairs and sequences of labels are renamed with the labels."""
-
-        def after(labels: Sequence[str]) -> tuple[str, ...]:
-            named = (became.get(label, label) for label in labels)
-            return tuple(dict.fromkeys(label for label in named if label is not None))
-
-        pairs = {tuple(sorted(after(pair))) for pair in self.may_overlap}
+        pairs = {tuple(sorted(relabel(pair, became))) for pair in self.may_overlap}
         changes: dict[str, Any] = {
             "may_overlap": tuple(sorted(pair for pair in pairs if len(pair) == 2)),
-            "sequences": tuple(self._sequences_after(after)) if self.overlap != "none" else (),
+            "sequences": tuple(self._sequences_after(became)) if self.overlap != "none" else (),
         }
-        return replace(self.with_labels(after(self.labels)), **changes)
+        return replace(super().relabelled(became), **changes)
 
-    def _sequences_after(self, after: Callable[[Sequence[str]], tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+    def _sequences_after(self, became: Mapping[str, str | None]) -> Iterator[tuple[str, ...]]:
         """The renamed sequences; a merged label stays in the first."""
         seen: set[str] = set()
         for layer in self.layers:
-            found = tuple(label for label in after(layer.labels) if label not in seen)
+            found = tuple(label for label in relabel(layer.labels, became) if label not in seen)
             seen.update(found)
             yield found
 

@@ -68,7 +68,8 @@ def marks(task: TokenClassification, output: Output) -> Output:
 def unit_scores(task: TokenClassification, output: Output, targets: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Scores `(P, K)` of the tags of units at positions from `locate_units`."""
     return word_scores_in_torch(
-        output[task.scores_key], output, targets["piece_P"], targets["inner_I"], targets["place_I"], task.begins
+        output[task.scores_key], output, targets["piece_P"], targets["inner_I"], targets["place_I"],
+        [layer.columns for layer in task.layers],
     )
 
 
