@@ -31,7 +31,7 @@ REFUSED = ("pip", "pip3", "uv", "docker", "make", "git", "hf", "sudo")
 """Programs that change more than the folder of a test. A page that calls one fails, however the call is written."""
 CLIENT = """#!{python} -IS
 import json, os, signal, socket, sys
-server = socket.socket(socket.AF_UNIX)
+server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 server.connect({address!r})
 socket.send_fds(server, [json.dumps([os.path.basename(sys.argv[0]), sys.argv[1:], os.getcwd()]).encode()], [0, 1, 2])
 pid = int(server.recv(16))
@@ -84,7 +84,7 @@ def commands(folder: Path) -> Iterator[Path]:
     """A folder for PATH with `manyheads` and `python3`, served by forks of this process until the end of the block."""
     folder.mkdir(parents=True, exist_ok=True)
     address = str(folder / "socket")
-    listening = socket.socket(socket.AF_UNIX)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listening.bind(address)
     listening.listen(8)
     for name in ("manyheads", "python3"):
