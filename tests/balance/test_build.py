@@ -13,13 +13,13 @@ from manyheads.errors import UsageError
 
 
 def test_an_unknown_method_is_answered_with_the_nearest_and_all_names():
-    with pytest.raises(UsageError, match=r"'gradnorn'; did you mean gradnorm\? \(known: static, .*aligned-mtl\)"):
+    with pytest.raises(UsageError, match=r"'gradnorn'; did you mean 'gradnorm'\? \(known: static, .*aligned-mtl\)"):
         build_balancer("gradnorn", {"a": 1}, 0, {})
 
 
 def test_an_unknown_option_is_answered_with_the_nearest_and_all_names():
     with pytest.raises(
-        UsageError, match=r"gradnorm has no option 'alhpa'; did you mean alpha\? \(known: alpha, rate\)"
+        UsageError, match=r"gradnorm has no option 'alhpa'; did you mean 'alpha'\? \(known: alpha, rate\)"
     ):
         build_balancer("gradnorm", {"a": 1}, 0, {"alhpa": 1.0})
     with pytest.raises(UsageError, match=r"static has no option 'seed' \(known: none\)"):

@@ -53,7 +53,7 @@ REFUSED = {
     ),
     "an unknown metric to select": (
         ["training.select={entities.f2: 1}"],
-        "training.select: entities.f2: token-classification has no metric 'f2'; did you mean f1? (known: f1, precision,",
+        "training.select: entities.f2: token-classification has no metric 'f2'; did you mean 'f1'? (known: f1, precision,",
     ),
     "a metric without validation data": (
         ["training.select={section.accuracy: 1}", "tasks.section.data.validation=null", "tasks.section.validation_fraction=0"],
@@ -61,11 +61,11 @@ REFUSED = {
     ),
     "an unknown way of balancing": (
         ["training.balancing=gradnrm"],
-        "training.balancing: no balancing method is called 'gradnrm'; did you mean gradnorm? (known: static, equal-norm, adatask, uncertainty,",
+        "training.balancing: no balancing method is called 'gradnrm'; did you mean 'gradnorm'? (known: static, equal-norm, adatask, uncertainty,",
     ),
     "an unknown option of balancing": (
         ["training.balancing={method: gradnorm, options: {alpa: 1}}"],
-        "training.balancing: balancing by gradnorm has no option 'alpa'; did you mean alpha? (known: alpha, rate)",
+        "training.balancing: balancing by gradnorm has no option 'alpa'; did you mean 'alpha'? (known: alpha, rate)",
     ),
     "an option out of bounds": (
         ["training.balancing={method: gradnorm, options: {alpha: -1}}"],

@@ -47,7 +47,7 @@ def test_a_combined_score_says_what_it_leaves_out() -> None:
     ("key", "message"),
     [
         ("entites.f1", r"training.select: entites.f1: there is no task 'entites'; the tasks are entities, section"),
-        ("entities.f2", r"token-classification has no metric 'f2'; did you mean f1\? \(known: f1, precision, recall"),
+        ("entities.f2", r"token-classification has no metric 'f2'; did you mean 'f1'\? \(known: f1, precision, recall"),
         ("entities", r"has no metric '' \(known: f1, precision, recall, token_accuracy, exact_f1, partial_f1, type_f1\)"),
         ("section.accuracy", r"training.select: section.accuracy: 'section' has no validation data"),
     ],

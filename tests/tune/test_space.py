@@ -71,7 +71,7 @@ def test_a_given_setting_is_tuned_when_it_is_named_and_nothing_else_then() -> No
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        (["learning_rat"], "--keys learning_rat: there is no such setting to tune; did you mean learning_rate"),
+        (["learning_rat"], "--keys learning_rat: there is no such setting to tune; did you mean 'learning_rate'"),
         (["dropout"], r"known: learning_rate, head_learning_rate, epochs, private_tops, private_layers, weights"),
         (["private_tops"], "--keys private_tops: the run has one task"),
     ],

@@ -345,7 +345,7 @@ def test_wrong_use_is_one_sentence_with_status_2_and_nothing_is_written(
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("mine")
     for more, message in (
-        (["--keys", "learning_rte"], "did you mean learning_rate"),
+        (["--keys", "learning_rte"], "did you mean 'learning_rate'"),
         (["--set", "training.setps=1"], "setps"),
         (["--set", "training.freeze=all"], "nothing to tune"),
         (["--address", "somewhere:1"], "--address requires --engine ray"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 
 from manyheads.balance.base import Balancer, combined, gramian
 from manyheads.balance.cagrad import CAGradBalancer
@@ -19,6 +18,7 @@ from manyheads.balance.static import AdaTaskBalancer, StaticBalancer
 from manyheads.balance.torchjd import AlignedMTLBalancer, IMTLGBalancer, MGDABalancer, UPGradBalancer
 from manyheads.balance.uncertainty import UncertaintyBalancer
 from manyheads.errors import UsageError
+from manyheads.text.values import did_you_mean
 
 __all__ = ["BALANCERS", "Balancer", "build_balancer", "combined", "gramian", "options_of"]
 
@@ -75,6 +75,4 @@ def build_balancer(method: str, weights: Mapping[str, float], seed: int, options
 def _nearest(seen: str, known: Iterable[str]) -> str:
     """The unknown name, the nearest known one, and all known ones."""
     names = list(known)
-    near = get_close_matches(seen, names, n=1, cutoff=0.5)
-    guess = f"; did you mean {near[0]}?" if near else ""
-    return f"{seen!r}{guess} (known: {', '.join(names) or 'none'})"
+    return f"{seen!r}{did_you_mean(seen, names)} (known: {', '.join(names) or 'none'})"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from manyheads.data.table import texts_digest
 from manyheads.data.unlabelled import read_unlabelled, rows_of_any_task
 from manyheads.errors import BundleError, DataError, RowError
 from manyheads.nn.resolve_encoder import looks_like_path
+from manyheads.text.values import did_you_mean
 from manyheads.training.soft_labels import Hold
 from manyheads.training.teachers import FileTeacher, ModelTeacher, Teacher, distillation_of
 
@@ -61,9 +61,8 @@ def unknown_teachers(file: RunFile) -> list[str]:
     errors = []
     for name in file.run.training.teachers:
         if name not in tasks:
-            near = get_close_matches(name, tasks, 1, 0.5)
-            hint = f"did you mean '{near[0]}'? " if near else ""
-            errors.append(f"training.teachers.{name}: there is no task '{name}'; {hint}the tasks are {', '.join(tasks)}")
+            errors.append(f"training.teachers.{name}: there is no task '{name}'{did_you_mean(name, tasks)} "
+                          f"(tasks: {', '.join(tasks)})")  # fmt: skip
     return errors
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from manyheads.errors import UsageError
 from manyheads.evaluate import combined
+from manyheads.text.values import did_you_mean
 
 if TYPE_CHECKING:
     from manyheads.evaluate import Metrics
@@ -36,9 +36,8 @@ class Selection:
                 raise UsageError(f"training.select: {key}: ece is the calibration error, which can be 0 for a head at "
                                  f"chance; choose by {', '.join(known)}")  # fmt: skip
             if metric not in known:
-                near = get_close_matches(metric, known, 1, 0.5)
                 raise UsageError(f"training.select: {key}: {tasks[name].kind} has no metric '{metric}'"
-                                 f"{f'; did you mean {near[0]}?' if near else ''} (known: {', '.join(known)})")  # fmt: skip
+                                 f"{did_you_mean(metric, known)} (known: {', '.join(known)})")  # fmt: skip
             if name not in validated:
                 raise UsageError(
                     f"training.select: {key}: '{name}' has no validation data; give it some, or leave it out"

@@ -7,13 +7,13 @@ the ratios of weights matter.
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from manyheads.errors import UsageError
+from manyheads.text.values import did_you_mean
 
 if TYPE_CHECKING:
     from manyheads.config.schema import Run
@@ -140,9 +140,8 @@ def _key(setting: Setting) -> str:
 def _check_keys(keys: Sequence[str], known: Sequence[str], untunable: Mapping[str, str]) -> None:
     for key in keys:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise UsageError(f"--keys {key}: there is no such setting to tune{hint} (known: {', '.join(known)})")
+            raise UsageError(f"--keys {key}: there is no such setting to tune{did_you_mean(key, known)} "
+                             f"(known: {', '.join(known)})")  # fmt: skip
     for key in keys:
         if key in untunable:
             raise UsageError(f"--keys {key}: {untunable[key]}; leave {key} out")
