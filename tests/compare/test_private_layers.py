@@ -197,3 +197,17 @@ def test_try_remedy_gives_private_layers_to_the_task_that_falls_behind_and_keeps
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob(f"runs/*/{OUTCOME}")}
     assert compare(options, Quiet(), Stop()) == result
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob(f"runs/*/{OUTCOME}")} == times
+
+
+@pytest.mark.parametrize(("training", "rate"), [
+    ("{steps: 2, device: cpu}", 0.02),
+    ("{steps: 2, device: cpu, learning_rate: 0.005}", 0.01),
+    ("{recipe: none, steps: 2, device: cpu}", 0.01),
+])  # fmt: skip
+def test_private_layers_learn_faster_than_a_whole_encoder_where_the_recipe_decides(run: Path, training: str, rate: float) -> None:
+    text = run.read_text(encoding="utf-8").partition("training:")[0]
+    path = run.with_name("faster.yaml")
+    path.write_text(f"{text}training: {training}\n", encoding="utf-8")
+    experiment = open_comparison(CompareOptions(path, run.parent / "faster"))
+    rates = [experiment.run_file(job(private, "section")).run.training.learning_rate for private in (1, 2)]
+    assert rates == [pytest.approx(rate), pytest.approx(0.01)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,14 @@ def test_every_value_is_a_valid_setting_and_has_its_reason(
     assert Training.model_validate(settled.model_dump()) == settled
     assert STEP_TOKENS[0] <= recipe.values["tokens_per_step"] <= STEP_TOKENS[1]
     assert EPOCHS[0] <= recipe.values["epochs"] <= EPOCHS[1]
+
+
+@given(st.lists(tasks, min_size=1, max_size=12), st.floats(0, 1), st.booleans())
+def test_fewer_trained_layers_learn_faster_up_to_four_times_the_rate(found: list[TaskSize], share: float, held: bool) -> None:
+    found = [replace(task, held=held) for task in found]
+    whole, part = (recipe_of(RecipeInputs(tuple(found), 384, trained_layers=one)).values["learning_rate"] for one in (1.0, share))
+    assert whole <= part <= 4e-4
+    assert part == whole if held or share == 0 else share < 1 / 4 or part <= float(f"{whole / share:.3g}") * 1.01
 
 
 @given(st.integers(1, 10**7), st.integers(1, 10**7))

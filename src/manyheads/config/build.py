@@ -187,7 +187,8 @@ def with_recipe(
     # A single task of a run takes the run's steps at the rate of a single task; sharding needs balancing without gradients.
     shared = shared and not scope.single and not run.training.shard_layers
     fast = next(model.parameters()).device.type == "cpu" and multiplies_in_tiles()
-    recipe = recipe_of(RecipeInputs(sizes, model.encoder.width, shared, run.lora is not None, fast))
+    trained = run.training.freeze.trained_layers(model.encoder.depth) if run.lora is None else 1.0
+    recipe = recipe_of(RecipeInputs(sizes, model.encoder.width, shared, run.lora is not None, trained, fast))
     lines = [f"recipe: {line}" for line in recipe.lines(run.training)]
     return replace(file, run=run.model_copy(update={"training": recipe.completed(run.training)})), lines
 

@@ -34,6 +34,8 @@ HELD_FACTOR = 0.5
 its encoder is trained already. After training on WNUT-17, CoNLL-2003 had lost 5.8 points of F1 at 1.41e-4 and 1.8 at 5e-5,
 SST-2 1.5 and 0.7; WNUT-17 had gained 2.3 and 2.7."""
 ANCHOR = 0.2
+PARTIAL_FACTOR = 4.0
+"""Highest factor on the rate where only some layers are trained: they move less, so each may move further."""
 LORA_FACTOR = 5.0
 """Factor on the learning rate of low-rank adapters, whose updates are small. Hu et al. 2022."""
 REFIT_ROWS = 800
@@ -78,6 +80,8 @@ class RecipeInputs:
     """Whether the tasks train any part of the encoder together."""
     adapters: bool = False
     """Whether low-rank adapters are trained in place of the encoder's own weights."""
+    trained_layers: float = 1.0
+    """Share of the encoder's layers that are trained; 0 if only heads are."""
     fast_bf16: bool = False
     """Whether the device is a CPU that multiplies bf16 in tiles (AMX)."""
 
@@ -124,7 +128,9 @@ def recipe_of(inputs: RecipeInputs) -> Recipe:
     per_step = math.ceil(sum(rows_per_step(task) * task.length for task in tasks))
     rate = RATE * RATE_WIDTH / inputs.width * (LORA_FACTOR if inputs.adapters else 1.0)
     held = any(task.held for task in tasks)
-    rate *= HELD_FACTOR if held else shared_rate_factor(len(learning)) if several else 1.0
+    partly = 0 < inputs.trained_layers < 1 and not held
+    factor = shared_rate_factor(len(learning)) if several else 1.0
+    rate *= HELD_FACTOR if held else max(factor, min(PARTIAL_FACTOR, factor * partial_factor(inputs.trained_layers)))
     average = tokens / max(1, rows)
     settings: dict[str, tuple[Any, str]] = {
         "epochs": (
@@ -138,7 +144,8 @@ def recipe_of(inputs: RecipeInputs) -> Recipe:
         "learning_rate": (
             float(f"{rate:.3g}"),
             f"for an encoder of width {inputs.width}"
-            + (" that is trained already" if held else f" and the square root of {len(learning)} tasks" if several else ""),
+            + (" that is trained already" if held else f" and the square root of {len(learning)} tasks" if several else "")
+            + (f", {inputs.trained_layers:.0%} of whose layers are trained" if partly else ""),
         ),
         "head_learning_rate": (HEAD_RATE, "heads are untrained"),
         "warmup": (0.1, "fraction of the steps"),
@@ -156,6 +163,15 @@ def recipe_of(inputs: RecipeInputs) -> Recipe:
     if any(task.set_aside and task.rows < REFIT_ROWS for task in tasks):
         settings["refit"] = True, f"fewer than {REFIT_ROWS:,} rows: validation rows are included in a final training"
     return Recipe(settings)
+
+
+def partial_factor(trained_layers: float) -> float:
+    """Factor on the learning rate where a share of the encoder's layers is trained.
+
+    >>> partial_factor(1 / 6), partial_factor(0.5), partial_factor(1.0)
+    (4.0, 2.0, 1.0)
+    """
+    return min(PARTIAL_FACTOR, 1 / trained_layers) if trained_layers else 1.0
 
 
 def epochs_for(rows: int) -> float:

@@ -87,6 +87,11 @@ class Freeze(Section):
     heads: list[str] = Field(default_factory=list)
     """Tasks whose heads are frozen."""
 
+    def trained_layers(self, depth: int) -> float:
+        """Share of the encoder's layers that are trained."""
+        frozen = depth if self.all or self.encoder else self.layers if isinstance(self.layers, int) else len(set(self.layers))
+        return max(0, depth - frozen) / depth
+
 
 def _named_freeze(value: Any) -> Any:
     return {value: True} if value in ("all", "encoder", "embeddings") else value

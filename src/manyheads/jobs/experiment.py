@@ -43,6 +43,7 @@ class Experiment:
     def run_file(self, job: Job) -> RunFile:
         """The settings of a job."""
         from manyheads.bundle import ENCODER
+        from manyheads.config.recipe import partial_factor
         from manyheads.config.start_model import with_start_model
 
         file = with_start_model(load_run(self.path, [*self.overrides, *job.changes, f"training.seed={job.seed}"]))
@@ -50,7 +51,11 @@ class Experiment:
             return file
         if job.layer_split is None:
             return single_task_run(file, job.tasks[0], dict(job.single))
-        file = single_task_run(file, job.tasks[0], {**dict(job.single), **job.layer_split.training_settings()})
+        settings = {**dict(job.single), **job.layer_split.training_settings()}
+        given = file.run.training
+        if "learning_rate" in settings and given.recipe != "none" and "learning_rate" not in given.model_fields_set:
+            settings["learning_rate"] *= partial_factor(job.layer_split.private / job.layer_split.depth)
+        file = single_task_run(file, job.tasks[0], settings)
         name = str(self.folder_of(job.shared) / ENCODER)
         encoder = file.run.encoder.model_copy(update={"name": name, "revision": None})
         training = file.run.training.model_copy(update={"init_from": None})  # the shared run's encoder instead
