@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from manyheads.data.build import build_table
+from manyheads.data.column_guess import Mapped
 from manyheads.data.formats.rows import RawRow, sound
 from manyheads.data.readers import Files, open_files
 from manyheads.errors import DataError
@@ -40,3 +42,10 @@ def refusal_of(path: Path, kind: str) -> str:
     with pytest.raises(DataError) as caught:
         rows_of(path, kind)
     return str(caught.value)
+
+
+def errors_of(path: Path, kind: str, columns: Mapped | None = None) -> list[str]:
+    """All mistakes of a file that `validate` and `train` list."""
+    with pytest.raises(DataError) as caught:
+        build_table(TASK_TYPES[kind](name="t"), Files((path,), columns=columns or {}), "train")
+    return str(caught.value).split("\n")

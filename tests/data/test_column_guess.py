@@ -12,6 +12,7 @@ from pyarrow import parquet
 from datafiles import NER, PAIRS, QA, TEXT, jsonl, refusal_of
 from manyheads.data.build import build_table
 from manyheads.data.column_guess import guess_all_columns, guess_columns
+from manyheads.data.formats.rows import sound
 from manyheads.data.readers import Files, open_files
 from manyheads.errors import DataError
 from manyheads.tasks import TASK_TYPES
@@ -147,7 +148,7 @@ def test_the_mapping_is_part_of_what_a_table_is_cached_under(write, tmp_path):
 def test_a_row_without_a_renamed_column_and_an_optional_one_that_no_row_has_are_refused(write):
     path = write("a.jsonl", jsonl({"s": "a", "label": "x"}, {"label": "x"}))
     with pytest.raises(DataError, match=r"a.jsonl:2: has no column 's' \(for text\)"):
-        list(open_files(Files((path,), columns={"text": "s"}), TASK_TYPES[TEXT]).rows())
+        list(sound(open_files(Files((path,), columns={"text": "s"}), TASK_TYPES[TEXT]).rows()))
     path = write("a.jsonl", jsonl({"s": "a", "label": "x"}))
     with pytest.raises(DataError, match=r"a.jsonl: no row has 'other' \(for text_pair\); correct it under 'columns'"):
         list(open_files(Files((path,), columns={"text": "s", "text_pair": "other"}), TASK_TYPES[TEXT]).rows())

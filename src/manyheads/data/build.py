@@ -19,7 +19,7 @@ from manyheads.data.formats.rows import RawRow
 from manyheads.data.hub import Hub, open_hub
 from manyheads.data.python_rows import PythonSource, open_python_rows
 from manyheads.data.readers import Files, Opened, open_files
-from manyheads.data.report import MOST_ERRORS, ReadReport, RunningStatistics, Skipped, count_row, exact_place, refuse
+from manyheads.data.report import MOST_ERRORS, ReadReport, RunningStatistics, Skipped, count_row, placed_errors, refuse
 from manyheads.data.saved_datasets import SavedDataset, open_saved_dataset
 from manyheads.data.table import BATCH_ROWS, ExampleT, ExampleTable, open_table, record_batch, row_json, texts_digest
 from manyheads.data.tag_scheme import TagSchemeCheck
@@ -97,8 +97,8 @@ def _read(task: Task[Any], opened: Opened, write: Callable[[list[tuple[Any, ...]
             text = row_json(values)
             example = task.read(values)
         except RowError as error:
-            place = exact_place(values, raw.where, raw.lines, task.read)
-            errors.append(f"{place}: {_with_column(str(error), opened.columns)}")
+            found = placed_errors(values, raw.where, raw.lines, error=error, use=task.read)
+            errors += [f"{place}: {_with_column(text, opened.columns)}" for place, text in found]
             if len(errors) > MOST_ERRORS:
                 break
             continue

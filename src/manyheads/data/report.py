@@ -121,12 +121,20 @@ def refuse(errors: Sequence[str]) -> None:
         raise DataError("\n".join(errors))
 
 
-def exact_place(row: dict[str, Any], where: str, lines: int, use: Callable[[dict[str, Any]], object]) -> str:
-    """The place of a refused row. If each word or sentence has its own line: the first of those that `use` refuses alone."""
+def placed_errors(
+    row: dict[str, Any], where: str, lines: int, *, error: RowError, use: Callable[[dict[str, Any]], object]
+) -> list[tuple[str, str]]:
+    """The error of a refused row, with its place.
+
+    If each word or sentence has its own line: those of all that `use` refuses alone, up to one more than MOST_ERRORS.
+    """
     path, _, first = where.rpartition(":")
+    found: list[tuple[str, str]] = []
     for k in range(lines if lines > 1 else 0):
         try:
             use({**row, **{key: row[key][k : k + 1] for key in OF_LINES if row.get(key)}})
-        except RowError:
-            return f"{path}:{int(first) + k}"
-    return where
+        except RowError as one:
+            found.append((f"{path}:{int(first) + k}", str(one) if found else str(error)))
+        if len(found) > MOST_ERRORS:
+            break
+    return found or [(where, str(error))]

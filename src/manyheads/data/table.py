@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from manyheads.data.formats.messages import did_you_mean
-from manyheads.data.report import MOST_ERRORS, ReadReport, RunningStatistics, exact_place, refuse
+from manyheads.data.report import MOST_ERRORS, ReadReport, RunningStatistics, placed_errors, refuse
 from manyheads.errors import RowError
 from manyheads.tasks.base import Task
 
@@ -149,8 +149,8 @@ class ExampleTable(Generic[ExampleT]):
             try:
                 use(row)
             except RowError as error:
-                place = exact_place(row, self.where(index), int(self._cell(3, index)), use)
-                errors.append(f"{place}: {error}")
+                found = placed_errors(row, self.where(index), int(self._cell(3, index)), error=error, use=use)
+                errors += [f"{place}: {text}" for place, text in found]
                 if len(errors) > MOST_ERRORS:
                     break
         refuse(errors)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from datafiles import NER, refusal_of, rows_of
+from datafiles import NER, errors_of, refusal_of, rows_of
 from manyheads.data.formats.rows import RawRow
 
 
@@ -173,3 +173,40 @@ def test_columns_of_carriage_returns_alone_are_read_and_one_in_a_line_is_refused
     ]  # fmt: skip
     assert refusal_of(write("b.conll", "a O\rb O\nc O\n"), NER).startswith("b.conll:1 ")
     assert "carriage return" in refusal_of(write("c.tsv", "a\rb\tO\nc\tO\n"), NER)
+
+
+def test_all_mistakes_of_a_file_are_told_at_once_each_with_its_line(write):
+    lines = ["Ada B-PER", "wrote O", "to", "Bo B-", "and X", "", "It O", "# text = It rains", "rains\rnow O", "hard O", "",
+             "Selby I_LOC", "is O", "far"]  # fmt: skip
+    assert [line.split(";")[0] for line in errors_of(write("a.conll", "\n".join(lines)), NER)] == [
+        "a.conll:3 has 1 column, the lines before it have 2",
+        "a.conll:4: tag 'B-' has no label",
+        "a.conll:5: tag 'X' is none of O, B-, I-, E-, S-, U-, L- with a label",
+        "a.conll:8 is a comment in the middle of a sentence",
+        "a.conll:9 has a carriage return in the middle of a line",
+        "a.conll:12: tag 'I_LOC' is none of O, B-, I-, E-, S-, U-, L- with a label",
+        "a.conll:14 has 1 column, the lines before it have 2",
+    ]
+    found = errors_of(write("b.conll", "Ada B-PER\n" * 60 + "wrote\nit O\n" * 50), NER)
+    assert (len(found), found[-1]) == (21, "there are more; reading stopped after 20")
+    found = errors_of(write("c.conll", "Ada B-PER\n" + "wrote PER\n" * 50), NER)
+    assert (len(found), found[19].split(":")[1]) == (21, "21")
+
+
+def test_a_line_out_of_order_is_told_once(write):
+    broken = CONLLU.replace("3\tleft", "7\tleft").replace("5\t.\t", "5\t\t").replace("3\tRhein", "5\tRhein") + "\n# text = cut\n"
+    content, before = f"{CONLLU}\n{broken}", CONLLU.count("\n") + 1
+    assert [line.split(",")[0].split(";")[0] for line in errors_of(write("a.conllu", content), NER)] == [
+        f"a.conllu:{before + 6} has '7' in its first column",
+        f"a.conllu:{before + 7} has '4' in its first column",
+        f"a.conllu:{before + 8} has no word in its second column",
+        f"a.conllu:{before + 16} has '5' in its first column",
+        f"a.conllu:{before + 18} is a comment without a sentence after it",
+    ]
+    wide = CONLLU.replace("2\tRuiz", "2\tRuiz\tR")
+    assert [line.split(",")[0] for line in errors_of(write("b.conllu", wide), NER)] == ["b.conllu:5 has 11 columns"]
+
+
+def test_a_file_whose_lines_have_another_width_than_its_first_is_told_in_few_lines(write):
+    assert len(errors_of(write("a.conll", "Ada B-PER\n" + "wrote VBD O\n" * 50), NER)) == 3
+    assert len(errors_of(write("b.conll", "wrote\n" * 50), NER)) == 3

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datafiles import NER, TEXT, refusal_of, rows_of
+from datafiles import NER, TEXT, errors_of, refusal_of, rows_of
 from manyheads.data.build import build_table
 from manyheads.data.readers import Files, open_files
 from manyheads.errors import DataError
@@ -118,3 +118,15 @@ def test_every_table_that_csv_can_write_is_read_back(tmp_path_factory, sentences
         for number, sentence in enumerate(sentences):
             writer.writerows([number if repeated or not place else "", *pair] for place, pair in enumerate(sentence))
     assert read(path) == [([word for word, _ in one], [tag for _, tag in one]) for one in sentences]
+
+
+def test_all_mistakes_of_a_table_are_told_at_once(write):
+    rows = ["sentence_id,word,tag", "0,Ada,B-PER", "0,,O", "0,wrote,X", "1,It", "1,rains,", "0,again,O", "2,Selby,LOC"]
+    assert [line.split(";")[0] for line in errors_of(write("a.csv", "\n".join(rows)), NER)] == [
+        "a.csv:3 has the tag 'O' and no word",
+        "a.csv:4: tag 'X' is none of O, B-, I-, E-, S-, U-, L- with a label",
+        "a.csv:5 has 2 columns, the header has 3 (sentence_id, word, tag)",
+        "a.csv:6 has no tag for the word 'rains'",
+        "a.csv:7 is of the sentence '0', which was there before other sentences",
+        "a.csv:8: tag 'LOC' is none of O, B-, I-, E-, S-, U-, L- with a label",
+    ]

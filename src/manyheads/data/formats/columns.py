@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -57,43 +57,53 @@ def missing_columns(schema: RowSchema, found: Iterable[str], place: str, sample:
     return DataError(f"{what}: map them under 'columns', such as {schema.columns[0][-1]}: {example[:80]}")
 
 
-Objects = Callable[[], Iterator[tuple[dict[str, Any], str]]]
-"""Reads the JSON objects of a file from its start, each with its place."""
+Found = tuple[dict[str, Any] | DataError, str]
+"""A JSON object, or the error of one that cannot be read, with its place."""
+Objects = Callable[[], Iterator[Found]]
+"""Reads the JSON objects of a file from its start."""
 
 
 def object_rows(schema: RowSchema, place: str, objects: Objects) -> Iterator[RawRow]:
-    """Rows of JSON objects, with their keys renamed.
+    """Rows of JSON objects, with their keys renamed. A row that lacks a renamed key that is expected has an error.
 
-    Raises DataError if the first rows lack expected keys, if a row lacks a renamed one that is expected, and if no row has
-    a renamed one.
+    Raises DataError if the first rows lack expected keys, and if no row has a renamed one.
     """
     expected = {ours for columns in schema.columns for ours in columns}
     unseen = dict(schema.named)
-    number = 0
-    for number, (values, where) in enumerate(objects(), 1):
+    any_row = False
+    for values, where in objects():
+        if isinstance(values, DataError):
+            yield RawRow({}, where, error=str(values))
+            continue
         shared = TARGETS in values
-        if number == 1:
+        if not any_row:
             schema = _with_hub_tags(schema, values)
-        if number == 1 and not shared and schema.missing(list(renamed(values, schema.renames))):
-            _check_keys(schema, f"{where}:", objects)
+        lacking = next((one for one in schema.named if one[0] in expected and one[1] not in values), None)
+        if not any_row and not shared and (lacking or schema.missing(list(renamed(values, schema.renames)))):
+            _check_keys(schema, expected, f"{where}:", objects)
+        any_row = True
         for ours, theirs in schema.named:
             if theirs in values:
                 unseen.pop(ours, None)
-            elif ours in expected and not shared:
-                raise unknown_column(f"{where}:", ours, theirs, values)
-        yield RawRow(schema.normalised(renamed(values, schema.renames)), where)
-    if number and unseen:
+        if lacking is None or shared:
+            yield RawRow(schema.normalised(renamed(values, schema.renames)), where)
+        else:
+            yield RawRow({}, where, error=str(unknown_column(f"{where}:", *lacking, values)))
+    if any_row and unseen:
         ours, theirs = next(iter(unseen.items()))
         raise DataError(f"{place}: no row has '{theirs[:80]}' (for {ours}); correct it under 'columns'")
 
 
-def _check_keys(schema: RowSchema, where: str, objects: Objects) -> None:
+def _check_keys(schema: RowSchema, expected: Collection[str], where: str, objects: Objects) -> None:
     """Raise DataError unless the first rows together have the expected keys. `where`: the first."""
-    sample = sample_of(row for row, _ in objects())
-    if TARGETS not in sample and schema.missing(list(renamed(sample, schema.renames))):
-        for ours, theirs in schema.named:
-            if theirs not in sample:
-                raise unknown_column(where, ours, theirs, sample)
+    sample = sample_of(row for row, _ in objects() if not isinstance(row, DataError))
+    if TARGETS in sample:
+        return
+    missing = schema.missing(list(renamed(sample, schema.renames)))
+    for ours, theirs in schema.named:
+        if theirs not in sample and (missing or ours in expected):
+            raise unknown_column(where, ours, theirs, sample)
+    if missing:
         raise missing_columns(schema, sample, where, sample)
 
 

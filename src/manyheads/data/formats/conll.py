@@ -31,6 +31,8 @@ ALONE = ("-DOCSTART-", "###MEDLINE:")
 """How a line that starts a document, and is no comment, begins."""
 DOCUMENTS = (*ALONE, "#begin document", "# newdoc")
 """How a line that starts a document begins."""
+FEW_WRONG = 2
+"""Lines of another width than the first that are listed even if the others are fewer."""
 MOST_COMMENTS = 100
 """Lines at the beginning of a file in which a word is looked for."""
 _FIRST_WORD = re.compile(r"(?:[01]|1-[2-9]|0\.1)(?:\t[^\t]+){9,}\s*$")
@@ -45,20 +47,36 @@ def is_universal(preview: Preview) -> bool:
 
 
 def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
-    """Sentences, each with its document. Raises DataError for a line without a word and a tag, or of another width."""
+    """Sentences, each with its document. A line without a word and a tag, or of another width, has an error; what stands
+    before and after it in its sentence are rows of their own, so that other mistakes in them have places.
+
+    Raises DataError if the lines of words and tags cannot be told, and once most lines have another width than the first.
+    """
     try:
         layout = layout_of((line for _, line in lines(path)), schema.renames)
     except RowError as error:
         raise DataError(f"{path} {error}") from None
     if layout is None:  # nothing but blank lines and comments
         return
-    sentences = _sentences(path, layout)
-    first = next(sentences, None)
-    if first is None:
-        return
-    yield first.row(path, layout.notes)
-    for sentence in sentences:
-        yield sentence.row(path)
+    notes, reader = layout.notes, _Reader(path, layout)
+    for number, line in lines(path):
+        error = ""
+        try:
+            ended = reader.take(number, bare_line(line))
+        except DataError as fault:
+            error, ended = str(fault), reader.taken()
+        if ended is not None:
+            yield ended.row(path, notes)
+            notes = ()
+        if error:
+            if reader.lost:
+                raise DataError(error)
+            yield RawRow({}, f"{path}:{number}", error=error)
+    ended, cut_off = reader.taken(), reader.cut_off
+    if ended is not None:
+        yield ended.row(path, notes)
+    elif cut_off is not None:
+        yield cut_off
 
 
 @dataclass(slots=True)
@@ -89,56 +107,90 @@ class Sentence:
         return RawRow(values, f"{path}:{self.numbers[0]}", len(self.tokens) if whole else 1, notes=notes)
 
 
-def _sentences(path: Path, layout: Layout) -> Iterator[Sentence]:
-    documents, document, before, described = 0, "", 0, 0
-    sentence, header = Sentence(""), layout.header
-    for number, line in lines(path):
-        text = bare_line(line)
-        comment = is_comment(text, layout)
+class _Reader:
+    """Lines to sentences."""
+
+    def __init__(self, path: Path, layout: Layout) -> None:
+        self._path = path
+        self._layout = layout
+        self._sentence = Sentence("")
+        self._documents = 0
+        self._count = 0
+        """The number of the last word, if the first column counts."""
+        self._described = 0
+        """The line of a comment with no word after it yet."""
+        self._header = layout.header
+        self._right = self._wrong = 0
+        """Lines of the width of the first, and of others."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether most lines have another width than the first, so that there is no use in listing them."""
+        return self._wrong > max(self._right, FEW_WRONG)
+
+    @property
+    def cut_off(self) -> RawRow | None:
+        """The error of a file of CoNLL-U that ends with a comment."""
+        if not self._described or self._layout.misc is None:
+            return None
+        place = f"{self._path}:{self._described}"
+        error = f"{place} is a comment without a sentence after it; the file is truncated: copy it again"
+        return RawRow({}, place, error=error)
+
+    def taken(self) -> Sentence | None:
+        """The sentence so far, if it has words; the next line starts another one."""
+        found = self._sentence
+        self._sentence = Sentence(found.document)
+        return found if found.tokens else None
+
+    def take(self, number: int, text: str) -> Sentence | None:
+        """Read a line; the sentence that it ends. Raises DataError for a line that cannot be read."""
+        comment = is_comment(text, self._layout)
         if not text or comment or text.startswith(ALONE):
-            if sentence.tokens and comment and text.startswith("# "):
-                raise DataError(
-                    f"{path}:{number} is a comment in the middle of a sentence; put an empty line before it"
-                )
-            described = number if comment and text.startswith("# ") else 0
-            if sentence.tokens:
-                yield sentence
-                sentence = Sentence(document)
-            if text.startswith(DOCUMENTS):
-                documents += 1
-                document = f"{path.name}#{documents}"
-                sentence.document = document
-            continue
-        described = 0
-        if header:
-            header = False
-            continue
-        cells = cells_of(text, layout)
+            return self._take_break(number, text, comment=comment)
+        self._described = 0
+        if self._header:
+            self._header = False
+        else:
+            self._take_word(number, text)
+        return None
+
+    def _take_break(self, number: int, text: str, *, comment: bool) -> Sentence | None:
+        inner = comment and text.startswith("# ")
+        self._described = number if inner else 0
+        if self._sentence.tokens and inner:
+            raise DataError(f"{self._path}:{number} is a comment in the middle of a sentence; put an empty line before it")
+        ended = self.taken()
+        if text.startswith(DOCUMENTS):
+            self._documents += 1
+            self._sentence.document = f"{self._path.name}#{self._documents}"
+        return ended
+
+    def _take_word(self, number: int, text: str) -> None:
+        layout, where = self._layout, f"{self._path}:{number}"
+        cells, before = cells_of(text, layout), self._count
+        skipped = layout.counter and is_skipped(cells[0])
+        if not skipped:
+            self._count = _number(cells[0], before + 1)
         if len(cells) != layout.width or layout.width == 1:
-            raise DataError(f"{path}:{number} has {counted(len(cells), 'column')}, {_widths(layout.width)}")
+            self._wrong += 1
+            raise DataError(f"{where} has {counted(len(cells), 'column')}, {_widths(layout.width)}")
+        self._right += 1
         if "\r" in text:
-            raise DataError(
-                f"{path}:{number} has a carriage return in the middle of a line; save the file with line feeds"
-            )
-        if layout.counter and is_skipped(cells[0]):
-            _note_range(sentence, cells, layout)
-            continue
+            raise DataError(f"{where} has a carriage return in the middle of a line; save the file with line feeds")
+        if skipped:
+            _note_range(self._sentence, cells, layout)
+            return
         if layout.counter:
-            before = _checked_count(path, number, cells[0], before, starts=not sentence.tokens)
-        _add(path, number, sentence, cells, layout)
-    if sentence.tokens:
-        yield sentence
-    elif described and layout.misc is not None:
-        raise DataError(
-            f"{path}:{described} is a comment without a sentence after it; the file is truncated: copy it again"
-        )
+            _check_count(where, cells[0], before, starts=not self._sentence.tokens)
+        _add(where, number, self._sentence, cells, layout)
 
 
-def _add(path: Path, number: int, sentence: Sentence, cells: list[str], layout: Layout) -> None:
+def _add(where: str, number: int, sentence: Sentence, cells: list[str], layout: Layout) -> None:
     word = cells[layout.word]
     if not word:
         column = "an empty first column" if not layout.word else "no word in its second column"
-        raise DataError(f"{path}:{number} has {column}; put the word there, or remove the line")
+        raise DataError(f"{where} has {column}; put the word there, or remove the line")
     if sentence.shared > 0:
         sentence.shared -= 1
         spaced = sentence.shared > 0
@@ -154,15 +206,18 @@ def _note_range(sentence: Sentence, cells: list[str], layout: Layout) -> None:
         sentence.shared = int(last) - int(first) + 1
 
 
-def _checked_count(path: Path, number: int, cell: str, before: int, *, starts: bool) -> int:
-    """The number of a word. Raises DataError unless it follows the one before it, or starts a sentence."""
-    found = int(cell) if cell.isdecimal() and len(cell) < 10 else -1
-    if found == before + 1 or (starts and found in (0, 1)):
-        return found
-    raise DataError(
-        f"{path}:{number} has {cell[:40]!r} in its first column, which counts the words, and the line before has {before}; "
-        "a line or an empty line between sentences is missing, or out of place"
-    )
+def _number(cell: str, default: int = -1) -> int:
+    return int(cell) if cell.isdecimal() and len(cell) < 10 else default
+
+
+def _check_count(where: str, cell: str, before: int, *, starts: bool) -> None:
+    """Raise DataError unless the number of a word follows the one before it, or starts a sentence."""
+    found = _number(cell)
+    if found != before + 1 and not (starts and found in (0, 1)):
+        raise DataError(
+            f"{where} has {cell[:40]!r} in its first column, which counts the words, and the line before has {before}; "
+            "a line or an empty line between sentences is missing, or out of place"
+        )
 
 
 def _widths(width: int) -> str:

@@ -87,7 +87,7 @@ class Format:
     looks_like: Callable[[Preview], bool]
     """Whether a file is certainly of this format. False for formats that are recognised by file name."""
     read: Callable[[Path, RowSchema], Iterator[RawRow]]
-    """Raises DataError, with the place, for the first defect."""
+    """Raises DataError, with the place, for the first defect after which nothing can be read."""
     renames: bool = False
     """Whether its columns have names or numbers, so that `columns` of a data source applies."""
     wins_over_own_rows: bool = False

@@ -16,7 +16,7 @@ from typing import Any
 
 from manyheads.data.formats.columns import object_rows
 from manyheads.data.formats.format import RowSchema
-from manyheads.data.formats.jsonl import as_row
+from manyheads.data.formats.jsonl import row_or_error
 from manyheads.data.formats.messages import counted, json_type
 from manyheads.data.formats.preview import Preview
 from manyheads.data.formats.rows import RawRow
@@ -34,10 +34,10 @@ def looks_like(preview: Preview) -> bool:
 
 
 def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
-    """Rows. Raises DataError for an object of another form, and missing columns."""
+    """Rows; an item that is not an object has an error. Raises DataError for another form, and missing columns."""
     rows = rows_of(whole_json(path), str(path))
     return object_rows(
-        schema, str(path), lambda: ((as_row(row, where), where) for where, row in _numbered(rows, str(path)))
+        schema, str(path), lambda: (row_or_error(row, f"{path}: item {number}") for number, row in enumerate(rows, 1))
     )
 
 
@@ -83,11 +83,6 @@ def _rows_of_columns(found: Mapping[str, Any], name: str) -> list[dict[str, Any]
             there = " and ".join(f"{counted(len(one), 'value')} under {k[:80]!r}" for k, one in (first, (key, column)))
             raise DataError(f"{name} has {there}; give every row a value in each column")
     return [{key: column[place] for key, column in columns.items()} for place in first[1]]
-
-
-def _numbered(rows: list[Any], name: str) -> Iterator[tuple[str, Any]]:
-    for number, row in enumerate(rows, 1):
-        yield f"{name}: item {number}", row
 
 
 def _has_lines(text: str) -> bool:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from manyheads.data.formats.columns import object_rows
+from manyheads.data.formats.columns import Found, object_rows
 from manyheads.data.formats.format import RowSchema
 from manyheads.data.formats.lines import lines
 from manyheads.data.formats.messages import json_type
@@ -29,31 +30,59 @@ DECODER = json.JSONDecoder(parse_int=_integer)
 
 
 def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
-    """Rows. Raises DataError for a line that is not a JSON object, and missing columns."""
+    """Rows; a line that is not a JSON object has an error.
 
-    def objects() -> Iterator[tuple[dict[str, Any], str]]:
-        for number, values in numbered(path):
-            yield as_row(values, f"{path}:{number}"), f"{path}:{number}"
+    Raises DataError for missing columns, and for a file whose first two lines are no JSON objects: it is of another format.
+    """
+    return object_rows(schema, str(path), lambda: _objects(path))
 
-    return object_rows(schema, str(path), objects)
+
+def _objects(path: Path) -> Iterator[Found]:
+    """The object of each line, or its error. Raises DataError as `read` does."""
+    found = _objects_or_errors(path)
+    beginning = list(islice(found, 2))
+    errors = [one for one, _ in beginning if isinstance(one, DataError)]
+    if len(errors) > 1:
+        raise errors[0]
+    yield from chain(beginning, found)
+
+
+def _objects_or_errors(path: Path) -> Iterator[Found]:
+    for number, line in lines(path):
+        where = f"{path}:{number}"
+        try:
+            if line.strip():
+                yield as_row(_decoded(line, number, where), where), where
+        except DataError as error:
+            yield error, where
 
 
 def numbered(path: Path) -> Iterator[tuple[int, Any]]:
     """Line number and JSON value of each line that is not blank. Raises DataError for a line without a value."""
     for number, line in lines(path):
-        if not line.strip():
-            continue
-        try:
-            yield number, DECODER.decode(line.rstrip("\r\n"))
-        except json.JSONDecodeError as error:
-            array = number == 1 and line.lstrip()[0] == "["
-            hint = "the file looks like one JSON array: name it .json, or " if array else ""
-            raise DataError(
-                f"{path}:{number} is not valid JSON: {error.msg} at column {error.colno}; "
-                f"{hint}write one JSON object on each line"
-            ) from None
-        except (ValueError, RecursionError) as error:  # a number of 5,000 digits, a list in a list in a list ...
-            raise DataError(f"{path}:{number} is not valid JSON: {error}") from None
+        if line.strip():
+            yield number, _decoded(line, number, f"{path}:{number}")
+
+
+def _decoded(line: str, number: int, where: str) -> Any:
+    try:
+        return DECODER.decode(line.rstrip("\r\n"))
+    except json.JSONDecodeError as error:
+        array = number == 1 and line.lstrip()[0] == "["
+        hint = "the file looks like one JSON array: name it .json, or " if array else ""
+        raise DataError(
+            f"{where} is not valid JSON: {error.msg} at column {error.colno}; {hint}write one JSON object on each line"
+        ) from None
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, a list in a list in a list ...
+        raise DataError(f"{where} is not valid JSON: {error}") from None
+
+
+def row_or_error(value: Any, where: str) -> Found:
+    """The JSON value with its place; the error that `as_row` raises in place of a value that is no row."""
+    try:
+        return as_row(value, where), where
+    except DataError as error:
+        return error, where
 
 
 def as_row(value: Any, where: str) -> dict[str, Any]:

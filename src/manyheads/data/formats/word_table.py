@@ -63,7 +63,10 @@ def looks_like(preview: Preview) -> bool:
 
 
 def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
-    """Sentences. Raises DataError for missing columns, a word without a tag or a sentence, and sentences in pieces."""
+    """Sentences. A word without a tag or a sentence, a row of another width, and a sentence in pieces are rows with an error.
+
+    Raises DataError for missing columns.
+    """
     with opened_table(path, tabs=bare_name(path).endswith(".tsv")) as rows:
         first = next(rows, None)
         if first is None:
@@ -80,26 +83,38 @@ def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
         grouping = _Grouping()
         note = ", ".join(f"{WHAT[ours]} from '{theirs}'" for ours, theirs in columns.items())
         notes: tuple[str, ...] = (f"a word in each row: {note}",)
-        sentence: Sentence | None = None
+        sentence = Sentence("")
         for row in rows:
-            cells = cells_by_name(path, header, row)
             place = f"{path}:{row.line}"
+            try:
+                cells = cells_by_name(path, header, row)
+                starts = any(cells.values()) and _starts(cells, columns, grouping, place)
+            except DataError as error:
+                if sentence.tokens:
+                    yield sentence.row(path, notes)
+                    sentence, notes = Sentence(sentence.document), ()
+                yield RawRow({}, place, error=str(error))
+                continue
             if not any(cells.values()):
                 continue
-            word, tag, found = (cells[columns[ours]] for ours in ("tokens", "tags", "sentence"))
-            if not word or not tag:
-                lacks = f"the tag {tag[:40]!r} and no word" if tag else f"no tag for the word {word[:40]!r}"
-                raise DataError(f"{place} has {lacks}; fill the row in (O where there is no entity), or remove it")
-            document = cells[columns["document"]] if "document" in columns else ""
-            if grouping.starts(found, document, place):
-                if sentence is not None:
+            if starts:
+                if sentence.tokens:
                     yield sentence.row(path, notes)
                     notes = grouping.notes
-                sentence = Sentence(document)
-            assert sentence is not None, "the first row starts a sentence"
-            sentence.add(row.line, word, tag)
-        if sentence is not None:
+                sentence = Sentence(cells[columns["document"]] if "document" in columns else "")
+            sentence.add(row.line, cells[columns["tokens"]], cells[columns["tags"]])
+        if sentence.tokens:
             yield sentence.row(path, notes)
+
+
+def _starts(cells: Mapping[str, str], columns: Mapping[str, str], grouping: _Grouping, place: str) -> bool:
+    """Whether a row starts a sentence. Raises DataError if that is not certain, or if it lacks its word or tag."""
+    word, tag, sentence = (cells[columns[ours]] for ours in ("tokens", "tags", "sentence"))
+    starts = grouping.starts(sentence, cells[columns["document"]] if "document" in columns else "", place)
+    if not word or not tag:
+        lacks = f"the tag {tag[:40]!r} and no word" if tag else f"no tag for the word {word[:40]!r}"
+        raise DataError(f"{place} has {lacks}; fill the row in (O where there is no entity), or remove it")
+    return starts
 
 
 WHAT = {"sentence": "sentences", "tokens": "words", "tags": "tags", "document": "documents"}
