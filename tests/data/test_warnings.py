@@ -209,3 +209,20 @@ def test_a_score_that_lies_far_from_all_others_is_told(write):
     assert warned(data) == [
         "a.csv:19: score 45 lies far from all others, which are within 2.5 of 2.5; correct it if it is a typo"
     ]
+
+
+@pytest.mark.parametrize("more", ["    validation_fraction: 0\n", "    validation_fraction: 0.2\n"])
+def test_labels_that_have_a_column_and_no_row_are_named_once_with_their_number(write, more):
+    names = [f"l{i}" for i in range(9)]
+    rows = [{"text": f"text {i}", "labels": {name: int(name == names[i % 2]) for name in names}} for i in range(40)]
+    for _ in range(2):  # the second time from the cache
+        found = [one for one in warned(read(write, TEXT, "a.jsonl", jsonl(*rows), more)) if "no training row" in one]
+        assert found == ["task 't' does not learn 7 labels that no training row has: 'l2', 'l3', 'l4', 'l5', 'l6' and 2 more; add "
+                         "rows with them, or leave them out"]  # fmt: skip
+    cells = [",".join([row["text"], *map(str, row["labels"].values())]) for row in rows]
+    write("b.csv", "\n".join([",".join(["text", *names]), *cells]))
+    data = f"{{path: b.csv, columns: {{labels: [{', '.join(names)}]}}}}"
+    run = write("run.yaml", f"tasks:\n  t:\n    type: {TEXT}\n    data: {{train: {data}}}\n{more}")
+    assert found[0] in warned(read_task(load_run(run), "t"))
+    listed = write("run.yaml", run.read_text() + "    labels: [l0, l1, l9]\n")
+    assert "task 't' does not learn 8 labels that no training row has: 'l9', " in " ".join(warned(read_task(load_run(listed), "t")))

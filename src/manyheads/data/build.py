@@ -7,7 +7,7 @@ of a task but those in `Task.reading`, so a table serves every run with a task o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,16 @@ from manyheads.data.formats.rows import RawRow
 from manyheads.data.hub import Hub, open_hub
 from manyheads.data.python_rows import PythonSource, open_python_rows
 from manyheads.data.readers import Files, Opened, open_files
-from manyheads.data.report import MOST_ERRORS, ReadReport, RunningStatistics, Skipped, count_row, placed_errors, refuse
+from manyheads.data.report import (
+    MOST_ERRORS,
+    MOST_OFFERED,
+    ReadReport,
+    RunningStatistics,
+    Skipped,
+    count_row,
+    placed_errors,
+    refuse,
+)
 from manyheads.data.saved_datasets import SavedDataset, open_saved_dataset
 from manyheads.data.table import BATCH_ROWS, ExampleT, ExampleTable, open_table, record_batch, row_json, texts_digest
 from manyheads.data.tag_scheme import TagSchemeCheck
@@ -86,6 +95,7 @@ def _read(task: Task[Any], opened: Opened, write: Callable[[list[tuple[Any, ...]
     left_out: dict[str, Skipped] = {}
     statistics, places, tags = RunningStatistics(), {}, TagSchemeCheck()
     errors: list[str] = []
+    offered: dict[str, None] = {}
     waiting: list[tuple[Any, ...]] = []
     for raw, count in own_rows(task, _until_broken(opened.rows(), errors), errors):
         read += count
@@ -106,6 +116,8 @@ def _read(task: Task[Any], opened: Opened, write: Callable[[list[tuple[Any, ...]
             continue
         for label in statistics.add(task.collect(example)):
             places[label] = raw.where
+        if isinstance(labels := values.get("labels"), Mapping) and len(offered) < MOST_OFFERED:
+            offered |= dict.fromkeys(map(str, labels))
         tags.add(values, raw.where, raw.lines)
         _count(raw, notes, left_out)
         waiting.append((text, raw.where, _short(task.cluster(example)), raw.lines, texts_digest(task, example)))
@@ -121,7 +133,9 @@ def _read(task: Task[Any], opened: Opened, write: Callable[[list[tuple[Any, ...]
         first = next(iter(skipped.values())).where
         reasons = "; ".join(f"{reason}: {skip.count}, the first at {skip.where}" for reason, skip in skipped.items())
         raise DataError(f"{first}: none of {read} rows can be used for task '{task.name}' ({reasons})")
-    return ReadReport(read, used, skipped, statistics.total(), places, notes | tags.notes(), left_out=left_out)
+    return ReadReport(
+        read, used, skipped, statistics.total(), places, notes | tags.notes(), left_out=left_out, offered=tuple(offered)
+    )
 
 
 def _with_column(message: str, columns: Mapped) -> str:

@@ -18,6 +18,8 @@ OF_LINES = ("tokens", "tags", "space_after", "sentences", "labels")
 MOST_ERRORS = 20
 """Bad rows listed in one DataError; enough to see a pattern, few enough to read."""
 
+MOST_OFFERED = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
@@ -47,6 +49,8 @@ class ReadReport:
     """Parts of used rows that the task has no place for, by kind."""
     formats: tuple[str, ...] = ()
     """Titles of the files' formats."""
+    offered: tuple[str, ...] = ()
+    """Labels that rows name with a truth value each, whether a row has them or not; up to MOST_OFFERED."""
 
     @property
     def warnings(self) -> list[str]:
@@ -70,6 +74,7 @@ class ReadReport:
             "notes": {text: [note.count, note.where] for text, note in self.notes.items()},
             "left_out": {what: [part.count, part.where] for what, part in self.left_out.items()},
             "formats": list(self.formats),
+            "offered": list(self.offered),
         }
 
     @staticmethod
@@ -80,8 +85,10 @@ class ReadReport:
         statistics = DataStatistics(kept["labels"], frozenset(kept["flags"]), numbers)
         notes = {text: Skipped(*note) for text, note in kept["notes"].items()}
         left_out = {what: Skipped(*part) for what, part in kept["left_out"].items()}
-        told, formats = tuple(kept["told"]), tuple(kept["formats"])
-        return ReadReport(kept["rows"], kept["used"], skipped, statistics, kept["places"], notes, told, left_out, formats)
+        told, formats, offered = (tuple(kept[key]) for key in ("told", "formats", "offered"))
+        return ReadReport(
+            kept["rows"], kept["used"], skipped, statistics, kept["places"], notes, told, left_out, formats, offered
+        )
 
 
 def count_row(counts: dict[str, Skipped], text: str, where: str) -> None:

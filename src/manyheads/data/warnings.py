@@ -102,10 +102,7 @@ def label_warnings(task: Task[Any], report: ReadReport) -> list[str]:
     """Warnings about labels in training data that have no example or one, or look like typos."""
     counts = report.statistics.labels
     known: Sequence[str] = getattr(task, "labels", ())
-    absent = [label for label in known if label not in counts]
-    warnings = [f"label {label!r} is listed but has no example" for label in absent[:SHOWN]]
-    if len(absent) > SHOWN:
-        warnings.append(f"{len(absent) - SHOWN} more listed labels have no example")
+    warnings = _without_examples(task, [label for label in dict.fromkeys([*known, *report.offered]) if not counts.get(label)])
     single = [label for label in known if counts.get(label) == 1]
     warnings += [
         f"{_at(report, label)}label {label!r} has 1 example, from which little is learned; add examples, or correct or "
@@ -115,6 +112,15 @@ def label_warnings(task: Task[Any], report: ReadReport) -> list[str]:
     if len(single) > SHOWN:
         warnings.append(f"{len(single) - SHOWN} more labels have 1 example each")
     return warnings + _alike(known, report) + _several_in_one(known, report, lists=getattr(task, "multi_label", False))
+
+
+def _without_examples(task: Task[Any], absent: Sequence[str]) -> list[str]:
+    """A warning about labels that the run file lists, or that have a column, and that no training row has."""
+    if not absent:
+        return []
+    names = ", ".join(map(repr, absent[:SHOWN])) + (f" and {len(absent) - SHOWN} more" if len(absent) > SHOWN else "")
+    what, it = ("1 label", "it") if len(absent) == 1 else (f"{len(absent):,} labels", "them")
+    return [f"task '{task.name}' does not learn {what} that no training row has: {names}; add rows with {it}, or leave {it} out"]
 
 
 def _unanswerable(report: ReadReport) -> list[str]:
