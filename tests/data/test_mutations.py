@@ -111,6 +111,11 @@ def _cells() -> str:
     return _table(",", [(f'"{row["text"]}"', f'"{row["entities"]!r}"') for row in rows], "text,entities")
 
 
+def _spaced() -> str:
+    """Words in one cell and tags in another, with spaces between them."""
+    return _table(",", [(f'"{" ".join(words)}"', " ".join(tags)) for words, tags in SENTENCES], "tokens,tags")
+
+
 def _flags() -> str:
     """A column of zeros and ones for each label."""
     names = ("good", "spoilt", "missing")
@@ -172,6 +177,7 @@ GOOD: dict[str, tuple[str, str, str]] = {
     "word-table": (NER, "w.csv", _word_table(every=False)),
     "word-table-every": (NER, "v.csv", _word_table(every=True)),
     "cells": (NER, "c.csv", _cells()),
+    "spaced": (NER, "s.csv", _spaced()),
     "flags": (TEXT, "f.csv", _flags()),
     "fasttext": (TEXT, "f.txt", "".join(f"__label__{label} {text}\n" for text, label in LABELLED)),
     "lists": (TEXT, "a.jsonl", _jsonl([{"text": t, "labels": [x, "read"][: 1 + i % 2]} for i, (t, x) in enumerate(LABELLED)])),
@@ -352,7 +358,7 @@ def sweep(folder: Path, count: int, seed: int) -> list[tuple[str, str, str]]:
 
 def _applies(operator: str, name: str) -> bool:
     """Whether an operator is a corruption of this format, and not a good file of another meaning."""
-    rows = ("word-table", "word-table-every", "flags")
+    rows = ("word-table", "word-table-every", "flags", "spaced")
     tables, columns = name in ("csv", "tsv", "scores", "cells", *rows), name.startswith("conll")
     if operator.startswith("header"):
         return tables

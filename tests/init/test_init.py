@@ -95,6 +95,8 @@ CASES: list[tuple[str, str, str, dict[str, str]]] = [
     ("a.jsonl", jsonl(*({"text": "Ada Byron wrote.", "label": [[0, 9, "PER"]]} for _ in range(5))), NER, {}),
     ("a.jsonl", jsonl(*({"words": ["Ada", "wrote"], "ner": ["B-PER", "O"]} for _ in range(5))), NER,
      {"tokens": "words", "tags": "ner"}),
+    ("a.csv", table(",", ["text", "labels"], ["Ada Byron wrote", "EU fell", "It is dry ."] * 5, ["B-PER I-PER O", "B-ORG O", "O O O O"] * 5), NER,
+     {"tokens": "text", "tags": "labels"}),
 ]  # fmt: skip
 
 

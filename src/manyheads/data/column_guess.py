@@ -185,6 +185,8 @@ def _assigned(columns: Sequence[str], sample: Sample) -> ColumnGuess | None:
         rest = _assigned(others, {name: values for name, values in sample.items() if name not in flags})
         if rest is not None:
             return ColumnGuess({**rest.columns, "labels": flags}, (rest.score * len(others) + FLAGS) / len(columns))
+    if {"tokens", "tags"} <= set(columns):
+        sample = _with_words(sample)
     names = list(sample)[:MOST_COLUMNS]
     scores = {(ours, name): column_score(ours, name, sample[name]) for ours in columns for name in names}
     best: tuple[float, dict[str, str]] = (0.0, {})
@@ -192,6 +194,16 @@ def _assigned(columns: Sequence[str], sample: Sample) -> ColumnGuess | None:
         best = max(best, (total, chosen), key=lambda found: found[0])
     total, chosen = best
     return ColumnGuess(chosen, total / len(columns)) if chosen else None
+
+
+def _with_words(sample: Sample) -> Sample:
+    """The sample, with lists for texts of as many words in each row as in those of another column: words and their tags."""
+    alike: dict[tuple[int, ...], list[str]] = {}
+    for name, values in list(sample.items())[:MOST_COLUMNS]:
+        if values and all(isinstance(value, str) and len(value) < LONGEST_VALUE for value in values):
+            alike.setdefault(tuple(len(value.split()) for value in values), []).append(name)
+    found = {name for counts, names in alike.items() if len(names) > 1 and max(counts) > 1 for name in names}
+    return {name: [value.split() for value in values] if name in found else values for name, values in sample.items()}
 
 
 def _assignments(

@@ -34,5 +34,6 @@ def renamed_rows(
     made = table_of_rows(table.task, batches)
     without = {"only dropped labels": Skipped(len(skipped), skipped[0])} if skipped else {}
     counted = made.survey()
+    offered = tuple(dict.fromkeys(new for old in report.offered if (new := became.get(old, old)) is not None))
     return made, replace(report, used=len(made), skipped={**report.skipped, **without}, statistics=counted.statistics,
-                         places=counted.places)  # fmt: skip
+                         places=counted.places, offered=offered)  # fmt: skip

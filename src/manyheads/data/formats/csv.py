@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from manyheads.data.column_guess import Sample, guess_columns, sample_of
+from manyheads.data.column_guess import MOST_ROWS, Sample, guess_columns, sample_of
 from manyheads.data.formats.columns import TARGETS, column_names
 from manyheads.data.formats.format import RowSchema
 from manyheads.data.formats.lines import LONGEST_LINE_BYTES, bare_name, lines
 from manyheads.data.formats.literals import guessed, literal
 from manyheads.data.formats.messages import counted
 from manyheads.data.formats.rows import RawRow
+from manyheads.data.formats.spaced_words import NOTE, is_spaced, words_and_tags
 from manyheads.errors import DataError
 from manyheads.tasks.rows import NESTED_COLUMNS
 from manyheads.text.delimited import (
@@ -59,8 +60,13 @@ def _read(path: Path, schema: RowSchema, *, tabs: bool) -> Iterator[RawRow]:
             _check_header(path, first, rows, schema)
         header = Header(CellRow(first.line, _numbers(first.cells)) if numbered else first)
         header.rename(_names(path, header, first, rows, schema))
-        for row in chain([first], rows) if numbered else rows:
-            yield _row(path, header, row, schema, tabs=tabs)
+        rows = chain([first], rows) if numbered else rows
+        if not (schema.has_any("tokens") and schema.has_any("tags")):
+            yield from (_row(path, header, row, schema, tabs=tabs, spaced=False) for row in rows)
+            return
+        beginning = list(islice(rows, MOST_ROWS))
+        spaced = is_spaced(next((cells for row in beginning if (cells := header.row(row))), {}))
+        yield from (_row(path, header, row, schema, tabs=tabs, spaced=spaced) for row in chain(beginning, rows))
 
 
 @contextmanager
@@ -105,24 +111,28 @@ def cells_by_name(path: Path, header: Header, row: CellRow) -> dict[str, str]:
     return found
 
 
-def _row(path: Path, header: Header, row: CellRow, schema: RowSchema, *, tabs: bool) -> RawRow:
+def _row(path: Path, header: Header, row: CellRow, schema: RowSchema, *, tabs: bool, spaced: bool) -> RawRow:
     try:
-        return _whole_row(path, header, row, schema, tabs=tabs)
+        return _whole_row(path, header, row, schema, tabs=tabs, spaced=spaced)
     except DataError as error:
         return RawRow({}, f"{path}:{row.line}", error=str(error))
 
 
-def _whole_row(path: Path, header: Header, row: CellRow, schema: RowSchema, *, tabs: bool) -> RawRow:
+def _whole_row(path: Path, header: Header, row: CellRow, schema: RowSchema, *, tabs: bool, spaced: bool) -> RawRow:
     found = cells_by_name(path, header, row)
     values: dict[str, Any] = dict(found)
     if not values.get("text_pair", True):
         values["text_pair"] = None  # the only column that may be left out row by row; an empty cell has no type
-    for name in NESTED_COLUMNS.intersection(values):
+    if spaced:
+        values |= words_and_tags(found, f"{path}:{row.line}")
+    for name in NESTED_COLUMNS.intersection(values).difference(("tokens", "tags") if spaced else ()):
         if schema.has_any(name):
             values[name] = literal(values[name], f"{path}:{row.line}", name)
     notes = (QUOTED,) if tabs and _is_quoted(found) else ()
     if not tabs and row.separator != ",":
         notes = (f"cells are separated by {separator_name(row.separator, plural=True)}, as in the header",)
+    if spaced:
+        notes = (*notes, NOTE)
     return RawRow(schema.normalised(values), f"{path}:{row.line}", notes=notes)
 
 
