@@ -96,6 +96,13 @@ def searching(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
     return {}
 
 
+def chatting(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A file of chats."""
+    chat = {"messages": [{"role": "user", "content": "It broke."}, {"role": "assistant", "content": "bad"}]}
+    (folder / "chats.jsonl").write_text(json.dumps(chat) + "\n", encoding="utf-8")
+    return {}
+
+
 def naming(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The models of the page's run files, trained on its rows."""
     page = (ROOT / "docs" / "labels-by-name.md").read_text(encoding="utf-8")
@@ -112,7 +119,7 @@ def naming(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 ASSUMED: dict[str, Callable[[Path, pytest.MonkeyPatch], dict[str, Any]]] = {
     "bulk.md": answered, "export.md": exported, "report.md": compared, "new-task.md": with_own_type,
-    "search.md": searching, "labels-by-name.md": naming,
+    "search.md": searching, "labels-by-name.md": naming, "data.md": chatting,
 }  # fmt: skip
 """What a page needs besides a model, and the names that its text has introduced."""
 

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any
 
 from manyheads.data.column_guess import MOST_ROWS, ColumnGuess, Mapped, Sample, guess_all_columns, sample_of
+from manyheads.data.formats.chats import chat_in
 from manyheads.data.formats.csv import numbered_columns
 from manyheads.data.formats.detection import known_types
 from manyheads.data.formats.format import RowSchema
@@ -253,6 +254,8 @@ def _own_row(task: Task[Any], row: RawRow) -> Mapping[str, Any] | None:
 def _reason(source: Source, raw: _Raw) -> str:
     """Why no type reads a source."""
     if raw.sample:
+        if (chat := chat_in(raw.sample)) is not None:
+            return f"it has {chat}"
         names = ", ".join(list(raw.sample)[:20])
         return f"its columns ({'numbered ' if raw.numbered else ''}{names[:300]}) fit no task type"
     for cls in known_types():

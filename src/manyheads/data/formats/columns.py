@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from manyheads.data.column_guess import Sample, guess_columns, sample_of
+from manyheads.data.formats.chats import chat_in
 from manyheads.data.formats.format import RowSchema
 from manyheads.data.formats.messages import did_you_mean
 from manyheads.data.formats.rows import RawRow
@@ -51,8 +52,14 @@ def missing_columns(schema: RowSchema, found: Iterable[str], place: str, sample:
     known = list(found)
     seen = ", ".join(known)[:MOST_NAMED] or "none"
     what = f"{place} has the columns {seen}; expected {schema.missing(())}"
-    if (guess := guess_columns(schema.columns, {name: sample.get(name, ()) for name in known}, schema.optional)) is not None:
+    chat = chat_in(known)  # whose columns without values are no labels
+    seen_values = {name: values for name in known if (values := sample.get(name, ())) or chat is None}
+    if (guess := guess_columns(schema.columns, seen_values, schema.optional)) is not None:
         return DataError(f"{what}: write columns: {guess}")
+    if chat is not None:
+        form = ", ".join(f'"{name}": ...' for name in schema.columns[0])
+        return DataError(f"{place} has {chat}: write a row for each text, {{{form}}}, with the message or answer in question as "
+                         "the text")  # fmt: skip
     example = known[-1] if known else "NAME"
     return DataError(f"{what}: map them under 'columns', such as {schema.columns[0][-1]}: {example[:80]}")
 
