@@ -180,6 +180,7 @@ GOOD: dict[str, tuple[str, str, str]] = {
     "spaced": (NER, "s.csv", _spaced()),
     "flags": (TEXT, "f.csv", _flags()),
     "fasttext": (TEXT, "f.txt", "".join(f"__label__{label} {text}\n" for text, label in LABELLED)),
+    "trec": (TEXT, "q.label", "".join(f"{label.upper()}:part {text}\n" for text, label in LABELLED)),
     "lists": (TEXT, "a.jsonl", _jsonl([{"text": t, "labels": [x, "read"][: 1 + i % 2]} for i, (t, x) in enumerate(LABELLED)])),
     "squad": (QA, "a.json", _questions(False)),
     "questions": (QA, "a.jsonl", _questions(True)),
@@ -220,6 +221,7 @@ TEXT_CHANGES: dict[str, Change] = {
     "sentence": lambda rng, s: _at(rng, s, r"^Sentence: \d+(?=,)", lambda m: rng.choice(["", "Sentence: 1"])),
     "tag of a row": lambda rng, s: _at(rng, s, r"(?<=,)(O|[BI]-(PER|LOC))$", lambda m: rng.choice(["", "X", m[0].lower(), m[0] + "-"])),
     "label": lambda rng, s: _at(rng, s, LABEL, lambda m: _spoilt(rng, m[0])),
+    "first label": lambda rng, s: _at(rng, s, r"^[A-Z]+:part(?= )", lambda m: rng.choice([_typo(rng, m[0]), m[0].lower(), m[0].replace(":", ""), m[0][:-4], ""])),
     "label null": lambda rng, s: _at(rng, s, r'"(good|spoilt|missing)"', lambda m: rng.choice(["null", "0.5", "[]", "true", "NaN"])),
     "tag": lambda rng, s: _at(rng, s, TAG, lambda m: rng.choice([m[0][0] + m[0][2:], m[0].replace("-", "_"), m[0][:2], _typo(rng, m[0]), m[0].lower()])),
     "tag gone": lambda rng, s: _at(rng, s, r"[\t ][BI]-(PER|LOC)$", lambda m: ""),
@@ -369,7 +371,7 @@ def _applies(operator: str, name: str) -> bool:
     if operator == "blank line gone":
         return columns
     if operator == "cut":
-        return name != "fasttext"  # whole lines are gone, and letters of a text
+        return name not in ("fasttext", "trec")  # whole lines are gone, and letters of a text
     if operator == "word lost":
         return name == "tokens"
     return True

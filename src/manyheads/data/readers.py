@@ -1,9 +1,10 @@
 """Data files to rows, each with its place, so that every error names `file:line`.
 
 Reading is strict, and only blank lines are skipped: a row or line that cannot be read is a row with an error where those
-after it still can (tables, JSON lines, CoNLL columns), and any other defect ends the reading with a DataError. The data source names the
-format, or the content shows it (`formats/detection.py`), or else the file name decides, together with the columns that the
-task reads: `.json` is SQuAD for questions and JSON lines for others; any unknown ending is CoNLL columns for tagged words.
+after it still can (tables, JSON lines, CoNLL columns), and any other defect ends the reading with a DataError.
+
+The data source names the format, or the content shows it (`formats/detection.py`), or else the file name decides, together
+with the columns that the task reads: `.json` is SQuAD for questions and JSON lines for others; any unknown ending is CoNLL columns for tagged words.
 """
 
 from __future__ import annotations
@@ -85,8 +86,7 @@ def format_of(path: Path, schema: RowSchema, name: str | None = None) -> Format:
     found = format_by_content(preview, schema)
     if found is None and path.is_dir():
         opened(path)  # raises: no folder format matches
-    tabs = "\t" in preview.text.partition("\n")[0]
-    return found if found is not None else format_by_extension(bare_name(path), schema, str(path), tabs=tabs)
+    return found if found is not None else format_by_extension(bare_name(path), schema, str(path), preview=preview)
 
 
 def read_rows(path: Path, form: Format, schema: RowSchema) -> Iterator[RawRow]:

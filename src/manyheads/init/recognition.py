@@ -263,6 +263,6 @@ def _reason(source: Source, raw: _Raw) -> str:
             next(_rows(source, {}, cls)[0], None)
         except DataError as error:
             told = str(error).splitlines()[0]
-            if "looks like" not in told and "data is read from" not in told:
+            if "looks like" not in told and ("data is read from" not in told or "label-lines" in told):
                 return told
     return raw.error.splitlines()[0] if raw.error else "it holds no labelled rows of a known form"

@@ -28,6 +28,7 @@ from manyheads.data.formats import (
     json_array,
     json_object,
     jsonl,
+    label_lines,
     label_studio,
     parquet,
     prodigy,
@@ -75,6 +76,7 @@ FORMATS: tuple[Format, ...] = (
     brat.FORMAT,
     class_folders.FORMAT,
     fasttext.FORMAT,
+    label_lines.FORMAT,
     bioasq.FORMAT,
     SQUAD,
     docbin.FORMAT,
@@ -125,8 +127,8 @@ def format_by_content(preview: Preview, schema: RowSchema) -> Format | None:
     return _renaming(fitting[0], schema, str(preview.path)) if fitting else None
 
 
-def format_by_extension(name: str, schema: RowSchema, where: str, *, tabs: bool = False) -> Format:
-    """The format that a file name stands for. `tabs`: the first line has some, so another ending stands for tsv.
+def format_by_extension(name: str, schema: RowSchema, where: str, *, preview: Preview | None = None) -> Format:
+    """The format that a file name stands for. If the first line of the preview has tabs, another ending stands for tsv.
 
     Raises DataError for a name that stands for none of the expected rows.
     """
@@ -135,9 +137,12 @@ def format_by_extension(name: str, schema: RowSchema, where: str, *, tabs: bool 
     if not words:
         formats[".tsv"] = TSV
     suffix = Path(name).suffix
+    tabs = preview is not None and "\t" in preview.text.partition("\n")[0]
     if suffix in formats or words or tabs:
         return formats.get(suffix, CONLL if words else TSV)
-    raise DataError(f"{where}: {schema.kind} data is read from {', '.join(sorted(formats))}, each also as .gz")
+    labels = label_lines.FORMAT.fits(schema) and preview is not None and label_lines.may_begin_with_labels(preview)
+    hint = "; if each line is a label and its text, write format: label-lines" if labels else ""
+    raise DataError(f"{where}: {schema.kind} data is read from {', '.join(sorted(formats))}, each also as .gz{hint}")
 
 
 def _is_own(shape: Shape, schema: RowSchema) -> bool:
