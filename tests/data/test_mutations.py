@@ -36,6 +36,7 @@ CASES = int(os.environ.get("MANYHEADS_MUTATIONS", "500"))
 SEED = 17
 NAMES, PLACES, VERBS = ["Ada Wren", "Tom Birk", "Ines"], ["Selby", "North Moor"], ["saw", "left", "liked"]
 NER, TEXT, QA, PAIRS = "token-classification", "text-classification", "question-answering", "sentence-embedding"
+RANKING = "text-ranking"
 Change = Callable[[random.Random, str], str]
 
 
@@ -160,9 +161,15 @@ def _questions(flat: bool) -> str:
 
 
 def _table(separator: str, rows: list[tuple[Any, ...]], header: str) -> str:
-    return "".join(separator.join(map(str, row)) + "\n" for row in [tuple(header.split(",")), *rows])
+    return "".join(separator.join(map(str, row)) + "\n" for row in [tuple(re.split("[,\t]", header)), *rows])
 
 
+BESIDE = {
+    "queries.jsonl": _jsonl([{"_id": f"q{i:03}x", "text": f"which parcel came on day {i}"} for i in range(30)]),
+    "corpus.jsonl": _jsonl([{"_id": f"d{i:03}x", "title": "", "text": f"a parcel came on day {i}"} for i in range(30)]),
+}
+"""Texts that judgements of BEIR name."""
+JUDGED = [(f"q{i:03}x", f"d{(i + k) % 30:03}x", (2, 0)[k]) for i in range(30) for k in range(2)]
 GOOD: dict[str, tuple[str, str, str]] = {
     "conll": (NER, "a.conll", _conll(" ")),
     "conll-tabs": (NER, "a.bio", _conll("\t")),
@@ -181,6 +188,7 @@ GOOD: dict[str, tuple[str, str, str]] = {
     "flags": (TEXT, "f.csv", _flags()),
     "fasttext": (TEXT, "f.txt", "".join(f"__label__{label} {text}\n" for text, label in LABELLED)),
     "trec": (TEXT, "q.label", "".join(f"{label.upper()}:part {text}\n" for text, label in LABELLED)),
+    "beir": (RANKING, "r.tsv", _table("\t", JUDGED, "query-id\tcorpus-id\tscore")),
     "lists": (TEXT, "a.jsonl", _jsonl([{"text": t, "labels": [x, "read"][: 1 + i % 2]} for i, (t, x) in enumerate(LABELLED)])),
     "squad": (QA, "a.json", _questions(False)),
     "questions": (QA, "a.jsonl", _questions(True)),
@@ -222,6 +230,8 @@ TEXT_CHANGES: dict[str, Change] = {
     "tag of a row": lambda rng, s: _at(rng, s, r"(?<=,)(O|[BI]-(PER|LOC))$", lambda m: rng.choice(["", "X", m[0].lower(), m[0] + "-"])),
     "label": lambda rng, s: _at(rng, s, LABEL, lambda m: _spoilt(rng, m[0])),
     "first label": lambda rng, s: _at(rng, s, r"^[A-Z]+:part(?= )", lambda m: rng.choice([_typo(rng, m[0]), m[0].lower(), m[0].replace(":", ""), m[0][:-4], ""])),
+    "judgement": lambda rng, s: _at(rng, s, r"(?<=\t)[02]$", lambda m: rng.choice(["", "x", "nan", "1_0", "-1", "2,0", m[0] + "\t"])),
+    "id": lambda rng, s: _at(rng, s, r"(?<=^)q\d+x|(?<=\t)d\d+x", lambda m: rng.choice([_typo(rng, m[0]), "", m[0].upper(), f"{m[0]} "])),
     "label null": lambda rng, s: _at(rng, s, r'"(good|spoilt|missing)"', lambda m: rng.choice(["null", "0.5", "[]", "true", "NaN"])),
     "tag": lambda rng, s: _at(rng, s, TAG, lambda m: rng.choice([m[0][0] + m[0][2:], m[0].replace("-", "_"), m[0][:2], _typo(rng, m[0]), m[0].lower()])),
     "tag gone": lambda rng, s: _at(rng, s, r"[\t ][BI]-(PER|LOC)$", lambda m: ""),
@@ -274,6 +284,8 @@ def _meaning(kind: str, table: Any) -> list[Any]:
         return [tuple(e.labels) for e in examples]
     if kind == QA:
         return [tuple(text for _, text in e.answers) for e in examples]
+    if kind == RANKING:
+        return [(e.query, e.passages, e.gains) for e in examples]
     return [(e.score, e.label, e.negative is None) for e in examples]
 
 
@@ -339,6 +351,8 @@ def sweep(folder: Path, count: int, seed: int) -> list[tuple[str, str, str]]:
     """`(format, operator, outcome)` of so many corruptions."""
     rng = random.Random(seed)
     good = {}
+    for name, content in BESIDE.items():
+        (folder / name).write_text(content)
     for name, (kind, file, content) in GOOD.items():
         (folder / file).write_text(content)
         good[name] = _reads(kind, folder / file, folder / "cache")
@@ -360,14 +374,14 @@ def sweep(folder: Path, count: int, seed: int) -> list[tuple[str, str, str]]:
 
 def _applies(operator: str, name: str) -> bool:
     """Whether an operator is a corruption of this format, and not a good file of another meaning."""
-    rows = ("word-table", "word-table-every", "flags", "spaced")
+    rows = ("word-table", "word-table-every", "flags", "spaced", "beir")
     tables, columns = name in ("csv", "tsv", "scores", "cells", *rows), name.startswith("conll")
     if operator.startswith("header"):
         return tables
     if operator.startswith("separator"):
         return tables or columns
     if operator == "quote":
-        return name in ("csv", "scores", "cells", *rows)
+        return name in ("csv", "scores", "cells", *rows) and name != "beir"
     if operator == "blank line gone":
         return columns
     if operator == "cut":

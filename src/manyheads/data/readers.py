@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from manyheads.data.column_guess import Mapped
+from manyheads.data.formats.beir import judgements_in
 from manyheads.data.formats.detection import format_by_content, format_by_extension, format_by_name
 from manyheads.data.formats.format import Format, RowSchema
 from manyheads.data.formats.lines import bare_name, opened
@@ -84,6 +85,8 @@ def format_of(path: Path, schema: RowSchema, name: str | None = None) -> Format:
         return format_by_name(name, schema, str(path))
     preview = Preview.of(path, schema.renames)
     found = format_by_content(preview, schema)
+    if found is None and (judged := judgements_in(path)):
+        raise DataError(f"{path} is a folder of BEIR; name the judgements of a split: {', '.join(map(str, judged[:5]))}")
     if found is None and path.is_dir():
         opened(path)  # raises: no folder format matches
     return found if found is not None else format_by_extension(bare_name(path), schema, str(path), preview=preview)

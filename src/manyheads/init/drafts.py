@@ -28,7 +28,7 @@ NAMES: Mapping[AnswerForm, str] = {
 }  # fmt: skip
 """Names of tasks where neither file nor folder has a telling one."""
 PLAIN = frozenset({"data", "dataset", "datasets", "corpus", "corpora", "files", "raw", "src", "input", "export", "exports",
-                   "tmp", "temp", "downloads", "all", "full"})  # fmt: skip
+                   "tmp", "temp", "qrels", "downloads", "all", "full"})  # fmt: skip
 """Names of files and folders that tell nothing."""
 NEAR = 0.35
 """Difference of ranks within which another task type is named: numbers of stars are classes, or one number."""

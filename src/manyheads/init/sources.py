@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from manyheads.data.formats.beir import judgements_in, texts_beside
 from manyheads.data.formats.class_folders import labels_in, texts_in
 from manyheads.data.formats.detection import FORMATS
 from manyheads.data.formats.lines import bare_name
@@ -68,6 +69,8 @@ def _sources(path: Path, root: Path) -> Iterator[Source]:
         inner = sorted(entry for entry in path.iterdir() if entry.name[0] not in "._")
         files = [entry for entry in inner if entry.is_file()]
         whole, second = _read_as_a_whole(path, files)
+        if judgements_in(path):
+            second = {*second, *texts_beside(path)}
         if whole:
             yield _named(path, root)
         yield from (_named(file, root) for file in files if file not in whole and file not in second)

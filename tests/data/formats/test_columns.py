@@ -125,7 +125,7 @@ def test_a_type_of_several_labels_alone_gets_lists(write):
 def test_the_formats_of_our_own_types_follow_from_their_columns(kind):
     spans = {"pubtator", "bioc-xml", "bioc-json", "brat", "gliner", "class-numbers", "conll", "conllu", "webanno-tsv", "xmi", "word-table"}
     either = {"docbin", "prodigy", "label-studio", "gliner2", "spacy", "doccano"}
-    own = {NER: spans | either, TEXT: {*either, "bioasq", "fasttext", "class-folders", "label-lines"}, QA: {"squad", "bioasq"}, PAIRS: {"bioasq"}}[kind]
+    own = {NER: spans | either, TEXT: {*either, "bioasq", "fasttext", "class-folders", "label-lines"}, QA: {"squad", "bioasq"}, PAIRS: {"bioasq", "beir"}}[kind]
     assert {form.name for form in FORMATS if form.fits(RowSchema.for_task(TASK_TYPES[kind]))} == {
         *own,
         "csv",

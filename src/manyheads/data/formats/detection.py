@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from manyheads.data.formats import (
+    beir,
     bioasq,
     bioc_json,
     bioc_xml,
@@ -73,6 +74,7 @@ FORMATS: tuple[Format, ...] = (
     xmi.FORMAT,
     webanno_tsv.FORMAT,
     word_table.FORMAT,
+    beir.FORMAT,
     brat.FORMAT,
     class_folders.FORMAT,
     fasttext.FORMAT,
