@@ -127,6 +127,8 @@ FORMATS: dict[str, tuple[str, str, Callable[[int], Iterator[str]]]] = {
     "csv": ("a.csv", TEXT, plain(lambda number: f"{text(number)},{'AB'[number % 2]}\n", "text,label\n")),
     "word-table": ("a.csv", NER, plain(word_rows, "sentence_id,word,tag\n")),
     "cells": ("a.csv", NER, plain(lambda number: f"{text(number)},\"{spans(number)}\"\n", "text,entities\n")),
+    "spaced": ("a.csv", NER, plain(lambda number: f"{' '.join(WORDS)} {number},{' '.join(TAGS)} O\n", "tokens,tags\n")),
+    "label-lines": ("a.label", TEXT, plain(lambda number: f"{('HUM', 'LOC')[number % 2]}:x {text(number)}\n")),
     "fasttext": ("a.txt", TEXT, plain(lambda number: f"__label__{'AB'[number % 2]} {text(number)}\n")),
     "tsv": ("a.tsv", TEXT, plain(lambda number: f"{text(number)}\t{'AB'[number % 2]}\n", "text\tlabel\n")),
     "jsonl": ("a.jsonl", TEXT, joined(label)),

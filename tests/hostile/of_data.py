@@ -111,6 +111,11 @@ NER: dict[str, tuple[str, Content, Outcome]] = {
     "rows-tags-lists": ("a.jsonl", '{"tokens": ["a"], "tags": [["O"]]}\n', "refused"),
     "rows-tokens-numbers": ("a.jsonl", '{"tokens": [1], "tags": ["O"]}\n', "refused"),
     "rows-tags-fewer": ("a.jsonl", '{"tokens": ["a", "b"], "tags": ["O"]}\n', "refused"),
+    "lines-broken-1000000": ("a.conll", lambda: b"a O\n" + b"a\n" * 1_000_000, "refused"),
+    "lines-broken-every-second": ("a.conll", lambda: b"a O\nb\n" * 1_000_000, "refused"),
+    "spaced-words-1500000": ("a.csv", lambda: b"tokens,tags\n" + b"x " * 1_500_000 + b"," + b"O " * 1_500_000 + b"\n", "either"),
+    "spaced-words-of-brackets": ("a.csv", lambda: b"tokens,tags\n" + b"'] " * 1_000_000 + b"," + b"[ " * 1_000_000 + b"\n", "refused"),
+    "spaced-tags-fewer": ("a.csv", "tokens,tags\na b,O\n", "refused"),
     "rows-100000-spans": (
         "a.jsonl",
         lambda: json.dumps({"text": "ab " * 100_000, "entities": [
@@ -178,6 +183,12 @@ TEXT: dict[str, tuple[str, Content, Outcome]] = {
     "json-labels-numbers": ("a.jsonl", '{"text": "a", "labels": [1, null]}\n', "refused"),
     "json-label-object": ("a.jsonl", '{"text": "a", "label": {"__class__": "x"}}\n', "refused"),
     "json-text-number": ("a.jsonl", '{"text": 1e400, "label": "A"}\n', "refused"),
+    "json-lines-broken-300000": ("a.jsonl", lambda: GOOD_ROW.encode() + b'{"text": \n' * 300_000, "refused"),
+    "json-labels-270000": (
+        "a.jsonl", lambda: "".join(json.dumps({"text": f"a {i}", "labels": {f"l{i}-{k}": int(k < 1) for k in range(900)}}) + "\n"
+                                   for i in range(300)).encode(), "either"),
+    "label-lines-of-3-mb": ("a.label", lambda: b"DESC:a b\n" * 3 + b"HUM:a b\n" * 3 + b"x" * 3_000_000 + b"\n", "refused"),
+    "label-lines-without": ("a.label", lambda: b"DESC:a b\nHUM:a b\n" * 900 + b"what\n" * 1_000_000, "refused"),
     "json-bomb": ("a.jsonl.gz", lambda: bomb(b" " * 1024), "refused"),
     "a-pickle": ("a.jsonl", b"\x80\x04\x95\x1d\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94.", "refused"),
     "unknown-ending": ("a.pkl", b"\x80\x04.", "refused"),
@@ -327,6 +338,23 @@ def _packed_bomb(path: Path, _: Good) -> None:
     path.write_bytes(bomb(bytes(1024)))
 
 
+def _collection(judgements: Content, corpus: Content | None = None) -> Callable[[Path, Good], None]:
+    """Judgements of BEIR, with a query and a corpus beside them; a function may make it."""
+
+    def make(path: Path, good: Good) -> None:
+        _written(path.name, judgements, good, path.parent)
+        _written("queries.jsonl", '{"_id": "q", "text": "a fever"}\n', good, path.parent)
+        if corpus is not None:
+            packed = not isinstance(corpus, str)
+            _written("corpus.jsonl.gz" if packed else "corpus.jsonl", corpus, good, path.parent)
+
+    return make
+
+
+JUDGED = "query-id\tcorpus-id\tscore\n"
+PASSAGES = '{"_id": "d", "text": "the trial"}\n{"_id": "e", "text": "blood"}\n'
+
+
 def _link(target: str) -> Callable[[Path, Good], None]:
     return lambda path, good: os.symlink(target.replace("OUTSIDE", str(good.secret)), path)
 
@@ -352,6 +380,15 @@ MADE: dict[str, tuple[str, str, Callable[[Path, Good], Any], Outcome]] = {
     "parquet-bytes": ("text", "a.parquet", lambda path, _: _parquet(path, text=[b"\xff\xfe"], label=["A"]), "refused"),
     "parquet-bomb-gz": ("text", "a.parquet.gz", _packed_bomb, "refused"),
     "parquet-encrypted": ("text", "a.parquet", _spoilt(lambda b: b[:-4] + b"PARE"), "refused"),
+    "beir-good": ("pairs", "a.tsv", _collection(JUDGED + "q\td\t1\nq\te\t1\n", PASSAGES), "either"),
+    "beir-no-corpus": ("pairs", "a.tsv", _collection(JUDGED + "q\td\t1\n"), "refused"),
+    "beir-ids-of-paths": ("pairs", "a.tsv", _collection(JUDGED + "../../etc/passwd\t/etc/passwd\t1\n", PASSAGES), "refused"),
+    "beir-1500000-judgements": (
+        "pairs", "a.tsv", _collection(lambda: JUDGED.encode() + b"".join(b"q%d\td\t1\n" % i for i in range(1_500_000)), PASSAGES), "refused"),
+    "beir-corpus-nested": ("pairs", "a.tsv", _collection(JUDGED + "q\td\t1\n", '{"_id": "d", "text": ' + nested(900) + "}\n"), "refused"),
+    "beir-corpus-ids-again": ("pairs", "a.tsv", _collection(JUDGED + "q\td\t1\n", PASSAGES * 2), "refused"),
+    "beir-corpus-bomb": ("pairs", "a.tsv", _collection(JUDGED + "q\td\t1\n", lambda: bomb(PASSAGES.encode() * 64)), "refused"),
+    "beir-scores-huge": ("pairs", "a.tsv", _collection(JUDGED + "q\td\t1e999\nq\te\tnan\n", PASSAGES), "refused"),
     "link-elsewhere": ("text", "a.csv", lambda path, good: os.symlink(good.project / "data/sections.csv", path), "answered"),
     "link-loop": ("ner", "a.conll", _link("a.conll"), "refused"),
     "link-to-zeros": ("ner", "a.conll", _link("/dev/zero"), "refused"),

@@ -25,7 +25,7 @@ from manyheads.errors import DataError
 
 HEADER = ["query-id", "corpus-id", "score"]
 QUERIES, CORPUS = "queries.jsonl", "corpus.jsonl"
-MOST_JUDGEMENTS = 2_000_000
+MOST_JUDGEMENTS = 1_000_000
 NOT_RELEVANT = "not relevant (a score of 0 or less)"
 EMPTY = "the text of the query or the passage is empty"
 
