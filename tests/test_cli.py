@@ -50,6 +50,7 @@ def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
             "train run.yaml --set training.steps=1 training.seed=2 training.clip=1",
             "too many arguments: training.seed=2 training.clip=1; give each KEY=VALUE its own --set; see manyheads train --help",
         ),
+        ("compare run.yaml -o d --seeds 0 1 2", "too many arguments: 1 2; give seeds with commas and no spaces, such as --seeds 0,1,2; see manyheads compare --help"),
         ("train run.yaml --set training.steps=1 two", "too many arguments: two; quote a value with spaces; see manyheads train --help"),
         ("trian run.yaml", "argument COMMAND: there is no 'trian'; did you mean 'train'? See manyheads --help"),
         ("evaluate m --split tset", "argument --split: there is no 'tset'; did you mean 'test'? See manyheads evaluate --help"),

@@ -36,6 +36,8 @@ class Parser(argparse.ArgumentParser):
         pairs = next((name for name, action in self._option_string_actions.items() if action.metavar == "KEY=VALUE"), None)
         if pairs and all("=" in word for word in rest):
             return f"give each KEY=VALUE its own {pairs}"
+        if "--seeds" in self._option_string_actions and all(word.strip(",").isdecimal() for word in rest):
+            return "give seeds with commas and no spaces, such as --seeds 0,1,2"
         return "quote a value with spaces"
 
     def error(self, message: str) -> NoReturn:
@@ -100,6 +102,17 @@ def positive(text: str) -> int:
         value = 0
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number above 0, seen {text!r}")
+    return value
+
+
+def margin(text: str) -> float:
+    """A difference of scores between 0 and 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"must be a fraction between 0 and 1, such as 0.01 for 1 point, seen {text!r}")
     return value
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import manyheads
-from manyheads.argument_parser import Once, Parser, column, port, positive, positive_number, score_value, seeds
+from manyheads.argument_parser import Once, Parser, column, margin, port, positive, positive_number, score_value, seeds
 
 Verb = Callable[[argparse.Namespace], int]
 """Runs a verb and returns its exit status."""
@@ -77,7 +77,7 @@ def _evaluate(made: Parser) -> None:
                       help="split to score (default: test)")  # fmt: skip
     made.add_argument("--against", metavar="OTHER", help="also compare with another model, task by task; exit with status 1 "
                       "if MODEL is worse on any")  # fmt: skip
-    made.add_argument("--margin", type=float, default=0.01, metavar="X", help="with --against: smaller differences are "
+    made.add_argument("--margin", type=margin, default=0.01, metavar="X", help="with --against: smaller differences are "
                       "irrelevant (default: 0.01, or 1 point)")  # fmt: skip
     _tasks(made)
     _json(made)
@@ -120,6 +120,8 @@ def _convert(made: Parser) -> None:
     kind = add("--type", action=Once, metavar="TYPE")
     made.late = lambda: _list_task_types(kind, ", for data that several could read")
     add("--task", action=Once, metavar="NAME", help="task, for rows with the labels or answers of several")
+    add("--columns", nargs="+", action="extend", type=column, default=[], metavar="OURS=THEIRS",
+        help="columns of INPUT that have other names, such as label=topic")  # fmt: skip
 
 
 def _pick(made: Parser) -> None:
@@ -214,7 +216,7 @@ def _compare(made: Parser) -> None:
     add("--singles", choices=("best", "twin", "both"), default="best",
         help="compare with single-task models tuned on their own (best, the default), trained on the same "
              "examples as the shared run (twin), or both")  # fmt: skip
-    add("--margin", type=float, default=0.01, metavar="X",
+    add("--margin", type=margin, default=0.01, metavar="X",
         help="equivalence margin; smaller differences are irrelevant (default: 0.01, or 1 point)")  # fmt: skip
     add("--pairs", action="store_true", help="also train every pair of tasks")
     add("--leave-one-out", action="store_true", help="also train all tasks but one, for each task")

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 from manyheads.errors import UsageError
@@ -160,6 +161,16 @@ def make_folder(path: Path, fill: Callable[[Path], None]) -> None:
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
+
+
+def check_creatable(path: Path) -> None:
+    """Raise UsageError unless a folder can be created under this name, along with those above it. Leaves nothing behind."""
+    above = next(each for each in path.absolute().parents if each.exists())
+    try:
+        with TemporaryDirectory(dir=above):
+            pass
+    except OSError as error:
+        raise UsageError(f"{path} cannot be created ({error.strerror}); give a folder where you can write") from None
 
 
 def remove_folder(path: Path) -> None:

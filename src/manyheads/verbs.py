@@ -155,7 +155,8 @@ def _score(options: argparse.Namespace) -> int:
 def _convert(options: argparse.Namespace) -> int:
     from manyheads.convert.run import Conversion, convert
 
-    conversion = Conversion(options.input, options.output, options.to, options.input_format, options.type, options.task)
+    conversion = Conversion(options.input, options.output, options.to, options.input_format, options.type, options.task,
+                            dict(options.columns))  # fmt: skip
     print(convert(conversion, _note))
     return 0
 

@@ -193,7 +193,6 @@ def test_wrong_use_of_the_command_is_one_sentence_with_status_2(
 ) -> None:
     for more, message in (
         (["--seeds", "0,0"], "seeds are 0, 0; give different ones"),
-        (["--margin", "2"], "--margin: margin is 2.0"),
         (["--set", "training.setps=1"], "setps"),
     ):
         assert main(["compare", str(project), "-o", str(tmp_path / "a"), *more]) == 2
@@ -202,6 +201,12 @@ def test_wrong_use_of_the_command_is_one_sentence_with_status_2(
         assert "Traceback" not in said
     with pytest.raises(SystemExit):
         main(["compare", str(project), "-o", str(tmp_path / "a"), "--seeds", "a"])
+    for wrong in ("2", "x"):
+        with pytest.raises(SystemExit):
+            main(["compare", str(project), "-o", str(tmp_path / "a"), "--margin", wrong])
+        assert f"must be a fraction between 0 and 1, such as 0.01 for 1 point, seen '{wrong}'" in capsys.readouterr().err
+    assert main(["compare", str(project), "-o", str(project / "a")]) == 2
+    assert "run.yaml/a cannot be created (Not a directory); give a folder where you can write" in capsys.readouterr().err
 
 
 def test_the_command_prints_a_table_and_fails_only_on_request(

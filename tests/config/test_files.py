@@ -124,6 +124,7 @@ def test_relative_paths_start_at_the_run_file(tmp_path: Path) -> None:
         (GOOD + "output: " + "x" * 5000 + "\n", r"run.yaml:8: a value of 5,000 characters"),
         (GOOD + 'output: "a\\0b"\n', r"run.yaml:8: 'a\\x00b' contains an invalid character"),
         (GOOD + 'output: "\\uD800"\n', r"contains an invalid character"),
+        (GOOD + "steps: 9\n", r"unknown key 'steps'; did you mean 'training.steps'\? \(known here"),
         (GOOD + "k" * 1000 + ": 1\n", r"unknown key 'k{200}' \(known here"),
         (GOOD + "trust_remote_code: true\n", r"unknown key 'trust_remote_code'"),
     ],

@@ -217,6 +217,17 @@ def test_data_of_two_kinds_needs_a_type(convert: Run, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "a.jsonl").read_text()) == {"text": "Ada wrote.", "label": "good", "answer": "accept"}
 
 
+def test_columns_with_other_names_are_named(convert: Run, tmp_path: Path) -> None:
+    path = written(tmp_path, "body,topic\nTwice charged.,billing\nNo parcel.,delivery\n", "in.csv")
+    status, told = convert(path, "-o", tmp_path / "a.json", "--to", "doccano")
+    assert (status, "on the command line, this is --columns OURS=THEIRS" in told) == (2, True)
+    named = ("--columns", "text=body", "label=topic")
+    assert convert(path, "-o", tmp_path / "a.jsonl", "--to", "doccano", *named)[0] == 0
+    assert json.loads((tmp_path / "a.jsonl").read_text().splitlines()[0]) == {"text": "Twice charged.", "label": ["billing"]}
+    assert convert(path, "-o", tmp_path / "b.jsonl", *named)[0] == 0
+    assert json.loads((tmp_path / "b.jsonl").read_text().splitlines()[1]) == {"text": "No parcel.", "label": "delivery"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -147,6 +147,7 @@ def test_one_head_can_be_exported_alone(exports: Exports, tmp_path: Path, capsys
         (["--to", "transformers", "--data", "x.yaml"], "--data is for --to onnx"),
         (["--to", "sentence-transformers", "--allow-drop"], "--allow-drop is for --to onnx"),
         (["--to", "transformers"], "exports one head, and the model has several (entities, section, answers); choose"),
+        (["--to", "onnx", "-o", __file__ + "/out"], "test_onnx.py/out cannot be created (Not a directory); give a folder where"),
         (["--to", "tensorflow"], "there is no 'tensorflow'; choose from onnx, transformers, sentence-transformers"),
         (["--to", "onnx", "--quantize", "int4"], "there is no 'int4'; did you mean 'int8'?"),
     ],
@@ -155,7 +156,7 @@ def test_contradictory_options_are_refused_before_anything_is_done(
     arguments: list[str], message: str, exports: Exports, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:
-        status = main(["export", str(exports("hard")[0]), *arguments, "-o", str(tmp_path / "out")])
+        status = main(["export", str(exports("hard")[0]), "-o", str(tmp_path / "out"), *arguments])
     except SystemExit as leaving:
         status = int(str(leaving.code))
     assert status == 2

@@ -174,8 +174,13 @@ def test_what_cannot_be_is_refused_before_training(
     rename(tmp_path / "other", "section", "part", tmp_path / "one", quiet)
     with pytest.raises(UsageError, match=r"the encoder of .* has other weights"):
         merge([model, tmp_path / "one"], new, quiet)
+    (tmp_path / "same").symlink_to(model)
     with pytest.raises(UsageError, match=r"both .* have a task 'entities'"):
+        merge([model, tmp_path / "same"], new, quiet)
+    with pytest.raises(UsageError, match="is given twice; merge takes different models"):
         merge([model, model], new, quiet)
+    with pytest.raises(UsageError, match=r"run.yaml/new cannot be created \(Not a directory\)"):
+        drop(model, ["section"], run / "new", quiet)
     (tmp_path / "there").mkdir()
     shutil.copy(run, tmp_path / "there")
     with pytest.raises(UsageError, match="exists already; give another -o"):

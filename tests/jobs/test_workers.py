@@ -132,6 +132,7 @@ def test_no_job_is_started_once_a_stop_is_asked(monkeypatch: pytest.MonkeyPatch)
     run_jobs([Quick()], numbers, numbers.stop)
     assert numbers.seen == {5: 0}
     assert numbers.left == [1, 2]
+    assert not numbers.stop.patient, "what follows has no worker to pass a signal on to"
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "127.0.0.1:99999999"])

@@ -17,7 +17,7 @@ import pytest
 import manyheads.config.build as build_module
 import manyheads.config.dataset as dataset_module
 import manyheads.training.model_folder as model_folder
-from manyheads.errors import StoppedError
+from manyheads.errors import EncoderError, StoppedError
 from manyheads.predict import TorchBackend
 from manyheads.training.checkpoint import Checkpoints
 from manyheads.training.log import HISTORY
@@ -84,6 +84,17 @@ def test_a_signal_before_the_first_step_ends_the_run_where_it_is(number: signal.
     with pytest.raises(StoppedError, match=f"stopped by {number.name} before the first step") as stopped, StopSignals():
         os.kill(os.getpid(), number)
     assert stopped.value.exit_status == 75
+
+
+def test_a_signal_that_a_library_takes_for_a_failure_of_its_own_still_ends_the_run() -> None:
+    def load() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except Exception as error:
+            raise EncoderError(f"config.json: its encoder cannot be built ({error})") from None
+
+    with pytest.raises(StoppedError, match="stopped by SIGINT before the first step"), StopSignals():
+        load()
 
 
 def test_nobody_asks_where_no_signals_are_listened_to() -> None:

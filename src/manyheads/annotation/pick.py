@@ -62,6 +62,8 @@ class Picked:
     read: int = 0
     bad: int = 0
     """Rows that could not be read."""
+    first_error: str = ""
+    """Why the first of them could not be read."""
     labelled: int = 0
     """Rows left out because they are labelled."""
     duplicates: int = 0
@@ -117,6 +119,7 @@ def _candidates(chunk: Sequence[Any], scorer: Scorer, known: set[Key], found: Pi
         inputs = scorer.inputs(row)
         if isinstance(inputs, RowError):
             found.bad += 1
+            found.first_error = found.first_error or str(inputs)
         elif not inputs:
             found.silent += 1
         elif (key := row_key(row)) in known:

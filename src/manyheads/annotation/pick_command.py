@@ -113,7 +113,8 @@ def picked_lines(found: Picked) -> Iterator[str]:
     yield f"{len(found.rows):,} of {found.read:,} rows picked"
     for count, what in (
         (found.labelled, "already labelled"), (found.duplicates, "with the texts of another row"),
-        (found.silent, "without anything for these tasks to read"), (found.bad, "that could not be read"),
+        (found.silent, "without anything for these tasks to read"),
+        (found.bad, f"that could not be read; the first: {found.first_error}"),
     ):  # fmt: skip
         if count:
             yield f"left out: {count:,} row{'s' if count > 1 else ''} {what}"

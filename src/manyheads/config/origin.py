@@ -63,7 +63,8 @@ def _message(problem: Any, values: Any, origin: Origin) -> str:
     dotted = ".".join(str(part)[:MAX_SHOWN] for part in place)
     if problem["type"] == "extra_forbidden":
         keys = _known_keys(place[:-1], values)
-        return f"{known}: unknown key '{dotted}'{did_you_mean(str(place[-1]), keys)} (known here: {', '.join(keys)})"
+        near = _elsewhere(str(place[-1])) or did_you_mean(str(place[-1]), keys)
+        return f"{known}: unknown key '{dotted}'{near} (known here: {', '.join(keys)})"
     if problem["type"] == "union_tag_invalid":
         kinds = problem["ctx"]["expected_tags"].replace("'", "")
         kind = problem["ctx"]["tag"]
@@ -106,6 +107,14 @@ def _known_keys(place: Place, values: Any) -> list[str]:
         section = next((s for s in _sections(field.annotation) if field), None) if field else None
         model = section or model
     return list(model.model_fields)
+
+
+def _elsewhere(key: str) -> str:
+    """A section that has the key, as a question to append to a message; empty if none has it."""
+    for name, field in Run.model_fields.items():
+        if name != "tasks" and any(key in section.model_fields for section in _sections(field.annotation)):
+            return f"; did you mean '{name}.{key}'?"
+    return ""
 
 
 def _sections(annotation: Any) -> list[type[Section]]:

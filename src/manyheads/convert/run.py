@@ -7,8 +7,8 @@ Decided here:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,8 @@ class Conversion:
     """The task type; None: found by reading the first rows."""
     task: str | None = None
     """Of rows with the labels or answers of several tasks."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Our columns, each with its name in the data where that is another."""
 
 
 def convert(conversion: Conversion, say: Callable[[str], None]) -> str:
@@ -58,6 +60,7 @@ def convert(conversion: Conversion, say: Callable[[str], None]) -> str:
         kind=conversion.type,
         task=conversion.task,
         holds=target.forms if target else (),
+        columns=conversion.columns,
     )
     rows = row_format_for(output, conversion.to)
     if target is None and rows == "json" and source.form == "passages" and conversion.to is None:

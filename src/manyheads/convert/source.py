@@ -6,6 +6,7 @@ same form read the same; if rows hold annotations of several forms, such as span
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -85,21 +86,27 @@ class Source:
 
 
 def open_source(
-    path: Path, *, form: str | None, kind: str | None, task: str | None, holds: Sequence[AnswerForm]
+    path: Path,
+    *,
+    form: str | None,
+    kind: str | None,
+    task: str | None,
+    holds: Sequence[AnswerForm],
+    columns: Mapping[str, str],
 ) -> Source:
     """The input of a conversion into a format that holds these forms of annotations; `holds` empty: any rows.
 
-    `form`, `kind` and `task` are the format, the task type and the task that the user named, if any. Raises DataError, and
-    UsageError for rows that leave several possibilities.
+    `form`, `kind` and `task` are the format, the task type and the task that the user named, if any; `columns`: our columns,
+    each with its name in the data. Raises DataError, and UsageError for rows that leave several possibilities.
     """
     if kind is not None and kind not in TASK_TYPES:
         raise UsageError(f"--type: {unknown_type(kind)}")
     types = list(filter(_is_alone, known_types())) if kind is None else [TASK_TYPES[kind]]
     if not all(map(_is_alone, types)):
         raise UsageError(f"--type: {kind} is about the answers of another task; name the type of that task")
-    attempts = [_attempt(path, form, cls, _TaskName(task, holds)) for cls in types]
+    attempts = [_attempt(path, form, cls, _TaskName(task, holds), columns) for cls in types]
     good = [one for one in attempts if one.source is not None]
-    if not holds and kind is None and task is None:
+    if not holds and kind is None and task is None and not columns:
         rows = _plain_rows(path, form, good)
         if rows is not None:
             return rows
@@ -137,9 +144,11 @@ def _is_alone(cls: type[Task[Any]]) -> bool:
     return True
 
 
-def _attempt(path: Path, form: str | None, cls: type[Task[Any]], task: _TaskName) -> _Attempt:
+def _attempt(
+    path: Path, form: str | None, cls: type[Task[Any]], task: _TaskName, columns: Mapping[str, str]
+) -> _Attempt:
     answers = not path.is_dir() and Preview.of(path).json.under(ANSWERS)
-    schema, opened = ANY_ROWS if answers else RowSchema.for_task(cls), False
+    schema, opened = ANY_ROWS if answers else RowSchema.for_task(cls, columns=columns), False
     try:
         source = Source(path, format_of(path, schema, form), schema, cls)
         opened = True
@@ -225,8 +234,11 @@ def _refusal(path: Path, attempts: Sequence[_Attempt]) -> ManyheadsError:
     errors = [one for one in attempts if one.error is not None]
     opened = [one for one in errors if one.opened] or errors
     messages = dict.fromkeys(str(one.error) for one in opened)
+    first = next(iter(messages))
+    if re.search(r"under 'columns'|write columns:", first):
+        first += "; on the command line, this is --columns OURS=THEIRS"
     if len(messages) == 1 or len(attempts) == 1:
-        return DataError(next(iter(messages)))
+        return DataError(first)
     kinds = ", ".join(one.kind for one in opened)
     return DataError(f"{path} has rows for none of {kinds}; name one with --type. The first of them says: "
-                     f"{next(iter(messages))}")  # fmt: skip
+                     f"{first}")  # fmt: skip

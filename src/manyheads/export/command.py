@@ -56,9 +56,12 @@ def _head(bundle: Bundle, request: ExportRequest) -> str:
         return request.task
     vectors = request.target == "sentence-transformers"
     fitting = [name for name, task in bundle.tasks.items() if (task.answer_form == "vector") == vectors]
-    if len(fitting) != 1:
-        found = (
-            f"has several ({', '.join(fitting)})" if fitting else f"has none; its tasks are {', '.join(bundle.tasks)}"
-        )
-        raise UsageError(f"--to {request.target} exports one head, and the model {found}; choose one with --task")
+    if not fitting:
+        what = "a sentence-embedding head" if vectors else "a head with labels, numbers or spans"
+        other = "onnx" if vectors else "sentence-transformers"
+        raise UsageError(f"--to {request.target} exports {what}, and the model has none (its tasks: "
+                         f"{', '.join(bundle.tasks)}); use --to {other}")  # fmt: skip
+    if len(fitting) > 1:
+        raise UsageError(f"--to {request.target} exports one head, and the model has several ({', '.join(fitting)}); choose "
+                         "one with --task")  # fmt: skip
     return fitting[0]

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from manyheads.durable import apply_umask, make_folder, sync
+from manyheads.durable import apply_umask, check_creatable, make_folder, sync
 from manyheads.errors import UsageError
 
 
 def check_output(folder: Path) -> None:
-    """Raise UsageError unless the folder is new or empty."""
+    """Raise UsageError unless the folder is new or empty, and can be written."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} exists already; give another -o, or remove it")
+    check_creatable(folder)
 
 
 def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:

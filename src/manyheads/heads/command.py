@@ -49,6 +49,9 @@ def merge(models: Sequence[str | Path], output: Path, say: Say) -> list[Proof]:
     """Write one model with the tasks of several that have the same encoder. Raises UsageError where they do not."""
     if len(models) < 2:
         raise UsageError("merge takes two models or more")
+    twice = next((model for model in models if models.count(model) > 1), None)
+    if twice is not None:
+        raise UsageError(f"{twice} is given twice; merge takes different models")
     bundles = [open_model(model, output) for model in models]
     return write_model(output, bundles[0], [Part.of(bundle) for bundle in bundles], [], say)
 

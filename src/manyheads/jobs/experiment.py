@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manyheads.config.files import RunFile, as_given, load_run
+from manyheads.durable import check_creatable
 from manyheads.errors import UsageError
 from manyheads.jobs.job import Job
 from manyheads.jobs.single_task import single_task_run
@@ -125,6 +126,7 @@ def open_experiment(path: Path, overrides: Sequence[str], folder: Path) -> Exper
     check_installed(file.run.training.report_to)
     if folder.is_file() or is_finished(folder):
         raise UsageError(f"{folder} is a {'file' if folder.is_file() else 'model folder'}; give -o a new folder")
+    check_creatable(folder)
     located = encoder_location(file)
     source = Path(located.path_or_id)
     check_folder(source)

@@ -37,6 +37,13 @@ class JobQueue(Protocol[J]):
 def run_jobs(workers: Sequence[Worker], queue: JobQueue[J], stop: Stop) -> None:
     """Run all jobs of a queue. Once `stop` is asked no job is started, and running ones are asked to stop."""
     stop.patient = True  # a signal is passed on to the workers
+    try:
+        _run(workers, queue, stop)
+    finally:
+        stop.patient = False
+
+
+def _run(workers: Sequence[Worker], queue: JobQueue[J], stop: Stop) -> None:
     running: dict[int, J] = {}
     stopping: set[int] = set()
     while True:

@@ -36,6 +36,7 @@ class StopSignals(Stop):
         super().__init__()
         self._together_s = together_s
         self._first = 0.0
+        self._raised: StoppedError | None = None
 
     def __enter__(self) -> StopSignals:
         self._before: dict[int, Any] = {number: signal.signal(number, self._ask) for number in SIGNALS}
@@ -44,8 +45,11 @@ class StopSignals(Stop):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Raise StoppedError again where a library, or our own code around it, took it for a failure of its own."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self._raised is not None and isinstance(error, Exception) and not isinstance(error, StoppedError):
+            raise self._raised from None
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
@@ -56,4 +60,5 @@ class StopSignals(Stop):
             os.kill(os.getpid(), number)
         self.asked, self._first = signal.Signals(number).name, now
         if not self.patient:
-            raise StoppedError(f"stopped by {self.asked} before the first step: nothing is lost, start it again")
+            self._raised = StoppedError(f"stopped by {self.asked} before the first step: nothing is lost, start it again")
+            raise self._raised

@@ -65,7 +65,7 @@ def test_int8_is_close_to_the_model_however_tasks_share(kind: str, exports: Expo
     request = ExportRequest("onnx", tmp_path / "out", quantize="int8", allow_drop=True)
     quantize(graph, bundle, bundle.tasks, own_tables(bundle), request, lines.append)
     assert re.fullmatch(
-        r"int8: \d+ inputs of products, \d+ of them divided by channel, chosen on [\d,]+ tokens", lines[0]
+        r"int8: \d+ inputs of linear layers, \d+ of them smoothed \(SmoothQuant\), calibrated on [\d,]+ tokens", lines[0]
     )
     onnx.checker.check_model(onnx.load(graph))
     rounded = OnnxBackend(graph, bundle.tasks, 0, row_by_row=True)

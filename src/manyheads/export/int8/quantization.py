@@ -119,7 +119,7 @@ def _write_int8(
             rounded |= weights
             divided += by_channel
     _write_quantized(proto, small, rounded)
-    return (f"int8: {len(found)} inputs of products, {divided} of them divided by channel, chosen on "
+    return (f"int8: {len(found)} inputs of linear layers, {divided} of them smoothed (SmoothQuant), calibrated on "
             f"{sum(map(len, windows)):,} tokens")  # fmt: skip
 
 
