@@ -20,13 +20,15 @@ import yaml
 from manyheads.cli import main
 from manyheads.config.files import load_run
 from manyheads.errors import ManyheadsError, StoppedError, TrainingError, UsageError
+from manyheads.jobs.experiment import open_experiment
+from manyheads.jobs.job import Job
 from manyheads.jobs.workers import Exit, Worker, WorkerSpec
 from manyheads.start import train_run
 from manyheads.training.progress import Quiet
 from manyheads.training.stop import Stop, StopSignals
 from manyheads.tune import command
 from manyheads.tune.command import RESULT, TuneOptions, tune
-from manyheads.tune.result import best_trial
+from manyheads.tune.result import best_trial, meaningful
 from manyheads.tune.space import Setting, Space
 from manyheads.tune.study import Study, Trial, TrialRecord
 from manyheads.tune.worker import Outcome, work
@@ -136,6 +138,19 @@ def test_the_same_command_again_trains_nothing(run_file: Path, made: tuple[Path,
     assert again == made[1]
     assert not watch.records
     assert not watch.lines("trial ")
+
+
+def test_a_trial_trains_with_its_own_task_weights(run_file: Path, tmp_path: Path) -> None:
+    experiment = open_experiment(run_file, FEW, tmp_path / "a")
+    plan = experiment.plan(Job(0, (), ("tasks.section.weight=0.5",)))
+    assert {name: task.weight for name, task in plan.tasks.items() if task.weight != 1.0} == {"section": 0.5}
+    assert all(task.weight == 1.0 for task in experiment.plan(Job(0)).tasks.values())
+
+
+def test_a_trial_without_private_layers_does_not_name_their_number() -> None:
+    assert meaningful({"learning_rate": 1e-4, "private_tops": "no task", "private_layers": 2}) == {
+        "learning_rate": 1e-4, "private_tops": "no task",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("moment", [1.0, *(pytest.param(0.25 * k, marks=pytest.mark.slow) for k in range(1, 16) if k != 4)])

@@ -63,8 +63,13 @@ class Experiment:
         return replace(file, run=file.run.model_copy(update={"encoder": encoder, "training": training}))
 
     def data(self, job: Job) -> Dataset:
-        """The data that a job's run file names."""
-        return self.dataset if job.single is None else {name: self.dataset[name] for name in job.tasks}
+        """The data that a job's run file names; its tasks have the weights of that file."""
+        sections = self.run_file(job).run.tasks
+        return {
+            name: replace(data, task=replace(data.task, weight=sections[name].weight))
+            for name, data in self.dataset.items()
+            if job.single is None or name in job.tasks
+        }
 
     def plan(self, job: Job) -> Plan:
         """A job as finished parts. Without `single` it keeps the steps of all tasks, those of other tasks left empty."""

@@ -34,7 +34,7 @@ def trial_entry(each: TrialRecord, space: Space) -> dict[str, Any]:
     changes = dict(change.split("=", 1) for change in space.changes(each.trial.values))
     return {
         "number": each.trial.number, "state": each.state, "score": each.score,
-        "values": _meaningful(each.trial.values), "changes": {key: json.loads(value) for key, value in changes.items()},
+        "values": meaningful(each.trial.values), "changes": {key: json.loads(value) for key, value in changes.items()},
         "evaluations": [{"part": part, "score": score} for part, score in each.evaluations], "words": each.words,
     }  # fmt: skip
 
@@ -90,7 +90,7 @@ def note(each: Mapping[str, Any], best: int) -> str:
     return ", ".join(filter(None, [first, words, "chosen" if each["number"] == best else ""]))
 
 
-def _meaningful(values: Values) -> dict[str, Any]:
+def meaningful(values: Values) -> dict[str, Any]:
     """Values without the number of private layers if no task has any."""
     return {name: value for name, value in values.items() if name != LAYERS or values.get(TOPS) != NO_TASK}
 

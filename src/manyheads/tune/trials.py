@@ -14,6 +14,7 @@ from manyheads.jobs.experiment import Experiment
 from manyheads.jobs.job import Job
 from manyheads.training.checkpoint import Checkpoints
 from manyheads.training.log import HISTORY
+from manyheads.tune.result import meaningful
 from manyheads.tune.study import Study, Trial
 from manyheads.tune.worker import PLANNED, Outcome
 
@@ -52,7 +53,7 @@ class TrialQueue:
             return None
         trial = self._waiting.pop(0) if self._waiting else self._new_trial()
         if trial is not None:
-            values = ", ".join(f"{name} {value}" for name, value in trial.values.items())
+            values = ", ".join(f"{name} {value}" for name, value in meaningful(trial.values).items())
             self._progress.say(f"trial {trial.number}: {values if self._changes(trial) else 'the run file as it is'}")
         return trial
 
