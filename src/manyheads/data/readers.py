@@ -4,7 +4,8 @@ Reading is strict, and only blank lines are skipped: a row or line that cannot b
 after it still can (tables, JSON lines, CoNLL columns), and any other defect ends the reading with a DataError.
 
 The data source names the format, or the content shows it (`formats/detection.py`), or else the file name decides, together
-with the columns that the task reads: `.json` is SQuAD for questions and JSON lines for others; any unknown ending is CoNLL columns for tagged words.
+with the columns that the task reads: `.json` is SQuAD for questions and JSON lines for others; any unknown ending is CoNLL
+columns for tagged words.
 """
 
 from __future__ import annotations

@@ -120,7 +120,8 @@ def _without_examples(task: Task[Any], absent: Sequence[str]) -> list[str]:
         return []
     names = ", ".join(map(repr, absent[:SHOWN])) + (f" and {len(absent) - SHOWN} more" if len(absent) > SHOWN else "")
     what, it = ("1 label", "it") if len(absent) == 1 else (f"{len(absent):,} labels", "them")
-    return [f"task '{task.name}' does not learn {what} that no training row has: {names}; add rows with {it}, or leave {it} out"]
+    return [f"task '{task.name}' does not learn {what} that no training row has: {names}; add rows with {it}, or leave {it} "
+            "out"]  # fmt: skip
 
 
 def _unanswerable(report: ReadReport) -> list[str]:

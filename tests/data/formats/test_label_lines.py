@@ -57,7 +57,7 @@ def test_plain_first_words_are_labels_only_if_the_data_source_says_so(write):
     path = write("a.txt", PLAIN)
     assert refusal_of(path, TEXT).endswith("each also as .gz; if each line is a label and its text, write format: label-lines")
     assert labels_of(path, "label-lines") == ["good", "bad"] * 10
-    texts = "".join(f"{word} and more\n" for word in "The old dog saw a cat and then it ran off home".split())
+    texts = "".join(f"{word} and more\n" for word in ["The", "old", "dog", "saw", "a", "cat", "and", "then", "it", "ran"])
     assert refusal_of(write("b.txt", texts), TEXT).endswith(".tsv, each also as .gz")
     (row, *_) = open_files(Files((path,), "label-lines"), TASK_TYPES[TEXT]).rows()
     assert row.values == {"text": "the parcel came on day 0", "label": "good"}

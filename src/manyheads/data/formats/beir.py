@@ -58,8 +58,8 @@ def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
     """
     _, *beside = files(path)
     if not beside:
-        raise DataError(f"{path} holds judgements of BEIR, which name texts of {QUERIES} and {CORPUS}; put these into the folder "
-                        f"{path.parent} or the one above")  # fmt: skip
+        raise DataError(f"{path} holds judgements of BEIR, which name texts of {QUERIES} and {CORPUS}; put these into the "
+                        f"folder {path.parent} or the one above")  # fmt: skip
     pairs = schema.has_any("text_b")
     queries: dict[str, int] = {}
     passages: dict[str, int] = {}
@@ -71,8 +71,8 @@ def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
             scores.add(score)
             queries[cells[0]] = passages[cells[1]] = -1
     if schema.has_any("passage") and len(scores) == 1:
-        raise DataError(f"{path} gives all passages the score {scores.pop():g}, and ranking is learned from passages that are "
-                        "relevant and others that are not; train a task of the type sentence-embedding on it, or add "
+        raise DataError(f"{path} gives all passages the score {scores.pop():g}, and ranking is learned from passages that "
+                        "are relevant and others that are not; train a task of the type sentence-embedding on it, or add "
                         "passages with the score 0, such as those of model.mine_hard_negatives")  # fmt: skip
     with tempfile.TemporaryFile() as texts:
         for file, found in zip(beside, (queries, passages), strict=True):
@@ -113,7 +113,8 @@ def _store(file: Path, wanted: dict[str, int], texts: IO[bytes]) -> None:
         try:
             texts.write(len(text).to_bytes(8, "big") + text)
         except OSError as error:
-            raise DataError(f"{file}: no room for its texts in {tempfile.gettempdir()}: {error.strerror}; set TMPDIR") from None
+            folder = tempfile.gettempdir()
+            raise DataError(f"{file}: no room for its texts in {folder}: {error.strerror}; set TMPDIR") from None
 
 
 def _row(
@@ -121,8 +122,8 @@ def _row(
 ) -> RawRow:
     if score is None:
         seen = " | ".join(cells)[:80]
-        return RawRow({}, where, error=f"{where} should have a query-id, a corpus-id and a number as score, separated by tabs, "
-                                       f"seen {seen!r}; correct the line")  # fmt: skip
+        form = "a query-id, a corpus-id and a number as score, separated by tabs"
+        return RawRow({}, where, error=f"{where} should have {form}, seen {seen!r}; correct the line")
     if pairs and score <= 0:
         return RawRow({}, where, skip=NOT_RELEVANT)
     both = []

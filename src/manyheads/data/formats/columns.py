@@ -58,8 +58,8 @@ def missing_columns(schema: RowSchema, found: Iterable[str], place: str, sample:
         return DataError(f"{what}: write columns: {guess}")
     if chat is not None:
         form = ", ".join(f'"{name}": ...' for name in schema.columns[0])
-        return DataError(f"{place} has {chat}: write a row for each text, {{{form}}}, with the message or answer in question as "
-                         "the text")  # fmt: skip
+        return DataError(f"{place} has {chat}: write a row for each text, {{{form}}}, with the message or answer in question "
+                         "as the text")  # fmt: skip
     example = known[-1] if known else "NAME"
     return DataError(f"{what}: map them under 'columns', such as {schema.columns[0][-1]}: {example[:80]}")
 

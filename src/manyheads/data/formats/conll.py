@@ -60,18 +60,18 @@ def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
         return
     notes, reader = layout.notes, _Reader(path, layout)
     for number, line in lines(path):
-        error = ""
+        message = ""
         try:
             ended = reader.take(number, bare_line(line))
         except DataError as fault:
-            error, ended = str(fault), reader.taken()
+            message, ended = str(fault), reader.taken()
         if ended is not None:
             yield ended.row(path, notes)
             notes = ()
-        if error:
+        if message:
             if reader.lost:
-                raise DataError(error)
-            yield RawRow({}, f"{path}:{number}", error=error)
+                raise DataError(message)
+            yield RawRow({}, f"{path}:{number}", error=message)
     ended, cut_off = reader.taken(), reader.cut_off
     if ended is not None:
         yield ended.row(path, notes)

@@ -60,13 +60,11 @@ def _read(path: Path, schema: RowSchema, *, tabs: bool) -> Iterator[RawRow]:
             _check_header(path, first, rows, schema)
         header = Header(CellRow(first.line, _numbers(first.cells)) if numbered else first)
         header.rename(_names(path, header, first, rows, schema))
-        rows = chain([first], rows) if numbered else rows
-        if not (schema.has_any("tokens") and schema.has_any("tags")):
-            yield from (_row(path, header, row, schema, tabs=tabs, spaced=False) for row in rows)
-            return
-        beginning = list(islice(rows, MOST_ROWS))
+        found = chain([first], rows) if numbered else rows
+        beginning = list(islice(found, MOST_ROWS)) if schema.has_any("tokens") and schema.has_any("tags") else []
         spaced = is_spaced(next((cells for row in beginning if (cells := header.row(row))), {}))
-        yield from (_row(path, header, row, schema, tabs=tabs, spaced=spaced) for row in chain(beginning, rows))
+        for row in chain(beginning, found):
+            yield _row(path, header, row, schema, tabs=tabs, spaced=spaced)
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """A text on each line, after its label: the questions of TREC, `DESC:manner How did serfdom develop?`
 
 Decided here:
-- A file is recognised by labels in two parts in nearly all of its first lines, of which one comes more than once. Plain first words
-  may be part of the text, so a file of those is read only if `format: label-lines` says so.
+- A file is recognised by labels in two parts in nearly all of its first lines, of which one comes more than once. Plain
+  first words may be part of the text, so a file of those is read only if `format: label-lines` says so.
 - Of a label in two parts the first is read; `columns: {label: fine}` reads both.
 """
 
@@ -26,6 +26,8 @@ MOST = 0.9
 """Share of the lines with a label, from which it is: the others are mistakes, which are told with their lines."""
 MANY = 10
 """Lines from which a file of plain first words is."""
+SHORTEST = 2
+"""Words after the first, in lines that may begin with labels; those of CoNLL columns have fewer."""
 NAMES = ("text", "coarse", "fine")
 TABLES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
 NOTE = "the label is the part before the colon; both parts with columns: {label: fine}"
@@ -43,7 +45,8 @@ def may_begin_with_labels(preview: Preview) -> bool:
     """Whether the lines begin with few words, each several times, so that they may be labels."""
     found = _beginning(preview)
     words = Counter(line.split(" ")[0] for line in found)
-    return len(found) >= MANY and 1 < len(words) <= len(found) / 5 and min(words.values()) > 1 and all(" " in line for line in found)
+    few = len(found) >= MANY and 1 < len(words) <= len(found) / 5 and min(words.values()) > 1
+    return few and all(line.count(" ") >= SHORTEST for line in found)
 
 
 def _beginning(preview: Preview) -> list[str]:

@@ -41,10 +41,10 @@ def words_of(cell: str) -> list[str]:
 def words_and_tags(cells: Mapping[str, str], where: str) -> dict[str, Any]:
     """`tokens` and `tags` of a row. Raises DataError for lists, no words, and another number of words than tags."""
     if not is_spaced(cells):
-        raise DataError(f"{where} has an empty cell or a list for 'tokens' or 'tags', and the first row has words with spaces "
-                        "between them; write all rows in one way")  # fmt: skip
+        raise DataError(f"{where} has an empty cell or a list for 'tokens' or 'tags', and the first row has words with "
+                        "spaces between them; write all rows in one way")  # fmt: skip
     words, tags = words_of(cells["tokens"]), words_of(cells["tags"])
     if len(words) != len(tags):
-        raise DataError(f"{where} has {counted(len(words), 'word')} and {counted(len(tags), 'tag')}, separated by spaces; give "
-                        "each word one tag (O where there is no entity)")  # fmt: skip
+        raise DataError(f"{where} has {counted(len(words), 'word')} and {counted(len(tags), 'tag')}, separated by spaces; "
+                        "give each word one tag (O where there is no entity)")  # fmt: skip
     return {"tokens": words, "tags": tags}
