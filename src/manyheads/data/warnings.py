@@ -116,7 +116,7 @@ def label_warnings(task: Task[Any], report: ReadReport) -> list[str]:
 
 def _without_examples(task: Task[Any], absent: Sequence[str]) -> list[str]:
     """A warning about labels that the run file lists, or that have a column, and that no training row has."""
-    if not absent:
+    if not absent or getattr(task, "by_name", False):  # these need no rows
         return []
     names = ", ".join(map(repr, absent[:SHOWN])) + (f" and {len(absent) - SHOWN} more" if len(absent) > SHOWN else "")
     what, it = ("1 label", "it") if len(absent) == 1 else (f"{len(absent):,} labels", "them")
