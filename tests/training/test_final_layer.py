@@ -18,7 +18,7 @@ from manyheads.training.evaluation import predictor_of
 from manyheads.training.stop import Stop
 from plans import plan
 from runs import PulledError, Watch, assert_same, history, outcome, run_training, went
-from toys import write_csv
+from toys import write_csv, write_jsonl
 
 FIT = ("training.fit_heads=true", "training.steps=2", "training.evaluate_every=2", "training.save_every=0")
 TOPICS = ("fever", "glucose", "nausea", "migraine")
@@ -143,3 +143,23 @@ def test_models_with_a_layer_are_exported_and_started_from(pairs: Path, tmp_path
     started = plan(pairs, *FIT, f"training.init_from={folder}", "output=further")
     layer = load_bundle(folder).model.heads["similarity"].projection.weight
     assert torch.equal(started.model.heads["similarity"].projection.weight, layer)
+
+
+def test_a_taught_task_gets_its_layer_from_the_rows_with_gold_labels(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = (tmp_path / "train.csv").read_text(encoding="utf-8").splitlines()[1:3]
+    write_jsonl(tmp_path / "soft.jsonl", [{"text_a": "fever option", "text_b": "glucose after", "cosine": 0.1},
+                *({"text_a": row.split(",")[0], "text_b": row.split(",")[1], "cosine": 0.5} for row in rows)])  # fmt: skip
+    write_jsonl(tmp_path / "more.jsonl", [{"text_a": "fever option", "text_b": "glucose after"}] * 50)
+    teacher = json.dumps({"file": str(tmp_path / "soft.jsonl"), "unlabelled": [str(tmp_path / "more.jsonl")]})
+    made, seen = plan(pairs, *FIT, f"training.teachers.similarity={teacher}"), []
+    fitted = final_layer._Problem.__init__
+
+    def noted(self: object, predictor: object, task: object, examples: list[object]) -> None:
+        seen.append(len(examples))
+        fitted(self, predictor, task, examples)
+
+    monkeypatch.setattr(final_layer._Problem, "__init__", noted)
+    assert went(made).lines("similarity: linear layer fitted to the trained encoder")
+    assert seen == [200]

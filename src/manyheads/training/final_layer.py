@@ -5,9 +5,9 @@ linear layer of its own gives such a task back what it lost, without a further p
 close to the identity and helps nothing; fitted to the encoder as training leaves it, it does (docs/decisions.md).
 
 Decided here:
-- The layer is square and starts as the identity. L-BFGS minimises the task's own loss on the training examples, in batches of
-  `BATCH`, with a penalty on the squared distance from the identity. Cosines do not depend on the scale of vectors, so one
-  grid of penalties serves every encoder.
+- The layer is square and starts as the identity. L-BFGS minimises the task's own loss on the training examples with gold
+  labels, in batches of `BATCH`, with a penalty on the squared distance from the identity. Cosines do not depend on the scale
+  of vectors, so one grid of penalties serves every encoder.
 - The penalty is chosen by the task's score on validation data, and the layer is kept only if that score rises by more than
   chance would explain. Without validation data there is no layer.
 """
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from manyheads.training.selection import uncertainty
 if TYPE_CHECKING:
     from manyheads.predict import Predictor
     from manyheads.tasks.base import Task
+    from manyheads.training.feed import Feed
     from manyheads.training.plan import Plan
 
 BATCH = 128
@@ -59,9 +61,9 @@ def fit_final_layers(plan: Plan, predictor: Predictor) -> tuple[Predictor, list[
     for name, task in list(predictor.tasks.items()):
         feed, chosen = feeds.get(name), None if penalties is None else penalties.get(name)
         wanted = chosen is not None if penalties is not None else len(plan.validation.get(name, ())) > 0
-        if not wanted or feed is None or feed.soft_labels is not None or task.linear_output is None:
+        if not wanted or feed is None or _is_held(feed) or task.linear_output is None:
             continue
-        rows = _sample(len(feed.table), feed.stream.tokens_per_epoch, plan.trainer.components.seed)
+        rows = _sample(feed, plan.trainer.components.seed)
         problem = _Problem(predictor, task, [feed.table[row] for row in rows])
         if chosen is None:
             layer = _chosen(problem, predictor, plan.validation[name])
@@ -74,11 +76,17 @@ def fit_final_layers(plan: Plan, predictor: Predictor) -> tuple[Predictor, list[
     return predictor, fitted
 
 
-def _sample(rows: int, tokens: int, seed: int) -> list[int]:
-    """Rows of about `MOST_TOKENS`, in a random order that the seed determines."""
-    most = max(BATCH, int(rows * MOST_TOKENS / max(1, tokens)))
-    order: list[int] = np.random.default_rng(seed).permutation(rows)[:most].tolist()
-    return order
+def _is_held(feed: Feed) -> bool:
+    """Whether the answers of the model that the run starts from hold the task."""
+    return feed.soft_labels is not None and feed.soft_labels.hold is not None
+
+
+def _sample(feed: Feed, seed: int) -> list[int]:
+    """Rows with gold labels of about `MOST_TOKENS`, in a random order that the seed determines."""
+    rows = len(feed.table)
+    most = max(BATCH, int(rows * MOST_TOKENS / max(1, feed.stream.tokens_per_epoch)))
+    order: list[int] = np.random.default_rng(seed).permutation(rows).tolist()
+    return list(islice(filter(feed.table.is_labelled, order), most))
 
 
 class _Problem:
