@@ -67,6 +67,9 @@ def tune(options: TuneOptions, progress: Progress, stop: Stop) -> dict[str, Any]
         study = Study(options.output, space, seed=seed, identity=_identity(experiment, space, seed))
         for name, why in space.fixed.items():
             progress.say(f"{name} is not tuned: {why}")
+        tuned = ", ".join(setting.name for setting in space.settings)
+        progress.say(f"{options.trials} trials, compared by validation scores; each may end early if it falls behind. "
+                     f"Tuned: {tuned}")  # fmt: skip
         queue = TrialQueue(experiment, study, progress, trials=options.trials, timeout_s=options.timeout_s)
         with open_workers(options.workers) as workers:
             run_jobs(workers, queue, stop)
