@@ -65,7 +65,9 @@ def test_a_model_that_is_surely_worse_ends_with_status_1(trained: Callable[[str]
     assert found.difference.high < 0
     with pytest.raises(UsageError, match=r"have no task in common; their tasks are word and word2"):
         compare_models(mh.load(bad), mh.load(tmp_path / "other"))
-    assert main(["evaluate", str(bad), "--against", str(tmp_path / "good"), "--margin", "2"]) == 2
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", str(bad), "--against", str(tmp_path / "good"), "--margin", "2"])
+    assert ended.value.code == 2
 
 
 def test_the_interval_is_that_of_the_paired_bootstrap() -> None:

@@ -179,7 +179,7 @@ def test_what_cannot_be_is_refused_before_training(
         merge([model, tmp_path / "same"], new, quiet)
     with pytest.raises(UsageError, match="is given twice; merge takes different models"):
         merge([model, model], new, quiet)
-    with pytest.raises(UsageError, match=r"run.yaml/new cannot be created \(Not a directory\)"):
+    with pytest.raises(UsageError, match=r"/new cannot be created \(Not a directory\)"):
         drop(model, ["section"], run / "new", quiet)
     (tmp_path / "there").mkdir()
     shutil.copy(run, tmp_path / "there")

@@ -179,7 +179,7 @@ def test_what_cannot_teach_is_refused_before_training_with_all_mistakes_at_once(
         assert main([verb, str(path)]) == 2
         said = "".join(capsys.readouterr())
         assert (
-            "training.teachers.sections: there is no task 'sections'; did you mean 'section'? the tasks are section"
+            "training.teachers.sections: there is no task 'sections'; did you mean 'section'? (tasks: section)"
             in said
         )
         assert "training.teachers.other: there is no task 'other'" in said

@@ -57,7 +57,7 @@ def _head(bundle: Bundle, request: ExportRequest) -> str:
     vectors = request.target == "sentence-transformers"
     fitting = [name for name, task in bundle.tasks.items() if (task.answer_form == "vector") == vectors]
     if not fitting:
-        what = "a sentence-embedding head" if vectors else "a head with labels, numbers or spans"
+        what = "a head for sentence embeddings" if vectors else "a head with labels, numbers or spans"
         other = "onnx" if vectors else "sentence-transformers"
         raise UsageError(f"--to {request.target} exports {what}, and the model has none (its tasks: "
                          f"{', '.join(bundle.tasks)}); use --to {other}")  # fmt: skip

@@ -77,7 +77,7 @@ def test_all_lines_that_are_no_judgements_are_told(collection):
 
 
 def test_what_cannot_be_joined_is_refused_with_what_to_do(write, collection):
-    assert "train a task of the type sentence-embedding on it" in refusal_of(collection(judgements([("q0", "d0", 1), ("q1", "d1", 1)])), RANKING)
+    assert "train sentence embeddings on these pairs" in refusal_of(collection(judgements([("q0", "d0", 1), ("q1", "d1", 1)])), RANKING)
     assert refusal_of(Path("c"), RANKING) == "c is a folder of BEIR; name the judgements of a split: c/qrels/train.tsv"
     assert refusal_of(write("alone/qrels/a.tsv", judgements()), RANKING) == (
         "alone/qrels/a.tsv holds judgements of BEIR, which name texts of queries.jsonl and corpus.jsonl; put these into the folder "

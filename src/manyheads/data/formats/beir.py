@@ -72,7 +72,7 @@ def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
             queries[cells[0]] = passages[cells[1]] = -1
     if schema.has_any("passage") and len(scores) == 1:
         raise DataError(f"{path} gives all passages the score {scores.pop():g}, and ranking is learned from passages that "
-                        "are relevant and others that are not; train a task of the type sentence-embedding on it, or add "
+                        "are relevant and others that are not; train sentence embeddings on these pairs, or add "
                         "passages with the score 0, such as those of model.mine_hard_negatives")  # fmt: skip
     with tempfile.TemporaryFile() as texts:
         for file, found in zip(beside, (queries, passages), strict=True):

@@ -252,9 +252,10 @@ class _Sentence:
 
 def _sentences(path: Path, columns: Sequence[_Column]) -> Iterator[_Sentence]:
     """Sentences with words. Raises DataError for a malformed line."""
-    sentence = _Sentence("", columns)
+    sentence, last = _Sentence("", columns), ""
     for number, line in lines(path):
         where, text = f"{path}:{number}", line.rstrip("\r\n")
+        last = text.strip() or last
         if not text.strip() or text.startswith("#"):
             if sentence.words:
                 yield sentence
@@ -273,8 +274,9 @@ def _sentences(path: Path, columns: Sequence[_Column]) -> Iterator[_Sentence]:
         sentence.words.append(word)
     if sentence.words:
         yield sentence
-    elif sentence.texts:
-        raise DataError(f"{path} ends with a '#Text=' without its words; the file is truncated: copy it again")
+    elif last.startswith("#") and not last.startswith((FORMAT_LINE, *KINDS)):
+        raise DataError(f"{path} ends with {last[:80]!r} and without the words of this sentence; the file is truncated: copy it "
+                        "again")  # fmt: skip
 
 
 def _word(line: str, where: str) -> _Word:
