@@ -30,17 +30,17 @@ test test-long: export PYTHONDONTWRITEBYTECODE =
 test: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-# Tutorials and notebooks from start to end, and a training that is killed again and again.
+# What takes seconds each: processes that are killed, servers, browsers, exports, and every page from its first command to its last.
 test-long: $(STAMP)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m long
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m 'long and not slow'
 
 test-slow: $(STAMP)
 	MANYHEADS_DATA=$(DATA) $(BIN)/python -m pytest -m slow --timeout=3600
 
 # As on other processors: the products of oneDNN and MKL with AVX2 alone, then torch's and MKL's own loops in plain instructions.
 test-processors: $(STAMP)
-	ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 $(BIN)/python -m pytest -n $(WORKERS) $(NUMERIC)
-	ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE $(BIN)/python -m pytest -n $(WORKERS) $(NUMERIC)
+	ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 $(BIN)/python -m pytest -n $(WORKERS) -m 'not slow' $(NUMERIC)
+	ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE $(BIN)/python -m pytest -n $(WORKERS) -m 'not slow' $(NUMERIC)
 
 # docs/frameworks.md with LangChain, LlamaIndex and Haystack.
 test-integrations: $(STAMP) $(INTEGRATIONS_STAMP)

@@ -111,6 +111,7 @@ def test_an_earlier_output_stays_until_a_whole_one_takes_its_place(
     assert json.loads(out.read_text())["id"] == 1
 
 
+@pytest.mark.long
 def test_standard_output_by_its_name_is_written_to_directly(young_model: Path, rows: Path, tmp_path: Path) -> None:
     assert json.loads(run("predict", young_model, rows, "-o", "/dev/stdout").stdout)["id"] == 1
     told = tmp_path / "told.jsonl"
@@ -169,6 +170,7 @@ def stopped_by(number: signal.Signals, ready: Callable[[], bool], *arguments: ob
     return process.returncode, told
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("number", "name"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")])
 def test_a_signal_says_what_becomes_of_the_work(
     young_model: Path, tmp_path: Path, number: signal.Signals, name: str

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from exporting import ROWS, Exports, exports
 from manyheads.cli import main
 
@@ -34,6 +36,7 @@ def imported(names: tuple[str, ...], *arguments: str) -> list[object]:
     return found
 
 
+@pytest.mark.long
 def test_answering_a_file_imports_torch_but_neither_transformers_nor_what_it_brings(
     exports: Exports, tmp_path: Path
 ) -> None:

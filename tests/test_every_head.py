@@ -113,6 +113,7 @@ def test_all_heads_but_those_on_a_question_answer_in_one_pass(project: Path, mon
     assert packs == [1]
 
 
+@pytest.mark.long
 def test_an_exported_model_answers_alike(project: Path) -> None:
     assert manyheads(["export", str(project / "model"), "--to", "onnx", "-o", str(project / "onnx")]) == 0
     [ours], [theirs] = (mh.load(project / name).predict([ROW]) for name in ("model", "onnx"))
@@ -125,6 +126,7 @@ def test_the_report_has_every_head(project: Path) -> None:
         assert name in page
 
 
+@pytest.mark.long
 def test_the_server_and_its_page_show_every_head(project: Path) -> None:
     from serve.servers import serving
 

@@ -68,6 +68,7 @@ def test_answers_name_entities_by_their_place(project: Path, capsys: pytest.Capt
         assert [list(one) for one in answers["links"]] == [["head", "tail", "label", "score"]] * len(answers["links"])
 
 
+@pytest.mark.long
 def test_an_exported_model_answers_alike(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert manyheads(["export", str(project / "model"), "--to", "onnx", "-o", str(project / "onnx")]) == 0
     ours, theirs = (predicted(project / name, project / "test.jsonl", capsys) for name in ("model", "onnx"))
@@ -163,6 +164,7 @@ def test_an_attribute_is_read_anew_when_another_one_is_named(tmp_path: Path, toy
     assert found == [{"true", "false"}, {"high", "low"}]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("decoder", ["softmax", "crf"])
 def test_on_data_without_overlaps_training_gives_the_flat_model_bit_for_bit(tmp_path: Path, toy_encoder: Path, decoder: str) -> None:
     rows = [{**one, "entities": [span for span in one["entities"] if span["label"] != "Statement"]} for one in map(row, range(24))]

@@ -109,6 +109,7 @@ def test_a_damaged_dictionary_is_refused(project: Path, tmp_path: Path, change: 
         mh.load(folder)
 
 
+@pytest.mark.long
 def test_an_exported_model_answers_alike_and_without_torch(project: Path) -> None:
     assert manyheads(["export", str(project / "model"), "--to", "onnx", "-o", str(project / "onnx")]) == 0
     assert [[one["id"] for one in row] for row in answers_of(project / "onnx")] == [

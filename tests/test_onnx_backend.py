@@ -137,6 +137,7 @@ print(json.dumps([status, heavy]))
 """
 
 
+@pytest.mark.long
 def test_predict_info_and_evaluate_import_no_torch(exports: Exports, tmp_path: Path) -> None:
     model, folder, _ = exports("hard")
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))

@@ -67,6 +67,7 @@ def test_memory_that_was_freed_is_used_again_without_page_faults() -> None:
     assert faults["kept"] < 100 < faults["plain"]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc only")
 def test_memory_does_not_grow_with_the_number_of_shapes() -> None:
     plain = {name: value for name, value in os.environ.items() if name != "ONEDNN_PRIMITIVE_CACHE_CAPACITY"}

@@ -77,6 +77,7 @@ def test_answers_in_a_file_are_scored_against_rows_of_sentences(trained: Path, t
     assert found["macro_f1"] == pytest.approx(scores["macro_f1"])
 
 
+@pytest.mark.long
 def test_an_exported_graph_answers_the_same(trained: Path, tmp_path: Path) -> None:
     assert main(["export", str(trained), "--to", "onnx", "-o", str(tmp_path / "onnx")]) == 0
     rows = [{"text": " ".join(SENTENCES)}, {"sentences": SENTENCES[:2]}]

@@ -108,6 +108,7 @@ def test_a_head_that_ends_below_what_needs_less_is_named() -> None:
     assert head_warnings({"t": task}, {"t": (good, examples)}) == {}
 
 
+@pytest.mark.long
 def test_the_score_of_the_frozen_encoder_is_the_one_before_the_first_step(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -112,6 +112,7 @@ def test_a_push_is_of_the_model_s_folder(model: mh.Model, monkeypatch: pytest.Mo
     assert given == [((model.folder, "me/it"), {"private": True, "token": None, "revision": "v1", "message": None})]
 
 
+@pytest.mark.long
 def test_an_export_does_everything_that_needs_no_torch_and_says_what_does(exports: Exports, tmp_path: Path) -> None:
     original, folder, _ = exports("hard")
     model, torched = mh.load(folder, device="auto"), mh.load(original)

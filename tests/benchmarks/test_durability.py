@@ -70,6 +70,7 @@ def test_all_processes_of_a_run_are_killed_whatever_their_session(
     assert run.wait() == -9
 
 
+@pytest.mark.long
 def test_a_save_that_fails_or_is_the_last_thing_a_process_does_is_recovered_from(
     part: Callable[[str], ModuleType], tmp_path: Path
 ) -> None:
@@ -91,6 +92,7 @@ def test_damage_is_noticed_and_told_apart_from_none(part: Callable[[str], Module
             assert not path.exists() or path.read_bytes() != bytes(range(256)), kind
 
 
+@pytest.mark.long
 def test_a_loss_that_is_not_a_number_leaves_the_run_as_if_its_step_had_been_left_out(
     part: Callable[[str], ModuleType], tmp_path: Path, small: Any
 ) -> None:

@@ -131,6 +131,7 @@ def test_evidence_gives_the_headline(name: str, toys: dict[str, Any], part: Any)
     assert 0 < abs(scores.headline(data, test, answers)) < 1
 
 
+@pytest.mark.long
 def test_a_suite_that_was_stopped_does_only_what_is_missing(
     suite: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, part: Any
 ) -> None:
@@ -163,6 +164,7 @@ def test_a_method_that_fails_is_reported_and_the_others_run(
     assert command(suite, monkeypatch, *run) == 0
 
 
+@pytest.mark.long
 def test_the_table_shows_scores_differences_and_what_is_incomplete(
     suite: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
 ) -> None:

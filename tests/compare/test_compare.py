@@ -124,6 +124,7 @@ def test_the_scores_of_a_comparison_are_those_of_its_runs(project: Path, done: P
     }  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_comparison_that_is_killed_ends_in_the_same_bytes(project: Path, done: Path) -> None:
     output = project.parent / "killed"
     (output).mkdir()
@@ -163,6 +164,7 @@ def test_a_stopped_run_resumes_where_it_was(project: Path, tmp_path: Path) -> No
     assert again.diagnostics == whole.diagnostics
 
 
+@pytest.mark.long
 def test_more_seeds_and_subsets_train_only_what_is_missing(project: Path, done: Path) -> None:
     times = {path: path.stat().st_mtime_ns for path in done.glob(f"runs/*/{OUTCOME}")}
     assert len(times) == 10
@@ -220,6 +222,7 @@ def test_the_command_prints_a_table_and_fails_only_on_request(
     assert said[-1] == f"report: {done / 'report.html'}"
 
 
+@pytest.mark.long
 def test_several_workers_give_what_one_process_gives(project: Path, done: Path) -> None:
     output = project.parent / "beside"
     (output).mkdir()

@@ -173,6 +173,7 @@ def test_a_run_whose_tasks_own_layers_already_is_not_wholly_shared(run: Path) ->
         assert not is_wholly_shared(load_run(run, [change]))
 
 
+@pytest.mark.long
 def test_try_remedy_gives_private_layers_to_the_task_that_falls_behind_and_keeps_a_model(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

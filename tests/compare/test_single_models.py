@@ -115,6 +115,7 @@ def test_the_rate_with_the_best_validation_score_is_taken_and_the_usual_one_amon
     assert dict(scaled_rate({"epochs": 2.0}, 1e-4, 5e-4, 1.0)) == {"epochs": 2.0}
 
 
+@pytest.mark.long
 def test_a_comparison_is_with_single_models_whose_rate_the_first_seed_chose_beside_paired_runs(
     project: Path, tmp_path: Path, toy_encoder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

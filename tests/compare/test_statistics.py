@@ -205,6 +205,7 @@ def compared(trials: int, mean: float = 0.0, **spreads: Any) -> Iterator[Differe
         yield compare_scores(*pair_of(effects(rng, **spreads) + mean), Settings(replicates=200))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "spreads",
     [
@@ -245,6 +246,7 @@ def test_a_task_that_is_worse_by_the_margin_is_called_no_worse_once_in_twenty_at
     assert 0.01 < share <= bounds(0.05, trials)[1]
 
 
+@pytest.mark.long
 def test_over_four_tasks_without_a_difference_one_comparison_in_twenty_says_otherwise_at_most() -> None:
     trials = 300
     found = list(compared(4 * trials, seed=0.02, taste=0.02, luck=0.02))

@@ -145,6 +145,7 @@ def resident(key: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(key))
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="needs Linux's mark of memory held at most")
 def test_a_large_file_takes_little_memory_and_random_access_is_fast(tmp_path, texts):
     path = tmp_path / "large.jsonl"

@@ -398,6 +398,7 @@ def _difference(good: str, changed: str) -> str:
     return f"{good[max(0, place - 30) : place + 30]!r} -> {changed[max(0, place - 30) : place + 30]!r}"
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_no_small_corruption_of_a_good_file_changes_what_it_says_in_silence(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -79,6 +79,7 @@ def test_an_unknown_format_lists_the_known_ones(write):
     )
 
 
+@pytest.mark.long
 def test_a_bomb_is_refused_and_a_repetition_of_a_small_file_is_not(write):
     assert len(rows_of(write("a.conll", b"EU O\n\n" * 100_000), NER)) == 100_000
     assert len(rows_of(write("a.conll.gz", b"EU O\n\n" * 100_000), NER)) == 100_000

@@ -50,6 +50,7 @@ def main_scores(folder: Path, split: str) -> dict[str, float]:
     return {name: round(scores[name][split][metric], 3) for name, metric in names.items()}
 
 
+@pytest.mark.long
 def test_the_table_compares_the_heads_with_baselines_and_says_how_to_see_them_alone(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -64,6 +65,7 @@ def test_the_table_compares_the_heads_with_baselines_and_says_how_to_see_them_al
     assert not re.search(r"\balone +together\b", text)
 
 
+@pytest.mark.long
 def test_alone_fills_a_column_from_models_of_one_head_and_keeps_the_model_that_is_there(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -80,6 +82,7 @@ def test_alone_fills_a_column_from_models_of_one_head_and_keeps_the_model_that_i
     assert list(tmp_path.glob("**/manyheads.json")) == [output / "manyheads.json"], "single models are not kept"
 
 
+@pytest.mark.long
 def test_a_head_alone_scores_as_a_run_file_with_one_task_that_reads_its_data_as_often(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,6 +110,7 @@ def test_a_head_alone_scores_as_a_run_file_with_one_task_that_reads_its_data_as_
     assert rows["section"][4] == round(scores["section"]["test"]["macro_f1"], 3)
 
 
+@pytest.mark.long
 def test_ctrl_c_while_heads_train_alone_keeps_the_shared_model_and_says_so(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +127,7 @@ def test_ctrl_c_while_heads_train_alone_keeps_the_shared_model_and_says_so(
     assert len(rows_of(shown(capsys, "--output", str(output), "--alone"))["answers"]) == 6
 
 
+@pytest.mark.long
 def test_a_folder_with_another_model_is_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "demo"
     shown(capsys, "--output", str(output))

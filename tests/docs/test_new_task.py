@@ -80,6 +80,7 @@ training: {{steps: 40, tokens_per_step: 256, learning_rate: 5.0e-4, precision: f
     return path
 
 
+@pytest.mark.long
 def test_every_verb(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def went(*arguments: object) -> str:
         assert main([str(argument) for argument in arguments]) == 0, capsys.readouterr().err
@@ -120,6 +121,7 @@ def test_every_verb(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert list((tmp_path / "bulk").glob("*.parquet"))
 
 
+@pytest.mark.long
 def test_a_server_answers_it_and_tells_the_playground_what_it_is(run: Path, tmp_path: Path) -> None:
     assert main(["train", str(run), "--output", str(tmp_path / "model"), "--set", "training.steps=2"]) == 0
     with serving(tmp_path / "model") as server:
@@ -139,6 +141,7 @@ def test_kappa_is_that_of_scikit_learn(installed: Path) -> None:
     assert scores["quadratic_kappa"] == pytest.approx(cohen_kappa_score(gold, given, labels=LEVELS, weights="quadratic"))
 
 
+@pytest.mark.long
 def test_a_model_whose_package_is_missing_says_what_to_install(run: Path, tmp_path: Path) -> None:
     main(["train", str(run), "--output", str(tmp_path / "model"), "--set", "training.steps=2"])
     done = subprocess.run(

@@ -124,6 +124,7 @@ ASSUMED: dict[str, Callable[[Path, pytest.MonkeyPatch], dict[str, Any]]] = {
 """What a page needs besides a model, and the names that its text has introduced."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name not in ELSEWHERE], ids=lambda page: page.name)
 def test_the_python_examples_of_a_page_run(page: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project)

@@ -163,6 +163,7 @@ def test_a_tutorial_runs_from_its_first_command_to_its_last(page: Path, tmp_path
             assert {line for line in missing if not line.startswith("check ")} == set(), block.name
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("page", OTHERS, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_the_commands_of_a_page_run(page: Path, project: Path, path: Path) -> None:
     if page.name in PREPARED:

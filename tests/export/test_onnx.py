@@ -127,6 +127,7 @@ def test_built_in_texts_are_used_if_the_validation_data_is_gone(
         export_model(tmp_path / "far/model", ExportRequest("onnx", tmp_path / "int8", quantize="int8"), print)
 
 
+@pytest.mark.long
 def test_one_head_can_be_exported_alone(exports: Exports, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model, _, _ = exports("private layers")
     output = tmp_path / "section"

@@ -39,6 +39,7 @@ def test_a_model_is_equivalent_to_itself(trained: Callable[[str], Path], capsys:
         assert entry["model"] == entry["other"] == pytest.approx(main_score)
 
 
+@pytest.mark.long
 def test_a_model_that_is_surely_worse_ends_with_status_1(trained: Callable[[str], Path], tmp_path: Path) -> None:
     rows = [f"text number {i} is {'good' if i % 2 else 'bad'},{'good' if i % 2 else 'bad'}" for i in range(60)]
     (tmp_path / "rows.csv").write_text("\n".join(["text,label", *rows]) + "\n", encoding="utf-8")

@@ -42,6 +42,7 @@ def quiet(line: str) -> None:
     """Says nothing."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_other_tasks_of_a_model_answer_the_same_when_one_is_dropped_and_another_renamed(
     trained: Callable[[str], Path], tmp_path: Path, kind: str
@@ -70,6 +71,7 @@ ADDED = [pytest.param(kind, own, marks=[] if kind == "hard" or own == "top:1" el
 """By default every form on a plain model, and one form on models of every kind."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "own"), ADDED)
 def test_a_task_is_added_in_every_form_to_models_of_every_kind(
     trained: Callable[[str], Path], more: Callable[..., Path], tmp_path: Path, kind: str, own: str
@@ -86,6 +88,7 @@ def test_a_task_is_added_in_every_form_to_models_of_every_kind(
     assert scores["entities"] == json.loads((model / "metrics.json").read_text())["entities"]
 
 
+@pytest.mark.long
 def test_without_own_the_cheapest_form_near_the_task_alone_is_taken(
     trained: Callable[[str], Path], more: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,6 +111,7 @@ def test_a_task_is_trained_again_and_the_others_stay(
     assert answers(new, "section") != answers(model, "section")
 
 
+@pytest.mark.long
 def test_models_on_one_encoder_are_merged(trained: Callable[[str], Path], more: Callable[..., Path], tmp_path: Path) -> None:
     model = trained("hard")
     for name, own in (("topic", "head"), ("sense", "top:1")):

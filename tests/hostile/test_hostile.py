@@ -62,6 +62,7 @@ def test_artefacts_are_the_same_bytes_each_time(good: Good, tmp_path: Path) -> N
         assert made[0] == made[1], case.name
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shares", [SHARES[:2], SHARES[2:]], ids=" and ".join)  # a process takes five seconds to begin
 def test_hostile_artefacts_are_refused_or_answered(shares: tuple[str, ...], good: Good) -> None:
     cases = [case for share in shares for case in _of(share) if case.quick and case.name not in GAPS]

@@ -226,6 +226,7 @@ def test_missing_files_and_no_files_are_refused(folder, capsys):
     assert "init needs data files or folders, or --example" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_split_or_task_with_bad_rows_past_the_beginning_is_left_out_with_its_place(folder, capsys):
     good = jsonl(*rows(text=SENTENCES * 101, label=TOPICS * 101))
     write("a/train.jsonl", good)

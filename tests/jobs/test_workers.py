@@ -50,6 +50,7 @@ def wait(found: Callable[[], Any]) -> Any:
     return seen
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ray", [False, True])
 def test_a_stopped_process_ends_and_an_error_is_its_last_line(tmp_path: Path, ray: bool) -> None:
     if ray:

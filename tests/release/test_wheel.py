@@ -74,6 +74,7 @@ def _built(sources: Path, into: Path, distributions: ModuleType) -> Built:
     return Built(tree, *distributions.build(tree, into, TIME_S))
 
 
+@pytest.mark.long
 def test_two_builds_at_other_places_times_modes_and_settings_are_equal_byte_for_byte(
     sources: Path, built: Built, distributions: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -129,6 +129,7 @@ def test_a_pair_is_named_in_the_order_in_which_its_ratio_is_meant() -> None:
     assert "entities × section" not in page
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(

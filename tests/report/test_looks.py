@@ -64,6 +64,7 @@ def opened(browser: Browser, path: Path, **look: Any) -> Iterator[Tab]:
         context.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("look", LOOKS)
 @pytest.mark.parametrize("name", PAGES)
 def test_no_rule_of_accessibility_is_broken(browser: Browser, pages: dict[str, Path], name: str, look: str) -> None:

@@ -648,6 +648,7 @@ def real_data() -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_published_answers_score_what_their_official_scripts_say(
     real_data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

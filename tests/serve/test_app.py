@@ -290,6 +290,7 @@ wild = st.recursive(
 )  # fmt: skip
 
 
+@pytest.mark.long
 @given(st.sampled_from(["/v1/predict", "/v1/embeddings"]), wild | st.fixed_dictionaries(
     {}, optional={"inputs": st.lists(wild, max_size=3), "tasks": wild, "input": wild, "dimensions": wild}), st.integers(0, 200))  # fmt: skip
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))

@@ -147,6 +147,7 @@ def test_other_requests_overtake_a_batch(client: openai.OpenAI, server: Server) 
     ended(client, batch)
 
 
+@pytest.mark.long
 def test_keys_hold_and_without_the_option_there_are_no_batches(server: Server, toy_model: Path) -> None:
     for path in ("/v1/files", "/v1/batches", "/v1/files/x/content"):
         assert httpx.get(server.url + path).status_code == 401
@@ -157,6 +158,7 @@ def test_keys_hold_and_without_the_option_there_are_no_batches(server: Server, t
         assert httpx.get(f"{plain.url}/v1/batches").status_code == 404
 
 
+@pytest.mark.long
 def test_a_server_of_several_models_batches_by_path_or_by_model(toy_model: Path, tmp_path: Path) -> None:
     with serving(Path(f"a={toy_model}"), f"b={toy_model}", "--batches", str(tmp_path), stub="fake") as server:
         client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0)
@@ -386,6 +388,7 @@ def test_two_servers_do_not_share_a_folder(tmp_path: Path) -> None:
         assert store.files == {}
 
 
+@pytest.mark.long
 def test_a_server_that_is_stopped_and_started_again_completes_its_batch(toy_model: Path, tmp_path: Path) -> None:
     arguments = (toy_model, "--workers", "1", "--batches", str(tmp_path))
     content = jsonl(*(line(i, inputs=["!sleep 0.05"], tasks=["section"]) for i in range(60)))

@@ -112,6 +112,7 @@ def test_metrics_and_the_log_name_the_model(server: Server) -> None:
     assert {"model", "route", "status"} <= set(next(line for line in server.log if line.get("route") == "/v1/predict"))
 
 
+@pytest.mark.long
 def test_keys_hold_for_every_path(folders: dict[str, Path], tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text(KEY)
@@ -138,6 +139,7 @@ def ask(server: Server, name: str, text: str = "a") -> httpx.Response:
     return httpx.post(f"{server.url}/models/{name}/v1/predict", json={"inputs": [text], "tasks": ["section"]}, timeout=60)
 
 
+@pytest.mark.long
 def test_a_model_loads_at_its_first_request_and_the_one_used_least_recently_makes_room(folders: dict[str, Path]) -> None:
     first, *others = arguments({**folders, "third": folders["mails"]})
     with serving(Path(first), *others, "--memory", "0.305", stub="fake") as server:  # GB: one worker, with what another takes
@@ -163,6 +165,7 @@ def test_a_model_loads_at_its_first_request_and_the_one_used_least_recently_make
         assert server.stop() == 0
 
 
+@pytest.mark.long
 def test_a_model_that_is_not_loaded_is_replaced_too_and_one_that_cannot_be_loaded_fails_alone(
     folders: dict[str, Path], toy_model: Path, tmp_path: Path
 ) -> None:

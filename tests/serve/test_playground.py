@@ -381,6 +381,7 @@ def test_the_answer_is_marked_in_the_passage_and_each_task_keeps_its_own_no_answ
     assert "question" not in stub.asked[-1][1]["inputs"][0]
 
 
+@pytest.mark.long
 def test_a_long_passage_is_whole_and_opens_at_its_answer(page: Page) -> None:
     text = "Aspirin 🧬 lowers fever,\n and A is no B. " * 600 + "At last: 😀 forty-two." + " No more." * 300
     read(page, text, "forty-two")
@@ -514,6 +515,7 @@ def test_a_request_can_be_cancelled(page: Page) -> None:
     read(page, "Aspirin")
 
 
+@pytest.mark.long
 def test_a_key_is_asked_for_kept_in_memory_only_and_can_be_forgotten(browser: Browser) -> None:
     with served(Stub(key=KEY)) as url, opened(browser, url) as page:
         page.wait_for_selector("#key-dialog[open]")
@@ -590,6 +592,7 @@ LOOKS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("look", LOOKS)
 def test_no_rule_of_accessibility_is_broken_with_answers_errors_and_the_dialog_shown(
     browser: Browser, canned: tuple[Stub, str], look: str

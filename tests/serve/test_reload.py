@@ -81,6 +81,7 @@ def swap(new: Path, served: Path, number: int) -> None:
     new.rename(served)
 
 
+@pytest.mark.long
 def test_no_request_is_lost_or_mixed_while_a_folder_is_replaced_again_and_again(toy_model: Path, tmp_path: Path) -> None:
     served = tmp_path / "served"
     first = variant(toy_model, served, 0)
@@ -118,6 +119,7 @@ def another(tmp_path_factory: pytest.TempPathFactory, toy_encoder: Path) -> Path
     return run.parent / "toy"
 
 
+@pytest.mark.long
 def test_answers_are_of_the_model_whose_hash_they_bear_with_real_models(
     toy_model: Path, another: Path, tmp_path: Path
 ) -> None:
@@ -140,6 +142,7 @@ def failures(server: Server, count: int) -> dict[str, Any]:
     return server.wait_for("reload_failed", count)
 
 
+@pytest.mark.long
 def test_a_broken_folder_is_reported_and_the_old_model_goes_on_until_it_is_repaired(
     toy_model: Path, another: Path, tmp_path: Path
 ) -> None:
@@ -163,6 +166,7 @@ def test_a_broken_folder_is_reported_and_the_old_model_goes_on_until_it_is_repai
     assert list(dict.fromkeys(model for _, model, _ in stream.answers)) == [hash_of(toy_model), hash_of(another)]
 
 
+@pytest.mark.long
 def test_a_worker_never_answers_from_a_model_that_another_took_the_place_of(toy_model: Path, tmp_path: Path) -> None:
     served = tmp_path / "served"
     shutil.copytree(toy_model, served)

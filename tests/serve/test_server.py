@@ -90,6 +90,7 @@ def test_every_route_answers(server: Server, toy_model: Path) -> None:
         assert client.get("/nothing").status_code == 404
 
 
+@pytest.mark.long
 def test_answers_equal_those_of_predict_alone_and_in_company(server: Server, model: mh.Model) -> None:
     rows = some_rows(60)
     expected = json.loads(json.dumps(model.predict(rows)))
@@ -117,6 +118,7 @@ def test_answers_equal_those_of_predict_alone_and_in_company(server: Server, mod
     same(asyncio.run(company()), expected)
 
 
+@pytest.mark.long
 def test_a_server_in_bf16_answers_as_a_model_in_bf16(toy_model: Path, model: mh.Model) -> None:
     rows = [{"text": text} for text in SENTENCES]
     expected = mh.load(toy_model, precision="bf16").predict(rows, ["similarity"])
@@ -177,6 +179,7 @@ def test_a_head_has_no_body_on_the_wire(server: Server) -> None:
     assert httpx.head(f"{server.url}/health/ready", timeout=30).status_code == 200
 
 
+@pytest.mark.long
 def test_a_large_request_is_refused_at_once_or_answered_and_small_ones_beside_it_are(toy_model: Path) -> None:
     with serving(toy_model, "--workers", "1", "--deadline", "10") as server:
         started = time.monotonic()
@@ -225,6 +228,7 @@ def test_poison_rows_fail_alone(server: Server) -> None:
     assert not [line for line in server.log if "!raise it" in json.dumps(line)], "no text in the log"
 
 
+@pytest.mark.long
 def test_entities_planted_in_a_long_text_are_found_in_their_windows(server: Server, model: mh.Model) -> None:
     planted = SENTENCES[1]
     text = " ".join([planted if i % 12 == 7 else SENTENCES[2] for i in range(4_400)])
@@ -264,6 +268,7 @@ def test_strange_bytes_on_the_wire_are_no_server_errors(server: Server) -> None:
     assert post(server, ["a"])
 
 
+@pytest.mark.long
 def test_the_rows_of_a_client_that_leaves_never_reach_a_worker(toy_model: Path, tmp_path: Path) -> None:
     seen = tmp_path / "seen"
     with serving(toy_model, "--workers", "1", stub="fake", STUB_SEEN=str(seen)) as server:
@@ -324,6 +329,7 @@ class Load:
             thread.join()
 
 
+@pytest.mark.long
 def test_kills_of_workers_under_load_leave_no_request_unanswered(toy_model: Path) -> None:
     slowly = {"STUB_LOAD_S": "1"}  # a real model takes longer
     with (
@@ -342,6 +348,7 @@ def test_kills_of_workers_under_load_leave_no_request_unanswered(toy_model: Path
     assert len(load.statuses) > 20
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_under_load_drains_and_exits_0(toy_model: Path, number: int) -> None:
     with serving(toy_model, "--workers", "1", stub="fake") as server:
@@ -360,6 +367,7 @@ def test_a_worker_that_kills_itself_over_one_row_answers_the_others(toy_model: P
         assert [row["id"] for row in outputs if "error" in row] == [2]
 
 
+@pytest.mark.long
 def test_overload_is_refused_quickly_and_is_over_soon(toy_model: Path) -> None:
     with serving(toy_model, "--workers", "1", "--queue-tokens", "20", stub="fake") as server:
         with Load(server.url, 16, "!sleep 0.1") as load:
@@ -373,6 +381,7 @@ def test_overload_is_refused_quickly_and_is_over_soon(toy_model: Path) -> None:
         assert time.monotonic() - started < 2
 
 
+@pytest.mark.long
 def test_a_passed_deadline_is_503(toy_model: Path) -> None:
     with serving(toy_model, "--workers", "1", "--deadline", "1", stub="fake") as server:
         with httpx.Client(base_url=server.url, timeout=60) as client:

@@ -39,6 +39,7 @@ def test_the_page_has_no_inline_script_and_no_address_of_another_host() -> None:
     assert "url: 'openapi.json'" in script
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("root_path", ["", "/models/demo"])
 def test_it_lists_the_routes_and_tries_them_out(start: Callable[..., Any], browser: Browser, root_path: str) -> None:
     server = start(root_path=root_path)
@@ -52,6 +53,7 @@ def test_it_lists_the_routes_and_tries_them_out(start: Callable[..., Any], brows
         assert page.get_attribute("text=playground", "href") == "./"
 
 
+@pytest.mark.long
 def test_the_authorize_button_sends_the_key(start: Callable[..., Any], browser: Browser) -> None:
     server, login = start(keys=[KEY]), {"http_credentials": {"username": "any", "password": KEY}}
     with served(server.app) as url, opened(browser, f"{url}/docs", styled=True, **login) as page:

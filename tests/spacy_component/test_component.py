@@ -165,6 +165,7 @@ def test_processes_without_the_device_are_refused(
         list(nlp.pipe(SENTENCES, n_process=2, batch_size=3))
 
 
+@pytest.mark.long
 def test_it_is_found_by_a_fresh_process(young_model: Path) -> None:
     lines = ("import sys, spacy", "nlp = spacy.blank('en')", "assert 'manyheads.tasks' not in sys.modules",
              f"nlp.add_pipe('manyheads', config={{'model': {str(young_model)!r}, 'tasks': ['section']}})",

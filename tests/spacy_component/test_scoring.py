@@ -121,6 +121,7 @@ def test_labels_of_several_are_right_or_wrong_by_their_own_thresholds() -> None:
     )
 
 
+@pytest.mark.long
 def test_the_scorer_is_in_the_config_of_a_saved_pipeline_and_scores_the_same_in_another_process(
     every_head: Path, pipeline: Pipeline, tmp_path: Path
 ) -> None:

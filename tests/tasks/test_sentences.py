@@ -254,6 +254,7 @@ def learned(task: Task[Any], rows: Sequence[dict[str, Any]], encoder: Path, step
     return task.score([[given] for given in task.decode(predictor.items("s", asked))], examples)["accuracy"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("decoder", ["softmax", "crf"])
 def test_labels_that_depend_on_the_sentence_before_are_learned_together_but_not_alone(toy_encoder: Path, decoder: str) -> None:
     documents = [([SENTENCES[k], SENTENCES[5], SENTENCES[4]], ["AB"[k % 2], "AB"[k % 2], "BA"[k % 2]]) for k in range(4)]

@@ -215,6 +215,7 @@ def test_a_save_that_fails_at_any_point_leaves_a_whole_checkpoint_and_no_debris(
         assert [name for name in checkpoints(output) if not name.endswith(".damaged")] == ["step-00000003"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("half", [False, True])
 def test_a_process_that_is_killed_at_any_point_of_a_save_leaves_a_whole_checkpoint(
     tmp_path: Path, *, half: bool

@@ -131,6 +131,7 @@ def test_the_run_on_all_rows_gets_the_layer_too(tmp_path: Path, toy_encoder: Pat
     assert scores["similarity"]["test"]["spearman"] > event["score_before"] + 0.1
 
 
+@pytest.mark.long
 def test_models_with_a_layer_are_exported_and_started_from(pairs: Path, tmp_path: Path) -> None:
     went(plan(pairs, *FIT))
     folder, texts = tmp_path / "model", ["fever after control", "nausea in children"]

@@ -85,6 +85,7 @@ def test_a_task_without_rows_is_kept_and_held_on_the_texts_of_the_others(
     assert all(torch.equal(value, new[name]) for name, value in old.items()), "its head does not train, the encoder does"
 
 
+@pytest.mark.long
 def test_holding_a_task_keeps_its_answers(model: Path, tmp_path: Path) -> None:
     """With the same steps on the same new task, answers stay nearer to the old ones where the task is held."""
     tasks = {"section": {"type": "text-classification"}, "topic": {"type": "text-classification", "data": topics(tmp_path / "t.csv", 24)}}
@@ -101,6 +102,7 @@ def test_holding_a_task_keeps_its_answers(model: Path, tmp_path: Path) -> None:
     assert moved["held"] < 0.5 * moved["free"], moved
 
 
+@pytest.mark.long
 def test_tags_of_words_and_numbers_are_held_and_taught_too(toy_encoder: Path, tmp_path: Path) -> None:
     """Without rows of their own their answers stay nearer to the old ones; with rows the model is a teacher as any other."""
     write_jsonl(tmp_path / "pos.jsonl", [{"tokens": text.split(), "tags": [word[0].upper() for word in text.split()]} for text in SENTENCES])
@@ -256,6 +258,7 @@ def test_a_run_on_one_kept_task_and_all_rows_resumes(model: Path, tmp_path: Path
     assert main(["train", str(run), "-o", str(tmp_path / "new"), "--resume"]) == 0
 
 
+@pytest.mark.long
 def test_compare_tells_what_the_tasks_of_the_model_lost(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     project = model.parent
     sections = write_csv(tmp_path / "s.csv", ["text", "label"], [

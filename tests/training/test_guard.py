@@ -303,6 +303,7 @@ def test_bad_steps_are_told_and_logged_and_the_others_made(project: Path) -> Non
     assert [row["step"] for row in rows if row.get("loss")] == [0, 1, 3, 5]
 
 
+@pytest.mark.long
 def test_after_20_bad_steps_in_a_row_the_run_ends_as_if_they_had_been_left_out(project: Path) -> None:
     bad = range(4, 24)
     made, watch = run_of(project, bad, "training.steps=27")
@@ -377,6 +378,7 @@ def test_a_damaged_checkpoint_is_not_gone_back_to(project: Path) -> None:
     assert [record.step for record in watch.records] == [0, 1, 2, 3, 4, 5, 2, 3, 4, 5]
 
 
+@pytest.mark.long
 def test_what_guards_know_survives_stops_before_and_after_the_run_turns_back(project: Path) -> None:
     options = (*OPTIONS, "training.guard.skips=3", "training.steps=16", "training.balancing=dwa")
     bad = {2, 3, 5, 6, 8, 9, 11}

@@ -74,6 +74,7 @@ def test_a_solved_head_is_that_of_scikit_learn(sections: Path, penalty: float, m
     np.testing.assert_allclose(weight_KD[1] - weight_KD[0], theirs.coef_[0], atol=0.02 * np.abs(theirs.coef_).max())
 
 
+@pytest.mark.long
 def test_every_head_with_a_loss_of_its_own_is_solved_and_knows_more_than_before(project: Path) -> None:
     made = plan(project, *FIT)
     before = weights(made.model)
@@ -86,6 +87,7 @@ def test_every_head_with_a_loss_of_its_own_is_solved_and_knows_more_than_before(
     assert not any(p.grad is not None for p in made.model.parameters())
 
 
+@pytest.mark.long
 def test_a_head_without_a_finite_solution_stays_as_it_began(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = plan(project, *FIT)
     before = weights(made.model)
@@ -131,12 +133,14 @@ def test_shrinking_keeps_directions_and_how_common_labels_are(sections: Path) ->
         assert torch.allclose(value, before[name] * (SHRUNK if value.ndim > 1 else 1.0))
 
 
+@pytest.mark.long
 def test_heads_alone_are_a_candidate_and_are_scored_before_the_first_step(project: Path) -> None:
     watch = went(plan(project, *FIT))
     assert watch.lines("step 0: validation")
     assert len(watch.lines("head solved on the frozen encoder")) == 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("passes", [1, 3])
 def test_a_run_that_is_stopped_while_its_solved_heads_are_scored_goes_on_bit_for_bit(
     project: Path, passes: int, monkeypatch: pytest.MonkeyPatch

@@ -85,6 +85,7 @@ CASES: dict[str, tuple[Sequence[int], tuple[str, ...]]] = {
 """After which steps a run is stopped, and what else is unusual in it, for each way of balancing."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", BALANCERS)
 def test_a_stopped_run_ends_where_the_uninterrupted_one_ends_with_every_way_of_balancing(
     project: Path, monkeypatch: pytest.MonkeyPatch, method: str
@@ -148,6 +149,7 @@ def test_a_run_that_is_cut_off_between_checkpoints_goes_on_from_the_last_one(
     assert_same(seen, expected)
 
 
+@pytest.mark.long
 def test_the_store_of_frozen_layers_does_not_change_where_a_run_ends(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -141,6 +141,7 @@ def test_a_run_that_is_stopped_by_a_signal_ends_with_75_and_goes_on(
     assert left(project) == expected
 
 
+@pytest.mark.long
 def test_the_command_as_a_process_of_its_own_stops_and_goes_on(project: Path, expected: dict[str, bytes]) -> None:
     """All others are forks of the test's process."""
     command = [sys.executable, "-m", "manyheads", "train", str(project), *settings()]
@@ -179,6 +180,7 @@ def test_a_signal_before_the_first_step_leaves_nothing_behind(project: Path, mon
     assert not (project.parent / "runs").exists()
 
 
+@pytest.mark.long
 def test_a_signal_in_an_evaluation_ends_it_at_its_next_pass(
     project: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,6 +196,7 @@ def test_a_signal_in_an_evaluation_ends_it_at_its_next_pass(
     assert left(project) == expected
 
 
+@pytest.mark.long
 def test_a_second_signal_ends_the_run_at_once_and_costs_steps_alone(
     project: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,6 +228,7 @@ def test_a_second_signal_ends_the_run_at_once_and_costs_steps_alone(
     assert left(project) == expected
 
 
+@pytest.mark.long
 def test_a_run_that_is_killed_with_all_steps_made_has_only_its_model_to_save(
     project: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

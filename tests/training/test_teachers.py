@@ -319,6 +319,7 @@ def test_gradients_of_each_task_are_those_of_its_taught_loss(four: Path, method:
     assert sorted(record.losses) == ["answers", "entities", "section", "similarity"]
 
 
+@pytest.mark.long
 def test_all_kinds_of_tasks_are_taught_together_and_go_on_bit_for_bit(
     four: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -172,6 +172,7 @@ def test_a_tuning_that_is_killed_makes_the_trials_that_it_would_have_made(
     assert result["best"] == made[1]["best"]
 
 
+@pytest.mark.long
 def test_a_tuning_that_is_asked_to_stop_keeps_what_is_tried(
     run_file: Path, made: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -188,6 +189,7 @@ def test_a_tuning_that_is_asked_to_stop_keeps_what_is_tried(
     assert tune(asked(run_file, tmp_path / "a"), Quiet(), Stop())["trials"] == made[1]["trials"]
 
 
+@pytest.mark.long
 def test_more_trials_go_on_from_those_that_are_there(
     run_file: Path, made: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -203,12 +205,14 @@ def test_when_time_is_up_the_first_trial_is_finished_and_none_is_begun(run_file:
     assert result["best"] == 0
 
 
+@pytest.mark.long
 def test_several_at_a_time_make_as_many_trials_and_never_drop_the_first(run_file: Path, tmp_path: Path) -> None:
     result = tune(asked(run_file, tmp_path / "a", workers=WorkerSpec(2)), Quiet(), Stop())
     assert sum(each["state"] in ("finished", "pruned") for each in result["trials"]) == 4
     assert result["trials"][0]["state"] == "finished"
 
 
+@pytest.mark.long
 def test_a_small_space_is_tried_once_and_then_there_is_nothing_new(run_file: Path, tmp_path: Path) -> None:
     result = tune(asked(run_file, tmp_path / "a", trials=30, keys=("private_tops",), overrides=("training.steps=2",)),
                   Quiet(), Stop())  # fmt: skip
@@ -217,6 +221,7 @@ def test_a_small_space_is_tried_once_and_then_there_is_nothing_new(run_file: Pat
     assert len(kept) > 2
 
 
+@pytest.mark.long
 def test_a_trial_that_diverges_is_noted_and_one_that_fails_ends_the_tuning(
     run_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,6 +254,7 @@ def test_a_trial_that_diverges_is_noted_and_one_that_fails_ends_the_tuning(
         tune(asked(run_file, tmp_path / "b", trials=2), Quiet(), Stop())
 
 
+@pytest.mark.long
 def test_a_trial_that_falls_behind_is_stopped_and_leaves_no_checkpoint(run_file: Path, tmp_path: Path) -> None:
     result = tune(asked(run_file, tmp_path / "a", overrides=("training.steps=16", "training.evaluate_every=2")),
                   Quiet(), Stop())  # fmt: skip
@@ -408,6 +414,7 @@ def test_without_optuna_the_extra_is_named(
     assert 'tune needs optuna; pip install "path/to/manyheads[tune]"' in capsys.readouterr().err
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)  # three interpreters start
 def test_the_command_goes_on_after_a_kill_in_a_process_of_its_own(run_file: Path, tmp_path: Path) -> None:
     command_line = [sys.executable, "-W", "error", "-m", "manyheads", "tune", str(run_file), "-o", str(tmp_path / "a"),

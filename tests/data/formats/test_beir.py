@@ -99,6 +99,7 @@ def test_the_fingerprint_changes_with_the_texts(write, collection):
     assert open_files(files, TASK_TYPES[RANKING]).fingerprint != before
 
 
+@pytest.mark.long
 def test_init_writes_a_task_with_the_judgements_of_each_split(write, collection, capsys):
     write("c/queries.jsonl", lines_of({"_id": f"q{i}", "text": f"how many parcels on day {i}?"} for i in range(40)))
     write("c/corpus.jsonl", lines_of({"_id": f"d{i}", "text": f"On day {i} it was {i}."} for i in range(40)))

@@ -22,6 +22,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.long
 @settings(deadline=None)
 @given(st.lists(values, max_size=8), st.integers(1, 40), st.sampled_from([None, 1]), st.booleans())
 def test_items_and_their_lines_are_those_of_the_array(found, block, indent, ascii_only):
@@ -65,6 +66,7 @@ def test_a_broken_array_is_refused_with_its_place(write, content, message):
     assert said == message if message else said.startswith("a.json: item ")
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_array():
     def peak(rows: int) -> int:
         data = io.BytesIO(

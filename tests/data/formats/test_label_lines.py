@@ -68,6 +68,7 @@ def test_other_texts_are_not_taken_for_them(write, content):
     assert "is read from" in refusal_of(write("a.txt", content), TEXT)
 
 
+@pytest.mark.long
 def test_init_writes_them(write):
     write("train.label", TREC * 5)
     assert main(["init", "train.label"]) == 0

@@ -41,6 +41,7 @@ def repeated(length, count):
     return Path("a.parquet")
 
 
+@pytest.mark.long
 def test_texts_that_a_small_file_repeats_are_not_written_out(write, tmp_path):
     assert len(rows_of(repeated(100, 2000), TEXT)) == 2000
     assert refusal_of(repeated(200_000, 1000), TEXT) == (

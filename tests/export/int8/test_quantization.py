@@ -55,6 +55,7 @@ def test_int8_replaces_the_products_of_the_encoder_and_is_gated_by_scores(
         quantize(graph, bundle, bundle.tasks, tables, replace(request, allow_drop=False), lines.append)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_int8_is_close_to_the_model_however_tasks_share(kind: str, exports: Exports, tmp_path: Path) -> None:
     model, folder, _ = exports(kind)

@@ -69,6 +69,7 @@ def gradient(encoder: Encoder, pack: Pack) -> tuple[torch.Tensor, dict[str, torc
     return hidden_TD.detach(), {name: p.grad.clone() for name, p in encoder.named_parameters() if p.grad is not None}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("family", ["bert", "distilbert", "modernbert"])
 def test_steps_of_one_shape_compile_once_and_change_no_figure(family: str) -> None:
     plain, compiled = encoder_of(family), encoder_of(family)

@@ -147,6 +147,7 @@ CASES: dict[str, tuple[int, tuple[str, ...]]] = {
 """How many processes, and what is unusual."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", CASES)
 def test_divided_layers_take_the_steps_of_whole_ones(project: Path, case: str) -> None:
     count, options = CASES[case]
@@ -235,6 +236,7 @@ def saved(folder: Path) -> dict[str, torch.Tensor]:
     }
 
 
+@pytest.mark.long
 def test_runs_save_and_go_on_as_with_whole_layers(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("manyheads.nn.cpu.post_norm.by_hand", lambda layer, hidden: None)  # it rounds in other places
     folder = project.parent
@@ -314,6 +316,7 @@ def poisoned(made: Plan) -> dict[str, Any]:
     return steps_of(made)
 
 
+@pytest.mark.long
 def test_a_bad_step_is_blamed_on_its_task_and_changes_nothing(project: Path) -> None:
     options = (*BASE, *SMALL_PACKS)
     one = json.loads(json.dumps(poisoned(planned(project, ALONE, *options))))

@@ -584,6 +584,7 @@ TORCHRUN = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("no_plot")
 def test_torchrun_gives_what_forks_give(project: Path, whole: dict[str, bytes]) -> None:
     seen = launched(TORCHRUN, project, "runs/launched")

@@ -84,6 +84,7 @@ def test_the_weights_are_the_same_to_the_last_bit_with_and_without_mlflow(projec
         assert (project.parent / "runs/plain" / name).read_bytes() == (project.parent / "runs/model" / name).read_bytes()
 
 
+@pytest.mark.long
 def test_a_stopped_run_is_killed_and_continued_without_doubled_steps(project: Path, client: Any) -> None:
     tracked(project, "mlflow", after=2)
     assert the_run(client).info.status == "KILLED"

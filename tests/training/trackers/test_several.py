@@ -50,6 +50,7 @@ def test_a_tracker_gets_every_step_every_evaluation_and_the_final_scores(project
     assert store.ends == [("finished", project.parent / "runs/model")]
 
 
+@pytest.mark.long
 def test_a_tracker_is_told_the_run_file_the_settings_and_hashes(project: Path, store: Store) -> None:
     made = plan(project, *BASE, "training.recipe=auto", "training.report_to=mlflow")
     went(made)

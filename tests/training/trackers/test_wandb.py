@@ -79,6 +79,7 @@ class Run:
         return [row["step"] for row in self.rows if name in row]
 
 
+@pytest.mark.long
 def test_an_offline_run_has_every_step_the_settings_the_scores_and_the_model(project: Path) -> None:
     tracked(project, "wandb")
     output = project.parent / "runs/model"
