@@ -275,8 +275,8 @@ def _sentences(path: Path, columns: Sequence[_Column]) -> Iterator[_Sentence]:
     if sentence.words:
         yield sentence
     elif last.startswith("#") and not last.startswith((FORMAT_LINE, *KINDS)):
-        raise DataError(f"{path} ends with {last[:80]!r} and without the words of this sentence; the file is truncated: copy it "
-                        "again")  # fmt: skip
+        raise DataError(f"{path} ends with {last[:80]!r} and without the words of this sentence; the file is truncated: copy "
+                        "it again")  # fmt: skip
 
 
 def _word(line: str, where: str) -> _Word:
