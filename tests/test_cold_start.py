@@ -54,6 +54,7 @@ def test_answering_a_text_with_an_export_imports_no_torch_either(exports: Export
     assert imported(NO_TORCH, str(export), "Ada Byron wrote to London.") == [0, []]
 
 
+@pytest.mark.long
 def test_a_worker_of_the_server_imports_as_little(exports: Exports) -> None:
     model, _, _ = exports("hard")
     code = ("import json, sys; from manyheads.serve.worker import load_model, WorkerSettings; "

@@ -62,6 +62,7 @@ def test_the_encoder_folder_loads_in_plain_transformers(trained: Path) -> None:
     assert model(**tokenizer("Aspirin helps", return_tensors="pt")).last_hidden_state.shape[-1] == 32
 
 
+@pytest.mark.long
 def test_a_fresh_process_predicts_the_same(trained: Path, tmp_path: Path) -> None:
     rows = [{"id": i, "text": text, "question": "What lowered fever?"} for i, text in enumerate(SENTENCES)]
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -130,6 +130,7 @@ def test_the_entity_task_cannot_go_alone_and_takes_the_links_along_when_renamed(
     assert not (project / "entities/stores").exists()
 
 
+@pytest.mark.long
 def test_links_can_be_added_to_a_trained_model(project: Path, toy_encoder: Path, tmp_path: Path) -> None:
     if not (project / "alone").exists():
         assert manyheads(["drop", str(project / "model"), "--task", "links", "-o", str(project / "alone")]) == 0

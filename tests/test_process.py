@@ -158,6 +158,7 @@ exit_if_distributed(75)
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("how", "status", "said"), [("several", 75, "done\n"), ("alone", 0, "done\nPython's end\n")])
 def test_only_a_process_of_several_ends_without_pythons_end(how: str, status: int, said: str) -> None:
     done = subprocess.run([sys.executable, "-c", LEAVE, how], check=False, capture_output=True, text=True)
@@ -185,6 +186,7 @@ def test_cores_are_those_of_the_containers_share(tmp_path: Path, monkeypatch: py
     assert usable_cores() == 8
 
 
+@pytest.mark.long
 def test_threads_can_be_set_when_torch_is_there_already() -> None:
     script = (
         "import torch; from manyheads.process import use_threads, usable_threads; torch.set_num_threads(2); "

@@ -46,6 +46,7 @@ def test_a_missing_extra_is_named_before_training(method, monkeypatch):
         build_balancer(method, {"a": 1, "b": 1}, 0, {})
 
 
+@pytest.mark.long
 def test_methods_of_our_own_load_neither_torchjd_nor_a_solver():
     code = (
         "import sys; from manyheads.balance import build_balancer\n"

@@ -145,6 +145,7 @@ def test_a_suite_that_was_stopped_does_only_what_is_missing(
     assert suite.Counted.calls == 42, "ours alone runs again when the library has changed"
 
 
+@pytest.mark.long
 def test_a_method_that_fails_is_reported_and_the_others_run(
     suite: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
 ) -> None:

@@ -91,6 +91,7 @@ def test_every_row_is_answered_once_as_predict_answers_it(young_model: Path, sou
         assert (row["answers"] is None) == ("question" not in given)
 
 
+@pytest.mark.long
 def test_a_job_that_is_killed_again_and_again_ends_in_the_same_bytes(
     young_model: Path, source: Path, tmp_path: Path
 ) -> None:

@@ -147,6 +147,7 @@ def test_a_comparison_that_is_killed_ends_in_the_same_bytes(project: Path, done:
         assert (output / name).read_bytes() == (done / name).read_bytes()
 
 
+@pytest.mark.long
 def test_a_stopped_run_resumes_where_it_was(project: Path, tmp_path: Path) -> None:
     experiment, job, stop = open_comparison(asked(project, tmp_path / "a")), Job(0), Stop()
 

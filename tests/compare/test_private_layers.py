@@ -88,6 +88,7 @@ def test_the_first_step_within_the_margin_of_the_single_model_is_taken(runner: R
     assert (found.target, found.chosen.cost, found.to_json()["reached"]) == (0.0, 1.0, True)
 
 
+@pytest.mark.long
 def test_the_search_ends_where_nothing_is_shared_and_the_best_step_is_taken(runner: Runner) -> None:
     found = search(runner, "section", single(2.0, "section"), [0], margin=0.01, steps=STEPS)
     assert found is not None
@@ -127,6 +128,7 @@ def test_training_private_layers_moves_no_layer_below_them(runner: Runner) -> No
         assert moved <= {*range(DEPTH - own, DEPTH), *(["embeddings"] if own == DEPTH else [])}
 
 
+@pytest.mark.long
 def test_tasks_without_private_layers_answer_as_before_to_the_last_bit_and_the_others_as_their_own_models(
     runner: Runner, tmp_path: Path
 ) -> None:

@@ -232,6 +232,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(spreads: dict[str, Any]) 
     assert low <= covered <= min(high, 0.97)
 
 
+@pytest.mark.long
 def test_a_difference_as_large_as_the_margin_is_called_equivalent_once_in_twenty_at_most() -> None:
     trials = 600
     found = compared(trials, mean=0.01, seed=0.005, taste=0.01, luck=0.02)

@@ -101,6 +101,7 @@ def test_without_own_the_cheapest_form_near_the_task_alone_is_taken(
     assert list(mh.load(tmp_path / "new").tasks)[-2:] == ["topic", "sense"]
 
 
+@pytest.mark.long
 def test_a_task_is_trained_again_and_the_others_stay(
     trained: Callable[[str], Path], more: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -144,6 +145,7 @@ def test_a_weight_that_moved_by_a_hair_is_noticed_and_nothing_is_written(
     assert [path.name for path in tmp_path.iterdir() if path.name != "more.yaml"] == ["new.training"]
 
 
+@pytest.mark.long
 def test_what_cannot_be_is_refused_before_training(
     trained: Callable[[str], Path], more: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -191,6 +193,7 @@ def test_what_cannot_be_is_refused_before_training(
         drop(model, ["section"], tmp_path / "there", quiet)
 
 
+@pytest.mark.long
 def test_a_head_grows_new_labels_without_rows_of_the_old_ones(
     trained: Callable[[str], Path], more: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -54,6 +54,7 @@ def test_exactly_the_files_of_the_model_are_pushed_in_one_commit(hub: Hub, folde
     assert list(hub.repos["alice/clinic"].messages.values()) == ["first", "A first model"]
 
 
+@pytest.mark.long
 def test_an_older_commit_still_gives_the_older_model(hub: Hub, folder: Path, trained: Trained) -> None:
     push_folder(folder, "alice/clinic")
     first = hub.repos["alice/clinic"].branches["main"]

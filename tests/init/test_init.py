@@ -145,6 +145,7 @@ def test_split_names(name, split, stem):
     assert split_of(name) == (split, stem)
 
 
+@pytest.mark.long
 def test_a_folder_of_mixed_files_becomes_tasks_with_splits_that_validate(folder, capsys):
     for split in ("train", "testa", "testb"):
         write(f"data/conll/eng.{split}.gz", CONLL)
@@ -179,6 +180,7 @@ def test_a_folder_of_mixed_files_becomes_tasks_with_splits_that_validate(folder,
     assert main(["validate", "run.yaml"]) == 0
 
 
+@pytest.mark.long
 def test_the_output_goes_where_it_is_asked_and_paths_are_relative_to_it(folder, capsys):
     write("a.conll", CONLL)
     assert main(["init", "a.conll", "-o", "-"]) == 0
@@ -262,6 +264,7 @@ def test_rows_with_the_labels_of_several_tasks_become_several_tasks(folder):
     assert {section["data"]["train"] for section in tasks.values()} == {"all.jsonl"}
 
 
+@pytest.mark.long
 def test_other_labels_of_the_same_texts_become_a_task_of_their_own(folder, capsys):
     moods = [("good", "bad", "bad")[i % 3] for i in range(20)]
     columns = {"id": list(range(20)), "review": SENTENCES, "topic": TOPICS, "sentiment": moods,
@@ -288,6 +291,7 @@ def test_a_label_that_could_be_in_another_column_is_to_be_checked(folder, capsys
     assert f"# check: the label: {other} could hold it as well\n" in Path("run.yaml").read_text()
 
 
+@pytest.mark.long
 def test_labels_beside_entities_become_two_tasks(folder):
     spans = [[{"start": 0, "end": 3, "label": "THING"}]] * 20
     write("a.jsonl", jsonl(*rows(text=SENTENCES, label=TOPICS, entities=spans)))

@@ -69,6 +69,7 @@ def test_a_stopped_process_ends_and_an_error_is_its_last_line(tmp_path: Path, ra
         assert wait(worker.poll) == Exit(2, "there is no file; give one")
 
 
+@pytest.mark.long
 def test_a_process_whose_parent_is_gone_stops(tmp_path: Path) -> None:
     worker, file = LocalWorker(1, None), tmp_path / "file"
     worker.start("waits", {"file": str(file)})

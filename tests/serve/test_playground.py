@@ -474,6 +474,7 @@ def test_a_model_of_other_tasks_gets_a_page_of_its_own(browser: Browser, canned:
 
 
 # -- what goes wrong ------------------------------------------------------------------------------------------------------
+@pytest.mark.long
 def test_a_full_queue_is_told_with_the_seconds_to_wait_and_can_be_tried_again(page: Page, stub: Stub) -> None:
     stub.busy = 2  # both requests: there are two tasks that answer questions
     page.click("#read-send")
@@ -537,6 +538,7 @@ def test_a_key_is_asked_for_kept_in_memory_only_and_can_be_forgotten(browser: Br
         page.wait_for_selector("#key-dialog[open]")
 
 
+@pytest.mark.long
 def test_a_browser_is_let_in_by_a_key_as_its_password(browser: Browser) -> None:
     with served(Stub(keys=Keys([KEY]))) as url:
         context = browser.new_context(http_credentials={"username": "anyone", "password": KEY})
@@ -629,6 +631,7 @@ def test_no_rule_of_accessibility_is_broken_with_answers_errors_and_the_dialog_s
         assert broken(page, "violations") == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("width", [360, 768, 1280])
 def test_no_width_needs_to_be_scrolled_sideways(browser: Browser, canned: tuple[Stub, str], width: int) -> None:
     sideways = "document.documentElement.scrollWidth - innerWidth"
@@ -711,6 +714,7 @@ def until(holds: Callable[[], bool], process: subprocess.Popen[bytes], said: Pat
         time.sleep(0.2)
 
 
+@pytest.mark.long
 def test_a_real_server_answers_and_ranks(browser: Browser, real: str) -> None:
     text = f"😀 {' '.join(SENTENCES)} e\u0301 " * 4
     with opened(browser, real) as page:

@@ -206,6 +206,7 @@ def test_a_large_request_is_refused_at_once_or_answered_and_small_ones_beside_it
         assert statuses["small"] == [200] * 160
 
 
+@pytest.mark.long
 def test_browsers_of_a_named_origin_and_a_proxy_below_a_path(toy_model: Path) -> None:
     page = "http://localhost:3000"
     options = ["--allow-origin", page, "--allow-origin", "https://app.example", "--root-path", "/nlp/"]
@@ -485,6 +486,7 @@ def test_a_model_that_no_worker_can_load_ends_the_server_with_the_reason(toy_mod
     assert done.stderr.splitlines()[-1] == "error: no worker could be started: RuntimeError: no such luck"
 
 
+@pytest.mark.long
 def test_a_model_for_torch_says_so_where_there_is_none(toy_model: Path) -> None:
     done = command(str(toy_model), "--port", "0", "--workers", "1", STUB_WITHOUT_TORCH="1")
     assert done.returncode == 2
@@ -501,6 +503,7 @@ def test_the_serving_process_never_imports_torch_nor_what_needs_it() -> None:
     assert done.stdout == "[]\n"
 
 
+@pytest.mark.long
 def test_no_process_is_left_when_the_server_is_killed(toy_model: Path) -> None:
     with serving(toy_model, "--workers", "2", stub="fake") as server:
         workers = server.workers()

@@ -118,6 +118,7 @@ def test_kills_under_load_lose_no_row_and_are_seen_within_a_second() -> None:
         until(lambda: len(told.restarts) == 3)
 
 
+@pytest.mark.long
 def test_a_worker_that_hangs_is_ended_and_its_neighbours_are_answered() -> None:
     with pool_of(limits=Limits(hang_s=0.5)) as (_, queue, told):
         queue.put([told.unit(0, "!hang", 1), told.unit(1, "a", 1)])

@@ -124,6 +124,7 @@ def score(task: Any, predictor: Predictor, rows: Rows, examples: list[EntityExam
     return float(task.score(answers, examples)["f1"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("decoder", ["softmax", "crf"])
 @pytest.mark.parametrize("build", [unigram, byte_pairs, word_level])
 @pytest.mark.parametrize("name", ROWS)

@@ -75,6 +75,7 @@ def test_a_step_adds_the_distance_to_each_tasks_loss(project: Path, method: str)
     assert all(again[1].losses[name] > again[0].losses[name] for name in again[0].losses)
 
 
+@pytest.mark.long
 def test_a_held_encoder_stays_nearer(project: Path) -> None:
     distances = []
     for weight in (0.0, 20.0):

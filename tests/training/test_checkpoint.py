@@ -185,6 +185,7 @@ def test_data_is_on_the_disk_before_the_name_that_leads_to_it_and_its_folder_aft
     assert synced == [*sorted(FILES), f"{name}.unfinished", f"rename {name}", FOLDER]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("again", [False, True])
 def test_a_save_that_fails_at_any_point_leaves_a_whole_checkpoint_and_no_debris(

@@ -134,6 +134,7 @@ def full(most_bytes: int) -> Callable[[], None]:
     return limit
 
 
+@pytest.mark.long
 def test_a_disk_that_is_full_when_the_first_checkpoint_is_written(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -150,6 +151,7 @@ def test_a_disk_that_is_full_when_the_first_checkpoint_is_written(
     resumed(project, capsys)
 
 
+@pytest.mark.long
 def test_a_disk_that_fills_up_later_leaves_the_last_good_checkpoint(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -179,6 +181,7 @@ def test_a_disk_that_is_full_for_the_logs(project: Path, capsys: pytest.CaptureF
     resumed(project, capsys)
 
 
+@pytest.mark.long
 def test_a_disk_that_is_full_when_the_model_is_written(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = interrupted(project, after=6)
     assert checkpoints(output)[-1] == "step-00000006"

@@ -109,6 +109,7 @@ def test_a_head_with_weights_of_its_own_gets_none(pairs: Path) -> None:
     assert not went(plan(pairs, *FIT, "tasks.similarity.layer_norm=true", "output=other")).lines("linear layer")
 
 
+@pytest.mark.long
 def test_a_resumed_run_ends_with_the_same_layer(pairs: Path) -> None:
     whole, cut = plan(pairs, *FIT, "output=whole"), plan(pairs, *FIT, "output=cut", "training.save_every=1")
     went(whole)
@@ -121,6 +122,7 @@ def test_a_resumed_run_ends_with_the_same_layer(pairs: Path) -> None:
     assert_same({name: seen[name] for name in names}, {name: expected[name] for name in names})
 
 
+@pytest.mark.long
 def test_the_run_on_all_rows_gets_the_layer_too(tmp_path: Path, toy_encoder: Path) -> None:
     run = run_file(tmp_path, toy_encoder, train=300, test=150)
     made = plan(run, *FIT, "tasks.similarity.validation_fraction=0.4", "training.refit=true")

@@ -43,6 +43,7 @@ def calls(made: Plan, layer: int) -> list[int]:
     return seen
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FROZEN)
 def test_losses_of_twenty_steps_are_those_without_the_store(name: str, project: Path) -> None:
     overrides, layers = FROZEN[name]

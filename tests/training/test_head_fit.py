@@ -112,6 +112,7 @@ def test_a_solution_whose_scores_are_small_is_brought_to_their_scale(
     assert any(max(ratios) == pytest.approx(scale, rel=1e-3) for scale in head_problem.SCALES[1:])
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("all_penalties")
 def test_a_penalty_is_chosen_where_each_fold_lacks_labels(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty labels, each of them once or twice: held-out rows of labels that the others lack do not decide."""

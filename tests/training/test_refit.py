@@ -36,6 +36,7 @@ def alone(project: Path) -> Path:
     return project
 
 
+@pytest.mark.long
 def test_the_model_is_that_of_a_run_on_all_rows_and_its_validation_scores_are_of_the_run_without_them(
     alone: Path,
 ) -> None:

@@ -96,6 +96,7 @@ def test_a_stopped_run_ends_where_the_uninterrupted_one_ends_with_every_way_of_b
     assert_same(stopped(project, stops, monkeypatch, *options), expected)
 
 
+@pytest.mark.long
 def test_a_run_that_is_stopped_after_each_of_its_steps_ends_where_it_should(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,6 +121,7 @@ def test_a_run_that_is_stopped_in_an_evaluation_makes_it_anew(
     assert_same(outcome(made), expected)
 
 
+@pytest.mark.long
 def test_patience_that_runs_out_after_a_resume_ends_the_phase_and_the_task_where_it_should(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +134,7 @@ def test_patience_that_runs_out_after_a_resume_ends_the_phase_and_the_task_where
     assert_same(stopped(project, [2, 3], monkeypatch, *options), expected)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("pull", [1, 4])
 def test_a_run_that_is_cut_off_between_checkpoints_goes_on_from_the_last_one(
     project: Path, monkeypatch: pytest.MonkeyPatch, pull: int

@@ -120,6 +120,7 @@ def test_a_second_signal_ends_the_process_unless_it_is_taken_for_the_first(
 # Processes that train
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_run_that_is_stopped_by_a_signal_ends_with_75_and_goes_on(
     project: Path, expected: dict[str, bytes], number: signal.Signals

@@ -141,6 +141,7 @@ def test_a_step_has_the_blend_of_both_losses_and_each_alone_where_there_is_one(r
     assert task.distillation is not None
 
 
+@pytest.mark.long
 def test_a_taught_run_that_is_cut_off_goes_on_bit_for_bit(
     run: Run, teacher: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +162,7 @@ def test_a_taught_run_that_is_cut_off_goes_on_bit_for_bit(
         assert_same(seen, expected)
 
 
+@pytest.mark.long
 def test_the_teacher_is_asked_once_for_all_seeds_and_for_the_run_on_all_rows(run: Run, teacher: Path) -> None:
     path = run(40, taught(teacher) + "  refit: true\n")
     text = path.read_text().replace(", validation: dev.csv", "")

@@ -199,6 +199,7 @@ def test_more_trials_go_on_from_those_that_are_there(
     assert more["trials"] == made[1]["trials"]
 
 
+@pytest.mark.long
 def test_when_time_is_up_the_first_trial_is_finished_and_none_is_begun(run_file: Path, tmp_path: Path) -> None:
     result = tune(asked(run_file, tmp_path / "a", timeout_s=0.0), Quiet(), Stop())
     assert [each["state"] for each in result["trials"]] == ["finished"]
@@ -384,6 +385,7 @@ def test_wrong_use_is_one_sentence_with_status_2_and_nothing_is_written(
             main(["tune", str(run_file), "-o", str(output), given, "0"])
 
 
+@pytest.mark.long
 def test_a_task_without_validation_data_is_refused_unless_it_does_not_count(run_file: Path, tmp_path: Path) -> None:
     values = yaml.safe_load(run_file.read_text(encoding="utf-8"))
     del values["tasks"]["section"]["data"]["validation"]

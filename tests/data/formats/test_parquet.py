@@ -54,6 +54,7 @@ def test_texts_that_a_small_file_repeats_are_not_written_out(write, tmp_path):
     )
 
 
+@pytest.mark.long
 def test_long_texts_come_in_small_parts_and_in_order(write, tmp_path):
     texts = [chr(97 + i) * 3_000_000 for i in range(26)]
     parquet.write_table(pa.table({"text": texts, "label": list("AB") * 13}), "a.parquet", compression="none")

@@ -92,6 +92,7 @@ def test_steps_of_one_shape_compile_once_and_change_no_figure(family: str) -> No
     assert counts[0] <= 4 * kinds, "layers share what is compiled"
 
 
+@pytest.mark.long
 def test_in_training_mode_and_mixed_precision_too() -> None:
     encoder = encoder_of().train()
     for module in encoder.modules():

@@ -100,6 +100,7 @@ def test_triton_clients_choose_tasks_by_a_parameter_and_hear_what_is_wrong(clien
     assert client.infer(toy_model.name, text).as_numpy("similarity").shape == (1, 16)
 
 
+@pytest.mark.long
 def test_several_models_load_and_unload_by_request(toy_model: Path) -> None:
     with serving(Path(f"a={toy_model}"), f"b={toy_model}", stub="fake") as server:
         client = http.InferenceServerClient(server.url.removeprefix("http://"))

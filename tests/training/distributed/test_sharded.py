@@ -170,6 +170,7 @@ def test_divided_layers_take_the_steps_of_whole_ones(project: Path, case: str) -
     assert any(answer["idle"] for answer in found) == (case == "some without examples")
 
 
+@pytest.mark.long
 def test_divided_layers_learn_from_teachers_as_whole_ones_do(project: Path, young_model: Path) -> None:
     teachers = json.dumps(dict.fromkeys(("entities", "section", "answers"), str(young_model)))
     options = (*BASE, "training.frozen_store_gb=0", f"training.teachers={teachers}", *FEW)
@@ -278,6 +279,7 @@ def figures_of(folder: Path) -> tuple[list[Any], list[Any]]:
     return [row["loss"] for row in rows if "loss" in row], [row["combined"] for row in rows if "combined" in row]
 
 
+@pytest.mark.long
 def test_the_command_divides_layers(project: Path) -> None:
     settings = [
         part for option in (SHARDED, "training.steps=4", "training.evaluate_every=2") for part in ("--set", option)

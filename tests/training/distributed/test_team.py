@@ -419,6 +419,7 @@ def test_a_group_that_is_killed_goes_on_where_it_would_have_been(project: Path, 
     assert files(project.parent / "runs/model") == whole
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("no_plot")
 def test_a_process_whose_fellow_dies_says_so_in_a_sentence(project: Path) -> None:
 
@@ -456,6 +457,7 @@ def asks_to_stop(rank: int, step: int) -> Callable[[int], None]:
     return before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.usefixtures("no_plot")
 def test_all_stop_after_the_same_step_whoever_is_asked(project: Path, whole: dict[str, bytes], rank: int) -> None:
@@ -469,6 +471,7 @@ def test_all_stop_after_the_same_step_whoever_is_asked(project: Path, whole: dic
     assert files(project.parent / "runs/model") == whole
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("no_plot")
 def test_a_run_may_go_on_with_another_number_of_processes_which_is_noted(project: Path) -> None:
     before = asks_to_stop(0, 1)

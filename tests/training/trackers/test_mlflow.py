@@ -77,6 +77,7 @@ def test_a_run_is_recorded_and_its_model_answers_through_pyfunc(project: Path, c
         assert loaded.predict(given, params={"tasks": ["section"]}) == expected
 
 
+@pytest.mark.long
 def test_the_weights_are_the_same_to_the_last_bit_with_and_without_mlflow(project: Path, client: Any) -> None:
     tracked(project, "none", "output=runs/plain")
     tracked(project, "mlflow")
