@@ -266,6 +266,15 @@ def test_a_full_disk_is_named(young_model: Path, rows: Path, capsys: pytest.Capt
     assert capsys.readouterr().err == "error: /dev/full: No space left on device\n"
 
 
+def test_a_text_after_the_tasks_is_told_to_stand_before_them(young_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(young_model), "--task", "section", "No patient died."]) == 2
+    assert "no task 'No patient died.', and nothing to read is given; if this is the text or the file, give it before --task" in (
+        capsys.readouterr().err
+    )
+    assert main(["predict", str(young_model), "No patient died.", "--task", "section", "nothing"]) == 2
+    assert "the model has no task 'nothing'; its tasks are" in capsys.readouterr().err
+
+
 def test_tasks_of_several_options_add_up(young_model: Path, rows: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", str(young_model), str(rows), "--task", "section", "--task", "entities"]) == 0
     assert set(json.loads(capsys.readouterr().out)["tasks"]) == {"section", "entities"}

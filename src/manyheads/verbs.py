@@ -130,10 +130,18 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _predict(options: argparse.Namespace) -> int:
     from manyheads.answering import Request, predict_all
 
+    def load() -> LoadedModel:
+        model = _load(options)
+        *_, last = options.tasks or [""]
+        if options.input == "-" and len(options.tasks or ()) > 1 and last not in model.tasks:
+            raise UsageError(f"the model has no task {last!r:.80}, and nothing to read is given; if this is the text or the "
+                             "file, give it before --task")  # fmt: skip
+        return model
+
     request = Request(
         options.input, options.output, options.tasks, options.keep, options.min_score, options.to, options.labels
     )
-    failed = predict_all(request, lambda: _load(options), _note)
+    failed = predict_all(request, load, _note)
     if failed:
         _note(f"{failed} row{'s' if failed > 1 else ''} could not be read; their answers are error messages")
     return 1 if failed else 0
