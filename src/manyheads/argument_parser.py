@@ -83,12 +83,17 @@ def seeds(text: str) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of integers such as 0,1,2") from None
 
 
+def _number(text: str) -> float:
+    """NaN, which is within no bounds, for other text."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
 def positive_number(text: str) -> float:
     """A number above 0, for argparse."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = _number(text)
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"must be a number above 0, seen {text!r}")
     return value
@@ -107,10 +112,7 @@ def positive(text: str) -> int:
 
 def margin(text: str) -> float:
     """A difference of scores between 0 and 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = _number(text)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"must be a fraction between 0 and 1, such as 0.01 for 1 point, seen {text!r}")
     return value
@@ -118,10 +120,7 @@ def margin(text: str) -> float:
 
 def score_value(text: str) -> float:
     """A number from 0 to 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
+    value = _number(text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, seen {text!r}")
     return value

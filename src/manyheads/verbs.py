@@ -132,10 +132,10 @@ def _predict(options: argparse.Namespace) -> int:
 
     def load() -> LoadedModel:
         model = _load(options)
-        *_, last = options.tasks or [""]
-        if options.input == "-" and len(options.tasks or ()) > 1 and last not in model.tasks:
-            raise UsageError(f"the model has no task {last!r:.80}, and nothing to read is given; if this is the text or the "
-                             "file, give it before --task")  # fmt: skip
+        tasks = options.tasks or []
+        if options.input == "-" and len(tasks) > 1 and tasks[-1] not in model.tasks:
+            raise UsageError(f"the model has no task {tasks[-1]!r:.80}, and nothing to read is given; if this is the text or "
+                             "the file, give it before --task")  # fmt: skip
         return model
 
     request = Request(
@@ -202,10 +202,7 @@ def _compare(options: argparse.Namespace) -> int:
         from manyheads.compare.statistics import Settings
         from manyheads.training.progress import Console
 
-        try:
-            settings = Settings(margin=options.margin)
-        except ValueError as error:
-            raise UsageError(f"--margin: {error}") from None
+        settings = Settings(margin=options.margin)
         subsets = {"pairs": options.pairs, "leave-one-out": options.leave_one_out}
         comparison = CompareOptions(
             options.run, options.output, options.seeds, _overrides(options), settings,

@@ -130,7 +130,7 @@ def recipe_of(inputs: RecipeInputs) -> Recipe:
     held = any(task.held for task in tasks)
     partly = 0 < inputs.trained_layers < 1 and not held
     factor = shared_rate_factor(len(learning)) if several else 1.0
-    rate *= HELD_FACTOR if held else max(factor, min(PARTIAL_FACTOR, factor * partial_factor(inputs.trained_layers)))
+    rate *= HELD_FACTOR if held else min(PARTIAL_FACTOR, factor * partial_factor(inputs.trained_layers))
     average = tokens / max(1, rows)
     settings: dict[str, tuple[Any, str]] = {
         "epochs": (
@@ -145,7 +145,7 @@ def recipe_of(inputs: RecipeInputs) -> Recipe:
             float(f"{rate:.3g}"),
             f"for an encoder of width {inputs.width}"
             + (" that is trained already" if held else f" and the square root of {len(learning)} tasks" if several else "")
-            + (f", {inputs.trained_layers:.0%} of whose layers are trained" if partly else ""),
+            + (f", with {inputs.trained_layers:.0%} of the layers trained" if partly else ""),
         ),
         "head_learning_rate": (HEAD_RATE, "heads are untrained"),
         "warmup": (0.1, "fraction of the steps"),

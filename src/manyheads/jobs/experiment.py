@@ -64,9 +64,11 @@ class Experiment:
 
     def data(self, job: Job) -> Dataset:
         """The data that a job's run file names; its tasks have the weights of that file."""
-        sections = self.run_file(job).run.tasks
+        return self._data(job, self.run_file(job))
+
+    def _data(self, job: Job, file: RunFile) -> Dataset:
         return {
-            name: replace(data, task=replace(data.task, weight=sections[name].weight))
+            name: replace(data, task=replace(data.task, weight=file.run.tasks[name].weight))
             for name, data in self.dataset.items()
             if job.single is None or name in job.tasks
         }
@@ -76,7 +78,7 @@ class Experiment:
         from manyheads.config.build import plan_of
 
         file, only = self.run_file(job), () if job.single is not None else job.tasks
-        plan = plan_of(file, self.data(job), self.folder_of(job), self.tokenizer, only=only)
+        plan = plan_of(file, self._data(job, file), self.folder_of(job), self.tokenizer, only=only)
         tracking = replace(plan.tracking, name=job.name, group=self.folder.resolve().name)
         return replace(plan, tracking=tracking)
 
@@ -95,14 +97,15 @@ class Experiment:
         """The settings, data and encoder of a job: what the user chose. Hashed, so never rename a key."""
         from manyheads.training.identity import FREE
 
-        values = as_given(self.run_file(job).run)
+        file = self.run_file(job)
+        values = as_given(file.run)
         settings = {
             **values, "output": None,
             "training": {key: value for key, value in values.get("training", {}).items() if key not in FREE},
             "tasks": {name: {**section, "data": None} for name, section in values["tasks"].items()},
             "encoder": {**values.get("encoder", {}), "name": None},
         }  # fmt: skip
-        facts: dict[str, Any] = {"settings": settings, "tasks": job.tasks, "data": data_hashes(self.data(job)),
+        facts: dict[str, Any] = {"settings": settings, "tasks": job.tasks, "data": data_hashes(self._data(job, file)),
                                  "encoder": self.encoder_hash}  # fmt: skip
         if self.start_hash is not None:
             facts["start"] = self.start_hash

@@ -252,15 +252,16 @@ class _Sentence:
 
 def _sentences(path: Path, columns: Sequence[_Column]) -> Iterator[_Sentence]:
     """Sentences with words. Raises DataError for a malformed line."""
-    sentence, last = _Sentence("", columns), ""
+    sentence, comment = _Sentence("", columns), ""
     for number, line in lines(path):
         where, text = f"{path}:{number}", line.rstrip("\r\n")
-        last = text.strip() or last
         if not text.strip() or text.startswith("#"):
             if sentence.words:
                 yield sentence
+                comment = ""
             if sentence.words or not text:
                 sentence = _Sentence("", columns)
+            comment = text.strip() or comment
             if text.startswith("#Text="):
                 sentence.texts.append(_unescaped(text[6:]))
             continue
@@ -274,9 +275,9 @@ def _sentences(path: Path, columns: Sequence[_Column]) -> Iterator[_Sentence]:
         sentence.words.append(word)
     if sentence.words:
         yield sentence
-    elif last.startswith("#") and not last.startswith((FORMAT_LINE, *KINDS)):
-        raise DataError(f"{path} ends with {last[:80]!r} and without the words of this sentence; the file is truncated: copy "
-                        "it again")  # fmt: skip
+    elif comment and not comment.startswith((FORMAT_LINE, *KINDS)):
+        raise DataError(f"{path} ends with {comment[:80]!r} and without the words of this sentence; the file is truncated: "
+                        "copy it again")  # fmt: skip
 
 
 def _word(line: str, where: str) -> _Word:
