@@ -44,8 +44,8 @@ def refusal_of(path: Path, kind: str) -> str:
     return str(caught.value)
 
 
-def errors_of(path: Path, kind: str, columns: Mapped | None = None) -> list[str]:
+def errors_of(path: Path, kind: str, columns: Mapped | None = None, form: str | None = None) -> list[str]:
     """All mistakes of a file that `validate` and `train` list."""
     with pytest.raises(DataError) as caught:
-        build_table(TASK_TYPES[kind](name="t"), Files((path,), columns=columns or {}), "train")
+        build_table(TASK_TYPES[kind](name="t"), Files((path,), form, columns=columns or {}), "train")
     return str(caught.value).split("\n")

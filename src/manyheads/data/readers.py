@@ -1,7 +1,8 @@
 """Data files to rows, each with its place, so that every error names `file:line`.
 
 Reading is strict, and only blank lines are skipped: a row or line that cannot be read is a row with an error where those
-after it still can (tables, JSON lines, CoNLL columns), and any other defect ends the reading with a DataError.
+after it still can (tables, JSON, CoNLL columns, exports of annotation tools), and any other defect ends the reading with a
+DataError.
 
 The data source names the format, or the content shows it (`formats/detection.py`), or else the file name decides, together
 with the columns that the task reads: `.json` is SQuAD for questions and JSON lines for others; any unknown ending is CoNLL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -12,12 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exports import EXPORTS, Export
+from datafiles import errors_of
+from exports import ADA, BOTH, EXPORTS, NER, STUDIO_SPANS, TEXT, Export, lines
 from manyheads.data.build import build_table
 from manyheads.data.formats.class_numbers import UNNAMED
 from manyheads.data.formats.detection import BY_NAME, FORMATS
 from manyheads.data.formats.format import RowSchema
 from manyheads.data.formats.preview import Preview
+from manyheads.data.formats.rows import sound
 from manyheads.data.readers import Files, format_of, open_files
 from manyheads.errors import DataError
 from manyheads.tasks import TASK_TYPES
@@ -165,8 +168,71 @@ def test_a_defect_is_refused_with_its_place(export, before, after, message, tmp_
     path.write_text(text.replace(before, after))
     if message is not None:
         with pytest.raises(DataError) as caught:
-            list(open_files(Files((path,), made.format, made.names), TASK_TYPES[made.kind]).rows())
+            list(sound(open_files(Files((path,), made.format, made.names), TASK_TYPES[made.kind]).rows()))
         assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("form", "kind", "files", "told"),
+    [
+        ("doccano", NER, {"a.jsonl": lines({"text": ADA, "label": [[0, 9, "PER"]]}, {"text": ADA, "label": [[0, 99, "PER"], [5, 5, "LOC"]]}) + "[1]\n{\n"
+               + lines({"text": ADA, "label": [[0, 9, ""]]}, {"text": 7, "label": []}, {"text": ADA, "label": [[0, 9, "PER"]]})},
+         ["a.jsonl:2: span 0-99 (PER) lies outside", "a.jsonl:2: span 5-5 (LOC) is empty", "a.jsonl:3 holds a list, not a JSON object",
+          "a.jsonl:4 is not valid JSON", "a.jsonl:5 has a span with the label ''", "a.jsonl:6 has no 'text' that is a string"]),
+        ("doccano", TEXT, {"a.jsonl": lines(*({"text": "x", "label": label} for label in (["A"], [7], ["B"], {}))) + "{\n"},
+         ["a.jsonl:2 has a span with the label 7", "a.jsonl:4 has a 'label' that is not a list", "a.jsonl:5 is not valid JSON"]),
+        ("doccano", TEXT, {"a.json": json.dumps([{"text": "x", "label": ["A", "B"]}, {"text": "x", "label": [7]}, 3,
+                                      {"text": "x", "label": {}}], indent=1)[:-1]},
+         ["a.json:9 has a span with the label 7", "a.json:15 holds a number, not a JSON object", "a.json:16 has a 'label' that is not a list",
+          "a.json:20 needs a comma or ] after item 4, the file ends"]),
+        ("prodigy", NER, {"a.jsonl": lines(*({"text": ADA, "spans": found, "answer": answer} for found, answer in (
+            (BOTH, "accept"), (BOTH, "maybe"), (None, "accept"), ([{"start": 0.5}], "accept"))), {"text": ADA, "answer": "accept"})},
+         ["a.jsonl:2 has the answer 'maybe'", "a.jsonl:3 has a 'spans' that is not a list", "a.jsonl:4 has the offset 0.5",
+          "a.jsonl:5 has no 'spans'"]),
+        ("prodigy", TEXT, {"a.jsonl": lines(*({"text": "x", "accept": found, "answer": answer} for found, answer in (
+            (["A"], "accept"), ([""], "accept"), (["A"], "maybe"))))},
+         ["a.jsonl:2 has a span with the label ''", "a.jsonl:3 has the answer 'maybe'"]),
+        ("gliner", NER, {"a.jsonl": lines(*({"tokenized_text": ["Ada", "wrote"], "ner": ner} for ner in ([[0, 0, "P"]], [[0, 2, "P"]], [[0, 1]]))) + "7\n"},
+         ["a.jsonl:2: the span [0, 2, 'P'] lies outside its 2 words", "a.jsonl:3 has the span [0, 1]; write it as",
+          "a.jsonl:4 holds a number, not a JSON object"]),
+        ("gliner2", NER, {"a.jsonl": lines(*({"input": ADA, "output": {"entities": {"LOC": found}}} for found in (["London"], ["Lundby"], "London", ["Rome"])))},
+         ["a.jsonl:2 has the mention 'Lundby' (LOC)", "a.jsonl:3 has a 'entities.LOC' that is not a list", "a.jsonl:4 has the mention 'Rome' (LOC)"]),
+        ("gliner2", TEXT, {"a.jsonl": lines(*({"input": "x", "output": {"classifications": [{"true_label": label}] * count}}
+                                   for label, count in (("A", 1), (7, 1), ("A", 2))))},
+         ["a.jsonl:2 has a span with the label 7", "a.jsonl:3 has 2 classifications"]),
+        ("label-studio", NER, {"a.json": json.dumps([{"data": {"text": ADA}, "annotations": [{"result": found}]} for found in (
+            STUDIO_SPANS, 7, [{"type": "labels", "value": {"start": 0, "end": 9, "text": "Bo", "labels": ["PER"]}}],
+            [{"type": "labels", "value": {"end": 9, "labels": ["PER"]}}])] + [{"data": 7, "annotations": []}])},
+         ["a.json: item 2 has a 'result' that is not a list", "a.json: item 3: span 0-9 (PER) says 'Bo'", "a.json: item 4 has the offset None",
+          "a.json: item 5 has a 'data' that is not an object"]),
+        ("label-studio", TEXT, {"a.json": json.dumps([{"data": {"text": "x"}, "annotations": [{"result": [{"type": "choices", "value": {"choices": found}}]}]}
+                                      for found in (["A"], 7, [7])])},
+         ["a.json: item 2 has a 'choices' that is not a list", "a.json: item 3 has a span with the label 7"]),
+        ("fasttext", TEXT, {"a.txt": "__label__A x\n__label__B\nx\n\n__label__ x\n__label__A __label__B y\n"},
+         ["a.txt:2 has no text", "a.txt:3 has no label", "a.txt:5 has no label"]),
+        ("pubtator", NER, {"a.txt": "7|t|Orbanol works\n8|a|No.\n7\t0\t9\tFever\tX\n7\t0\t7\n7\tCID\n\n8|a|No title.\n8\t0\t2\tNo\tX\n\n"
+                        "9|t|Orbanol works\n9\t0\t7\tOrbanel\tX\n9\t8\t12\twork\tX\n9\t8\t99\tworks\tX\n9|a|Late.\n10|t|Next\n10\t0\t3\tNex\t\n"
+                        "10\t0\t9\tNext\tX\n"},
+         ["a.txt:2 is of document '8' within '7'", "a.txt:4 has 3 columns", "a.txt:5 has 2 columns", "a.txt:7 should be the title of a document",
+          "a.txt:14 is a second title or abstract", "a.txt:15 is a second title or abstract", "a.txt:16 has a span with the label ''",
+          "a.txt:17: span 0-9 (X) lies outside its text of 4"]),
+        ("pubtator", NER, {"a.txt": "9|t|Orbanol works\n9\t0\t7\tOrbanel\tX\n\n9\t8\t12\twork\tX\n\n8|t|Fever\n8\t0\t99\tFever\tX\n8\t1\t1\t\tX\n8\t0\t5\tFever\tX\n"},
+         ["a.txt:2: span 0-7 (X) says 'Orbanel'", "a.txt:4 should be the title of a document", "a.txt:7: span 0-99 (X) lies outside",
+          "a.txt:8: span 1-1 (X) is empty"]),
+        ("brat", NER, {"d": "", "d/a.txt": ADA, "d/a.ann": "T1\tPER 0\tAda\nX\nT2\tPER 0 3\tBob\n\nT3\tLOC 0 3\tAda\nT4\tLOC 19 99\tLondon\n",
+               "d/b.ann": "T1\tPER 0 3\tAda\n", "d/c.txt": ADA, "d/c.ann": "T1\tPER 0 3\tBob\n", "d/e/f.txt": ADA, "d/e/f.ann": "?\n"},
+         ["d/a.ann:1 is 'T1\\tPER 0\\tAda'; an entity is", "d/a.ann:2 is not a brat annotation: 'X'", "d/a.ann:3: span 0-3 (PER) says 'Bob'",
+          "d/a.ann:6: span 19-99 (LOC) lies outside", "d/b.txt does not exist", "d/c.ann:1: span 0-3 (PER) says 'Bob'",
+          "d/e/f.ann:1 is not a brat annotation: '?'"]),
+        ("spacy", NER, {"a.json": json.dumps([[ADA, {"entities": found}] for found in ([[0, 9, "PER"]], [[0, 9]], [[0, 99, "PER"]])])},
+         ["a.json: item 2 has the entity [0, 9]", "a.json: item 3: span 0-99 (PER) lies outside"]),
+    ],
+)  # fmt: skip
+def test_a_defect_does_not_hide_those_after_it(form, kind, files, told, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = errors_of(Export(form, files, []).write(Path(".")), kind, form=form)
+    assert len(found) == len(told)
+    assert [line for line, start in zip(found, told, strict=True) if not line.startswith(start)] == []
 
 
 def test_offsets_in_utf16_units_are_converted_where_the_quoted_mention_proves_them(write):
@@ -180,7 +246,7 @@ def test_offsets_in_utf16_units_are_converted_where_the_quoted_mention_proves_th
     with pytest.raises(
         DataError, match=r"b\.txt:2: .* says 'Ada', but the text there is 'a w'; its offset counts UTF-16 units"
     ):
-        list(open_files(Files((path,)), TokenClassification).rows())
+        list(sound(open_files(Files((path,)), TokenClassification).rows()))
 
 
 def test_types_without_tags_get_overlapping_and_discontinuous_spans_and_relations_of_them(tmp_path):
@@ -261,7 +327,7 @@ def check_broken(export: Export, tmp_path_factory, data) -> None:
         content = content[:at] + new + content[stop:]
     victim.write_bytes(content)
     task = TASK_TYPES[export.kind]
-    said = refusal(lambda: list(open_files(Files((made,), export.format, export.names), task).rows()))
+    said = refusal(lambda: list(sound(open_files(Files((made,), export.format, export.names), task).rows())))
     assert said is None or str(folder) in said
     refusal(lambda: build_table(task(name="t"), Files((made,), None, export.names), "train", cache=folder / "c"))
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from datafiles import NER, refusal_of, rows_of
+from datafiles import NER, errors_of, refusal_of, rows_of
+from manyheads.data.formats.rows import sound
 from manyheads.data.readers import Files, open_files
 from manyheads.errors import DataError
 from manyheads.tasks import TASK_TYPES
@@ -207,8 +208,27 @@ HEAD = "#FORMAT=WebAnno TSV 3.3\n#T_SP=x.NamedEntity|value\n\n"
 def test_a_defect_of_webanno_tsv_has_its_place(write, content, message):
     path = write("a.tsv", content)
     with pytest.raises(DataError) as caught:
-        list(open_files(Files((path,), "webanno-tsv"), TokenClassification).rows())
+        list(sound(open_files(Files((path,), "webanno-tsv"), TokenClassification).rows()))
     assert str(caught.value) == message
+
+
+def test_all_defects_of_webanno_tsv_are_told_at_once(write):
+    columns = "#FORMAT=WebAnno TSV 3.3\n#T_SP=x.NamedEntity|identifier|value\n\n"
+    sentences = [
+        "#Text=Ada\n1-1\t0-3\tBob\t_\t_\n", "#Text=Ada ran\nAda\t_\n2-2\t8-11\tran\t_\n", "3-1\t12-15\tAda\t_\t_\n3-2\t16-19\tran\t_\t_\n",
+        "#Text=Ada ran\n4-1\t20-23\tAda\ta|b|c\tX|Y\n4-2\t24-27\tran\ta|b|c\tX|Y\n", "#Text=Ada\n5-1\t28-31\tAda\t_\tX\n",
+        "#Text=Ada\n6-1\t32-36\tAda\t_\t_\n", "#Text=Ada\n",
+    ]  # fmt: skip
+    assert [line.split(";")[0] for line in errors_of(write("a.tsv", columns + "\n".join(sentences)), NER)] == [
+        "a.tsv:5 has the word 'Bob' at 0-3 of its #Text, which has 'Ada' there",
+        "a.tsv:8 is 'Ada\\t_'",
+        "a.tsv:9 has 1 columns after the word, the header has 2",
+        "a.tsv:11 is a word without a line '#Text=' before its sentence",
+        "a.tsv:15 has 3 annotations in one column of a layer, and fewer in another",
+        "a.tsv:16 has 3 annotations in one column of a layer, and fewer in another",
+        "a.tsv:22 has the word 'Ada' at 32-36 of its #Text, which is outside of it",
+        "a.tsv ends with '#Text=Ada' and without the words of this sentence",
+    ]
 
 
 def test_the_layer_to_read_is_chosen_by_the_data_source(write):

@@ -28,7 +28,7 @@ from manyheads.data.formats.format import SPANS, Format, RowSchema
 from manyheads.data.formats.lines import lines, whole
 from manyheads.data.formats.preview import Preview
 from manyheads.data.formats.rows import LeftOut, RawRow
-from manyheads.data.formats.standoff import ATTRIBUTES, IDENTIFIERS, RELATIONS, AnnotatedText, entity_row
+from manyheads.data.formats.standoff import ATTRIBUTES, IDENTIFIERS, RELATIONS, AnnotatedText, entity_rows
 from manyheads.errors import DataError
 
 MOST_BYTES = 64 << 20
@@ -60,13 +60,13 @@ def files(path: Path) -> tuple[Path, ...]:
 
 
 def read(path: Path, _: RowSchema) -> Iterator[RawRow]:
-    """Documents. Raises DataError for a malformed line, and a mention that differs from its text."""
+    """Documents. A malformed line, a mention that differs from its text, and a missing text are rows with an error."""
     for text in _texts(path):
         document = text.stem if not path.is_dir() else text.relative_to(path).with_suffix("").as_posix()
         if not text.with_suffix(".ann").is_file():
             yield RawRow({"text": ""}, f"{text}:1", skip="no annotation file")
             continue
-        yield _document(text, text.with_suffix(".ann"), document)
+        yield from _rows(text, text.with_suffix(".ann"), document)
 
 
 def _texts(path: Path) -> list[Path]:
@@ -76,16 +76,23 @@ def _texts(path: Path) -> list[Path]:
     return [path.with_suffix(".txt")]
 
 
-def _document(text: Path, annotations: Path, document: str) -> RawRow:
-    found = _Annotations()
-    for number, line in lines(annotations) if annotations.stat().st_size else ():
-        where, content = f"{annotations}:{number}", line.strip("\r\n")
-        if content.strip():
-            found.add(content, where)
-    empty = text.is_file() and not text.stat().st_size
-    words = "" if empty else whole(text, MOST_BYTES)
+def _rows(text: Path, annotations: Path, document: str) -> Iterator[RawRow]:
+    """A document as a row, after the errors of its lines, or with those of its spans."""
+    found, place = _Annotations(), f"{text}:1"
+    try:
+        for number, line in lines(annotations) if annotations.stat().st_size else ():
+            where, content = f"{annotations}:{number}", line.strip("\r\n")
+            try:
+                found.add(content, where)
+            except DataError as error:
+                yield RawRow({}, where, error=str(error))
+        empty = text.is_file() and not text.stat().st_size
+        words = "" if empty else whole(text, MOST_BYTES)
+    except DataError as error:  # the other documents of a folder can still be read
+        yield RawRow({}, place, error=str(error))
+        return
     spans, left_out = found.spans_with_all(), tuple(found.left_out)
-    return entity_row(AnnotatedText(words, spans, f"{text}:1", document, left_out, document, relations=found.relations))
+    yield from entity_rows(AnnotatedText(words, spans, place, document, left_out, document, relations=found.relations))
 
 
 @dataclass(slots=True)
@@ -102,6 +109,8 @@ class _Annotations:
 
     def add(self, line: str, where: str) -> None:
         """Add a line. Raises DataError for a span that is malformed, and for a line that is no annotation."""
+        if not line.strip():
+            return
         kind = line[0]
         if kind == "T":
             span = _span(line, where)

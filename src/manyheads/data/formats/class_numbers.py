@@ -42,7 +42,7 @@ def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
     """Rows with named tags. Raises DataError for a number without a name, and for numbers in another order."""
     names: Sequence[str] | None = schema.class_names or None
     for record in objects(path):
-        values = renamed(record.value, schema.renames)
+        values = renamed(record.read(lambda one: one.value), schema.renames)
         key = next((key for key in KEYS if key in values), None)
         if key is None:
             raise DataError(f"{record.where} has neither 'ner_tags' nor 'tags'; its keys are {', '.join(record.value)[:500]}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from manyheads.data.formats.format import RowSchema
 from manyheads.data.formats.lines import LONGEST_LINE_BYTES, bare_name, lines
 from manyheads.data.formats.literals import guessed, literal
 from manyheads.data.formats.messages import counted
-from manyheads.data.formats.rows import RawRow
+from manyheads.data.formats.rows import RawRow, row_or_error
 from manyheads.data.formats.spaced_words import NOTE, is_spaced, words_and_tags
 from manyheads.errors import DataError
 from manyheads.tasks.rows import NESTED_COLUMNS
@@ -64,7 +65,8 @@ def _read(path: Path, schema: RowSchema, *, tabs: bool) -> Iterator[RawRow]:
         beginning = list(islice(found, MOST_ROWS)) if schema.has_any("tokens") and schema.has_any("tags") else []
         spaced = is_spaced(next((cells for row in beginning if (cells := header.row(row))), {}))
         for row in chain(beginning, found):
-            yield _row(path, header, row, schema, tabs=tabs, spaced=spaced)
+            read = partial(_row, path, header, row, schema, tabs=tabs, spaced=spaced)
+            yield row_or_error(f"{path}:{row.line}", read)
 
 
 @contextmanager
@@ -110,13 +112,6 @@ def cells_by_name(path: Path, header: Header, row: CellRow) -> dict[str, str]:
 
 
 def _row(path: Path, header: Header, row: CellRow, schema: RowSchema, *, tabs: bool, spaced: bool) -> RawRow:
-    try:
-        return _whole_row(path, header, row, schema, tabs=tabs, spaced=spaced)
-    except DataError as error:
-        return RawRow({}, f"{path}:{row.line}", error=str(error))
-
-
-def _whole_row(path: Path, header: Header, row: CellRow, schema: RowSchema, *, tabs: bool, spaced: bool) -> RawRow:
     found = cells_by_name(path, header, row)
     values: dict[str, Any] = dict(found)
     if not values.get("text_pair", True):

@@ -45,7 +45,7 @@ def looks_like(preview: Preview) -> bool:
 
 
 def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
-    """Rows. Raises DataError for a malformed span or label."""
+    """Rows; one with a malformed span or label has an error. Raises DataError for a broken array."""
     return rows_of(schema, lambda: objects(path), _annotated, _labelled)
 
 

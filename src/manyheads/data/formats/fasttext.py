@@ -10,7 +10,6 @@ from manyheads.data.formats.labelled import LabelledText, label_rows
 from manyheads.data.formats.lines import lines
 from manyheads.data.formats.preview import Preview
 from manyheads.data.formats.rows import RawRow
-from manyheads.errors import DataError
 
 MARK = "__label__"
 
@@ -21,20 +20,21 @@ def looks_like(preview: Preview) -> bool:
 
 
 def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
-    """Texts with their labels. Raises DataError for a line without a label, or without a text."""
+    """Texts with their labels; a line without a label, or without a text, has an error."""
     return label_rows(lambda: _texts(path), single=schema.has_any("label"))
 
 
 def _texts(path: Path) -> Iterator[LabelledText]:
     for number, line in lines(path):
-        words = line.split()
+        words, where = line.split(), f"{path}:{number}"
         labels = [word.removeprefix(MARK) for word in words if word.startswith(MARK)]
         text = " ".join(word for word in line.strip().split(" ") if not word.startswith(MARK))
         if words and (not all(labels) or not labels or not text):
             what = "text" if labels and all(labels) else "label"
-            raise DataError(f"{path}:{number} has no {what}, seen {line.strip()[:80]!r}; write {MARK}NAME before each text")
-        if words:
-            yield LabelledText(text, tuple(dict.fromkeys(labels)), f"{path}:{number}")
+            error = f"{where} has no {what}, seen {line.strip()[:80]!r}; write {MARK}NAME before each text"
+            yield LabelledText("", (), where, error=error)
+        elif words:
+            yield LabelledText(text, tuple(dict.fromkeys(labels)), where)
 
 
 FORMAT = Format("fasttext", "fastText", (("text", "label"), ("text", "labels")), looks_like, read)

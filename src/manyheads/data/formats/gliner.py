@@ -8,13 +8,14 @@ The last word is inclusive. The rows keep the words, so answers at these words a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from manyheads.data.formats.annotations import Span
 from manyheads.data.formats.format import TAGGED_WORDS, Format, RowSchema
 from manyheads.data.formats.preview import Preview
 from manyheads.data.formats.records import Record, as_label, as_list, as_offset, objects
-from manyheads.data.formats.rows import RawRow
+from manyheads.data.formats.rows import RawRow, row_or_error
 from manyheads.data.formats.standoff import relations_left_out, without_overlaps
 from manyheads.errors import DataError
 
@@ -25,8 +26,8 @@ def looks_like(preview: Preview) -> bool:
 
 
 def read(path: Path, _: RowSchema) -> Iterator[RawRow]:
-    """Rows. Raises DataError for a malformed span, or one outside of the words."""
-    return map(_row, objects(path))
+    """Rows; one with a malformed span, or one outside of the words, has an error. Raises DataError for a broken array."""
+    return (row_or_error(record.where, partial(record.read, _row)) for record in objects(path))
 
 
 def _row(record: Record) -> RawRow:

@@ -45,7 +45,7 @@ def looks_like(preview: Preview) -> bool:
 
 
 def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
-    """Rows. Raises DataError for a mention that does not occur in its text."""
+    """Rows; one with a mention that does not occur in its text has an error. Raises DataError for a broken array."""
     return rows_of(schema, lambda: objects(path), _annotated, _labelled)
 
 

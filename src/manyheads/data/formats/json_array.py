@@ -8,7 +8,7 @@ from pathlib import Path
 from manyheads.data.formats.columns import object_rows
 from manyheads.data.formats.format import RowSchema
 from manyheads.data.formats.json_items import items
-from manyheads.data.formats.jsonl import row_or_error
+from manyheads.data.formats.jsonl import as_row, found_or_error
 from manyheads.data.formats.preview import Preview
 from manyheads.data.formats.rows import RawRow
 
@@ -20,4 +20,6 @@ def looks_like(preview: Preview) -> bool:
 
 def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
     """Rows; an item that is not an object has an error. Raises DataError for invalid JSON, and missing columns."""
-    return object_rows(schema, str(path), lambda: (row_or_error(item.value, item.where) for item in items(path)))
+    return object_rows(
+        schema, str(path), lambda: (found_or_error(item.value, item.where, as_row) for item in items(path))
+    )

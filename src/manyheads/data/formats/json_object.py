@@ -16,7 +16,7 @@ from typing import Any
 
 from manyheads.data.formats.columns import object_rows
 from manyheads.data.formats.format import RowSchema
-from manyheads.data.formats.jsonl import row_or_error
+from manyheads.data.formats.jsonl import as_row, found_or_error
 from manyheads.data.formats.messages import counted, json_type
 from manyheads.data.formats.preview import Preview
 from manyheads.data.formats.rows import RawRow
@@ -36,8 +36,9 @@ def looks_like(preview: Preview) -> bool:
 def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
     """Rows; an item that is not an object has an error. Raises DataError for another form, and missing columns."""
     rows = rows_of(whole_json(path), str(path))
+    places = [f"{path}: item {number}" for number in range(1, len(rows) + 1)]
     return object_rows(
-        schema, str(path), lambda: (row_or_error(row, f"{path}: item {number}") for number, row in enumerate(rows, 1))
+        schema, str(path), lambda: (found_or_error(row, where, as_row) for row, where in zip(rows, places, strict=True))
     )
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from manyheads.data.formats.columns import Found, object_rows
+from manyheads.data.formats.columns import object_rows
 from manyheads.data.formats.format import RowSchema
 from manyheads.data.formats.lines import lines
 from manyheads.data.formats.messages import json_type
 from manyheads.data.formats.rows import RawRow
 from manyheads.errors import DataError
 
+T = TypeVar("T")
 MOST_KEYS = 1000
 MOST_KEY_CHARACTERS = 20_000
 MOST_DIGITS = 40
@@ -34,12 +35,15 @@ def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
 
     Raises DataError for missing columns, and for a file whose first two lines are no JSON objects: it is of another format.
     """
-    return object_rows(schema, str(path), lambda: _objects(path))
+    return object_rows(schema, str(path), lambda: in_lines(path, as_row))
 
 
-def _objects(path: Path) -> Iterator[Found]:
-    """The object of each line, or its error. Raises DataError as `read` does."""
-    found = _objects_or_errors(path)
+def in_lines(path: Path, read: Callable[[Any, str], T]) -> Iterator[tuple[T | DataError, str]]:
+    """What `read` makes of the JSON value and the place of each line that is not blank, with the place; or its error.
+
+    Raises DataError if neither of the first two can be read.
+    """
+    found = _lines_or_errors(path, read)
     beginning = list(islice(found, 2))
     errors = [one for one, _ in beginning if isinstance(one, DataError)]
     if len(errors) > 1:
@@ -47,12 +51,12 @@ def _objects(path: Path) -> Iterator[Found]:
     yield from chain(beginning, found)
 
 
-def _objects_or_errors(path: Path) -> Iterator[Found]:
+def _lines_or_errors(path: Path, read: Callable[[Any, str], T]) -> Iterator[tuple[T | DataError, str]]:
     for number, line in lines(path):
         where = f"{path}:{number}"
         try:
             if line.strip():
-                yield as_row(_decoded(line, number, where), where), where
+                yield read(_decoded(line, number, where), where), where
         except DataError as error:
             yield error, where
 
@@ -77,10 +81,10 @@ def _decoded(line: str, number: int, where: str) -> Any:
         raise DataError(f"{where} is not valid JSON: {error}") from None
 
 
-def row_or_error(value: Any, where: str) -> Found:
-    """The JSON value with its place; the error that `as_row` raises in place of a value that is no row."""
+def found_or_error(value: Any, where: str, read: Callable[[Any, str], T]) -> tuple[T | DataError, str]:
+    """What `read` makes of a JSON value and its place, or the DataError that it raises, with the place."""
     try:
-        return as_row(value, where), where
+        return read(value, where), where
     except DataError as error:
         return error, where
 

@@ -104,8 +104,11 @@ def looks_like(preview: Preview) -> bool:
 
 
 def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
-    """Rows. Raises DataError for a malformed result, and a mention that differs from its text."""
-    return rows_of(schema, lambda: map(_task, objects(path)), _annotated, _labelled)
+    """Rows; one with a malformed result, or a mention that differs from its text, has an error.
+
+    Raises DataError for a broken array.
+    """
+    return rows_of(schema, lambda: objects(path), lambda one: _annotated(_task(one)), lambda one: _labelled(_task(one)))
 
 
 def _task(record: Record) -> Task:

@@ -45,7 +45,7 @@ def looks_like(preview: Preview) -> bool:
 
 
 def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
-    """Rows. Raises DataError for a malformed span, or an unknown answer."""
+    """Rows; one with a malformed span, or an unknown answer, has an error."""
     return rows_of(schema, lambda: objects(path), _annotated, _labelled)
 
 

@@ -23,9 +23,10 @@ from manyheads.data.formats.lines import lines
 from manyheads.data.formats.preview import Preview
 from manyheads.data.formats.records import as_label
 from manyheads.data.formats.rows import RawRow
-from manyheads.data.formats.standoff import AnnotatedText, entity_row
+from manyheads.data.formats.standoff import AnnotatedText, entity_rows
 from manyheads.errors import DataError
 
+AGAIN = " is a second title or abstract; put a blank line between documents"
 _TEXT = re.compile(r"([^|\t]+)\|([ta])\|(.*)", re.DOTALL)
 _NUMBER = re.compile(r"-?\d{1,12}", re.ASCII)
 
@@ -36,43 +37,54 @@ def looks_like(preview: Preview) -> bool:
 
 
 def read(path: Path, _: RowSchema) -> Iterator[RawRow]:
-    """Documents. Raises DataError for a malformed line, and a mention that differs from its text."""
+    """Documents. A line that cannot be read, and a mention that differs from its text, are rows with an error.
+
+    After a bad title, the lines of its document are skipped.
+    """
     document: _Document | None = None
+    skipping = False
     for number, line in lines(path):
         where, text = f"{path}:{number}", line.strip("\r\n")
-        if not text.strip():
+        found = _TEXT.fullmatch(text)
+        if not text.strip() or (found is not None and found[2] == "t"):
             if document is not None:
-                yield document.row()
-            document = None
-        elif document is None:
-            document = _Document(text, where)
-        else:
-            document.add(text, where)
+                if found is not None:
+                    yield RawRow({}, where, error=f"{where}{AGAIN}")
+                yield from document.rows()
+            document, skipping = _Document(found, where) if found is not None else None, False
+        elif document is not None:
+            try:
+                document.add(text, found, where)
+            except DataError as error:
+                yield RawRow({}, where, error=str(error))
+        elif not skipping:
+            skipping = True
+            told = f"{where} should be the title of a document, as in 101|t|Title, seen {text[:80]!r}"
+            yield RawRow({}, where, error=told)
     if document is not None:
-        yield document.row()
+        yield from document.rows()
 
 
 class _Document:
     """A document, read line by line."""
 
-    def __init__(self, line: str, where: str) -> None:
-        found = _TEXT.fullmatch(line)
-        if found is None or found[2] != "t":
-            raise DataError(f"{where} should be the title of a document, as in 101|t|Title, seen {line[:80]!r}")
-        self._id, _, self._title = found.groups()
+    def __init__(self, title: re.Match[str], where: str) -> None:
+        self._id, _, self._title = title.groups()
         self._abstract: str | None = None
+        self._has_text = True
+        """Whether its abstract is good, so that offsets can be compared with the text."""
         self._where = where
         self._spans: list[Span] = []
         self._relations: list[Relation] = []
 
-    def add(self, line: str, where: str) -> None:
-        """Add a line. Raises DataError for one that does not belong to the document."""
-        found = _TEXT.fullmatch(line)
-        if found is not None and "\t" not in line[: found.start(3)]:
-            if found[2] == "t" or self._abstract is not None or self._spans:
-                raise DataError(f"{where} is a second title or abstract; put a blank line between documents")
-            self._check_id(found[1], where)
-            self._abstract = found[3]
+    def add(self, line: str, abstract: re.Match[str] | None, where: str) -> None:
+        """Add a line, which may be an abstract. Raises DataError for one that does not belong to the document."""
+        if abstract is not None:
+            self._has_text = False
+            if self._abstract is not None or self._spans:
+                raise DataError(f"{where}{AGAIN}")
+            self._check_id(abstract[1], where)
+            self._abstract, self._has_text = abstract[3], True
             return
         cells = line.split("\t")
         self._check_id(cells[0], where)
@@ -85,12 +97,13 @@ class _Document:
             raise DataError(f"{where} has {len(cells)} columns; an annotation has document, start, end, mention and type, "
                             "separated by tabs")  # fmt: skip
 
-    def row(self) -> RawRow:
-        """The document as a row."""
+    def rows(self) -> Iterator[RawRow]:
+        """The document as a row, or the errors of its spans."""
         text = self._title if self._abstract is None else f"{self._title} {self._abstract}"
-        return entity_row(
-            AnnotatedText(text, self._spans, self._where, self._id, id=self._id, relations=self._relations)
-        )
+        if self._has_text:
+            yield from entity_rows(
+                AnnotatedText(text, self._spans, self._where, self._id, id=self._id, relations=self._relations)
+            )
 
     def _check_id(self, document: str, where: str) -> None:
         if document != self._id:

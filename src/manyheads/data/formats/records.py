@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from manyheads.data.formats.json_items import items
-from manyheads.data.formats.jsonl import as_row, numbered
+from manyheads.data.formats.jsonl import as_row, found_or_error, in_lines
 from manyheads.data.formats.preview import Preview
 from manyheads.errors import DataError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,22 +21,31 @@ class Record:
 
     value: Any
     where: str
+    error: str | None = None
+    """Why there is no value; those after it can still be read."""
+
+    def read(self, read: Callable[[Record], T]) -> T:
+        """What `read` makes of the record. Raises DataError for one with an error."""
+        if self.error is not None:
+            raise DataError(self.error)
+        return read(self)
 
 
 def values(path: Path) -> Iterator[Record]:
-    """JSON values of any kind. Raises DataError for invalid JSON."""
-    if not path.name.lower().removesuffix(".gz").endswith((".jsonl", ".ndjson")) and Preview.of(path).json.array:
-        for item in items(path):
-            yield Record(item.value, item.where)
-    else:
-        for number, value in numbered(path):
-            yield Record(value, f"{path}:{number}")
+    """JSON values of any kind; a line without one has an error. Raises DataError for a broken array."""
+    return _records(path, lambda value, _: value)
 
 
 def objects(path: Path) -> Iterator[Record]:
-    """JSON objects. Raises DataError for other values."""
-    for record in values(path):
-        yield Record(as_row(record.value, record.where), record.where)
+    """JSON objects; other values, and lines without one, have an error. Raises DataError for a broken array."""
+    return _records(path, as_row)
+
+
+def _records(path: Path, read: Callable[[Any, str], Any]) -> Iterator[Record]:
+    lines = path.name.lower().removesuffix(".gz").endswith((".jsonl", ".ndjson")) or not Preview.of(path).json.array
+    in_array = (found_or_error(item.value, item.where, read) for item in items(path))
+    for value, where in in_lines(path, read) if lines else in_array:
+        yield Record(None, where, str(value)) if isinstance(value, DataError) else Record(value, where)
 
 
 def as_list(value: Any, where: str, key: str) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,14 @@ class RawRow:
     """All annotations of the text, also overlapping and discontinuous spans, for conversion; None if the values have all."""
     error: str | None = None
     """What is wrong with a row that has no values; those after it can still be read."""
+
+
+def row_or_error(where: str, read: Callable[[], RawRow]) -> RawRow:
+    """The row that `read` makes, or one with the DataError that it raises."""
+    try:
+        return read()
+    except DataError as error:
+        return RawRow({}, where, error=str(error))
 
 
 def sound(rows: Iterable[RawRow]) -> Iterator[RawRow]:

@@ -60,7 +60,7 @@ def _pairs(preview: Preview, path: str) -> bool:
 
 
 def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
-    """Rows. Raises DataError for a malformed span."""
+    """Rows; one with a malformed span has an error. Raises DataError for a broken array."""
     records = _wrapped if _is_wrapped(Preview.of(path)) else values
     return rows_of(schema, lambda: records(path), _annotated, _labelled)
 

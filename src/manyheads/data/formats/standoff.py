@@ -100,6 +100,18 @@ def entity_row(annotated: AnnotatedText) -> RawRow:
     return RawRow(values, annotated.where, left_out=left_out, annotated=whole)
 
 
+def entity_rows(annotated: AnnotatedText) -> Iterator[RawRow]:
+    """The row that `entity_row` makes, or one with an error for each span that does not fit the text."""
+    try:
+        yield entity_row(annotated)
+    except DataError:
+        for span in annotated.spans:
+            try:
+                checked(annotated.text, span)
+            except DataError as error:
+                yield RawRow({}, span.where, error=str(error))
+
+
 def whole_row(raw: RawRow, *, relations: bool) -> RawRow:
     """A row of `entity_row` with all spans and all relations. `relations`: its task reads them, so they are not counted."""
     found = raw.annotated

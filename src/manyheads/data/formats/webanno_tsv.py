@@ -20,6 +20,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from manyheads.data.formats.annotations import Interval, Span, attribute_of_text, links_of_text
@@ -27,7 +28,7 @@ from manyheads.data.formats.format import SPANS, Format, RowSchema
 from manyheads.data.formats.layers import IDENTITY, NAMED_ENTITIES, Layer, chosen_layer, is_counted
 from manyheads.data.formats.lines import lines
 from manyheads.data.formats.preview import Preview
-from manyheads.data.formats.rows import LeftOut, RawRow
+from manyheads.data.formats.rows import LeftOut, RawRow, row_or_error
 from manyheads.data.formats.standoff import (
     CHAINS,
     NO_LABEL,
@@ -57,21 +58,24 @@ def looks_like(preview: Preview) -> bool:
 
 
 def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
-    """Sentences. Raises DataError for a malformed line, and a word that differs from its text."""
+    """Sentences. Malformed lines, and a word that differs from its text, are rows with an error in place of their sentence.
+
+    Raises DataError for a file of another format, and if it is not clear which layer to read.
+    """
     columns = _header(path)
     layer = _layer(path, columns, schema)
     before: _Sentence | None = None
     numbers: set[int] = set()
     crossing: set[int] = set()
     for sentence in _sentences(path, columns):
-        found = sentence.numbers(layer)
+        found = sentence.numbers_or_error(layer)
         if before is not None:
             shared = numbers & found
-            yield before.row(path, layer, crossing | shared, crossing)
+            yield from before.rows(path, layer, crossing | shared, crossing)
             crossing = shared
         before, numbers = sentence, found
     if before is not None:
-        yield before.row(path, layer, crossing, crossing)
+        yield from before.rows(path, layer, crossing, crossing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,19 +182,35 @@ class _Sentence:
     columns: Sequence[_Column]
     texts: list[str] = field(default_factory=list)
     words: list[_Word] = field(default_factory=list)
+    errors: list[RawRow] = field(default_factory=list)
+    """In place of a row, if there are any."""
+
+    def refuse(self, error: DataError | str, where: str) -> None:
+        """Add an error."""
+        self.errors.append(RawRow({}, where, error=str(error)))
 
     def places(self, layer: str) -> list[int]:
         """The columns of a layer."""
         return [place for place, column in enumerate(self.columns) if column.layer == layer]
 
-    def numbers(self, layer: Layer) -> set[int]:
-        """Numbers of spans of the layer of entities."""
-        places = self.places(layer.name)
-        found = (one.number for word in self.words for one in word.annotations(places))
-        return {number for number in found if number is not None}
+    def numbers_or_error(self, layer: Layer) -> set[int]:
+        """Numbers of spans of the layer of entities. The sentence has an error for each word whose cells do not fit."""
+        places, found = self.places(layer.name), set[int]()
+        for word in self.words:
+            try:
+                found |= {one.number for one in word.annotations(places) if one.number is not None}
+            except DataError as error:
+                self.refuse(error, word.where)
+        return found
 
-    def row(self, path: Path, layer: Layer, without: set[int], counted: set[int]) -> RawRow:
-        """The row. `without`: numbers of spans to leave out, of which those in `counted` are counted already."""
+    def rows(self, path: Path, layer: Layer, without: set[int], counted: set[int]) -> Iterator[RawRow]:
+        """The errors, or else the row."""
+        yield from self.errors
+        if not self.errors:
+            yield row_or_error(self.where, partial(self._row, path, layer, without, counted))
+
+    def _row(self, path: Path, layer: Layer, without: set[int], counted: set[int]) -> RawRow:
+        """The row. `without`: numbers of spans to leave out; those in `counted` are counted already. Raises DataError."""
         text = "\n".join(self.texts)
         begins, places = self._checked(text), self.places(layer.name)
         features = [self.columns[place].feature for place in places]
@@ -251,36 +271,36 @@ class _Sentence:
 
 
 def _sentences(path: Path, columns: Sequence[_Column]) -> Iterator[_Sentence]:
-    """Sentences with words. Raises DataError for a malformed line."""
+    """Sentences with words or errors."""
     sentence, comment = _Sentence("", columns), ""
     for number, line in lines(path):
         where, text = f"{path}:{number}", line.rstrip("\r\n")
         if not text.strip() or text.startswith("#"):
-            if sentence.words:
+            if sentence.where:
                 yield sentence
                 comment = ""
-            if sentence.words or not text:
+            if sentence.where or not text:
                 sentence = _Sentence("", columns)
             comment = text.strip() or comment
             if text.startswith("#Text="):
                 sentence.texts.append(_unescaped(text[6:]))
             continue
-        word = _word(text, where)
-        if len(word.cells) != len(columns):
-            raise DataError(f"{where} has {len(word.cells)} columns after the word, the header has {len(columns)}; export "
-                            "the document again")  # fmt: skip
-        if not sentence.texts:
-            raise DataError(f"{where} is a word without a line '#Text=' before its sentence; export the document again")
+        has_text = bool(sentence.texts or sentence.where)  # its absence is told once
         sentence.where = sentence.where or where
-        sentence.words.append(word)
-    if sentence.words:
+        try:
+            sentence.words.append(_word(text, where, len(columns), has_text=has_text))
+        except DataError as error:
+            sentence.refuse(error, where)
+    if sentence.where:
         yield sentence
     elif comment and not comment.startswith((FORMAT_LINE, *KINDS)):
-        raise DataError(f"{path} ends with {comment[:80]!r} and without the words of this sentence; the file is truncated: "
-                        "copy it again")  # fmt: skip
+        sentence.refuse(f"{path} ends with {comment[:80]!r} and without the words of this sentence; the file is truncated: "
+                        "copy it again", str(path))  # fmt: skip
+        yield sentence
 
 
-def _word(line: str, where: str) -> _Word:
+def _word(line: str, where: str, width: int, *, has_text: bool) -> _Word:
+    """A word with `width` cells. Raises DataError for any other line, and if its sentence has no text."""
     match = _WORD.match(line)
     if match is None:
         raise DataError(
@@ -289,6 +309,10 @@ def _word(line: str, where: str) -> _Word:
     text, *cells = line[match.end() :].split("\t")
     while cells and not cells[-1]:  # lines end with a tab
         cells.pop()
+    if len(cells) != width:
+        raise DataError(f"{where} has {len(cells)} columns after the word, the header has {width}; export the document again")
+    if not has_text:
+        raise DataError(f"{where} is a word without a line '#Text=' before its sentence; export the document again")
     return _Word(where, int(match[4]), int(match[5]), _unescaped(text), cells)
 
 
