@@ -41,6 +41,14 @@ class DataError(UsageError):
     """A data file that cannot be read or trained on."""
 
 
+class ColumnsError(DataError):
+    """A file in which the columns, or the layer, to read must be named: `columns` of a data source does it."""
+
+
+class OtherFormatError(DataError):
+    """A file that is none of those that a task type reads."""
+
+
 class EncoderError(UsageError):
     """An encoder that cannot be found, or is not supported."""
 

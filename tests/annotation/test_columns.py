@@ -130,6 +130,17 @@ def test_a_labelled_file_with_unknown_names_says_how_to_give_them(
     assert "give them as --columns OURS=THEIRS" in told
 
 
+def test_the_option_for_columns_is_not_named_for_other_defects_of_a_labelled_file(
+    tickets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = write(tmp_path / "rows.csv", "body", TEXTS[:9])
+    labelled = write_csv(tmp_path / "old.csv", ["text", "label"], [["It was late.", "A"], ["It was torn.", "A", "B"]])
+    assert main(["pick", str(tickets / "model"), rows, "-o", str(tmp_path / "n.jsonl"), "--labelled", str(labelled)]) == 2
+    told = capsys.readouterr().err
+    assert "old.csv:3 has 3 columns, the header has 2" in told
+    assert "--columns" not in told
+
+
 def test_review_reads_the_data_as_its_run_file_says(tickets: Path, tmp_path: Path) -> None:
     assert main(["review", str(tickets / "model"), str(tickets / "run.yaml"), "-o", str(tmp_path / "found")]) == 0
     found = [json.loads(line) for line in (tmp_path / "found/suspects.jsonl").read_text(encoding="utf-8").splitlines()]

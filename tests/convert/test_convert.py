@@ -228,6 +228,28 @@ def test_columns_with_other_names_are_named(convert: Run, tmp_path: Path) -> Non
     assert json.loads((tmp_path / "b.jsonl").read_text().splitlines()[1]) == {"text": "No parcel.", "label": "delivery"}
 
 
+LAYERS = "#FORMAT=WebAnno TSV 3.3\n#T_SP=c.A|x\n#T_SP=c.B|x\n\n#Text=Ada\n1-1\t0-3\tAda\tp\tq\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message", "named"),
+    [
+        ("in.csv", "body,topic\nLate.,B\n", "write columns: {text: body, label: topic}", True),
+        ("in.csv", "It was late.,B\nThe box came open.,A\n", "or give the numbers of the columns, such as columns: {text: 1, label: 2}", True),
+        ("in.tsv", LAYERS, "name the one to read: columns: {entities: A}", True),
+        ("in.csv", "text,label\nLate.,B,C\n", "in.csv:2 has 3 columns, the header has 2", False),
+        ("in.csv", "text,label\nLate.,B\n", None, False),
+    ],
+)  # fmt: skip
+def test_the_option_for_columns_is_named_where_it_helps(convert: Run, tmp_path: Path, name, content, message, named) -> None:
+    kind = "token-classification" if name == "in.tsv" else "text-classification"
+    path = written(tmp_path, content, name)
+    status, told = convert(path, "-o", tmp_path / "a.jsonl", "--to", "prodigy", "--type", kind)
+    assert status == (2 if message else 0)
+    assert (message or "") in told
+    assert ("; on the command line, this is --columns OURS=THEIRS" in told) == named
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

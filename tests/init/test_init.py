@@ -221,6 +221,20 @@ def test_what_cannot_be_a_run_file_is_refused_with_the_reason(folder, capsys, fi
     assert not Path("run.yaml").exists()
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("Dear all, see you soon.\n".encode("utf-16"), "a.txt:1 is not UTF-8: byte 0xff at column 1 (it looks like UTF-16); save"),
+        (b"question How tall is it?\nstatement It is tall.\n" * 10, "write format: label-lines"),
+        (b"Dear all,\nwe will see you soon.\n", "data is read from .csv, .json"),
+    ],
+)  # fmt: skip
+def test_the_reason_why_no_task_type_reads_a_file_is_one_that_helps(folder, capsys, content, reason):
+    Path("a.txt").write_bytes(content)
+    assert main(["init", "a.txt"]) == 2
+    assert reason in capsys.readouterr().err
+
+
 def test_missing_files_and_no_files_are_refused(folder, capsys):
     assert main(["init", "no.csv"]) == 2
     assert "no.csv does not exist; give data files" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from manyheads.data.column_guess import Mapped
 from manyheads.data.formats.format import RowSchema
 from manyheads.data.readers import format_of, read_rows
-from manyheads.errors import DataError
+from manyheads.errors import ColumnsError, DataError
 
 if TYPE_CHECKING:
     from manyheads.tasks.base import Task
@@ -52,6 +52,6 @@ def _keys_of(path: Path, readings: Sequence[Reading]) -> set[Key]:
             return {row_key(raw.values) for raw in read_rows(path, format_of(path, schema), schema)}
         except DataError as error:
             if last == len(readings):
-                hint = "; give them as --columns OURS=THEIRS" if "columns" in str(error) and not columns else ""
+                hint = "; give them as --columns OURS=THEIRS" if isinstance(error, ColumnsError) and not columns else ""
                 raise DataError(f"{error}{hint}") from None
     return set()

@@ -6,7 +6,6 @@ same form read the same; if rows hold annotations of several forms, such as span
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -18,7 +17,7 @@ from manyheads.data.formats.format import Format, RowSchema
 from manyheads.data.formats.preview import Preview
 from manyheads.data.formats.rows import RawRow
 from manyheads.data.readers import format_of, read_rows
-from manyheads.errors import DataError, ManyheadsError, RowError, UsageError
+from manyheads.errors import ColumnsError, DataError, ManyheadsError, RowError, UsageError
 from manyheads.outputs.documents import Document
 from manyheads.outputs.formats.registry import ROWS
 from manyheads.outputs.from_answers import document_of_answers
@@ -233,9 +232,9 @@ def _refusal(path: Path, attempts: Sequence[_Attempt]) -> ManyheadsError:
     """Why nothing was read: the error of the type whose format this is, if there is one."""
     errors = [one for one in attempts if one.error is not None]
     opened = [one for one in errors if one.opened] or errors
-    messages = dict.fromkeys(str(one.error) for one in opened)
-    first = next(iter(messages))
-    if re.search(r"under 'columns'|write columns:", first):
+    messages = {str(one.error) for one in opened}
+    first = str(opened[0].error)
+    if isinstance(opened[0].error, ColumnsError):
         first += "; on the command line, this is --columns OURS=THEIRS"
     if len(messages) == 1 or len(attempts) == 1:
         return DataError(first)

@@ -22,7 +22,7 @@ from manyheads.data.formats.rows import RawRow
 from manyheads.data.readers import format_of, read_rows
 from manyheads.data.report import RunningStatistics
 from manyheads.data.saved_datasets import SavedDataset, is_saved_dataset, open_saved_dataset
-from manyheads.errors import DataError, RowError
+from manyheads.errors import DataError, OtherFormatError, RowError
 from manyheads.init.further import all_labels
 from manyheads.init.sources import Source
 from manyheads.tasks.base import Task
@@ -261,8 +261,8 @@ def _reason(source: Source, raw: _Raw) -> str:
     for cls in known_types():
         try:
             next(_rows(source, {}, cls)[0], None)
+        except OtherFormatError:
+            continue
         except DataError as error:
-            told = str(error).splitlines()[0]
-            if "looks like" not in told and ("data is read from" not in told or "label-lines" in told):
-                return told
+            return str(error).splitlines()[0]
     return raw.error.splitlines()[0] if raw.error else "it holds no labelled rows of a known form"

@@ -11,7 +11,7 @@ from manyheads.data.formats.chats import chat_in
 from manyheads.data.formats.format import RowSchema
 from manyheads.data.formats.messages import did_you_mean
 from manyheads.data.formats.rows import RawRow
-from manyheads.errors import DataError
+from manyheads.errors import ColumnsError, DataError
 
 MOST_NAMED = 1000
 """Characters of column names in a message."""
@@ -55,13 +55,13 @@ def missing_columns(schema: RowSchema, found: Iterable[str], place: str, sample:
     chat = chat_in(known)  # whose columns without values are no labels
     seen_values = {name: values for name in known if (values := sample.get(name, ())) or chat is None}
     if (guess := guess_columns(schema.columns, seen_values, schema.optional)) is not None:
-        return DataError(f"{what}: write columns: {guess}")
+        return ColumnsError(f"{what}: write columns: {guess}")
     if chat is not None:
         form = ", ".join(f'"{name}": ...' for name in schema.columns[0])
         return DataError(f"{place} has {chat}: write a row for each text, {{{form}}}, with the message or answer in question "
                          "as the text")  # fmt: skip
     example = known[-1] if known else "NAME"
-    return DataError(f"{what}: map them under 'columns', such as {schema.columns[0][-1]}: {example[:80]}")
+    return ColumnsError(f"{what}: map them under 'columns', such as {schema.columns[0][-1]}: {example[:80]}")
 
 
 Found = tuple[dict[str, Any] | DataError, str]
@@ -98,7 +98,7 @@ def object_rows(schema: RowSchema, place: str, objects: Objects) -> Iterator[Raw
             yield RawRow({}, where, error=str(unknown_column(f"{where}:", *lacking, values)))
     if any_row and unseen:
         ours, theirs = next(iter(unseen.items()))
-        raise DataError(f"{place}: no row has '{theirs[:80]}' (for {ours}); correct it under 'columns'")
+        raise ColumnsError(f"{place}: no row has '{theirs[:80]}' (for {ours}); correct it under 'columns'")
 
 
 def _check_keys(schema: RowSchema, expected: Collection[str], where: str, objects: Objects) -> None:

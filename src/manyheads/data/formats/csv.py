@@ -20,7 +20,7 @@ from manyheads.data.formats.literals import guessed, literal
 from manyheads.data.formats.messages import counted
 from manyheads.data.formats.rows import RawRow, row_or_error
 from manyheads.data.formats.spaced_words import NOTE, is_spaced, words_and_tags
-from manyheads.errors import DataError
+from manyheads.errors import ColumnsError, DataError
 from manyheads.tasks.rows import NESTED_COLUMNS
 from manyheads.text.delimited import (
     LONGEST_NAME,
@@ -163,8 +163,8 @@ def _check_header(path: Path, first: CellRow, rows: Iterator[CellRow], schema: R
         sample = _sample(Header(CellRow(first.line, _numbers(first.cells))), chain([first], rows))
         guess = guess_columns(schema.columns, sample, schema.optional)
         numbers = "" if guess is None else f", such as columns: {str(guess).replace(NUMBER, '')}"
-        raise DataError(f"{where} should be a header with the columns {missing}, seen {seen}; add that line, or give the "
-                        f"numbers of the columns{numbers}")  # fmt: skip
+        raise ColumnsError(f"{where} should be a header with the columns {missing}, seen {seen}; add that line, or give the "
+                           f"numbers of the columns{numbers}")  # fmt: skip
 
 
 def _is_data(names: list[str]) -> bool:

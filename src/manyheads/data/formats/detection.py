@@ -43,7 +43,7 @@ from manyheads.data.formats import (
 from manyheads.data.formats.format import TAGGED_WORDS, Columns, Format, RowSchema
 from manyheads.data.formats.messages import did_you_mean
 from manyheads.data.formats.preview import Preview, Shape
-from manyheads.errors import DataError, ManyheadsError
+from manyheads.errors import DataError, ManyheadsError, OtherFormatError
 from manyheads.tasks import TASK_TYPES
 from manyheads.tasks.base import Task
 
@@ -143,8 +143,10 @@ def format_by_extension(name: str, schema: RowSchema, where: str, *, preview: Pr
     if suffix in formats or words or tabs:
         return formats.get(suffix, CONLL if words else TSV)
     labels = label_lines.FORMAT.fits(schema) and preview is not None and label_lines.may_begin_with_labels(preview)
-    hint = "; if each line is a label and its text, write format: label-lines" if labels else ""
-    raise DataError(f"{where}: {schema.kind} data is read from {', '.join(sorted(formats))}, each also as .gz{hint}")
+    told = f"{where}: {schema.kind} data is read from {', '.join(sorted(formats))}, each also as .gz"
+    if labels:
+        raise DataError(f"{told}; if each line is a label and its text, write format: label-lines")
+    raise OtherFormatError(told)
 
 
 def _is_own(shape: Shape, schema: RowSchema) -> bool:
@@ -165,8 +167,8 @@ def _checked(form: Format, schema: RowSchema, where: str, what: str) -> Format:
     if not form.fits(schema):
         *kinds, last = sorted(_kinds_that_read(form))
         kinds = [", ".join(kinds), last] if kinds else [last]
-        raise DataError(f"{where} {what}, which is a format for {' and '.join(kinds)}, not for "
-                        f"{schema.kind}; give another file, or name its format under 'format'")  # fmt: skip
+        raise OtherFormatError(f"{where} {what}, which is a format for {' and '.join(kinds)}, not for "
+                               f"{schema.kind}; give another file, or name its format under 'format'")  # fmt: skip
     return form
 
 

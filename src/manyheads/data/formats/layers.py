@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from manyheads.data.formats.format import RowSchema
 from manyheads.data.formats.messages import did_you_mean
-from manyheads.errors import DataError
+from manyheads.errors import ColumnsError, DataError
 
 NAMED_ENTITIES = "NamedEntity"
 LABELS = ("value", "label", "type", "kind", "category", "class", "tag", "name")
@@ -64,8 +64,8 @@ def chosen_layer(
         if among:
             names = ", ".join(sorted(map(_short, among)))
             example = _short(min(among))
-            raise DataError(f"{where} has several layers of spans: {names[:500]}; name the one to read: "
-                            f"columns: {{entities: {example[:80]}}}")  # fmt: skip
+            raise ColumnsError(f"{where} has several layers of spans: {names[:500]}; name the one to read: "
+                               f"columns: {{entities: {example[:80]}}}")  # fmt: skip
     raise DataError(f"{where} has no layer of spans; export the layer of entities too")
 
 
@@ -92,8 +92,9 @@ def _feature(layer: str, features: Sequence[str], where: str) -> str:
         known = features[0]
     if known is None:
         listed = ", ".join(features)[:500] or "none"
-        raise DataError(f"{where}: it is not clear which feature of the layer {_short(layer)} is the label ({listed}); name "
-                        f"it: columns: {{entities: {_short(layer)}.{features[0] if features else 'FEATURE'}}}")  # fmt: skip
+        example = f"{_short(layer)}.{features[0] if features else 'FEATURE'}"
+        raise ColumnsError(f"{where}: it is not clear which feature of the layer {_short(layer)} is the label ({listed}); "
+                           f"name it: columns: {{entities: {example}}}")  # fmt: skip
     return known
 
 

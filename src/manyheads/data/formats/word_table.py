@@ -28,7 +28,7 @@ from manyheads.data.formats.format import TAGGED_WORDS, Format, RowSchema
 from manyheads.data.formats.lines import bare_name
 from manyheads.data.formats.preview import Preview
 from manyheads.data.formats.rows import RawRow
-from manyheads.errors import DataError
+from manyheads.errors import ColumnsError, DataError
 from manyheads.text.delimited import CellError, Header, read_cells
 
 SENTENCES = ("sentence", "sentence_id", "sentence_idx", "sentence_index", "sentence_number", "sentence_no", "sent_id",
@@ -78,8 +78,8 @@ def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
         columns = _columns(header.known, schema.renames)
         for ours in ("sentence", "tokens", "tags"):
             if ours not in columns:
-                raise DataError(f"{where} has the columns {', '.join(header.known):.500}, and none that usually holds "
-                                f"{WHAT[ours]}; name it: columns: {{{ours}: NAME}}")  # fmt: skip
+                raise ColumnsError(f"{where} has the columns {', '.join(header.known):.500}, and none that usually holds "
+                                   f"{WHAT[ours]}; name it: columns: {{{ours}: NAME}}")  # fmt: skip
         grouping = _Grouping()
         note = ", ".join(f"{WHAT[ours]} from '{theirs}'" for ours, theirs in columns.items())
         notes: tuple[str, ...] = (f"a word in each row: {note}",)
