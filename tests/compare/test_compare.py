@@ -194,9 +194,12 @@ def test_runs_whose_paired_runs_would_see_other_examples_are_refused(
 def test_wrong_use_of_the_command_is_one_sentence_with_status_2(
     project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "full/runs").mkdir(parents=True)
+    (tmp_path / "full/thesis.txt").write_text("mine")
     for more, message in (
         (["--seeds", "0,0"], "seeds are 0, 0; give different ones"),
         (["--set", "training.setps=1"], "setps"),
+        (["-o", str(tmp_path / "full")], f"{tmp_path / 'full'} holds thesis.txt but no comparison; give -o a new folder"),
     ):
         assert main(["compare", str(project), "-o", str(tmp_path / "a"), *more]) == 2
         said = capsys.readouterr().err
@@ -210,6 +213,19 @@ def test_wrong_use_of_the_command_is_one_sentence_with_status_2(
         assert f"must be a fraction between 0 and 1, such as 0.01 for 1 point, seen '{wrong}'" in capsys.readouterr().err
     assert main(["compare", str(project), "-o", str(project / "a")]) == 2
     assert "run.yaml/a cannot be created (Not a directory); give a folder where you can write" in capsys.readouterr().err
+
+
+def test_an_empty_folder_and_one_with_results_are_used(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    open_comparison(asked(project, tmp_path / "a"))
+    for name in ("runs", "remedy"):  # of a comparison that was stopped
+        (tmp_path / "a" / name).mkdir()
+    for name in ("cost.json", "report.html", "compare.json.unfinished"):
+        (tmp_path / "a" / name).write_text("")
+    open_comparison(asked(project, tmp_path / "a"))
+    (tmp_path / "a/compare.json").write_text("")
+    (tmp_path / "a/notes.txt").write_text("mine")
+    open_comparison(asked(project, tmp_path / "a"))
 
 
 def test_the_command_prints_a_table_and_fails_only_on_request(

@@ -34,7 +34,7 @@ from manyheads.config.start_model import start_model
 from manyheads.config.task_data import rows_of
 from manyheads.durable import replace_file
 from manyheads.errors import UsageError
-from manyheads.jobs.experiment import Experiment, data_hashes, open_experiment
+from manyheads.jobs.experiment import RUNS, Experiment, check_holds_only, data_hashes, open_experiment
 from manyheads.jobs.job import Job
 from manyheads.jobs.workers import WorkerSpec
 from manyheads.report.provenance import flatten
@@ -91,7 +91,8 @@ class _Runs:
 def compare(options: CompareOptions, progress: Progress, stop: Stop) -> dict[str, Any]:
     """Train what is missing, compare, write `compare.json` and `report.html`, and return the content of the former.
 
-    Raises UsageError for a run that cannot be compared, and StoppedError when asked to stop; finished runs are kept.
+    Raises UsageError for a run that cannot be compared, and for a folder with other files; StoppedError when asked to stop:
+    finished runs are kept.
     """
     experiment, settings = open_comparison(options), options.settings
     runner = Runner(experiment, options.workers, progress, stop)
@@ -128,9 +129,10 @@ def compare(options: CompareOptions, progress: Progress, stop: Stop) -> dict[str
 
 
 def open_comparison(options: CompareOptions) -> Experiment:
-    """Read and check the run file and all its data. Raises UsageError for a run that cannot be compared."""
+    """Read and check the run file and all its data. Raises UsageError, also for an output folder with other files."""
     _check(load_run(options.run, options.overrides), options)
     experiment = open_experiment(options.run, options.overrides, options.output)
+    check_holds_only(options.output, (RESULT, REPORT, MODEL, COST, RUNS), result=RESULT, what="comparison")
     for name, data in experiment.dataset.items():
         compared_split(experiment.dataset, name)
         if not data.trains:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manyheads.config.files import RunFile, as_given, load_run
-from manyheads.durable import check_creatable
+from manyheads.durable import UNFINISHED, check_creatable
 from manyheads.errors import UsageError
 from manyheads.jobs.job import Job
 from manyheads.jobs.single_task import single_task_run
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from manyheads.config.task_data import Dataset
     from manyheads.text.tokenizer import Tokenizer
     from manyheads.training.plan import Plan
+
+RUNS = "runs"
+"""The folder of the jobs, in that of the experiment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ class Experiment:
 
     def folder_of(self, job: Job) -> Path:
         """Where a job is trained and its outcome kept."""
-        return self.folder / "runs" / self.key(job)
+        return self.folder / RUNS / self.key(job)
 
     def key(self, job: Job) -> str:
         """Hash of the settings, data, encoder, package versions, and what affects rounding on this machine."""
@@ -143,6 +146,14 @@ def open_experiment(path: Path, overrides: Sequence[str], folder: Path) -> Exper
     start = start_model(file)
     return Experiment(path, tuple(overrides), folder, dataset, tokenizer, _encoder_hash(source), environment(),
                       None if start is None else start.bundle.hash)  # fmt: skip
+
+
+def check_holds_only(folder: Path, own: Collection[str], *, result: str, what: str) -> None:
+    """Raise UsageError for a folder with other files than these, unless the file `result` shows that it holds `what`."""
+    found = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    other = sorted(name for name in found if name.removesuffix(UNFINISHED) not in own)
+    if other and not (folder / result).exists():
+        raise UsageError(f"{folder} holds {other[0][:80]} but no {what}; give -o a new folder")
 
 
 def data_hashes(dataset: Dataset) -> dict[str, str]:

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from manyheads.config.files import as_given, load_run
 from manyheads.durable import remove_folder, replace_file
 from manyheads.errors import StoppedError, TrainingError, UsageError
-from manyheads.jobs.experiment import Experiment, open_experiment
+from manyheads.jobs.experiment import Experiment, check_holds_only, open_experiment
 from manyheads.jobs.job import Job
 from manyheads.jobs.scheduler import run_jobs
 from manyheads.jobs.workers import WorkerSpec, open_workers
@@ -116,9 +116,7 @@ def _locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{folder} cannot be a folder ({error.strerror}); give -o another name") from None
-    other = sorted(path.name for path in folder.iterdir() if path.name not in (LOCK, JOURNAL))
-    if other and not (folder / JOURNAL).exists():
-        raise UsageError(f"{folder} holds {other[0][:80]} but no tuning; give -o a new folder")
+    check_holds_only(folder, (LOCK,), result=JOURNAL, what="tuning")
     try:
         with FileLock(folder / LOCK, timeout=0):
             yield
