@@ -11,6 +11,7 @@ import os
 import platform
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -132,15 +133,19 @@ def was_refitted(manifest: Mapping[str, Any]) -> bool:
 
 def versions() -> dict[str, str]:
     """Versions of Python and the libraries that make a model."""
+    libraries = ("manyheads", "torch", "transformers", "tokenizers")
+    return {"python": platform.python_version(), **{name: _version(name) for name in libraries}}
+
+
+@cache
+def _version(name: str) -> str:
+    """The version of a library; looked up once, because the code in use stays that of the first look."""
     from importlib.metadata import PackageNotFoundError, version
 
-    found = {"python": platform.python_version()}
-    for name in ("manyheads", "torch", "transformers", "tokenizers"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "unknown"
-    return found
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def sha256_of(path: Path) -> str:
