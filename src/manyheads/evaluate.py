@@ -156,6 +156,13 @@ def add_warnings(scores: Scores, split: str, warnings: Mapping[str, str]) -> Non
         scores.setdefault("_all", {}).setdefault(split, {}).setdefault(WARNINGS, {}).update(warnings)
 
 
+def keep_warnings(scores: Scores, old: Mapping[str, Any], names: Mapping[str, str]) -> None:
+    """Add the warnings of some tasks of other scores. `names`: the new name by the old one."""
+    for split, values in old.get("_all", {}).items():
+        found = values.get(WARNINGS, {})
+        add_warnings(scores, split, {after: found[before] for before, after in names.items() if before in found})
+
+
 def warning_lines(scores: Mapping[str, Any]) -> list[str]:
     """Each warning as a line.
 

@@ -147,6 +147,12 @@ def test_tasks_without_private_layers_answer_as_before_to_the_last_bit_and_the_o
         alone = [row["tasks"] for row in manyheads.load(one.model).predict(SENTENCES)]
         assert all(near(row[name], other[name]) for row, other in zip(alone, company, strict=True)), name
     scores = json.loads((tmp_path / "model/metrics.json").read_text(encoding="utf-8"))
+    sources = {"similarity": before.folder, **{name: one.model for name, one in searches.items()}}
+    for split in ("validation", "test"):
+        kept = scores["_all"].get(split, {}).get("warnings", {})
+        for name, folder in sources.items():
+            old = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["_all"].get(split, {}).get("warnings", {})
+            assert kept.get(name) == old.get(name)
     assert set(scores) == {"section", "other", "similarity", "_all"}
 
 

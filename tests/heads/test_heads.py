@@ -13,7 +13,8 @@ import torch
 
 import manyheads as mh
 from heads.conftest import KINDS
-from manyheads.bundle import load_bundle
+from manyheads.bundle import METRICS, load_bundle, read_manifest
+from manyheads.bundle.manifest import file_entries, write_manifest
 from manyheads.cli import main
 from manyheads.errors import TrainingError, UsageError
 from manyheads.heads import folder as folders
@@ -40,6 +41,60 @@ def answers(model: Path, *tasks: str) -> list[str]:
 
 def quiet(line: str) -> None:
     """Says nothing."""
+
+
+def warned(model: Path, folder: Path, **warnings: str) -> Path:
+    """A copy of a model whose scores have these warnings for test data, by task, and one about all tasks."""
+    shutil.copytree(model, folder)
+    scores = json.loads((folder / METRICS).read_text())
+    for values in scores["_all"].values():
+        values.pop("warnings", None)
+    scores["_all"]["test"]["warnings"] = {"combined": "of other tasks", **warnings}
+    (folder / METRICS).write_text(json.dumps(scores))
+    manifest = read_manifest(folder)
+    write_manifest(folder, {**manifest, "files": {**manifest["files"], **file_entries(folder, [METRICS])}})
+    return folder
+
+
+def warnings_of(model: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The warnings that `info` shows."""
+    capsys.readouterr()
+    assert main(["info", str(model)]) == 0
+    return [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
+
+
+def test_the_tasks_of_a_new_model_keep_their_warnings_under_their_new_names(
+    trained: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = warned(trained("hard"), tmp_path / "model", section="finds nothing", answers="is poor")
+    assert "warning: section (test): finds nothing" in warnings_of(model, capsys)
+    rename(model, "section", "part", tmp_path / "renamed", quiet)
+    assert warnings_of(tmp_path / "renamed", capsys) == ["warning: part (test): finds nothing", "warning: answers (test): is poor"]
+    assert "part (test): finds nothing" in (tmp_path / "renamed/README.md").read_text(encoding="utf-8")
+    drop(tmp_path / "renamed", ["part"], tmp_path / "dropped", quiet)
+    assert warnings_of(tmp_path / "dropped", capsys) == ["warning: answers (test): is poor"]
+    drop(tmp_path / "renamed", ["entities", "answers", "similarity"], tmp_path / "part", quiet)
+    merge([tmp_path / "part", tmp_path / "dropped"], tmp_path / "merged", quiet)
+    assert warnings_of(tmp_path / "merged", capsys) == ["warning: part (test): finds nothing", "warning: answers (test): is poor"]
+
+
+@pytest.mark.long
+def test_added_and_retrained_tasks_have_the_warnings_of_their_training_and_the_others_keep_theirs(
+    trained: Callable[[str], Path], more: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(
+        "manyheads.training.model_folder.head_warnings", lambda tasks, *_: dict.fromkeys(tasks, "is bad")
+    )
+    model = warned(trained("hard"), tmp_path / "model", section="finds nothing", answers="is poor")
+    old = ["warning: section (test): finds nothing", "warning: answers (test): is poor"]
+    add(Addition(model, more("hard", topic="section"), tmp_path / "added", (), Form("head")), Quiet(), Stop())
+    new = ["warning: topic (validation): is bad", "warning: topic (test): is bad"]
+    assert sorted(warnings_of(tmp_path / "added", capsys)) == sorted([*old, *new])
+    asked = Addition(model, more("hard", section="section"), tmp_path / "again", (), Form("head"))
+    retrain(asked, "section", Quiet(), Stop())
+    new = ["warning: section (validation): is bad", "warning: section (test): is bad"]
+    assert sorted(warnings_of(tmp_path / "again", capsys)) == sorted([old[1], *new])
 
 
 @pytest.mark.long

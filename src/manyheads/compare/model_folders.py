@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from manyheads.bundle import HEADS, MANIFEST, METRICS, RUN, load_bundle, save_bundle
 from manyheads.bundle.encoder import read_weights
 from manyheads.bundle.private_layers import PrivateLayers, with_private_layers
+from manyheads.evaluate import keep_warnings
 from manyheads.hub.card import contents_of
 from manyheads.hub.facts import ModelFacts, kept_facts
 from manyheads.training.model_folder import scores_by_task
@@ -46,11 +47,13 @@ def save_with_private_layers(shared: Path, private: Mapping[str, tuple[Path, int
     tops = {name: PrivateLayers(load_bundle(path), layers) for name, (path, layers) in private.items()}
     model, tasks = with_private_layers(bundle, tops)
     sources = {name: tops[name].bundle.folder if name in tops else shared for name in tasks}
-    scores = {name: json.loads((path / METRICS).read_text(encoding="utf-8"))[name] for name, path in sources.items()}
-    splits = {split: {name: by_split[split] for name, by_split in scores.items() if split in by_split}
+    scores = {name: json.loads((path / METRICS).read_text(encoding="utf-8")) for name, path in sources.items()}
+    splits = {split: {name: known[name][split] for name, known in scores.items() if split in known[name]}
               for split in ("validation", "test")}  # fmt: skip
     encoder = bundle.manifest["encoder"]["name"]
     metrics = scores_by_task(tasks, splits, Selection())
+    for name, known in scores.items():
+        keep_warnings(metrics, known, {name: name})
     run, (base_model, data) = (shared / RUN).read_text(encoding="utf-8"), kept_facts(bundle.manifest)
     facts = ModelFacts(folder.resolve().name, tasks, metrics, bundle.max_length, run, base_model, data)
     contents = contents_of(facts, encoder)

@@ -14,6 +14,7 @@ from manyheads.bundle import METRICS, RUN, load_bundle, save_bundle, was_refitte
 from manyheads.config.files import RunFile, load_run
 from manyheads.config.output import portable_run
 from manyheads.errors import ManyheadsError, UsageError
+from manyheads.evaluate import keep_warnings
 from manyheads.export.folder import write_folder
 from manyheads.heads.parts import Part, assemble
 from manyheads.heads.proof import Proof, probe_texts, prove
@@ -38,11 +39,13 @@ def write_model(folder: Path, trunk: Bundle, kept: Sequence[Part], new: Sequence
     model, tasks = assemble(trunk, parts)
     sources = [(part, probe_texts(part.bundle)) for part in kept if part.names]
     unproven = [Proof(part.bundle.hash, dict(part.names), len(texts)) for part, texts in sources]
-    found = {after: scores.get(before, {}) for part in parts for scores in [_scores(part.bundle)]
-             for before, after in part.names.items()}  # fmt: skip
+    known_scores = [(_scores(part.bundle), part.names) for part in parts]
+    found = {after: scores.get(before, {}) for scores, names in known_scores for before, after in names.items()}
     scores = {split: {name: by_split[split] for name, by_split in found.items() if split in by_split}
               for split in ("validation", "test")}  # fmt: skip
     metrics = scores_by_task(tasks, scores, Selection())
+    for known, names in known_scores:
+        keep_warnings(metrics, known, names)
     name = trunk.manifest["encoder"]["name"]
     refitted = any(was_refitted(part.bundle.manifest) for part in parts)
     data = {after: known.get(before, {}) for part in parts for known in [kept_facts(part.bundle.manifest)[1]]
