@@ -54,7 +54,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def _hint(name: str, known: Iterable[str]) -> str:
-    """The nearest name as a question, to append to a message; empty if none is near. Dashes do not count."""
+    """The nearest name as a question, to append to a message; empty if none is near. Dashes do not count.
+
+    Apart from `text/values.did_you_mean`, which knows no dashes and lies above this module.
+    """
     from difflib import get_close_matches  # here, so that commands without mistakes start fast
 
     bare = {one.lstrip("-"): one for one in known}

@@ -46,14 +46,14 @@ def first_given(*values: Any) -> Any:
     return next((value for value in values if not is_missing(value)), None)
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint at the nearest known name, to append to a message; empty if none is near.
+def did_you_mean(name: str, known: Iterable[str], least: float = 0.5) -> str:
+    """A hint at the nearest known name, to append to a message; empty if none is as similar as `least` (0 to 1).
 
     >>> did_you_mean("wanbd", ["mlflow", "wandb"])
     "; did you mean 'wandb'?"
     """
-    near = get_close_matches(name, list(known), 1, 0.5)
-    return f"; did you mean '{near[0]}'?" if near else ""
+    near = get_close_matches(name, list(known), 1, least)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def check_spelling(row: Mapping[str, Any], optional: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from pyarrow import parquet
 from datafiles import jsonl, read_rows
 from manyheads.data.formats.detection import FORMATS
 from manyheads.data.formats.format import RowSchema
+from manyheads.data.formats.messages import did_you_mean
 from manyheads.data.readers import format_of
 from manyheads.errors import DataError, UsageError
 from manyheads.tasks import TASK_TYPES
@@ -145,3 +146,8 @@ def test_a_name_tells_the_format_by_the_columns_that_are_wanted(write):
         (PAIRS, "a.json", "jsonl"),
     ):
         assert format_of(write(name, "{}"), RowSchema.for_task(TASK_TYPES[kind])).name == form
+
+
+@pytest.mark.parametrize(("name", "hint"), [("lable", "did you mean 'label'? "), ("index", ""), ("contxt", "did you mean 'context'? ")])
+def test_only_a_column_that_is_surely_near_is_proposed(name, hint):
+    assert did_you_mean(name, ["context", "label"]) == hint

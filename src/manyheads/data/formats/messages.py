@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Any
+
+from manyheads.text import values
+
+LEAST = 0.6
+"""Similarity from which a name is proposed. At 0.5, columns are near unrelated ones, such as `context` and `index`."""
 
 
 def json_type(value: Any) -> str:
@@ -23,13 +27,13 @@ def counted(count: int, noun: str) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint with the known name nearest to an unknown one, to be followed by more text; empty if none is near.
+    """The hint of `text/values.py`, to be followed by more text.
 
     >>> did_you_mean("docano", ["doccano", "prodigy"])
     "did you mean 'doccano'? "
     """
-    near = get_close_matches(name, list(known), 1)
-    return f"did you mean {near[0]!r}? " if near else ""
+    hint = values.did_you_mean(name, known, LEAST)
+    return f"{hint.removeprefix('; ')} " if hint else ""
 
 
 def first_line(error: BaseException) -> str:
