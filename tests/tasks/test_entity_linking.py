@@ -91,7 +91,7 @@ def test_similar_names_are_those_of_scikit_learn() -> None:
     for mention in [*made_names(20, seed=1), "a", "zzz", ""]:
         wanted = (matrix @ peer.transform([f" {normalised(mention)} "]).T).toarray()[:, 0]
         query = spelling.query(normalised(mention))
-        np.testing.assert_allclose(spelling.cosines(query, np.arange(len(names))), wanted, atol=1e-9)
+        np.testing.assert_allclose(spelling.cosines([query], np.zeros(len(names), np.int64), np.arange(len(names))), wanted, atol=1e-9)
         found, cosine = spelling.similar(query, 5)
         np.testing.assert_allclose(cosine, np.sort(wanted)[::-1][: len(found)], atol=1e-9)
 
@@ -121,9 +121,9 @@ def test_few_vectors_are_searched_whole_and_many_nearly_so() -> None:
     for size, least in ((WHOLE, 1.0), (len(vector_MD), 0.95)):
         vectors = Vectors.of(vector_MD[:size], np.arange(size), np.arange(size))
         wanted = np.argsort(-(unit(vector_MD[:size]) @ query_QD.T), axis=0)[:5].T
-        found = [vectors.nearest(query_D, 5) for query_D in query_QD]
+        found = vectors.nearest(query_QD, 5)
         assert np.mean([np.isin(one, other).mean() for one, other in zip(wanted, found, strict=True)]) >= least - 0.02
-        cosines = vectors.cosines(query_QD[0], np.arange(size))
+        cosines = vectors.cosines(query_QD, np.zeros(size, np.int64), np.arange(size))
         np.testing.assert_allclose(cosines, unit(vector_MD[:size]) @ query_QD[0], atol=2e-3)
 
 
@@ -132,19 +132,37 @@ def test_candidates_have_the_best_features_of_their_names() -> None:
     dictionary = Dictionary.of(concepts)
     axes = np.eye(4)
     dictionary = dictionary.with_vectors(dictionary.names.all(), axes)
-    found = dictionary.candidates("Heart-attack", axes[1].astype(np.float32), "Disease")
+    [found] = dictionary.candidates(["Heart-attack"], axes[[1]].astype(np.float32), ["Disease"])
     assert found.concept_C.tolist() == [0, 1, 2]
     assert found.feature_CF[0].tolist() == pytest.approx([1.0, 1.0, 1.0])  # equal by one name, near by the other
     assert found.feature_CF[1, 0] == 0.0
     assert 0.3 < found.feature_CF[1, 1] < 0.9
 
 
+@pytest.mark.parametrize("size", [300, 2 * WHOLE])
+def test_many_mentions_have_the_candidates_of_each(size: int) -> None:
+    names, draw = list(dict.fromkeys(made_names(size + 500)))[:size], np.random.default_rng(0)
+    concepts = [Concept(f"C{k}", names[k : k + 3], ("Drug", "Gene", "")[k % 9 // 3]) for k in range(0, len(names), 3)]
+    dictionary = Dictionary.of(concepts)
+    dictionary = dictionary.with_vectors(dictionary.names.all()[:-5], draw.normal(size=(len(names) - 5, 16)))
+    mentions = [*names[::31], "", "zzz", *(name[:4] + name[5:] for name in names[::37])]
+    labels, vector_ND = [("drug", "Gene", "other")[n % 3] for n in range(len(mentions))], unit(draw.normal(size=(len(mentions), 16)))
+    together = dictionary.candidates(mentions, vector_ND, labels)
+    for mention, vector_D, label, found in zip(mentions, vector_ND, labels, together, strict=True):
+        [alone] = dictionary.candidates([mention], vector_D[None], [label])
+        assert found.concept_C.tolist() == alone.concept_C.tolist()
+        np.testing.assert_allclose(found.feature_CF, alone.feature_CF, atol=1e-6)
+        for concept, feature_F in zip(found.concept_C, found.feature_CF, strict=True):
+            assert feature_F[0] == any(normalised(dictionary.names[n]) == normalised(mention) for n in dictionary.names_of(concept))
+            assert label == "other" or dictionary.types[concept] in ("", label.capitalize())
+
+
 def test_concepts_of_another_type_are_left_out_where_the_label_is_a_type() -> None:
     lines = ["id\tname\ttype", "G1\tinsulin\tGene", "C1\tinsulin\tChemical", "X1\tinsulin\t"]
     dictionary = Dictionary.of(read_terms("t", lines, tabs=True))
-    zero = np.zeros(4, np.float32)
-    assert dictionary.candidates("insulin", zero, "chemical").concept_C.tolist() == [1, 2]
-    assert dictionary.candidates("insulin", zero, "Drug").concept_C.tolist() == [0, 1, 2]
+    chemical, drug = dictionary.candidates(["insulin"] * 2, np.zeros((2, 4), np.float32), ["chemical", "Drug"])
+    assert chemical.concept_C.tolist() == [1, 2]
+    assert drug.concept_C.tolist() == [0, 1, 2]
 
 
 def test_a_dictionary_comes_back_from_its_arrays_and_damage_is_noticed() -> None:
@@ -153,9 +171,9 @@ def test_a_dictionary_comes_back_from_its_arrays_and_damage_is_noticed() -> None
     dictionary = dictionary.with_vectors(dictionary.names.all(), np.random.default_rng(0).normal(size=(count, 8)))
     arrays = dictionary.arrays()
     again = Dictionary.from_arrays(arrays)
-    query = unit(np.ones(8))
-    for mention in ("aspirin", "fevr", "type II diabetes"):
-        one, other = (some.candidates(mention, query, "x") for some in (dictionary, again))
+    mentions, query_MD = ["aspirin", "fevr", "type II diabetes"], unit(np.ones((3, 8)))
+    both = (some.candidates(mentions, query_MD, ["x"] * 3) for some in (dictionary, again))
+    for one, other in zip(*both, strict=True):
         np.testing.assert_array_equal(one.concept_C, other.concept_C)
         np.testing.assert_array_equal(one.feature_CF, other.feature_CF)
     for name, array in arrays.items():

@@ -31,10 +31,11 @@ def decode(task: EntityLinking, items: Sequence[Item]) -> list[list[Link] | None
     answers: list[list[Link]] = [[] for _ in items]
     if asked and task.dictionary is not None:
         vector_ND = mention_vectors(items, np.array(asked))
-        for n, vector_D in zip(asked, vector_ND, strict=True):
+        mentions = [items[i].source.first[span[0] : span[1]] for i, _, span in (spans[n] for n in asked)]
+        found = task.dictionary.candidates(mentions, vector_ND, [spans[n][2][2] for n in asked])
+        for n, one in zip(asked, found, strict=True):
             i, k, span = spans[n]
-            found = task.dictionary.candidates(items[i].source.first[span[0] : span[1]], vector_D, span[2])
-            given = {"entity": k, "span": span, "concepts": found.concept_C, "features": found.feature_CF}
+            given = {"entity": k, "span": span, "concepts": one.concept_C, "features": one.feature_CF}
             answers[i].append(ranked(task, given))
     return [None if item.spans is None else answer for item, answer in zip(items, answers, strict=True)]
 

@@ -10,12 +10,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
 from manyheads.tasks.base import Array
 from manyheads.tasks.entity_linking.spelling import Query, Spelling
-from manyheads.tasks.entity_linking.strings import Strings, bounds_of, checked_bounds
+from manyheads.tasks.entity_linking.strings import Strings, bounds_of, checked_bounds, ranges
 from manyheads.tasks.entity_linking.terms import Concept, keys_of
 from manyheads.tasks.entity_linking.vectors import Vectors
 
@@ -27,7 +28,10 @@ MOST_NAMES = 24
 """Names of a concept that are compared with a mention, beside those that made it a candidate."""
 MOST_MENTIONS = 1 << 16
 """Mentions whose candidates by spelling are remembered."""
+MENTIONS = 128
+"""Mentions that are compared at a time."""
 FEATURES = 3
+ANY_TYPE = -2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,34 +122,48 @@ class Dictionary:
         """Names that a mention equals or resembles, the most similar first."""
         return self._find(mention).name_N
 
-    def candidates(self, mention: str, vector_D: Array, label: str) -> Candidates:
-        """Concepts for a mention with a vector of length 1.
+    def candidates(self, mentions: Sequence[str], vector_ND: Array, labels: Sequence[str]) -> list[Candidates]:
+        """Concepts for each mention with a vector of length 1.
 
-        If the label of the entity is a type of the dictionary, concepts of other types are left out.
+        If the label of an entity is a type of the dictionary, concepts of other types are left out.
         """
-        found = self._find(mention)
-        near = self.vectors.nearest(vector_D, NEAREST) if self.vectors is not None else found.name_N[:0]
-        first = np.unique(np.concatenate([found.name_N, near]))
-        concepts = np.unique(self.concept_of_name[first])
-        if label.casefold() in self.known_types:
-            kind_C = self.type_of_concept[concepts]
-            concepts = concepts[(kind_C < 0) | (kind_C == self.known_types.index(label.casefold()))]
-        names = self._names_of(concepts, first)
-        owner = np.searchsorted(concepts, self.concept_of_name[names])
-        equal = np.isin(names, found.equal_N).astype(np.float64)
-        grams = self.spelling.cosines(found.query, names)
-        dense = self.vectors.cosines(vector_D, names) if self.vectors is not None else np.zeros(len(names))
-        feature_CF = np.full((len(concepts), FEATURES), -np.inf)
-        np.maximum.at(feature_CF, owner, np.stack([equal, grams, dense], 1))
-        return Candidates(concepts, feature_CF)
+        parts = (slice(at, at + MENTIONS) for at in range(0, len(mentions), MENTIONS))
+        return [one for part in parts for one in self._candidates(mentions[part], vector_ND[part], labels[part])]
 
-    def _names_of(self, concepts: Array, found: Array) -> Array:
-        """The first names of concepts, and those found of them; ascending."""
-        start = self.bound_C1[concepts]
-        count = np.minimum(self.bound_C1[concepts + 1] - start, MOST_NAMES)
-        within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-        kept = found[np.isin(self.concept_of_name[found], concepts)]
-        return np.union1d(np.repeat(start, count) + within, kept)
+    def _candidates(self, mentions: Sequence[str], vector_ND: Array, labels: Sequence[str]) -> list[Candidates]:
+        """All mentions at once: a pair of a mention and a name or concept is one number, which sorts by the mention."""
+        found = [self._find(mention) for mention in mentions]
+        names, concepts = len(self.names), len(self.ids)
+        first = _pairs([one.name_N for one in found], names)
+        if self.vectors is not None:
+            first = np.union1d(first, _pairs(self.vectors.nearest(vector_ND, NEAREST), names))
+        first_C = first // names * concepts + self.concept_of_name[first % names]
+        pair_C = np.unique(first_C)
+        pair_C = pair_C[self._is_of_type(pair_C % concepts, np.array([*map(self._type, labels)])[pair_C // concepts])]
+        mention_C, concept_C = np.divmod(pair_C, concepts)
+        start_C = self.bound_C1[concept_C]
+        stop_C = np.minimum(self.bound_C1[concept_C + 1], start_C + MOST_NAMES)
+        listed = ranges(start_C, stop_C) + np.repeat(mention_C * names, stop_C - start_C)
+        pair_X = np.union1d(listed, first[np.isin(first_C, pair_C)])
+        mention_X, name_X = np.divmod(pair_X, names)
+        feature_XF = np.zeros((len(pair_X), FEATURES))
+        feature_XF[:, 0] = np.isin(pair_X, _pairs([one.equal_N for one in found], names))
+        feature_XF[:, 1] = self.spelling.cosines([one.query for one in found], mention_X, name_X)
+        if self.vectors is not None:
+            feature_XF[:, 2] = self.vectors.cosines(vector_ND, mention_X, name_X)
+        owner_X = mention_X * concepts + self.concept_of_name[name_X]  # ascending, as names of a concept adjoin
+        best_CF = np.maximum.reduceat(feature_XF, np.searchsorted(owner_X, pair_C)) if len(pair_C) else feature_XF
+        bound_N = np.searchsorted(mention_C, np.arange(len(mentions) + 1))
+        return [Candidates(concept_C[a:b], best_CF[a:b]) for a, b in pairwise(bound_N.tolist())]
+
+    def _type(self, label: str) -> int:
+        """The number of the type that is an entity's label; ANY_TYPE if the dictionary has no such type."""
+        kind = label.casefold()
+        return self.known_types.index(kind) if kind in self.known_types else ANY_TYPE
+
+    def _is_of_type(self, concept_C: Array, wanted_C: Array) -> Array:
+        kind_C = self.type_of_concept[concept_C]
+        return (wanted_C == ANY_TYPE) | (kind_C < 0) | (kind_C == wanted_C)
 
     def _find(self, mention: str) -> _Spelled:
         found = self._spelled.get(mention)
@@ -186,3 +204,9 @@ class Dictionary:
         spelling = Spelling.from_arrays(arrays, len(names))
         vectors = Vectors.from_arrays(arrays, len(names)) if "vector.values" in arrays else None
         return Dictionary(ids, types, names, bound_C1, spelling, vectors)
+
+
+def _pairs(found: Sequence[Array], size: int) -> Array:
+    """Things found for each mention, numbered below `size`, as pairs `mention * size + thing`, ascending, each once."""
+    mention_X = np.repeat(np.arange(len(found)), [len(one) for one in found])
+    return np.unique(mention_X * size + np.concatenate(found))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from manyheads.tasks.base import Array, Item
+from manyheads.tasks.entity_linking.strings import bounds_of, ranges
 from manyheads.tasks.entity_linking.vectors import unit
 from manyheads.tasks.spans import SpanWords, spans_of_items
 
@@ -51,11 +52,16 @@ def mention_vectors(items: Sequence[Item], wanted: Array) -> Array:
     words = spans_of_items(items)
     stop_W = piece_stops(words, [window for item in items for window in item.encodings])
     vector_TD = np.concatenate([output["vector_TX"] for item in items for output in item.outputs])
+    first_N, stop_N = words.first_N[wanted], words.stop_N[wanted]
+    word_X = ranges(first_N, stop_N)
+    token_X = ranges(words.row_W[word_X], stop_W[word_X])
+    before_W1 = bounds_of(stop_W - words.row_W)
+    count_N = before_W1[stop_N] - before_W1[first_N]
     mean_ND = np.zeros((len(wanted), vector_TD.shape[1]), np.float32)
-    for n, (first, stop) in enumerate(zip(words.first_N[wanted], words.stop_N[wanted], strict=True)):
-        tokens = [np.arange(words.row_W[w], stop_W[w]) for w in range(first, stop)]
-        if tokens:
-            mean_ND[n] = vector_TD[np.concatenate(tokens)].mean(0)
+    filled = np.flatnonzero(count_N)
+    if len(filled):
+        sums = np.add.reduceat(vector_TD[token_X], bounds_of(count_N)[filled], axis=0)
+        mean_ND[filled] = sums / count_N[filled, None]
     return unit(mean_ND)
 
 

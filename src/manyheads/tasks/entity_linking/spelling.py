@@ -18,7 +18,7 @@ from hashlib import blake2b
 import numpy as np
 
 from manyheads.tasks.base import Array
-from manyheads.tasks.entity_linking.strings import bounds_of, checked, checked_bounds
+from manyheads.tasks.entity_linking.strings import bounds_of, checked, checked_bounds, ranges
 from manyheads.tasks.entity_linking.terms import keys_of
 
 POSTINGS = 4096
@@ -92,21 +92,24 @@ class Spelling:
         found, shared = posting_P[order_P[first]], np.add.reduceat(square_P[order_P], first)
         length = np.sqrt((self.bound_N1[found + 1] - self.bound_N1[found]).astype(np.float64))
         found = _best(found, shared / length, RESCORED * count)
-        cosine = self.cosines(query, found)
+        cosine = self.cosines([query], np.zeros(len(found), np.int64), found)
         order = np.lexsort((found, -cosine))[:count]
         return found[order], cosine[order]
 
-    def cosines(self, query: Query, names: Array) -> Array:
-        """Cosines of a mention and names."""
-        start, stop = self.bound_N1[names], self.bound_N1[names + 1]
-        owner = np.repeat(np.arange(len(names)), stop - start)
-        within = np.arange(len(owner)) - np.repeat(np.cumsum(stop - start) - (stop - start), stop - start)
-        grams = self.gram_P[np.repeat(start, stop - start) + within]
-        squares = self._weights(grams) ** 2
-        place = np.minimum(np.searchsorted(query.gram_Q, grams), max(len(query.gram_Q) - 1, 0))
-        shared = np.where(query.gram_Q[place] == grams, squares, 0.0) if len(query.gram_Q) else np.zeros(len(grams))
-        length = np.sqrt(np.bincount(owner, squares, len(names)) * (query.weight_Q**2).sum())
-        return np.bincount(owner, shared, len(names)) / np.maximum(length, 1e-12)
+    def cosines(self, queries: Sequence[Query], query_X: Array, name_X: Array) -> Array:
+        """Cosines of X pairs of a mention, by its place among the queries, and a name."""
+        start_X, stop_X = self.bound_N1[name_X], self.bound_N1[name_X + 1]
+        pair_T = np.repeat(np.arange(len(name_X)), stop_X - start_X)
+        gram_T = self.gram_P[ranges(start_X, stop_X)]
+        square_T = self._weights(gram_T) ** 2
+        size, each = len(self.gram_G), np.array([len(query.gram_Q) for query in queries], np.int64)
+        asked = np.repeat(np.arange(len(queries)), each) * size + np.concatenate([query.gram_Q for query in queries])
+        wanted_T = query_X[pair_T] * size + gram_T
+        place_T = np.minimum(np.searchsorted(asked, wanted_T), max(len(asked) - 1, 0))
+        shared_T = np.where(asked[place_T] == wanted_T, square_T, 0.0) if len(asked) else np.zeros(len(gram_T))
+        length_Q = np.array([(query.weight_Q**2).sum() for query in queries])
+        length_X = np.sqrt(np.bincount(pair_T, square_T, len(name_X)) * length_Q[query_X])
+        return np.bincount(pair_T, shared_T, len(name_X)) / np.maximum(length_X, 1e-12)
 
     def _weights(self, grams: Array) -> Array:
         names, frequency = len(self.bound_N1) - 1, self.bound_G1[grams + 1] - self.bound_G1[grams]

@@ -27,6 +27,8 @@ SAMPLE = 16
 """Vectors for each centre that k-means looks at, until all are assigned."""
 AT_ONCE = 16_384
 NOWHERE = -1
+PAIRS = 8192
+"""Pairs of a mention and a name whose vectors are compared at a time."""
 RESCORED = 4
 """Times as many vectors are compared in float16 as are asked for."""
 LEVELS = 127
@@ -68,26 +70,38 @@ class Vectors:
         half_MD, name_M = unit_MD.astype(np.float16), name_M[order_M].astype(np.int32)
         return Vectors(half_MD, coarse_MD, name_M, row_N, centre_KD, bound_K1)
 
-    def nearest(self, mention_D: Array, count: int) -> Array:
-        """The names whose vectors are nearest to that of a mention, at most `count`."""
-        if len(self.name_M) <= WHOLE:
-            return self.name_M[_top(self._few() @ mention_D, count)]
+    def nearest(self, mention_ND: Array, count: int) -> list[Array]:
+        """For each mention, the names whose vectors are nearest, at most `count`."""
+        if len(self.name_M) > WHOLE:
+            return [self._near(mention_D, count) for mention_D in mention_ND]
+        return [self.name_M[_top(score_M, count)] for score_M in mention_ND @ self._few().T]
+
+    def _near(self, mention_D: Array, count: int) -> Array:
+        """The nearest names among those of the nearest clusters."""
         order_K = np.argsort(-(self.centre_KD @ mention_D), kind="stable")
         sizes = np.cumsum((self.bound_K1[1:] - self.bound_K1[:-1])[order_K])
         probed = order_K[: max(1, int(np.searchsorted(sizes, PROBED, side="right")))]
-        ranges = [slice(self.bound_K1[k], self.bound_K1[k + 1]) for k in probed.tolist()]
-        rows = np.concatenate([np.arange(one.start, one.stop) for one in ranges])
-        scores = np.concatenate([self.coarse_MD[one].astype(np.float32) @ mention_D for one in ranges])
+        spans = [slice(self.bound_K1[k], self.bound_K1[k + 1]) for k in probed.tolist()]
+        rows = np.concatenate([np.arange(one.start, one.stop) for one in spans])
+        scores = np.concatenate([self.coarse_MD[one].astype(np.float32) @ mention_D for one in spans])
         rows = np.sort(rows[_top(scores, RESCORED * count)])
         return self.name_M[rows[_top(self.vector_MD[rows].astype(np.float32) @ mention_D, count)]]
 
-    def cosines(self, mention_D: Array, names: Array) -> Array:
-        """Cosines of a mention of length 1 and names; 0 for a name without a vector."""
-        row = self.row_N[names]
+    def cosines(self, mention_ND: Array, mention_X: Array, name_X: Array) -> Array:
+        """Cosines of X pairs of a mention of length 1, by its place, and a name; 0 for a name without a vector."""
+        row_X = self.row_N[name_X]
         if not len(self.vector_MD):
-            return np.zeros(len(names))
-        whole = self._few() if len(self.name_M) <= WHOLE else self.vector_MD
-        return np.where(row >= 0, whole[np.maximum(row, 0)].astype(np.float32) @ mention_D, 0.0)
+            return np.zeros(len(name_X))
+        place_X = np.maximum(row_X, 0)
+        if len(self.name_M) <= WHOLE:
+            found_X = (mention_ND @ self._few().T)[mention_X, place_X]
+        else:
+            pieces = [slice(at, at + PAIRS) for at in range(0, len(name_X), PAIRS)]
+            found_X = np.concatenate([np.zeros(0), *(self._products(mention_ND[mention_X[x]], place_X[x]) for x in pieces)])
+        return np.where(row_X >= 0, found_X, 0.0)
+
+    def _products(self, mention_XD: Array, row_X: Array) -> Array:
+        return np.einsum("xd,xd->x", mention_XD, self.vector_MD[row_X].astype(np.float32))
 
     def _few(self) -> Array:
         if not self._whole:
