@@ -133,14 +133,14 @@ class ExampleTable(Generic[ExampleT]):
         data it counts as a miss.
         """
         errors: list[str] = []
-        known: Sequence[str] | None = getattr(self.task, "labels", None)
+        known = self.task.label_places if hasattr(self.task, "labels") else None
 
         def use(row: Mapping[str, Any]) -> None:
             example = self.task.read(row)
             labels = self.task.collect(example).labels if known is not None else {}
             unknown = [label for label in labels if label not in (known or ())]
             if unknown and trains:
-                raise RowError(_unlisted(self.task.name, unknown[0], known or ()))
+                raise RowError(_unlisted(self.task.name, unknown[0], tuple(known or ())))
             task: Any = self.task
             (replace(task, labels=(*(known or ()), *unknown)) if unknown else task).validate(example)
 

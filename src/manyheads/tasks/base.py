@@ -15,6 +15,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from inspect import get_annotations
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
@@ -220,6 +221,11 @@ class Task(ABC, Generic[ExampleT]):
     def label_names(self) -> tuple[str, ...]:
         """The labels that the data names and the head can grow by; empty for a task without any."""
         return tuple(getattr(self, "labels", ()))
+
+    @cached_property
+    def label_places(self) -> Mapping[str, int]:
+        """The place of each label among `label_names`; thousands of labels are looked up for millions of rows."""
+        return {label: place for place, label in enumerate(self.label_names)}
 
     def outputs_of_label(self, label: str) -> tuple[str, ...]:
         """The outputs of the head, by name, that stand for a label."""

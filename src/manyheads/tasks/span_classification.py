@@ -144,7 +144,7 @@ class SpanClassification(SpanTask):
     def validate(self, example: SpanExample) -> None:
         """Every class must be in the training data."""
         for value in self.gold(example):
-            if value is not None and value not in self.labels:
+            if value is not None and value not in self.label_places:
                 raise RowError(f"class {value!r} is not in the training data, which has {', '.join(self.labels)[:200]}")
 
     def build_head(self, width: int) -> nn.Module:

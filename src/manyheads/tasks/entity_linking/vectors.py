@@ -73,12 +73,12 @@ class Vectors:
     def nearest(self, mention_ND: Array, count: int) -> list[Array]:
         """For each mention, the names whose vectors are nearest, at most `count`."""
         if len(self.name_M) > WHOLE:
-            return [self._near(mention_D, count) for mention_D in mention_ND]
+            return [self._near(*one, count) for one in zip(mention_ND, mention_ND @ self.centre_KD.T, strict=True)]
         return [self.name_M[_top(score_M, count)] for score_M in mention_ND @ self._few().T]
 
-    def _near(self, mention_D: Array, count: int) -> Array:
-        """The nearest names among those of the nearest clusters."""
-        order_K = np.argsort(-(self.centre_KD @ mention_D), kind="stable")
+    def _near(self, mention_D: Array, score_K: Array, count: int) -> Array:
+        """The nearest names among those of the nearest clusters, given the products with their centres."""
+        order_K = np.argsort(-score_K, kind="stable")
         sizes = np.cumsum((self.bound_K1[1:] - self.bound_K1[:-1])[order_K])
         probed = order_K[: max(1, int(np.searchsorted(sizes, PROBED, side="right")))]
         spans = [slice(self.bound_K1[k], self.bound_K1[k + 1]) for k in probed.tolist()]

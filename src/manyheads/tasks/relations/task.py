@@ -155,7 +155,7 @@ class Relations(ScoredSpans, SpanTask):
     def validate(self, example: SpanExample) -> None:
         """Every label must be in the training data."""
         for one in example.relations:
-            if one.label not in self.labels:
+            if one.label not in self.label_places:
                 known = ", ".join(self.labels)[:200]
                 raise RowError(f"relation {one.label!r} is not in the training data, which has {known}")
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def labels_to_read(task: ClassificationByName, example: LabelledText) -> list[int]:
     """Labels whose descriptions are encoded along with a text: its own, and some others."""
-    own = task.labels.index(example.labels[0])
+    own = task.label_places[example.labels[0]]
     draw = generator_of([example.text]).permutation(len(task.labels) - 1)[: task.negatives]
     return [own, *(draw + (draw >= own)).tolist()]
 

@@ -186,7 +186,7 @@ class TextClassification(TextTask[LabelledText]):
             want, seen = forms if self.multi_label else forms[::-1]
             raise RowError(f"has {seen}, but the training data has {want}")
         for label in example.labels:
-            if label not in self.labels:
+            if label not in self.label_places:
                 known = ", ".join(self.labels[:20]) + (" …" if len(self.labels) > 20 else "")
                 raise RowError(f"label {label!r} is not in the training data, which has {known}")
 

@@ -44,7 +44,7 @@ def label_to_read(task: EntitiesByName, example: EntityExample) -> list[int]:
     generator = generator_of([example.text])
     if not task.label_texts or generator.random() >= task.described:
         return []
-    own = sorted({task.labels.index(label) for _, _, label in example.spans})
+    own = sorted({task.label_places[label] for _, _, label in example.spans})
     if own and generator.random() < OWN:
         return [int(generator.choice(own))]
     return [int(generator.integers(len(task.labels)))]

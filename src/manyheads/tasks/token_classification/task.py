@@ -245,7 +245,7 @@ class TokenClassification(ScoredSpans, WordTask[EntityExample]):
     def validate(self, example: EntityExample) -> None:
         """Every label must be in the training data, and spans may overlap only with `overlap: per-label`."""
         for start, end, label in example.spans:
-            if label not in self.labels:
+            if label not in self.label_places:
                 known = ", ".join(self.labels[:20]) + (" …" if len(self.labels) > 20 else "")
                 seen = example.text[start:end]
                 raise RowError(f"label {label!r} (of {seen!r}) is not in the training data, which has {known}")

@@ -36,7 +36,7 @@ class SentenceChoices(Choices[LabelledDocument]):
 
     def gold(self, example: LabelledDocument, item: Item) -> Array:
         """The labels of the sentences."""
-        return np.array([self.task.labels.index(label) for label in example.labels], np.int64)
+        return np.array([self.task.label_places[label] for label in example.labels], np.int64)
 
     def doubts(self, judged: Judged[LabelledDocument]) -> list[Doubt]:
         """One per sentence, as of a text, with the place of the sentence."""
