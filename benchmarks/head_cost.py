@@ -69,7 +69,7 @@ def _corpus(kind: str, ending: str) -> dict[str, str]:
 
 
 def _of_notes(folder: Path) -> tuple[Path, Path, Path]:
-    """Files made of the training notes: documents in sentences, pairs of neighbouring sentences, entities with identifiers."""
+    """Files made of the training notes: documents, pairs of neighbouring sentences, entities with identifiers."""
     documents, pairs, linked = (folder / f"{name}.jsonl" for name in ("sentences", "pairs", "linked"))
     with (
         (CORPUS / "notes-train.jsonl").open(encoding="utf-8") as lines,

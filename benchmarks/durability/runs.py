@@ -27,6 +27,8 @@ from durability.project import Project
 HISTORY, CHECKPOINTS, UNFINISHED, MANIFEST = "history.jsonl", "checkpoints", ".unfinished", "manyheads.json"
 MARK = "DURABILITY_RUN"
 POLL_S = 0.0005
+CLEAR_LOOKS = 10
+"""Looks in a row that find no process: one that has just been forked carries no mark while it calls exec."""
 LIMIT_S = 600.0
 """No run takes longer, however busy the machine: past it, it is killed and counts as failed."""
 
@@ -113,9 +115,12 @@ def kill(run: Started) -> None:
     """SIGKILL to all its processes, until there is none."""
     if run.process.poll() is None:
         _signal(run.process.pid, signal.SIGKILL)
-    while run.mark and (found := members(run.mark)):
+    clear = 0
+    while run.mark and clear < CLEAR_LOOKS:
+        found = members(run.mark)
         for pid in found:
             _signal(pid, signal.SIGKILL)
+        clear = 0 if found else clear + 1
         time.sleep(POLL_S)
     run.process.wait()
 
