@@ -131,8 +131,8 @@ def compare(options: CompareOptions, progress: Progress, stop: Stop) -> dict[str
 def open_comparison(options: CompareOptions) -> Experiment:
     """Read and check the run file and all its data. Raises UsageError, also for an output folder with other files."""
     _check(load_run(options.run, options.overrides), options)
-    experiment = open_experiment(options.run, options.overrides, options.output)
     check_holds_only(options.output, (RESULT, REPORT, MODEL, COST, RUNS), result=RESULT, what="comparison")
+    experiment = open_experiment(options.run, options.overrides, options.output)
     for name, data in experiment.dataset.items():
         compared_split(experiment.dataset, name)
         if not data.trains:
