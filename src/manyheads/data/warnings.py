@@ -137,11 +137,12 @@ def _unanswerable(report: ReadReport) -> list[str]:
 
 def unseen_labels(task: Task[Any], report: ReadReport) -> list[str]:
     """A warning about labels that training data lacks: no answer can be right on them."""
-    known = getattr(task, "labels", None)
-    unseen = {label: n for label, n in report.statistics.labels.items() if known is not None and label not in known}
-    if not unseen or known is None:
+    if not hasattr(task, "labels"):
         return []
-    names = ", ".join(_shown([label], report) + _hint(label, known) for label in list(unseen)[:SHOWN])
+    unseen = [label for label in report.statistics.labels if label not in task.label_places]
+    if not unseen:
+        return []
+    names = ", ".join(_shown([label], report) + _hint(label, task.label_names) for label in unseen[:SHOWN])
     more = f" and {len(unseen) - SHOWN} more" if len(unseen) > SHOWN else ""
     return [f"labels that are not in the training data: {names}{more}; they are scored as misses: correct them, or add "
             "examples to train"]  # fmt: skip
