@@ -56,7 +56,7 @@ class Parser(argparse.ArgumentParser):
 def _hint(name: str, known: Iterable[str]) -> str:
     """The nearest name as a question, to append to a message; empty if none is near. Dashes do not count.
 
-    Apart from `text/values.did_you_mean`, which knows no dashes and lies above this module.
+    `text/values.did_you_mean` does not ignore dashes, and this module may not import it.
     """
     from difflib import get_close_matches  # here, so that commands without mistakes start fast
 

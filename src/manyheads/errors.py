@@ -42,11 +42,11 @@ class DataError(UsageError):
 
 
 class ColumnsError(DataError):
-    """A file in which the columns, or the layer, to read must be named: `columns` of a data source does it."""
+    """A file whose columns, or layer, must be named under `columns` of its data source."""
 
 
 class OtherFormatError(DataError):
-    """A file that is none of those that a task type reads."""
+    """A file in a format that the task type does not read."""
 
 
 class EncoderError(UsageError):

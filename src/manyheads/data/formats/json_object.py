@@ -36,9 +36,10 @@ def looks_like(preview: Preview) -> bool:
 def read(path: Path, schema: RowSchema) -> Iterator[RawRow]:
     """Rows; an item that is not an object has an error. Raises DataError for another form, and missing columns."""
     rows = rows_of(whole_json(path), str(path))
-    places = [f"{path}: item {number}" for number in range(1, len(rows) + 1)]
     return object_rows(
-        schema, str(path), lambda: (found_or_error(row, where, as_row) for row, where in zip(rows, places, strict=True))
+        schema,
+        str(path),
+        lambda: (found_or_error(row, f"{path}: item {number}", as_row) for number, row in enumerate(rows, 1)),
     )
 
 

@@ -31,10 +31,10 @@ def decode(task: EntityLinking, items: Sequence[Item]) -> list[list[Link] | None
     answers: list[list[Link]] = [[] for _ in items]
     if asked and task.dictionary is not None:
         vector_ND = mention_vectors(items, np.array(asked))
-        mentions = [items[i].source.first[span[0] : span[1]] for i, _, span in (spans[n] for n in asked)]
-        found = task.dictionary.candidates(mentions, vector_ND, [spans[n][2][2] for n in asked])
-        for n, one in zip(asked, found, strict=True):
-            i, k, span = spans[n]
+        chosen = [spans[n] for n in asked]
+        mentions = [items[i].source.first[span[0] : span[1]] for i, _, span in chosen]
+        found = task.dictionary.candidates(mentions, vector_ND, [span[2] for *_, span in chosen])
+        for (i, k, span), one in zip(chosen, found, strict=True):
             given = {"entity": k, "span": span, "concepts": one.concept_C, "features": one.feature_CF}
             answers[i].append(ranked(task, given))
     return [None if item.spans is None else answer for item, answer in zip(items, answers, strict=True)]

@@ -16,9 +16,10 @@ import numpy as np
 
 from manyheads.tasks.base import Array
 from manyheads.tasks.entity_linking.spelling import Query, Spelling
-from manyheads.tasks.entity_linking.strings import Strings, bounds_of, checked_bounds, ranges
+from manyheads.tasks.entity_linking.strings import Strings, bounds_of, checked_bounds
 from manyheads.tasks.entity_linking.terms import Concept, keys_of
 from manyheads.tasks.entity_linking.vectors import Vectors
+from manyheads.tasks.ranges import ranges
 
 SPELLED = 24
 """Names of similar spelling that become candidates."""

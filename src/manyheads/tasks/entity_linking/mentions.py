@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from manyheads.tasks.base import Array, Item
-from manyheads.tasks.entity_linking.strings import bounds_of, ranges
+from manyheads.tasks.entity_linking.strings import bounds_of
 from manyheads.tasks.entity_linking.vectors import unit
+from manyheads.tasks.ranges import ranges
 from manyheads.tasks.spans import SpanWords, spans_of_items
 
 if TYPE_CHECKING:

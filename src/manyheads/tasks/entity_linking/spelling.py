@@ -18,8 +18,9 @@ from hashlib import blake2b
 import numpy as np
 
 from manyheads.tasks.base import Array
-from manyheads.tasks.entity_linking.strings import bounds_of, checked, checked_bounds, ranges
+from manyheads.tasks.entity_linking.strings import bounds_of, checked, checked_bounds
 from manyheads.tasks.entity_linking.terms import keys_of
+from manyheads.tasks.ranges import ranges
 
 POSTINGS = 4096
 """Names looked at for one mention, before they are scored in full."""

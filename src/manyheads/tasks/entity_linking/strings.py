@@ -58,16 +58,6 @@ def bounds_of(counts_N: Array) -> Array:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts_N, dtype=np.int64)])
 
 
-def ranges(start_N: Array, stop_N: Array) -> Array:
-    """The numbers of N ranges, end to end.
-
-    >>> ranges(np.array([5, 1]), np.array([7, 2])).tolist()
-    [5, 6, 1]
-    """
-    count_N = stop_N - start_N
-    return np.arange(count_N.sum()) + np.repeat(start_N - np.cumsum(count_N) + count_N, count_N)
-
-
 def checked(arrays: Mapping[str, Array], name: str, dtype: type, *, axes: int = 1, below: int | None = None) -> Array:
     """An array of a file. Raises ValueError unless it has this type, and numbers from 0 to `below`."""
     array = arrays.get(name)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from manyheads.tasks.base import Array, Encodings
+from manyheads.tasks.ranges import ranges
 from manyheads.text.pack import Encoding
 
 if TYPE_CHECKING:
@@ -33,9 +34,8 @@ def tokens_of_sentences(offsets_N2: Array, windows: Sequence[Encoding]) -> tuple
         return np.zeros_like(numbers_N), numbers_N
     first_S = np.array([window.first_token[0] for window in windows])
     low_N, high_N = _token_ranges(offsets_N2, windows)
-    size_N = high_N - low_N
-    sentence_P = np.repeat(numbers_N, size_N)
-    token_P = np.arange(len(sentence_P)) - np.repeat(np.cumsum(size_N) - size_N - low_N, size_N)
+    sentence_P = np.repeat(numbers_N, high_N - low_N)
+    token_P = ranges(low_N, high_N)
     whole_N = _window_around(first_S, low_N, high_N, room)
     fits_N = (first_S[whole_N] <= low_N) & (high_N <= first_S[whole_N] + room)
     window_P = np.where(fits_N[sentence_P], whole_N[sentence_P], _window_around(first_S, token_P, token_P + 1, room))
