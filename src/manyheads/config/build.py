@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from manyheads.config.dataset import on_all_rows, read_dataset
 from manyheads.config.files import RunFile
+from manyheads.config.first_tasks import first_run, trains_one_encoder
 from manyheads.config.hardware import device_of
 from manyheads.config.model import adapters_of_run, base_model, build_model, encoder_location
 from manyheads.config.output import portable_run, unfinished_output
 from manyheads.config.phases import duration_key
-from manyheads.config.recipe import RecipeInputs, TaskSize, evaluate_every, recipe_of
+from manyheads.config.recipe import Duration, RecipeInputs, TaskSize, evaluate_every, first_epochs, recipe_of
 from manyheads.config.start_model import load_head_weights, start_model, with_start_model
 from manyheads.config.task_data import (
     Dataset,
@@ -113,6 +114,7 @@ def plan_of(
         continued=tuple(name for name in continued if not solvable(dataset[name])),
         started_from=None if start is None else {"model": start.bundle.hash, "labels": label_changes(dataset)},
         average=training.average,
+        first=None if only else _first(file, scope, folder, tokenizer, team, work, steps),
         refit=_refit(file, scope, folder, tokenizer, team) if refits else None,
         selection=selection,
         patience={name: patience for name in scope.trained if (patience := file.run.tasks[name].patience)},
@@ -144,6 +146,24 @@ def plan_of(
             *built.notes,
         ),
     )
+
+
+def _first(
+    file: RunFile, scope: Scope, folder: Path, tokenizer: Tokenizer, team: Team, work: Workload, steps: int
+) -> Callable[[], Plan] | None:
+    """Builds the training of the first tasks alone; None where there are none, or no steps."""
+    names = file.run.training.first_tasks
+    sizes = [TaskSize(feed.task.name, feed.rows_per_epoch, feed.stream.tokens_per_epoch)
+             for feed in work.feeds if feed.task.name in names]  # fmt: skip
+    epochs = first_epochs(sizes, steps * work.step_tokens) if sizes else 0.0
+    if not epochs:
+        return None
+
+    def first() -> Plan:
+        some = {name: data for name, data in scope.dataset.items() if name in names}
+        return replace(plan_of(first_run(file, epochs), some, folder, tokenizer, team=team), final_layers={})
+
+    return first
 
 
 def _refit(
@@ -188,7 +208,9 @@ def with_recipe(
     shared = shared and not scope.single and not run.training.shard_layers
     fast = next(model.parameters()).device.type == "cpu" and multiplies_in_tiles()
     trained = run.training.freeze.trained_layers(model.encoder.depth) if run.lora is None else 1.0
-    recipe = recipe_of(RecipeInputs(sizes, model.encoder.width, shared, run.lora is not None, trained, fast))
+    training = run.training
+    given = Duration(training.epochs, training.steps, training.tokens_per_step) if trains_one_encoder(file) else None
+    recipe = recipe_of(RecipeInputs(sizes, model.encoder.width, shared, run.lora is not None, trained, fast, given))
     lines = [f"recipe: {line}" for line in recipe.lines(run.training)]
     return replace(file, run=run.model_copy(update={"training": recipe.completed(run.training)})), lines
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from manyheads.config.data_section import DataPath, SourceData
 from manyheads.config.files import RunFile
+from manyheads.config.first_tasks import errors_of_first_tasks
 from manyheads.config.kept_tasks import held_on_texts, kept_task
 from manyheads.config.labels import LabelChanges, renames_to
 from manyheads.config.own_files import with_own_files
@@ -78,7 +79,7 @@ def read_dataset(file: RunFile) -> Dataset:
 
 def read_tasks(file: RunFile) -> tuple[Dataset, list[str]]:
     """The data of every task that can be read, in the order of the run file, and the errors of the others."""
-    errors = unknown_teachers(file) + unknown_dependencies(file)
+    errors = unknown_teachers(file) + errors_of_first_tasks(file) + unknown_dependencies(file)
     found: Dataset = {}
     trained = [name for name, section in file.run.tasks.items() if has_rows(section)]
     for name in [*trained, *(name for name in file.run.tasks if name not in trained)]:

@@ -2,13 +2,13 @@
 
 Decided here: a pure function whose result `manyheads validate` prints with reasons; every setting can be overridden.
 The settings of heads, steps and epochs were chosen on held-out training rows (docs/decisions.md). ANCHOR is from a pilot that
-chose it on test scores; it is to be chosen again on validation rows.
+chose it on test scores; FIRST_ANCHOR was chosen on validation rows.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,10 @@ HELD_FACTOR = 0.5
 its encoder is trained already. After training on WNUT-17, CoNLL-2003 had lost 5.8 points of F1 at 1.41e-4 and 1.8 at 5e-5,
 SST-2 1.5 and 0.7; WNUT-17 had gained 2.3 and 2.7."""
 ANCHOR = 0.2
+FIRST_ANCHOR = 1.0
+"""Where the anchor's encoder is one that `first_tasks` have trained."""
+FIRST_SHARE = 0.25
+"""Most tokens of the first tasks' own training, as a share of the run's."""
 PARTIAL_FACTOR = 4.0
 """Highest factor on the rate where only some layers are trained: they move less, so each may move further."""
 LORA_FACTOR = 5.0
@@ -70,6 +74,15 @@ class TaskSize:
 
 
 @dataclass(frozen=True, slots=True)
+class Duration:
+    """The length of a run, as far as the run file sets it."""
+
+    epochs: float | None = None
+    steps: int | None = None
+    tokens_per_step: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RecipeInputs:
     """Everything the recipe depends on."""
 
@@ -84,6 +97,8 @@ class RecipeInputs:
     """Share of the encoder's layers that are trained; 0 if only heads are."""
     fast_bf16: bool = False
     """Whether the device is a CPU that multiplies bf16 in tiles (AMX)."""
+    given: Duration | None = Duration()
+    """What the run file says about the length of the run; None where no task may train the encoder first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,19 +141,31 @@ def recipe_of(inputs: RecipeInputs) -> Recipe:
     tokens = max(1, sum(task.tokens for task in learning))
     epochs = sum(epochs_for(task.rows) * task.tokens for task in learning) / tokens
     per_step = math.ceil(sum(rows_per_step(task) * task.length for task in tasks))
+    per_step = min(max(per_step, STEP_TOKENS[0]), STEP_TOKENS[1])
     rate = RATE * RATE_WIDTH / inputs.width * (LORA_FACTOR if inputs.adapters else 1.0)
     held = any(task.held for task in tasks)
     partly = 0 < inputs.trained_layers < 1 and not held
     factor = shared_rate_factor(len(learning)) if several else 1.0
     rate *= HELD_FACTOR if held else min(PARTIAL_FACTOR, factor * partial_factor(inputs.trained_layers))
     average = tokens / max(1, rows)
+    plain = [task for task in tasks if task.plain] if several else []
+    if len(plain) == len(tasks):
+        plain = []
+    alone = 0.0
+    if plain and inputs.given is not None and not held and not inputs.adapters and inputs.trained_layers == 1:
+        given = inputs.given
+        whole = given.steps * (given.tokens_per_step or per_step) if given.steps else (given.epochs or epochs) * tokens
+        alone = first_epochs(plain, whole)
+        alone = alone if alone >= 1 else 0.0
+        if given.epochs is None:
+            epochs -= alone * sum(task.tokens for task in plain) / tokens
     settings: dict[str, tuple[Any, str]] = {
         "epochs": (
             round(epochs, 1),
             f"{rows:,} rows: {EPOCHS[1]:.0f} up to {FEW_ROWS} rows, fewer with more, at least {EPOCHS[0]:.0f}",
         ),
         "tokens_per_step": (
-            min(max(per_step, STEP_TOKENS[0]), STEP_TOKENS[1]),
+            per_step,
             f"about {ROWS_PER_STEP} rows{' of each task' if several else ''}, {average:.0f} tokens each on average",
         ),
         "learning_rate": (
@@ -157,9 +184,13 @@ def recipe_of(inputs: RecipeInputs) -> Recipe:
         # At first a held task pulls with noise alone, which equal norms would inflate.
         settings["balancing"] = (Balancing(), "a held task pulls only as far as it has moved") if held else (
             Balancing(method="equal-norm"), "all tasks pull the shared encoder equally")  # fmt: skip
-        plain = [task.name for task in tasks if task.plain]
-        if plain and len(plain) < len(tasks):
-            settings["anchor"] = ANCHOR, f"keeps what the encoder already knows about {', '.join(plain)}"
+    names = ", ".join(task.name for task in plain)
+    if alone:
+        reason = f"alone for {alone:.1f} epochs, before other tasks move the encoder"
+        settings["first_tasks"] = [task.name for task in plain], reason
+        settings["anchor"] = FIRST_ANCHOR, f"keeps what the encoder has learned about {names}"
+    elif plain:
+        settings["anchor"] = ANCHOR, f"keeps what the encoder already knows about {names}"
     if any(task.set_aside and task.rows < REFIT_ROWS for task in tasks):
         settings["refit"] = True, f"fewer than {REFIT_ROWS:,} rows: validation rows are included in a final training"
     return Recipe(settings)
@@ -180,6 +211,20 @@ def epochs_for(rows: int) -> float:
     return min(most, max(least, most * math.sqrt(FEW_ROWS / max(1, rows))))
 
 
+def first_epochs(tasks: Sequence[TaskSize], run_tokens: float) -> float:
+    """Epochs of tasks that train the encoder alone before a run of so many tokens: as many as without other tasks.
+
+    Bounded by `FIRST_SHARE`.
+
+    >>> pairs = [TaskSize("similarity", rows=5000, tokens=150_000, plain=True)]
+    >>> [round(first_epochs(pairs, tokens), 1) for tokens in (4e6, 1e6, 3e5)]
+    [3.7, 1.7, 0.5]
+    """
+    tokens = max(1, sum(task.tokens for task in tasks))
+    epochs = sum(epochs_for(task.rows) * task.tokens for task in tasks) / tokens
+    return min(epochs, FIRST_SHARE * run_tokens / tokens)
+
+
 def rows_per_step(task: TaskSize) -> int:
     """Approximate rows of a task in a step."""
     return CONTRASTED_ROWS if task.compares else ROWS_PER_STEP
@@ -196,4 +241,6 @@ def _shown(value: Any) -> str:
         return value.method
     if isinstance(value, str):
         return value
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else f"{value:,}"

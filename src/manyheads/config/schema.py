@@ -70,8 +70,10 @@ class Training(Section):
     """Highest learning rate of heads and layer mixes; None: as learning_rate."""
     fit_heads: bool = False
     """Fit the heads to the frozen encoder before the first step (Kumar et al. 2022); those without weights after the last."""
+    first_tasks: list[str] = Field(default_factory=list)
+    """Tasks that train the encoder alone before all tasks train it together. Phang et al. 2018."""
     anchor: float = Field(0.0, ge=0)
-    """Weight of `1 - cosine` between a sequence's mean vector and the untrained encoder's; decays to 0 over the run."""
+    """Weight of `1 - cosine` between a sequence's mean vector and the first encoder's; decays to 0 over the run."""
     teachers: dict[str, Teacher] = Field(default_factory=dict)
     """By task: a model or soft labels to imitate; gold labels gradually take over. Clark et al. 2019."""
     refit: bool = False

@@ -1,12 +1,14 @@
-"""An anchor to the untrained encoder, against forgetting: training may move a text's mean vector only for a reason.
+"""An anchor to the first encoder of a run, against forgetting: training may move a text's mean vector only for a reason.
 
-Each sequence adds `weight * (1 - cosine)` between its mean-pooled hidden state and that of the untrained encoder, as feature
+Each sequence adds `weight * (1 - cosine)` between its mean-pooled hidden state and that of the first encoder, as feature
 distillation does (learning without forgetting, Li & Hoiem 2016). A sentence encoder is often best at similarity before any
 training, and other tasks on it would undo that. The weight falls to 0 at the end of the run, where the tasks come first.
-It falls to 0 at once when each task whose head has no weights scores `PASSED` above the untrained encoder on validation
-data: an encoder that training has left far behind is not worth keeping close to.
 
-Decided here: vectors of the untrained encoder are computed once for each sequence and kept in memory in half precision,
+The first encoder is the untrained one, or the one that `training.first_tasks` leave. In the first case the weight falls to 0
+at once when each task whose head has no weights scores `PASSED` above the untrained encoder on validation data: an encoder
+that training has left far behind is not worth keeping close to.
+
+Decided here: vectors of the first encoder are computed once for each sequence and kept in memory in half precision,
 768 bytes each for MiniLM; past `MOST_VECTORS` they are computed every time.
 """
 
@@ -48,6 +50,12 @@ class Anchor:
         """The step from which the weight is 0."""
         self._vectors: dict[bytes, torch.Tensor] = {}
 
+    def follow(self, encoder: Encoder) -> None:
+        """Keep close to this encoder instead, as it is now; scores no longer release it."""
+        self.encoder.load_state_dict(encoder.state_dict())
+        self._vectors.clear()
+        self.tasks, self.untrained = (), {}
+
     def weight_at(self, step: int) -> float:
         """Linear from `weight` to 0."""
         if self.released is not None and step >= self.released:
@@ -80,7 +88,7 @@ class Anchor:
 
     @torch.no_grad()
     def references(self, pack: Pack) -> torch.Tensor:
-        """Vectors of the untrained encoder, `(S, D)` in float32."""
+        """Vectors of the first encoder, `(S, D)` in float32."""
         names = digests_of(pack.to(torch.device("cpu")))
         missing = [s for s, name in enumerate(names) if name not in self._vectors]
         found: dict[int, torch.Tensor] = {}

@@ -24,6 +24,7 @@ from torch import nn
 from manyheads.training.head_problem import (
     FOLDS,
     STEPS,
+    Choice,
     Features,
     HeadProblem,
     choose_penalty,
@@ -58,6 +59,8 @@ class HeadFit:
     loss: float
     """Mean held-out loss in units of chance."""
     examples: int
+    scale: float = 1.0
+    """Factor on the solution."""
 
 
 def fit_heads(
@@ -65,22 +68,24 @@ def fit_heads(
     tasks: Mapping[str, Task[Any]],
     batcher: Batcher,
     region: Callable[[], AbstractContextManager[object]] = nullcontext,
+    known: Sequence[HeadFit] = (),
 ) -> list[HeadFit]:
     """Solve every head that has parameters and its own loss, in place.
 
-    The encoder computes in a `region` of autocast, as in the steps that follow.
+    The encoder computes in a `region` of autocast, as in the steps that follow. Heads in `known` are solved again from their
+    weights, with the penalties found before.
 
     Skipped are tasks whose loss compares the examples of a batch, and models with layer mixes: what a head reads then depends
     on more than the encoder. A head whose solution is not finite keeps its first weights.
     """
     if model.mixes:
         return []
-    fits = []
+    fits, before = [], {fit.task: fit for fit in known}
     for name, task in tasks.items():
         head = model.heads[name]
         if task.compares_examples or not any(True for _ in head.parameters()):
             continue
-        fit = fit_head(head, task, _features(model, name, batcher, region))
+        fit = fit_head(head, task, _features(model, name, batcher, region), before.get(name))
         if fit is not None:
             fits.append(fit)
     return fits
@@ -129,15 +134,23 @@ def _features(
     return found
 
 
-def fit_head(head: nn.Module, task: Task[Any], features: Sequence[Features]) -> HeadFit | None:
-    """Choose the penalty, then solve on everything. None where there are too few features, or no finite solution."""
+def fit_head(
+    head: nn.Module, task: Task[Any], features: Sequence[Features], known: HeadFit | None = None
+) -> HeadFit | None:
+    """Choose the penalty unless it is `known`, then solve on everything.
+
+    None where there are too few features, or no finite solution.
+    """
     if len(features) < 2:
         return None
     was_training = head.training
     head.eval()
     problem = HeadProblem(head, task, mean_square(features))
     examples = sum(len(f.segments.lengths) for f in features)
-    best = choose_penalty(problem, _first(features), every=examples <= MANY_EXAMPLES)
+    if known is not None:
+        best: Choice | None = Choice(known.penalty, known.scale, known.loss)
+    else:
+        best = choose_penalty(problem, _first(features), every=examples <= MANY_EXAMPLES)
     if best is not None:
         problem.head.load_state_dict(best.start or problem.began)
         problem.solve(features, best.penalty, 5 * STEPS)
@@ -147,7 +160,7 @@ def fit_head(head: nn.Module, task: Task[Any], features: Sequence[Features]) -> 
         problem.head.load_state_dict(problem.began)
     head.train(was_training)
     head.zero_grad(set_to_none=True)
-    return HeadFit(task.name, best.penalty, best.loss, examples) if good and best is not None else None
+    return HeadFit(task.name, best.penalty, best.loss, examples, best.scale) if good and best is not None else None
 
 
 def _first(features: Sequence[Features]) -> list[Features]:

@@ -65,6 +65,8 @@ class Plan:
     """Share of the steps, at the end, whose weights are averaged into one more candidate."""
     until: int | None = None
     """The step after which the run ends, however long its schedule is."""
+    first: Callable[[], Plan] | None = None
+    """Makes the training of `training.first_tasks` alone, from whose encoder all tasks start."""
     refit: Callable[[float], Plan] | None = None
     """Makes the same run on all rows, validation rows included, up to a share of its steps."""
     epochs: float = 0.0

@@ -7,8 +7,9 @@ checkpoint) until the end. The model folder is written once, so a run that fails
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import TypeVar
 
 from manyheads.bundle import METRICS, is_finished
@@ -35,6 +36,8 @@ T = TypeVar("T")
 
 REFIT = "refit"
 """Subfolder of the folder of checkpoints, for the run on all rows."""
+FIRST = "first"
+"""The same for the training of the first tasks alone."""
 
 
 def run_plan(
@@ -59,7 +62,7 @@ def run_plan(
             _refit(plan, None, Quiet(), checkpoints, stop)
         return None
     with locked(checkpoints.folder, plan.output):
-        if checkpoints.steps() and not resume:
+        if not resume and (checkpoints.steps() or _of_first(checkpoints).steps()):
             raise UsageError(f"{plan.output} holds checkpoints of a run that did not finish; resume it "
                              "(`manyheads train RUN.yaml --resume`, or resume=True), delete the folder, "
                              "or choose another output folder")  # fmt: skip
@@ -128,10 +131,13 @@ def _train(
     snapshot = _newest(plan, checkpoints, progress) if resume else None
     teachers = teach(plan, progress.say, stop, score=snapshot is None and first)
     fits = _fit_heads(plan, progress) if plan.fit_heads and snapshot is None else []
+    if snapshot is not None:
+        _follow_first(plan, Quiet(), checkpoints, stop)
     plan.trainer.divide()
     log = _opened_log(plan, snapshot, trackers) if leads and first else Unlogged()
     try:
-        session = TrainingSession(plan, log, progress, checkpoints, stop)
+        opening = None if snapshot else partial(_open, plan, progress, checkpoints, stop, fits, log)
+        session = TrainingSession(plan, log, progress, checkpoints, stop, opening)
         session.state.solved = [fit.task for fit in fits]
         for name, metrics in teachers.items():
             score = plan.tasks[name].main_score(metrics)
@@ -154,6 +160,44 @@ def _train(
         plan.trainer.close()
         progress.close()
         log.close()
+
+
+def _open(
+    plan: Plan, progress: Progress, checkpoints: Checkpoints, stop: Stop, fits: Sequence[HeadFit], log: RunLog | Unlogged
+) -> None:
+    """What comes before the first step, once the untrained encoder has been scored."""
+    scores = _follow_first(plan, progress, checkpoints, stop)
+    if scores is None:
+        return
+    log.event({"step": 0, "first_tasks": scores})
+    if plan.fit_heads:
+        _fit_heads(plan, Quiet(), fits)
+    progress.begin({})
+
+
+def _follow_first(plan: Plan, progress: Progress, checkpoints: Checkpoints, stop: Stop) -> dict[str, float] | None:
+    """Train the first tasks alone, or take what is trained already; the run starts from their encoder, and its anchor.
+
+    Their scores on validation data; None without first tasks.
+    """
+    if plan.first is None:
+        return None
+    first = plan.first()
+    names = " and ".join(first.tasks)
+    progress.say(f"training {names} alone first, for {first.steps:,} steps")
+    own = _of_first(checkpoints)
+    done = _train(first, progress, own, stop, resume=bool(own.steps()), first=False)
+    plan.model.encoder.load_state_dict(first.model.encoder.state_dict())
+    if plan.trainer.components.anchor is not None:
+        plan.trainer.components.anchor.follow(plan.model.encoder)
+    progress.say(f"all tasks continue with the encoder that {names} trained")
+    scores = done.validation if done else {}
+    return {name: first.tasks[name].main_score(metrics) for name, metrics in scores.items()}
+
+
+def _of_first(checkpoints: Checkpoints) -> Checkpoints:
+    """The checkpoints of the first tasks' training."""
+    return Checkpoints(checkpoints.folder / FIRST, checkpoints.keep)
 
 
 def _opened_log(plan: Plan, snapshot: Snapshot | None, trackers: Trackers | None) -> RunLog:
@@ -180,8 +224,11 @@ def _finished(plan: Plan, session: TrainingSession, stop: Stop, log: RunLog | Un
                    session.state.averaged, final_layers={layer.task: layer.penalty for layer in layers})  # fmt: skip
 
 
-def _fit_heads(plan: Plan, progress: Progress) -> list[HeadFit]:
-    """Solve the heads on the frozen encoder, in process 0; the others receive its solutions."""
+def _fit_heads(plan: Plan, progress: Progress, known: Sequence[HeadFit] = ()) -> list[HeadFit]:
+    """Solve the heads on the frozen encoder, in process 0; the others receive its solutions.
+
+    `known`: what was found on an encoder before.
+    """
     team, model = plan.trainer.team, plan.model
     frozen = {name for name in plan.tasks if all(name in phase.freeze.heads for phase in plan.phases)}
     wanted = {feed.task.name: feed.task for feed in plan.trainer.batcher.feeds
@@ -189,7 +236,7 @@ def _fit_heads(plan: Plan, progress: Progress) -> list[HeadFit]:
     region = plan.trainer.components.precision.region
     if wanted:
         progress.say("solving the heads on the frozen encoder")
-    fits = fit_heads(model, wanted, plan.trainer.batcher, region) if team.leads else []
+    fits = fit_heads(model, wanted, plan.trainer.batcher, region, known) if team.leads else []
     for fit in fits:
         progress.say(f"{fit.task}: head solved on the frozen encoder; held-out loss {fit.loss:.2f} of chance")
     if team.size > 1:

@@ -6,6 +6,7 @@ steps only; an evaluation that is interrupted is still due when the run resumes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import NoReturn
 
@@ -34,8 +35,9 @@ class TrainingSession:
         progress: Progress,
         checkpoints: Checkpoints | None = None,
         stop: Stop | None = None,
+        opening: Callable[[], None] | None = None,
     ) -> None:
-        """Without `checkpoints` none are made."""
+        """Without `checkpoints` none are made. `opening` is called once, between the first evaluation and the first step."""
         self.plan = plan
         self.log = log
         self.progress = progress
@@ -43,6 +45,7 @@ class TrainingSession:
         self.stop = stop or Stop()
         self.team = plan.trainer.team
         self.state = SessionState.of(plan)
+        self._opening = opening
         self._halting = False
         plan.trainer.average = self.state.average if plan.average else None
 
@@ -92,6 +95,9 @@ class TrainingSession:
         while True:
             if position.due and self._evaluate_phase(phase):
                 return
+            if self._opening is not None and position.step < end:
+                opening, self._opening = self._opening, None
+                opening()
             if self.state.solved and position.step < end:
                 shrink_heads(self.plan.model, self.state.solved)
                 self.state.solved = ()
