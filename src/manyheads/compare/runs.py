@@ -111,6 +111,8 @@ def _step_totals(plan: Plan) -> tuple[dict[str, int], dict[str, float], float]:
         rate = max(rate, row.get("rate", 0.0))
         for name, count in row.get("tokens", {}).items():
             tokens[name] += count
+        for name, alone in row.get("first_tasks", {}).items():
+            tokens[name] += int(alone["tokens"])
         for name, pull in row.get("pull", {}).items():
             squares[name].append(pull**2)
     return tokens, {name: (sum(found) / len(found)) ** 0.5 for name, found in squares.items()}, rate

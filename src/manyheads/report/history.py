@@ -41,6 +41,8 @@ class History:
     headlines: dict[str, Points] = field(default_factory=lambda: defaultdict(dict))
     teachers: dict[str, float] = field(default_factory=dict)
     """Headline metric of each task's teacher on validation data."""
+    first_tasks: dict[str, float] = field(default_factory=dict)
+    """Headline metric on validation data of each task that trained the encoder alone before the first step."""
     combined: Points = field(default_factory=dict)
     phases: dict[str, int] = field(default_factory=dict)
     """First step of each phase."""
@@ -61,6 +63,9 @@ class History:
             return
         if "teacher" in row:
             self.teachers[str(row["teacher"])] = float(row["score"])
+            return
+        if "first_tasks" in row:
+            self.first_tasks = {str(name): float(alone.get("score", math.nan)) for name, alone in row["first_tasks"].items()}
             return
         if "validation" in row:
             self.metrics[step] = row["validation"]

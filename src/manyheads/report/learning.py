@@ -43,7 +43,17 @@ def _score_curves(history: History, tasks: Sequence[str]) -> list[Part]:
         for at in steps
     ]
     numbers_table = table("Headline scores on validation data.", numbers("step", *map(user_text, names), "combined"), rows)
-    return [Exhibit("Scores on validation data.", element("div", None, legend(names), drawing), numbers_table)]
+    note = _before_the_first_step(history)
+    return [Exhibit("Scores on validation data.", element("div", None, legend(names), drawing), numbers_table, note)]
+
+
+def _before_the_first_step(history: History) -> str:
+    """A sentence about tasks that trained the encoder alone; empty without any."""
+    if not history.first_tasks:
+        return ""
+    found = history.first_tasks.items()
+    scores = (name if math.isnan(score) else f"{name} ({points(score)} after it)" for name, score in found)
+    return f"Step 0 is the untrained encoder. Between step 0 and the first step {' and '.join(scores)} trained it alone."
 
 
 def _loss_curves(history: History) -> list[Part]:

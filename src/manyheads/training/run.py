@@ -166,19 +166,21 @@ def _open(
     plan: Plan, progress: Progress, checkpoints: Checkpoints, stop: Stop, fits: Sequence[HeadFit], log: RunLog | Unlogged
 ) -> None:
     """What comes before the first step, once the untrained encoder has been scored."""
-    scores = _follow_first(plan, progress, checkpoints, stop)
-    if scores is None:
+    found = _follow_first(plan, progress, checkpoints, stop)
+    if found is None:
         return
-    log.event({"step": 0, "first_tasks": scores})
+    log.event({"step": 0, "first_tasks": found})
     if plan.fit_heads:
         _fit_heads(plan, Quiet(), fits)
     progress.begin({})
 
 
-def _follow_first(plan: Plan, progress: Progress, checkpoints: Checkpoints, stop: Stop) -> dict[str, float] | None:
-    """Train the first tasks alone, or take what is trained already; the run starts from their encoder, and its anchor.
+def _follow_first(
+    plan: Plan, progress: Progress, checkpoints: Checkpoints, stop: Stop
+) -> dict[str, dict[str, float]] | None:
+    """Train the first tasks alone, or take what is trained already. The run starts from their encoder; so does its anchor.
 
-    Their scores on validation data; None without first tasks.
+    Their tokens, and their scores on validation data if they have any; None without first tasks.
     """
     if plan.first is None:
         return None
@@ -192,7 +194,11 @@ def _follow_first(plan: Plan, progress: Progress, checkpoints: Checkpoints, stop
         plan.trainer.components.anchor.follow(plan.model.encoder)
     progress.say(f"all tasks continue with the encoder that {names} trained")
     scores = done.validation if done else {}
-    return {name: first.tasks[name].main_score(metrics) for name, metrics in scores.items()}
+    return {
+        name: {"tokens": first.trainer.batcher.sampler.quota(name, first.steps)}
+        | ({"score": task.main_score(scores[name])} if name in scores else {})
+        for name, task in first.tasks.items()
+    }
 
 
 def _of_first(checkpoints: Checkpoints) -> Checkpoints:
