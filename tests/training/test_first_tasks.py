@@ -30,6 +30,8 @@ def test_all_tasks_start_from_the_encoder_that_the_first_ones_train(project: Pat
     assert anchor is not None
     reached = weights(anchor.encoder)
     assert any(not torch.equal(before[name], value) for name, value in reached.items())
+    kept = history(made.output)
+    assert any("first_tasks" in row for row in kept)
     by_hand = replace(made.first(), output=made.output.with_name("alone"))
     went(by_hand)
     assert all(torch.equal(reached[name], value) for name, value in weights(by_hand.model.encoder).items())
@@ -115,6 +117,9 @@ def test_the_recipe_lets_pairs_train_first_if_the_run_is_long_enough_for_an_epoc
     assert any(f"anchor: {ANCHOR:g} " in line for line in short.recipe)
     assert long.first is not None
     assert short.first is None
+    none = plan(project, *own, "training.steps=100", "training.tokens_per_step=256", "training.first_tasks=[]")
+    assert none.first is None
+    assert any(f"anchor: {ANCHOR:g} " in line for line in none.recipe)
 
 
 def test_paired_runs_have_none(project: Path) -> None:

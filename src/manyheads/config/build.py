@@ -209,7 +209,10 @@ def with_recipe(
     fast = next(model.parameters()).device.type == "cpu" and multiplies_in_tiles()
     trained = run.training.freeze.trained_layers(model.encoder.depth) if run.lora is None else 1.0
     training = run.training
-    given = Duration(training.epochs, training.steps, training.tokens_per_step) if trains_one_encoder(file) else None
+    given = None
+    if trains_one_encoder(file) and (training.first_tasks or "first_tasks" not in training.model_fields_set):
+        epoch_tokens = sum(feed.stream.tokens_per_epoch for feed in feeds)
+        given = Duration((training.epochs or 0) * epoch_tokens, training.steps, training.tokens_per_step)
     recipe = recipe_of(RecipeInputs(sizes, model.encoder.width, shared, run.lora is not None, trained, fast, given))
     lines = [f"recipe: {line}" for line in recipe.lines(run.training)]
     return replace(file, run=run.model_copy(update={"training": recipe.completed(run.training)})), lines

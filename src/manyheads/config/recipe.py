@@ -77,9 +77,14 @@ class TaskSize:
 class Duration:
     """The length of a run, as far as the run file sets it."""
 
-    epochs: float | None = None
+    epoch_tokens: float | None = None
+    """Tokens of the given epochs."""
     steps: int | None = None
     tokens_per_step: int | None = None
+
+    def tokens(self, per_step: int, otherwise: float) -> float:
+        """Tokens of the run. `per_step`, `otherwise`: what the recipe would choose for a step and for the run."""
+        return self.steps * (self.tokens_per_step or per_step) if self.steps else self.epoch_tokens or otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,17 +153,12 @@ def recipe_of(inputs: RecipeInputs) -> Recipe:
     factor = shared_rate_factor(len(learning)) if several else 1.0
     rate *= HELD_FACTOR if held else min(PARTIAL_FACTOR, factor * partial_factor(inputs.trained_layers))
     average = tokens / max(1, rows)
-    plain = [task for task in tasks if task.plain] if several else []
-    if len(plain) == len(tasks):
-        plain = []
+    plain = [task for task in tasks if task.plain] if several and not all(task.plain for task in tasks) else []
     alone = 0.0
-    if plain and inputs.given is not None and not held and not inputs.adapters and inputs.trained_layers == 1:
-        given = inputs.given
-        whole = given.steps * (given.tokens_per_step or per_step) if given.steps else (given.epochs or epochs) * tokens
-        alone = first_epochs(plain, whole)
+    if plain and inputs.given is not None and not held:
+        alone = first_epochs(plain, inputs.given.tokens(per_step, epochs * tokens))
         alone = alone if alone >= 1 else 0.0
-        if given.epochs is None:
-            epochs -= alone * sum(task.tokens for task in plain) / tokens
+        epochs -= alone * sum(task.tokens for task in plain) / tokens
     settings: dict[str, tuple[Any, str]] = {
         "epochs": (
             round(epochs, 1),

@@ -178,9 +178,11 @@ def _open(
 def _follow_first(
     plan: Plan, progress: Progress, checkpoints: Checkpoints, stop: Stop
 ) -> dict[str, dict[str, float]] | None:
-    """Train the first tasks alone, or take what is trained already. The run starts from their encoder; so does its anchor.
+    """Train the first tasks alone, or take what is trained already. The run starts from their encoder and heads.
 
-    Their tokens, and their scores on validation data if they have any; None without first tasks.
+    The anchor keeps to this encoder.
+
+    Returns their tokens, and their scores on validation data if they have any; None without first tasks.
     """
     if plan.first is None:
         return None
@@ -190,6 +192,8 @@ def _follow_first(
     own = _of_first(checkpoints)
     done = _train(first, progress, own, stop, resume=bool(own.steps()), first=False)
     plan.model.encoder.load_state_dict(first.model.encoder.state_dict())
+    for name in first.tasks:
+        plan.model.heads[name].load_state_dict(first.model.heads[name].state_dict())
     if plan.trainer.components.anchor is not None:
         plan.trainer.components.anchor.follow(plan.model.encoder)
     progress.say(f"all tasks continue with the encoder that {names} trained")
