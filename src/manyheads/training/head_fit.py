@@ -75,20 +75,24 @@ def fit_heads(
     The encoder computes in a `region` of autocast, as in the steps that follow. Heads in `known` are solved again from their
     weights, with the penalties found before.
 
-    Skipped are tasks whose loss compares the examples of a batch, and models with layer mixes: what a head reads then depends
-    on more than the encoder. A head whose solution is not finite keeps its first weights.
+    Skipped are heads that are not solvable. A head whose solution is not finite keeps its first weights.
     """
-    if model.mixes:
-        return []
     fits, before = [], {fit.task: fit for fit in known}
     for name, task in tasks.items():
-        head = model.heads[name]
-        if task.compares_examples or not any(True for _ in head.parameters()):
+        if not is_solvable(model, task):
             continue
-        fit = fit_head(head, task, _features(model, name, batcher, region), before.get(name))
+        fit = fit_head(model.heads[name], task, _features(model, name, batcher, region), before.get(name))
         if fit is not None:
             fits.append(fit)
     return fits
+
+
+def is_solvable(model: MultiTaskModel, task: Task[Any]) -> bool:
+    """Whether a head can be solved on fixed features: it has weights, and its loss does not compare the examples of a batch.
+
+    In models with layer mixes none can: what a head reads depends on more than the encoder.
+    """
+    return not model.mixes and not task.compares_examples and any(True for _ in model.heads[task.name].parameters())
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from manyheads.evaluate import Scores, answers_for, calibrate_answers, with_stor
 from manyheads.training.checkpoint import Checkpoints, Snapshot
 from manyheads.training.evaluation import predictor_of
 from manyheads.training.final_layer import fit_final_layers
-from manyheads.training.head_fit import HeadFit, fit_heads
+from manyheads.training.head_fit import HeadFit, fit_heads, is_solvable
 from manyheads.training.lock import locked
 from manyheads.training.log import HISTORY, RunLog, Unlogged
 from manyheads.training.plan import Plan, Trained
@@ -241,8 +241,9 @@ def _fit_heads(plan: Plan, progress: Progress, known: Sequence[HeadFit] = ()) ->
     """
     team, model = plan.trainer.team, plan.model
     frozen = {name for name in plan.tasks if all(name in phase.freeze.heads for phase in plan.phases)}
-    wanted = {feed.task.name: feed.task for feed in plan.trainer.batcher.feeds
-              if feed.task.name not in frozen and feed.task.name not in plan.continued}  # fmt: skip
+    tasks = {feed.task.name: feed.task for feed in plan.trainer.batcher.feeds}
+    wanted = {name: task for name, task in tasks.items()
+              if name not in frozen and name not in plan.continued and is_solvable(model, task)}  # fmt: skip
     region = plan.trainer.components.precision.region
     if wanted:
         progress.say("solving the heads on the frozen encoder")
