@@ -12,6 +12,8 @@ import torch
 
 from manyheads.config.recipe import ANCHOR, FIRST_ANCHOR
 from manyheads.errors import DataError, StoppedError, UsageError
+from manyheads.training.progress import WithCallbacks
+from manyheads.training.step_record import StepRecord
 from manyheads.training.stop import Stop
 from plans import plan, weights
 from runs import PulledError, Watch, assert_same, history, outcome, run_training, went
@@ -37,6 +39,13 @@ def test_all_tasks_start_from_the_encoder_that_the_first_ones_train(project: Pat
     assert all(torch.equal(reached[name], value) for name, value in weights(by_hand.model.encoder).items())
     assert watch.lines("training similarity alone first")
     assert watch.lines("continue with the encoder that similarity trained")
+
+
+def test_callbacks_follow_the_steps_of_the_run_alone(project: Path) -> None:
+    seen: list[object] = []
+    made = plan(project, *FIRST)
+    run_training(made, WithCallbacks(Watch(), [seen.append]))
+    assert [record.step for record in seen if isinstance(record, StepRecord)] == list(range(12))
 
 
 def test_it_takes_as_long_as_alone_but_a_quarter_of_the_runs_tokens_at_most(project: Path) -> None:

@@ -162,20 +162,23 @@ class Notebook(Console):
 
 
 class WithCallbacks:
-    """Calls functions with the records of steps and evaluations, and passes everything on."""
+    """Calls functions with the records of steps and evaluations, and passes everything on.
+
+    `progress` is the same without the calls.
+    """
 
     def __init__(self, progress: Progress, callbacks: Sequence[Callable[[StepRecord | EvaluationRecord], object]]) -> None:
-        self._progress, self._callbacks = progress, tuple(callbacks)
+        self.progress, self._callbacks = progress, tuple(callbacks)
         self.begin, self.say, self.close = progress.begin, progress.say, progress.close
 
     def step(self, record: StepRecord, steps: int) -> None:
         """Pass a step on, and call the functions."""
-        self._progress.step(record, steps)
+        self.progress.step(record, steps)
         self._call(record)
 
     def evaluated(self, record: EvaluationRecord) -> None:
         """Pass an evaluation on, and call the functions."""
-        self._progress.evaluated(record)
+        self.progress.evaluated(record)
         self._call(record)
 
     def _call(self, record: StepRecord | EvaluationRecord) -> None:

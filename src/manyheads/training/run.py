@@ -22,7 +22,7 @@ from manyheads.training.head_fit import HeadFit, fit_heads, is_solvable
 from manyheads.training.lock import locked
 from manyheads.training.log import HISTORY, RunLog, Unlogged
 from manyheads.training.plan import Plan, Trained
-from manyheads.training.progress import Progress, Quiet
+from manyheads.training.progress import Progress, Quiet, WithCallbacks
 from manyheads.training.session import TrainingSession
 from manyheads.training.state import check_state
 from manyheads.training.stop import Stop
@@ -190,7 +190,8 @@ def _follow_first(
     names = " and ".join(first.tasks)
     progress.say(f"training {names} alone first, for {first.steps:,} steps")
     own = _of_first(checkpoints)
-    done = _train(first, progress, own, stop, resume=bool(own.steps()), first=False)
+    shown = progress.progress if isinstance(progress, WithCallbacks) else progress  # callbacks count the steps of the run
+    done = _train(first, shown, own, stop, resume=bool(own.steps()), first=False)
     plan.model.encoder.load_state_dict(first.model.encoder.state_dict())
     for name in first.tasks:
         plan.model.heads[name].load_state_dict(first.model.heads[name].state_dict())
