@@ -38,6 +38,8 @@ FIRST_ANCHOR = 1.0
 """Where the anchor's encoder is one that `first_tasks` have trained."""
 FIRST_SHARE = 0.25
 """Most tokens of the first tasks' own training, as a share of the run's."""
+LEAST_EPOCHS_LEFT = 0.9
+"""The first tasks' own training is taken off the epochs of the run, but of small data, which needs them, only so far."""
 PARTIAL_FACTOR = 4.0
 """Highest factor on the rate where only some layers are trained: they move less, so each may move further."""
 LORA_FACTOR = 5.0
@@ -158,7 +160,7 @@ def recipe_of(inputs: RecipeInputs) -> Recipe:
     if plain and inputs.given is not None and not held:
         alone = first_epochs(plain, inputs.given.tokens(per_step, epochs * tokens))
         alone = alone if alone >= 1 else 0.0
-        epochs -= alone * sum(task.tokens for task in plain) / tokens
+        epochs = max(epochs - alone * sum(task.tokens for task in plain) / tokens, LEAST_EPOCHS_LEFT * epochs)
     settings: dict[str, tuple[Any, str]] = {
         "epochs": (
             round(epochs, 1),
