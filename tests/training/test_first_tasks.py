@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from manyheads.config.recipe import ANCHOR, FIRST_ANCHOR
+from manyheads.config.recipe import ANCHOR
 from manyheads.errors import DataError, StoppedError, UsageError
 from manyheads.training.progress import WithCallbacks
 from manyheads.training.step_record import StepRecord
@@ -121,14 +121,14 @@ def test_the_recipe_lets_pairs_train_first_if_the_run_is_long_enough_for_an_epoc
     long = plan(project, *own, "training.steps=100", "training.tokens_per_step=256")
     short = plan(project, *own, "training.steps=1", "training.tokens_per_step=256")
     assert any("first_tasks: similarity (alone for" in line for line in long.recipe)
-    assert any(f"anchor: {FIRST_ANCHOR:g} " in line for line in long.recipe)
+    assert any(f"anchor: {ANCHOR:g} (keeps what the encoder has learned" in line for line in long.recipe)
     assert not any("first_tasks" in line for line in short.recipe)
-    assert any(f"anchor: {ANCHOR:g} " in line for line in short.recipe)
+    assert any(f"anchor: {ANCHOR:g} (keeps what the encoder already knows" in line for line in short.recipe)
     assert long.first is not None
     assert short.first is None
     none = plan(project, *own, "training.steps=100", "training.tokens_per_step=256", "training.first_tasks=[]")
     assert none.first is None
-    assert any(f"anchor: {ANCHOR:g} " in line for line in none.recipe)
+    assert any(f"anchor: {ANCHOR:g} (keeps what the encoder already knows" in line for line in none.recipe)
 
 
 def test_paired_runs_have_none(project: Path) -> None:
