@@ -116,7 +116,7 @@ def test_what_cannot_be_is_refused_before_training(project: Path, settings: tupl
         plan(project, *settings)
 
 
-def test_the_recipe_lets_pairs_train_first_if_the_run_is_long_enough_for_an_epoch_of_them(project: Path) -> None:
+def test_the_recipe_lets_pairs_train_first_if_their_own_training_is_a_quarter_of_the_run_at_most(project: Path) -> None:
     own = ("training.recipe=auto", "tasks.similarity.projection=null")
     long = plan(project, *own, "training.steps=100", "training.tokens_per_step=256")
     short = plan(project, *own, "training.steps=1", "training.tokens_per_step=256")
