@@ -87,6 +87,27 @@ def test_the_summary_names_the_best_and_the_worst_task(run_folder: Path, answere
     )
 
 
+def test_the_summary_names_the_evaluation_that_was_chosen_not_the_one_with_the_highest_score(
+    run_folder: Path, answered: Answered
+) -> None:
+    facts = training_summary(run_folder, answered[0], {})
+    facts.history.combined.clear()
+    for step, combined, kept in ((0, 0.5, True), (4, 0.71, True), (8, 0.7, True), (12, 0.1, False)):
+        facts.history.add({"step": step, "validation": {}, "headline": {}, "combined": combined, "kept": kept})
+    assert lede(facts).endswith(" Of 4 evaluations that of step 8 of 12 was chosen.")
+    facts.history.kept = None
+    assert lede(facts).endswith(" The best of 4 evaluations was that of step 4 of 12.")
+
+
+def test_the_report_says_which_tasks_trained_the_encoder_first(run_folder: Path, answered: Answered) -> None:
+    facts = training_summary(run_folder, answered[0], {})
+    assert "trained it alone" not in training_page(facts)
+    facts.history.add({"step": 0, "first_tasks": {"similarity": {"tokens": 90, "score": 0.875}}})
+    page = training_page(facts)
+    assert "Between step 0 and the first step similarity (87.5 after it) trained it alone." in page
+    check(page)
+
+
 def test_a_history_is_read_with_what_was_left_out_made_twice_or_damaged(tmp_path: Path) -> None:
     rows = [
         {"step": 0, "loss": {"a": 1.0}, "weight": {"a": 1.0}, "tokens": {"a": 10}, "phase": "all"},

@@ -44,6 +44,8 @@ class History:
     first_tasks: dict[str, float] = field(default_factory=dict)
     """Headline metric on validation data of each task that trained the encoder alone before the first step."""
     combined: Points = field(default_factory=dict)
+    kept: int | None = None
+    """Step of the evaluation that was chosen; None if older runs do not say."""
     phases: dict[str, int] = field(default_factory=dict)
     """First step of each phase."""
     skipped: dict[int, Skipped] = field(default_factory=dict)
@@ -70,6 +72,7 @@ class History:
         if "validation" in row:
             self.metrics[step] = row["validation"]
             self.combined[step] = float(row["combined"])
+            self.kept = step if row.get("kept") else self.kept
             for name, value in row.get("headline", {}).items():
                 self.headlines[name][step] = float(value)
             return

@@ -75,8 +75,11 @@ def lede(summary: TrainingSummary) -> str:
 def _best_step(history: History) -> str:
     if len(history.combined) < 2:
         return ""
-    best = max(history.combined, key=lambda step: (history.combined[step], -step))
     last = max(history.combined)
+    if history.kept is not None:  # a later evaluation is kept unless it is worse by more than chance
+        which = "the last" if history.kept == last else f"that of step {history.kept:,} of {last:,}"
+        return f" Of {len(history.combined)} evaluations {which} was chosen."
+    best = max(history.combined, key=lambda step: (history.combined[step], -step))
     return f" The best of {len(history.combined)} evaluations was " + (
         "the last." if best == last else f"that of step {best:,} of {last:,}."
     )

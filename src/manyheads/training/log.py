@@ -74,10 +74,10 @@ class RunLog:
                     "packs": record.packs, "phase": record.phase, **pulls, **skipped})  # fmt: skip
 
     def scores(
-        self, step: int, metrics: Mapping[str, Metrics], main_scores: Mapping[str, float], combined: float
+        self, step: int, metrics: Mapping[str, Metrics], main_scores: Mapping[str, float], combined: float, *, kept: bool
     ) -> None:
-        """One evaluation on validation data."""
-        self.event({"step": step, "validation": metrics, "headline": dict(main_scores), "combined": combined})
+        """One evaluation on validation data. `kept`: whether it is the chosen one, until a later one is."""
+        self.event({"step": step, "validation": metrics, "headline": dict(main_scores), "combined": combined, "kept": kept})
 
     def close(self) -> None:
         """Close the file."""
@@ -129,7 +129,7 @@ class Unlogged:
         """Nothing."""
 
     def scores(
-        self, step: int, metrics: Mapping[str, Metrics], main_scores: Mapping[str, float], combined: float
+        self, step: int, metrics: Mapping[str, Metrics], main_scores: Mapping[str, float], combined: float, *, kept: bool
     ) -> None:
         """Nothing."""
 

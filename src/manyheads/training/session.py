@@ -168,8 +168,8 @@ class TrainingSession:
     def _take(self, found: Evaluation) -> None:
         """Log an evaluation, and pass it on to everything that depends on scores."""
         step, main_scores, score = self.position.step, found.main_scores, found.score
-        self.log.scores(step, found.metrics, main_scores, score)
         best = self._is_best(found)
+        self.log.scores(step, found.metrics, main_scores, score, kept=best)
         left_out = self.plan.selection.left_out(self.plan.tasks, found.metrics)
         self.progress.evaluated(EvaluationRecord(step, found.metrics, main_scores, score, best, left_out))
         if best:  # before any head is restored: the weights kept are those that were scored
