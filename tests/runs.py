@@ -44,10 +44,15 @@ class PulledError(Exception):
 
 
 class Watch(Quiet):
-    """Remembers lines and records; asks to stop after `after` steps, or pulls the plug after `pull`."""
+    """Remembers lines and records; asks to stop after `after` steps, or pulls the plug after `pull`.
 
-    def __init__(self, *, stop: Stop | None = None, after: int | None = None, pull: int | None = None) -> None:
-        self.stop, self.after, self.pull = stop, after, pull
+    `cut` pulls it after so many steps of all trainings of a run.
+    """
+
+    def __init__(
+        self, *, stop: Stop | None = None, after: int | None = None, pull: int | None = None, cut: int | None = None
+    ) -> None:
+        self.stop, self.after, self.pull, self.cut = stop, after, pull, cut
         self.said: list[str] = []
         self.records: list[StepRecord] = []
 
@@ -56,7 +61,7 @@ class Watch(Quiet):
 
     def step(self, record: StepRecord, steps: int) -> None:
         self.records.append(record)
-        if self.pull is not None and record.step + 1 == self.pull:
+        if (self.pull is not None and record.step + 1 == self.pull) or len(self.records) == self.cut:
             raise PulledError
         if self.stop is not None and record.step + 1 == self.after:
             self.stop.asked = "SIGTERM"

@@ -101,10 +101,10 @@ def test_the_summary_names_the_evaluation_that_was_chosen_not_the_one_with_the_h
 
 def test_the_report_says_which_tasks_trained_the_encoder_first(run_folder: Path, answered: Answered) -> None:
     facts = training_summary(run_folder, answered[0], {})
-    assert "trained it alone" not in training_page(facts)
+    assert "Before the first step" not in training_page(facts)
     facts.history.add({"step": 0, "first_tasks": {"similarity": {"tokens": 90, "score": 0.875}}})
     page = training_page(facts)
-    assert "Between step 0 and the first step similarity (87.5 after it) trained it alone." in page
+    assert "Before the first step, it was trained on similarity (87.5 afterwards) alone." in page
     check(page)
 
 

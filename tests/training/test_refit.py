@@ -92,14 +92,8 @@ def test_a_run_that_is_cut_off_in_either_part_goes_on_bit_for_bit(
     whole = plan(alone, *REFIT, "output=runs/whole")
     went(whole)
 
-    class Cut(Watch):
-        def step(self, record, steps: int) -> None:  # type: ignore[no-untyped-def]
-            self.records.append(record)
-            if len(self.records) == step:
-                raise PulledError
-
     with pytest.raises(PulledError):
-        run_training(plan(alone, *REFIT), Cut())
+        run_training(plan(alone, *REFIT), Watch(cut=step))
     again = plan(alone, *REFIT)
     went(again, resume=True)
     assert outcome(again)["heads.safetensors"] == outcome(whole)["heads.safetensors"]

@@ -15,6 +15,9 @@ KEPT = ("precision", "gradient_checkpointing", "compile", "max_tokens_per_pack",
         "guard", "workers", "device", "weight_decay", "clip")  # fmt: skip
 """Keys of `training` that do not concern what is trained, or for how long."""
 
+SECTION_DEFAULTS = {"weight": 1.0, "start_step": 0, "stop_step": None, "tokens_per_step": None}
+"""Keys of a task's section that relate it to the others."""
+
 
 def errors_of_first_tasks(file: RunFile) -> list[str]:
     """An error for each reason why `training.first_tasks` cannot be used."""
@@ -47,5 +50,5 @@ def first_run(file: RunFile, epochs: float) -> RunFile:
     names = run.training.first_tasks
     given = {key: getattr(run.training, key) for key in KEPT if key in run.training.model_fields_set}
     training = Training(**given, epochs=epochs, refit=False, report_to=())
-    tasks = {name: section for name, section in run.tasks.items() if name in names}
+    tasks = {name: section.model_copy(update=SECTION_DEFAULTS) for name, section in run.tasks.items() if name in names}
     return RunFile(run.model_copy(update={"tasks": tasks, "training": training}), file.path)

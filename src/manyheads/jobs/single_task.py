@@ -9,13 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from manyheads.config.files import RunFile
+from manyheads.config.first_tasks import SECTION_DEFAULTS
 from manyheads.config.schema import Training
 from manyheads.config.strategies import Sharing
 
 MULTI_TASK_KEYS = ("balancing", "anchor", "first_tasks", "sampling", "shard_layers")
 """Keys of `training` that mean nothing for one task."""
-SECTION_DEFAULTS = {"weight": 1.0, "start_step": 0, "stop_step": None, "tokens_per_step": None}
-"""Keys of a task's section that relate it to the others."""
 
 Value = float | int | str | bool | None
 TrainingSettings = tuple[tuple[str, Value], ...]

@@ -52,8 +52,8 @@ def _before_the_first_step(history: History) -> str:
     if not history.first_tasks:
         return ""
     found = history.first_tasks.items()
-    scores = (name if math.isnan(score) else f"{name} ({points(score)} after it)" for name, score in found)
-    return f"Step 0 is the untrained encoder. Between step 0 and the first step {' and '.join(scores)} trained it alone."
+    scores = (name if math.isnan(score) else f"{name} ({points(score)} afterwards)" for name, score in found)
+    return f"Step 0 is the untrained encoder. Before the first step, it was trained on {' and '.join(scores)} alone."
 
 
 def _loss_curves(history: History) -> list[Part]:

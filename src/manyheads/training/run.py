@@ -131,7 +131,7 @@ def _train(
     snapshot = _newest(plan, checkpoints, progress) if resume else None
     teachers = teach(plan, progress.say, stop, score=snapshot is None and first)
     fits = _fit_heads(plan, progress) if plan.fit_heads and snapshot is None else []
-    if snapshot is not None:
+    if snapshot is not None and plan.trainer.components.anchor is not None:  # the rest is in the snapshot
         _follow_first(plan, Quiet(), checkpoints, stop)
     plan.trainer.divide()
     log = _opened_log(plan, snapshot, trackers) if leads and first else Unlogged()
