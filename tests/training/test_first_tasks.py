@@ -129,6 +129,13 @@ def test_the_recipe_lets_pairs_train_first_if_their_own_training_is_a_quarter_of
     assert any(f"anchor: {ANCHOR:g} (keeps what the encoder already knows" in line for line in none.recipe)
 
 
+@pytest.mark.parametrize("timed", ["tasks.similarity.start_step=6", "tasks.similarity.stop_step=50"])
+def test_the_recipe_leaves_tasks_out_whose_steps_the_run_file_sets(project: Path, timed: str) -> None:
+    own = ("training.recipe=auto", "tasks.similarity.projection=null", "training.steps=100", "training.tokens_per_step=256")
+    assert plan(project, *own).first is not None
+    assert plan(project, *own, timed).first is None
+
+
 def test_paired_runs_have_none(project: Path) -> None:
     from manyheads.config.build import plan_of
     from manyheads.config.dataset import read_dataset

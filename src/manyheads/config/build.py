@@ -210,7 +210,9 @@ def with_recipe(
     trained = run.training.freeze.trained_layers(model.encoder.depth) if run.lora is None else 1.0
     training = run.training
     given = None
-    if trains_one_encoder(file) and (training.first_tasks or "first_tasks" not in training.model_fields_set):
+    timed = any(run.tasks[name].start_step or run.tasks[name].stop_step for name in plain)
+    chosen_here = "first_tasks" not in training.model_fields_set and not timed
+    if trains_one_encoder(file) and (training.first_tasks or chosen_here):
         epoch_tokens = sum(feed.stream.tokens_per_epoch for feed in feeds)
         given = Duration((training.epochs or 0) * epoch_tokens, training.steps, training.tokens_per_step)
     recipe = recipe_of(RecipeInputs(sizes, model.encoder.width, shared, run.lora is not None, trained, fast, given))
