@@ -90,6 +90,16 @@ def test_pairs_are_spread_over_the_scale() -> None:
     assert all(sum(low <= score < low + 1 for score in scores) >= 15 for low in (0, 1, 2, 3, 4))
 
 
+def test_no_pair_is_repeated_and_no_sentence_of_a_pair_is_in_two_splits() -> None:
+    seen: set[str] = set()
+    for split in SPLITS:
+        pairs = [frozenset((row["text_a"], row["text_b"])) for row in table(f"pairs-{split}.csv")]
+        assert len(set(pairs)) == len(pairs)
+        texts = {text for pair in pairs for text in pair}
+        assert not texts & seen
+        seen |= texts
+
+
 def test_the_shipped_files_are_those_that_the_source_gives(tmp_path: Path) -> None:
     if not SOURCE.exists():
         pytest.skip("the corpus source is not part of an installed package")
@@ -162,3 +172,6 @@ def test_counts_in_the_data_card_are_true() -> None:
         assert row is not None
         assert [int(cell) for cell in row[1].split("|")] == note_counts(split)
     assert f"has {sum(len(notes(split)) for split in SPLITS)} notes of 25 to 80 words" in card
+    train, validation, test = (len(table(f"pairs-{split}.csv")) for split in SPLITS)
+    counted = f"{train + validation + test:,} pairs of similar sentences: {train} for training, {validation} for validation, {test} for test"
+    assert counted in card

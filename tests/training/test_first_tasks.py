@@ -11,6 +11,8 @@ import torch
 
 from manyheads.config.recipe import ANCHOR
 from manyheads.errors import DataError, StoppedError, UsageError
+from manyheads.training import run
+from manyheads.training.checkpoint import Checkpoints
 from manyheads.training.progress import WithCallbacks
 from manyheads.training.step_record import StepRecord
 from manyheads.training.stop import Stop
@@ -45,6 +47,19 @@ def test_a_task_that_joins_late_trains_first_from_its_first_step(project: Path) 
     went(made)
     [alone] = [row["first_tasks"] for row in history(made.output) if "first_tasks" in row]
     assert alone["similarity"]["tokens"] > 0  # type: ignore[index]
+
+
+def test_the_mix_of_layers_that_a_first_task_trains_is_kept(project: Path) -> None:
+    made = plan(project, *FIRST, "sharing.layer_mix=true")
+    assert made.first is not None
+    by_hand = replace(made.first(), output=made.output.with_name("alone"))
+    went(by_hand)
+    before = weights(made.model.mixes["section"])
+    run._follow_first(made, Watch(), Checkpoints(made.output / "checkpoints"), Stop())
+    reached = weights(made.model.mixes["similarity"])
+    assert all(torch.equal(reached[name], value) for name, value in weights(by_hand.model.mixes["similarity"]).items())
+    assert any(not torch.equal(reached[name], value) for name, value in before.items())
+    assert all(torch.equal(before[name], value) for name, value in weights(made.model.mixes["section"]).items())
 
 
 def test_callbacks_follow_the_steps_of_the_run_alone(project: Path) -> None:

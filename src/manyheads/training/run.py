@@ -194,7 +194,9 @@ def _follow_first(
     done = _train(first, shown, own, stop, resume=bool(own.steps()), first=False)
     plan.model.encoder.load_state_dict(first.model.encoder.state_dict())
     for name in first.tasks:
-        plan.model.heads[name].load_state_dict(first.model.heads[name].state_dict())
+        for parts, trained in ((plan.model.heads, first.model.heads), (plan.model.mixes, first.model.mixes)):
+            if name in parts:
+                parts[name].load_state_dict(trained[name].state_dict())
     if plan.trainer.components.anchor is not None:
         plan.trainer.components.anchor.follow(plan.model.encoder)
     progress.say(f"all tasks continue with the encoder that {names} trained")

@@ -41,7 +41,7 @@ def test_anything_else_is_refused_in_words(cell):
 
 
 def test_arrays_as_numpy_prints_them_are_not_read_as_one_string(write):
-    for cell in ("['EU' 'rejects']", "['EU'\n 'rejects']", "[['EU' 'rejects'], ['it']]"):
+    for cell in ("['EU' 'rejects']", "['EU'\n 'rejects']", "['EU' # it\n 'rejects']", "['EU' u'rejects']", "[['EU' 'rejects'], ['it']]"):
         with pytest.raises(DataError, match=r"strings without commas between them in the column 'tokens', as numpy prints arrays"):
             literal(cell, "a.csv:2", "tokens")
     assert literal("""["it's", 'a " b', '\\'']""", "a", "x") == ["it's", 'a " b', "'"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 import tokenize
 import warnings
 from contextlib import suppress
@@ -20,6 +21,8 @@ from manyheads.errors import DataError
 OPENING = ("[", "{", "(")
 LONGEST_PYTHON = 1 << 18
 """Characters: a parsed list takes up to 150 times as much memory."""
+MAY_JOIN = re.compile(r"""['"][\s\\]*[a-zA-Z]{0,2}['"]|#""")
+"""Found wherever two strings have no comma between them, and seldom elsewhere: tokenizing takes longer than parsing."""
 
 
 def literal(cell: str, where: str, name: str) -> Any:
@@ -55,7 +58,8 @@ def _python(text: str, where: str, name: str) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about escapes in strings
             found = ast.literal_eval(text)
-        kinds = [one.type for one in tokenize.generate_tokens(io.StringIO(text).readline) if one.type != tokenize.NL]
+        tokens = tokenize.generate_tokens(io.StringIO(text).readline) if MAY_JOIN.search(text) else ()
+        kinds = [one.type for one in tokens if one.type not in (tokenize.NL, tokenize.COMMENT)]
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError, tokenize.TokenError):
         return None
     if (tokenize.STRING, tokenize.STRING) in pairwise(kinds):
