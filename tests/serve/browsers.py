@@ -47,7 +47,7 @@ def opened(browser: Browser, url: str, *, styled: bool = False, **settings: Any)
         **{"viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce", **settings}
     )
     page = context.new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(10_000)
     # The first page waits for the browser: on a busy machine 10 s were too few.
     page.set_default_navigation_timeout(60_000)
     asked: list[str] = []
